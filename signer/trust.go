@@ -1,0 +1,81 @@
+package signer
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+)
+
+// A PublicKey verifies the signatures of one SecretKey.
+type PublicKey struct{ key signature.PublicKey }
+
+// ParsePublicKey reads "name:base64" as nix.conf's trusted-public-keys has it.
+func ParsePublicKey(text string) (PublicKey, error) {
+	text = strings.TrimSpace(text)
+	name, _, _ := strings.Cut(text, ":")
+	if err := checkName(name); err != nil {
+		return PublicKey{}, fmt.Errorf("parse public key: %w", err)
+	}
+	key, err := signature.ParsePublicKey(text)
+	if err != nil {
+		// The text is not quoted: it may be a secret key given by mistake.
+		return PublicKey{}, fmt.Errorf("parse public key %s: want name:base64 of 32 bytes", name)
+	}
+	return PublicKey{key}, nil
+}
+
+// Name is the part before the colon.
+func (k PublicKey) Name() string { return k.key.Name }
+
+// String returns "name:base64".
+func (k PublicKey) String() string { return k.key.String() }
+
+// Verifies reports whether sig, in the form of a Sig field, is this key's
+// signature of fingerprint.
+func (k PublicKey) Verifies(fingerprint, sig string) bool {
+	s, err := signature.ParseSignature(sig)
+	return err == nil && k.key.Verify(fingerprint, s)
+}
+
+// Trusted is the set of keys whose word is taken.
+type Trusted []PublicKey
+
+// ParseTrusted reads keys separated by white space, the form of nix.conf.
+func ParseTrusted(texts ...string) (Trusted, error) {
+	var keys Trusted
+	for _, text := range texts {
+		for _, field := range strings.Fields(text) {
+			key, err := ParsePublicKey(field)
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// Verify returns the name of the first trusted key of which sigs holds a good
+// signature of fingerprint. Like Nix it tries every signature: a bad one by a
+// trusted name does not hide a good one beside it.
+func (t Trusted) Verify(fingerprint string, sigs []string) (name string, ok bool) {
+	for _, sig := range sigs {
+		for _, key := range t {
+			if key.Verifies(fingerprint, sig) {
+				return key.Name(), true
+			}
+		}
+	}
+	return "", false
+}
+
+// SignatureName returns the key name of a Sig field, or an error if the field
+// is not of the form that Nix since 2.34 insists on: name:base64 of 64 bytes.
+func SignatureName(sig string) (string, error) {
+	s, err := signature.ParseSignature(sig)
+	if err != nil {
+		return "", fmt.Errorf("signature %.100q: want name:base64 of 64 bytes", sig)
+	}
+	return s.Name, nil
+}
