@@ -1,0 +1,166 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+// An Item is a store path ready to be published.
+type Item struct {
+	Info   PathInfo
+	Packed *Packed
+}
+
+// AddOptions change what Add does with paths that the tree has already.
+type AddOptions struct {
+	// Replace rewrites the record, so that it leads to the NAR given now. The
+	// old one stays until the garbage is collected: clients remember records
+	// for 30 days.
+	Replace bool
+}
+
+// Add publishes items, whose order must be such that references come first.
+// References must be among the items or in the tree (I3); the caller sees to
+// that, since it knows what it asked for.
+//
+// NARs, listings and debug links appear first, then the narinfos one level of
+// references after the other (I2, I3). Where someone else published a path
+// meanwhile, their record stays and gains our signatures.
+func (w *Writer) Add(ctx context.Context, items []Item, opts AddOptions) error {
+	var bulk []Object
+	var levels [][]Object
+	records := map[Key]*NarInfo{}
+	level := map[StorePath]int{}
+	for _, item := range items {
+		n, err := w.narInfo(item)
+		if err != nil {
+			return err
+		}
+		nar, err := n.NARKey()
+		if err != nil {
+			return err
+		}
+		// A NAR that is there already is left alone: it has this name because it
+		// has these bytes (I4). When replacing, it is written again, which mends
+		// one that was damaged.
+		bulk = append(bulk,
+			Object{nar, item.Packed.file, PutOptions{IfAbsent: !opts.Replace}},
+			Object{ListingKey(n.Path), item.Packed.listing, PutOptions{}})
+		if w.DebugInfo {
+			links, err := debugObjects(item.Packed.debug, nar)
+			if err != nil {
+				return err
+			}
+			bulk = append(bulk, links...)
+		}
+		depth := 0
+		for _, ref := range n.References {
+			if d, ok := level[ref]; ok && ref != n.Path {
+				depth = max(depth, d+1)
+			}
+		}
+		level[n.Path] = depth
+		for len(levels) <= depth {
+			levels = append(levels, nil)
+		}
+		key := NarInfoKey(n.Path)
+		records[key] = n
+		levels[depth] = append(levels[depth], Object{key, Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
+	}
+	bulk = firstOfEach(bulk)
+	groups := append([][]Object{bulk}, levels...)
+	taken, err := PutBatch(ctx, w.Tree, groups...)
+	if err != nil {
+		return err
+	}
+	for _, key := range taken {
+		if n := records[key]; n != nil {
+			if err := w.merge(ctx, n, opts.Replace); err != nil {
+				return err
+			}
+		}
+	}
+	for _, item := range items {
+		item.Packed.Discard()
+	}
+	return nil
+}
+
+// firstOfEach drops the objects whose key came before: two paths with the same
+// content share one NAR.
+func firstOfEach(objects []Object) []Object {
+	seen := make(map[Key]bool, len(objects))
+	return slices.DeleteFunc(objects, func(o Object) bool {
+		again := seen[o.Key]
+		seen[o.Key] = true
+		return again
+	})
+}
+
+// merge settles a record that is there already with ours.
+func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) error {
+	return UpdateNarInfo(ctx, w.Tree, ours.Path, w.StoreDir, func(theirs *NarInfo) (*NarInfo, error) {
+		if theirs == nil {
+			return ours, nil
+		}
+		same := theirs.SameContent(&ours.PathInfo)
+		if replace {
+			merged := *ours
+			if same {
+				merged.AddSigs(theirs.Sigs...)
+			}
+			return &merged, nil
+		}
+		if !same {
+			return nil, nil // a build that came out differently: the first one stays
+		}
+		merged := *theirs
+		merged.AddSigs(ours.Sigs...)
+		if slices.Equal(merged.Sigs, theirs.Sigs) {
+			return nil, nil
+		}
+		return &merged, nil
+	})
+}
+
+// UpdateNarInfo changes the record of p in one atomic step, however many do so
+// at once: update is given the record, nil if there is none, and returns the
+// new one, or nil to leave things as they are. It is called again if someone
+// else was faster. A record that cannot be read counts as none.
+func UpdateNarInfo(ctx context.Context, t Tree, p StorePath, storeDir string, update func(*NarInfo) (*NarInfo, error)) error {
+	key := NarInfoKey(p)
+	for range 100 {
+		opts := PutOptions{IfAbsent: true}
+		var have *NarInfo
+		info, err := t.Stat(ctx, key)
+		switch {
+		case err == nil:
+			opts = PutOptions{IfMatch: info.ETag}
+			text, err := ReadAll(ctx, t, key, MaxNarInfo)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if have, err = ParseNarInfo(text, storeDir); err != nil || have.Path.Hash() != p.Hash() {
+				have = nil
+			}
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+		next, err := update(have)
+		if err != nil || next == nil {
+			return err
+		}
+		err = t.Put(ctx, key, Bytes(next.Marshal(storeDir)), opts)
+		if errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		return err
+	}
+	return fmt.Errorf("update %s: %w a hundred times in a row", key, ErrChanged)
+}

@@ -1,0 +1,278 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// Dir is a tree in a directory of a local file system. Keys are paths below
+// it. Several processes may use one directory at the same time.
+//
+// It touches nothing outside the directory, whatever symbolic links someone
+// plants inside. Nothing is created before the first write.
+type Dir struct {
+	path string
+
+	mu      sync.Mutex
+	root    *os.Root
+	staging *staging        // this process's folder of unfinished files
+	made    map[string]bool // directories known to be there, durably
+}
+
+// OpenDir returns the tree at path, which need not exist before the first Put.
+func OpenDir(path string) (*Dir, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open tree: %w", err)
+	}
+	d := &Dir{path: abs, made: map[string]bool{}}
+	if _, err := d.open(false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open tree: %w", err)
+	}
+	return d, nil
+}
+
+// Path returns the absolute path of the directory.
+func (d *Dir) Path() string { return d.path }
+
+// Close releases the directory and removes this process's unfinished files.
+func (d *Dir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	if d.staging != nil {
+		errs = append(errs, d.staging.close())
+		d.staging = nil
+	}
+	if d.root != nil {
+		errs = append(errs, d.root.Close())
+		d.root = nil
+	}
+	return errors.Join(errs...)
+}
+
+// open returns the handle on the directory, and makes the directory if wanted.
+func (d *Dir) open(create bool) (*os.Root, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.root != nil {
+		return d.root, nil
+	}
+	if create {
+		if err := os.MkdirAll(d.path, 0o777); err != nil {
+			return nil, err
+		}
+		if err := syncDir(filepath.Dir(d.path)); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return nil, err
+	}
+	d.root = root
+	return root, nil
+}
+
+// Get opens a file for reading.
+func (d *Dir) Get(ctx context.Context, key Key) (io.ReadCloser, Info, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, Info{}, err
+	}
+	root, err := d.open(false)
+	if err != nil {
+		return nil, Info{}, keyError("get", key, err)
+	}
+	// Without O_NONBLOCK a planted named pipe would hold us for ever.
+	f, err := root.OpenFile(string(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, Info{}, keyError("get", key, absent(err))
+	}
+	st, err := f.Stat()
+	if err == nil {
+		err = regular(st)
+	}
+	if err != nil {
+		f.Close()
+		return nil, Info{}, keyError("get", key, err)
+	}
+	return f, infoOf(key, st), nil
+}
+
+// Stat describes a file.
+func (d *Dir) Stat(ctx context.Context, key Key) (Info, error) {
+	if err := ctx.Err(); err != nil {
+		return Info{}, err
+	}
+	root, err := d.open(false)
+	if err != nil {
+		return Info{}, keyError("stat", key, err)
+	}
+	st, err := root.Stat(string(key))
+	if err == nil {
+		err = regular(st)
+	}
+	if err != nil {
+		return Info{}, keyError("stat", key, absent(err))
+	}
+	return infoOf(key, st), nil
+}
+
+// Delete removes a file, durably.
+func (d *Dir) Delete(ctx context.Context, key Key) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	root, err := d.open(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return keyError("delete", key, err)
+	}
+	err = root.Remove(string(key))
+	if errors.Is(absent(err), fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = syncIn(root, filepath.Dir(string(key)))
+	}
+	if err != nil {
+		return keyError("delete", key, err)
+	}
+	return nil
+}
+
+// List walks the directory. Names are sorted as whole keys: a file "nar-x"
+// comes before what is in the directory "nar", as an object store has it.
+func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		root, err := d.open(false)
+		if errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			yield(Info{}, fmt.Errorf("list: %w", err))
+			return
+		}
+		d.list(ctx, root, "", prefix, yield)
+	}
+}
+
+func (d *Dir) list(ctx context.Context, root *os.Root, dir, prefix string, yield func(Info, error) bool) bool {
+	names, err := readNames(root, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	if err != nil {
+		return yield(Info{}, fmt.Errorf("list %s: %w", dir, err))
+	}
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			yield(Info{}, err)
+			return false
+		}
+		full := dir + name
+		if sub, isDir := strings.CutSuffix(full, "/"); isDir {
+			inside := strings.HasPrefix(full, prefix) || strings.HasPrefix(prefix, full)
+			if !inside || full == PrivatePrefix && !strings.HasPrefix(prefix, PrivatePrefix) {
+				continue
+			}
+			if !d.list(ctx, root, sub+"/", prefix, yield) {
+				return false
+			}
+			continue
+		}
+		if !strings.HasPrefix(full, prefix) {
+			continue
+		}
+		key, err := ParseKey(full)
+		if err != nil {
+			continue // a name that no client can ask for
+		}
+		st, err := root.Lstat(full)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !st.Mode().IsRegular() {
+			continue
+		}
+		if err != nil {
+			yield(Info{}, fmt.Errorf("list %s: %w", full, err))
+			return false
+		}
+		if !yield(infoOf(key, st), nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// readNames returns the names in a directory in the order of whole keys, with
+// a slash behind the names of directories.
+func readNames(root *os.Root, dir string) ([]string, error) {
+	f, err := root.Open(strings.TrimSuffix("./"+dir, "/"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var names []string
+	for {
+		entries, err := f.ReadDir(4096)
+		for _, e := range entries {
+			name := e.Name()
+			if e.IsDir() {
+				name += "/"
+			}
+			names = append(names, name)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func infoOf(key Key, st fs.FileInfo) Info {
+	return Info{Key: key, Size: st.Size(), ModTime: st.ModTime(), ETag: etag(st)}
+}
+
+// etag names a version by its inode, size and time: every Put makes a new
+// inode, and an edit by hand changes the time.
+func etag(st fs.FileInfo) string {
+	ino := uint64(0)
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		ino = uint64(sys.Ino)
+	}
+	return fmt.Sprintf("%x-%x-%x", ino, st.Size(), st.ModTime().UnixNano())
+}
+
+// regular refuses directories and special files in the place of an object.
+func regular(st fs.FileInfo) error {
+	switch {
+	case st.Mode().IsRegular():
+		return nil
+	case st.IsDir():
+		return fs.ErrNotExist // there is no object of that name, only longer ones
+	}
+	return fmt.Errorf("not a regular file but %s", st.Mode().Type())
+}
+
+// absent turns "a component of the path is a file" into what it means here.
+func absent(err error) error {
+	if errors.Is(err, syscall.ENOTDIR) {
+		return fs.ErrNotExist
+	}
+	return err
+}

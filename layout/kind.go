@@ -1,0 +1,151 @@
+package layout
+
+import (
+	"path"
+	"strings"
+)
+
+// A Kind is what a key stands for. Everything that depends on it is in one
+// table: whether its bytes may change, what HTTP says of it, and its place in
+// the order of publication.
+type Kind int
+
+// The kinds, in the order in which a new tree publishes them. Withdrawing goes
+// the other way round (I2).
+const (
+	KindNAR Kind = iota
+	KindLog
+	KindDebugInfo
+	KindListing
+	KindPage
+	KindRealisation
+	KindNarInfo
+	KindCacheInfo
+	KindPrivate // never served, never mirrored
+	KindForeign // nothing of ours: left alone wherever it is met
+)
+
+const (
+	forever = "public, max-age=31536000, immutable"
+	aDay    = "public, max-age=86400"
+	// A narinfo changes when it gains a signature, and goes when it is pruned.
+	// Clients keep it for 30 days of their own accord, caches in between need not.
+	fiveMinutes = "public, max-age=300"
+)
+
+var kinds = [...]struct {
+	name, contentType, cacheControl string
+	immutable                       bool
+}{
+	KindNAR:         {"nar", "application/x-nix-nar", forever, true},
+	KindLog:         {"log", "text/plain; charset=utf-8", aDay, false},
+	KindDebugInfo:   {"debuginfo", "application/json", aDay, false},
+	KindListing:     {"ls", "application/json", aDay, false},
+	KindPage:        {"page", "", fiveMinutes, false},
+	KindRealisation: {"realisation", "application/json", fiveMinutes, false},
+	KindNarInfo:     {"narinfo", "text/x-nix-narinfo", fiveMinutes, false},
+	KindCacheInfo:   {"nix-cache-info", "text/x-nix-cache-info", fiveMinutes, false},
+	KindPrivate:     {"private", "application/octet-stream", "no-store", false},
+	KindForeign:     {"foreign", "application/octet-stream", "no-store", false},
+}
+
+// pages are the files that a tree may carry for people and their browsers.
+var pages = map[string]string{
+	"index.html":  "text/html; charset=utf-8",
+	"style.css":   "text/css; charset=utf-8",
+	"favicon.ico": "image/x-icon",
+	"favicon.svg": "image/svg+xml",
+	"robots.txt":  "text/plain; charset=utf-8",
+}
+
+// String returns the name that options and messages use.
+func (k Kind) String() string { return kinds[k].name }
+
+// Immutable reports whether bytes at such a key never change (I4).
+func (k Kind) Immutable() bool { return kinds[k].immutable }
+
+// Public reports whether such an object is served and mirrored.
+func (k Kind) Public() bool { return k < KindPrivate }
+
+// CacheControl returns the HTTP header of that name.
+func (k Kind) CacheControl() string { return kinds[k].cacheControl }
+
+// ContentType returns the media type that Nix uses on upload, and that a
+// server is to answer with.
+func (k Key) ContentType() string {
+	kind := k.Kind()
+	if kind == KindPage {
+		return pages[string(k)]
+	}
+	return kinds[kind].contentType
+}
+
+// Kind returns what the key stands for.
+func (k Key) Kind() Kind {
+	s := string(k)
+	dir, base := path.Split(s)
+	switch {
+	case k == CacheInfoKey:
+		return KindCacheInfo
+	case strings.HasPrefix(s, PrivatePrefix) || s+"/" == PrivatePrefix:
+		return KindPrivate
+	case dir == "":
+		if k.PathHash() != "" {
+			if strings.HasSuffix(s, ".ls") {
+				return KindListing
+			}
+			return KindNarInfo
+		}
+		if _, ok := pages[s]; ok {
+			return KindPage
+		}
+	case dir == "nar/":
+		if len(base) >= narHashLen && checkNix32(base[:narHashLen]) == nil && isNARSuffix(base[narHashLen:]) {
+			return KindNAR
+		}
+	case dir == "log/":
+		// A name cut off at a question mark counts too, see LogKeys.
+		if len(base) > hashLen && checkHash(base[:hashLen]) == nil && base[hashLen] == '-' && isName(base, "") {
+			return KindLog
+		}
+	case dir == "debuginfo/":
+		if isBuildID(strings.TrimSuffix(base, ".debug")) {
+			return KindDebugInfo
+		}
+	case strings.HasPrefix(s, "realisations/"), strings.HasPrefix(s, "build-trace-v2/"):
+		if strings.HasSuffix(s, ".doi") && isName(s, "/:!^") && strings.Count(s, "/") <= 4 {
+			return KindRealisation
+		}
+	}
+	return KindForeign
+}
+
+// isNARSuffix accepts what any Nix has ever appended.
+func isNARSuffix(s string) bool {
+	switch s {
+	case ".nar", ".nar.xz", ".nar.zst", ".nar.bz2", ".nar.br", ".nar.lz4", ".nar.lzip", ".nar.gz":
+		return true
+	}
+	return false
+}
+
+func isName(s, extra string) bool {
+	for _, c := range []byte(s) {
+		if !isNameByte(c) && strings.IndexByte(extra, c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isBuildID(s string) bool {
+	if len(s) != 40 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

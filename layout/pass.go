@@ -1,0 +1,157 @@
+package layout
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/nixstatic/nixstatic/layout/nar"
+)
+
+// listingInMemory is the size up to which a listing needs no file.
+const listingInMemory = 64 << 10
+
+// A pass is one pass over the bytes of a NAR: each piece is hashed, checked
+// against the grammar, listed, and handed on while it is warm in the cache.
+type pass struct {
+	ctx     context.Context
+	next    io.Writer // the compressor; nil to only look
+	limit   int64     // bytes the NAR may have
+	known   bool      // limit is what the record says, not an allowance
+	size    int64
+	sum     hash.Hash
+	parser  *nar.Parser
+	spill   spill
+	listing *nar.ListingWriter
+	debug   debugLinks
+	proof   *proof // nil unless the path claims a content address
+}
+
+// newPass starts a pass. want may be nil, or have unknown sizes and hashes.
+func newPass(ctx context.Context, spool Spool, want *PathInfo, maxNarSize int64, storeDir string) *pass {
+	p := &pass{ctx: ctx, limit: maxNarSize, sum: sha256.New()}
+	p.spill = spill{spool: spool, limit: listingInMemory}
+	p.listing = nar.NewListingWriter(&p.spill)
+	if want != nil {
+		if want.NarSize > 0 {
+			p.limit, p.known = want.NarSize, true
+		}
+		if want.CA != "" {
+			p.proof = newProof(want, storeDir)
+		}
+	}
+	visitors := []nar.Visitor{p.listing, &p.debug}
+	if p.proof != nil && p.proof.content != nil {
+		visitors = append(visitors, p.proof)
+	}
+	p.parser = nar.NewParser(nar.Visitors(visitors...))
+	return p
+}
+
+// Write takes the next piece of the NAR.
+func (p *pass) Write(b []byte) (int, error) {
+	if err := p.ctx.Err(); err != nil {
+		return 0, err
+	}
+	p.size += int64(len(b))
+	if p.limit > 0 && p.size > p.limit {
+		if p.known {
+			return 0, fmt.Errorf("the NAR has more than the %d bytes of its record", p.limit)
+		}
+		return 0, fmt.Errorf("the NAR has more than the %d bytes that are allowed", p.limit)
+	}
+	if _, err := p.parser.Write(b); err != nil {
+		return 0, fmt.Errorf("read NAR: %w", err)
+	}
+	p.sum.Write(b)
+	if p.proof != nil && p.proof.nar != nil {
+		p.proof.nar.Write(b)
+	}
+	if p.next != nil {
+		if _, err := p.next.Write(b); err != nil {
+			return 0, err
+		}
+	}
+	return len(b), nil
+}
+
+// finish ends the NAR: it must be whole, and what want says.
+func (p *pass) finish(want *PathInfo) (Hash, error) {
+	if err := p.parser.Close(); err != nil {
+		return Hash{}, fmt.Errorf("read NAR: %w", err)
+	}
+	if err := p.listing.Close(); err != nil {
+		return Hash{}, fmt.Errorf("list NAR: %w", err)
+	}
+	sum := Hash(p.sum.Sum(nil))
+	if want != nil {
+		if want.NarSize > 0 && p.size != want.NarSize {
+			return sum, fmt.Errorf("the NAR has %d bytes, its record says %d", p.size, want.NarSize)
+		}
+		if !want.NarHash.IsZero() && sum != want.NarHash {
+			return sum, &HashMismatch{What: "NAR", Got: sum, Want: want.NarHash}
+		}
+	}
+	return sum, nil
+}
+
+// A HashMismatch says that bytes are not those that were announced.
+type HashMismatch struct {
+	What      string // "NAR" or "file"
+	Got, Want Hash
+}
+
+func (e *HashMismatch) Error() string {
+	return fmt.Sprintf("the %s hashes to %s, its record says %s", e.What, e.Got, e.Want)
+}
+
+// A debugLink leads from a build ID to the file that holds the symbols.
+type debugLink struct{ id, member string }
+
+// maxDebugLinks bounds the memory that one NAR can claim: the largest debug
+// outputs have a few thousand.
+const maxDebugLinks = 200_000
+
+// debugLinks is a visitor that collects the separate debug files of a NAR:
+// regular files lib/debug/.build-id/<2 hex>/<38 hex>.debug, as Nix finds them.
+type debugLinks struct {
+	nar.Discard
+	path  []string
+	links []debugLink
+}
+
+var buildIDs = []string{"", "lib", "debug", ".build-id"}
+
+func (d *debugLinks) Enter(name string) error {
+	d.path = append(d.path, name)
+	return nil
+}
+
+func (d *debugLinks) Leave() error {
+	d.path = d.path[:len(d.path)-1]
+	return nil
+}
+
+func (d *debugLinks) Regular(name string, _ bool, _, _ int64) error {
+	if len(d.path) != len(buildIDs)+1 || len(name) != 38+len(".debug") {
+		return nil
+	}
+	for i, want := range buildIDs {
+		if d.path[i] != want {
+			return nil
+		}
+	}
+	dir := d.path[len(buildIDs)]
+	id := dir + name[:38]
+	if len(dir) != 2 || name[38:] != ".debug" || !isBuildID(id) {
+		return nil
+	}
+	if len(d.links) == maxDebugLinks {
+		return errors.New("the NAR has more debug files than any real one")
+	}
+	d.links = append(d.links, debugLink{id, "lib/debug/.build-id/" + dir + "/" + name})
+	return nil
+}

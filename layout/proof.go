@@ -1,0 +1,117 @@
+package layout
+
+import (
+	"bytes"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout/nar"
+)
+
+// A proof tells whether a content-addressed path is what its address says: the
+// digest is computed from the bytes, and the store path from the digest. Such
+// a path needs no signature.
+type proof struct {
+	nar.Discard
+	want    ContentAddress
+	info    *PathInfo
+	dir     string
+	nar     io.Writer // takes the NAR, if that is what is hashed
+	content hash.Hash // takes the content of a single file otherwise
+	sum     hash.Hash
+	self    *zeroing
+	not     bool // one regular file that is not executable, or nothing
+}
+
+// newProof returns nil if the address is of a kind that cannot be proved here.
+func newProof(info *PathInfo, storeDir string) *proof {
+	ca, err := ParseContentAddress(info.CA)
+	if err != nil {
+		return nil
+	}
+	p := &proof{want: ca, info: info, dir: storeDir, sum: ca.NewDigest()}
+	switch ca.Method {
+	case HashText, HashFlat:
+		p.content = p.sum
+	case HashNAR:
+		p.nar = p.sum
+		if slices.Contains(info.References, info.Path) {
+			p.self = &zeroing{w: p.sum, needle: []byte(info.Path.Hash())}
+			p.nar = p.self
+		}
+	default:
+		return nil
+	}
+	return p
+}
+
+// holds reports whether the bytes that went by prove the path.
+func (p *proof) holds() bool {
+	if p.not {
+		return false
+	}
+	if p.self != nil {
+		p.self.finish()
+	}
+	if !bytes.Equal(p.sum.Sum(nil), p.want.Digest) {
+		return false
+	}
+	refs := slices.DeleteFunc(slices.Clone(p.info.References), func(r StorePath) bool { return r == p.info.Path })
+	got, err := p.want.Path(p.dir, p.info.Path.Name(), refs, p.self != nil)
+	return err == nil && got == p.info.Path
+}
+
+func (p *proof) Enter(string) error           { p.not = true; return nil }
+func (p *proof) Symlink(string, string) error { p.not = true; return nil }
+func (p *proof) Regular(_ string, executable bool, _, _ int64) error {
+	p.not = p.not || executable
+	return nil
+}
+
+func (p *proof) Content(b []byte) error {
+	if !p.not {
+		p.content.Write(b)
+	}
+	return nil
+}
+
+// zeroing hashes a stream modulo self-references: each occurrence of the
+// path's own hash counts as zeros, and the positions are hashed at the end.
+// Source: HashModuloSink in Nix.
+type zeroing struct {
+	w       io.Writer
+	needle  []byte
+	held    []byte // up to len(needle)-1 bytes that may begin an occurrence
+	off     int64  // of held in the stream
+	matches []int64
+}
+
+func (z *zeroing) Write(b []byte) (int, error) {
+	buf := append(z.held, b...)
+	z.held = nil
+	for from := 0; ; {
+		i := bytes.Index(buf[from:], z.needle)
+		if i < 0 {
+			break
+		}
+		from += i
+		z.matches = append(z.matches, z.off+int64(from))
+		copy(buf[from:], strings.Repeat("0", len(z.needle)))
+		from += len(z.needle)
+	}
+	keep := min(len(buf), len(z.needle)-1)
+	z.w.Write(buf[:len(buf)-keep])
+	z.off += int64(len(buf) - keep)
+	z.held = slices.Clone(buf[len(buf)-keep:])
+	return len(b), nil
+}
+
+func (z *zeroing) finish() {
+	z.w.Write(z.held)
+	for _, at := range z.matches {
+		fmt.Fprintf(z.w, "|%d", at)
+	}
+}

@@ -1,0 +1,284 @@
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path"
+	"sync"
+	"sync/atomic"
+)
+
+const stagingDir = PrivatePrefix + "staging"
+
+// staging is the folder of one process's unfinished files, locked as long as
+// the process lives: what a dead process left behind is known by its free lock.
+type staging struct {
+	root *os.Root
+	dir  string
+	lock *os.File
+	next atomic.Int64
+}
+
+// newStaging makes a folder of our own and clears those of dead processes.
+func newStaging(root *os.Root) (*staging, error) {
+	if err := root.MkdirAll(stagingDir, 0o777); err != nil {
+		return nil, err
+	}
+	s := &staging{root: root, dir: fmt.Sprintf("%s/%d-%08x", stagingDir, os.Getpid(), rand.Uint32())}
+	if err := root.Mkdir(s.dir, 0o777); err != nil {
+		return nil, err
+	}
+	lock, err := root.Open(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(lock, true); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("lock %s: %w", s.dir, err)
+	}
+	s.lock = lock
+	// Between our Mkdir and our lock another process may have taken the folder
+	// for a dead one's. Then it is gone, and we make the next.
+	if _, err := root.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
+		lock.Close()
+		return newStaging(root)
+	}
+	s.sweep()
+	return s, nil
+}
+
+// sweep removes the folders whose owners are dead. What it cannot remove it
+// leaves to the next process.
+func (s *staging) sweep() {
+	names, err := readNames(s.root, stagingDir)
+	if err != nil {
+		return
+	}
+	for _, name := range names {
+		dir := path.Join(stagingDir, name)
+		if dir == s.dir {
+			continue
+		}
+		f, err := s.root.Open(dir)
+		if err != nil {
+			continue
+		}
+		if flock(f, false) == nil {
+			s.root.RemoveAll(dir)
+		}
+		f.Close()
+	}
+}
+
+func (s *staging) close() error {
+	return errors.Join(s.root.RemoveAll(s.dir), s.lock.Close())
+}
+
+// Create makes a file in the tree's staging folder.
+func (d *Dir) Create() (SpoolFile, error) {
+	root, err := d.open(true)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	if d.staging == nil {
+		d.staging, err = newStaging(root)
+	}
+	s := d.staging
+	d.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("stage: %w", err)
+	}
+	name := fmt.Sprintf("%s/%d", s.dir, s.next.Add(1))
+	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("stage: %w", err)
+	}
+	return &stagedFile{dir: d, root: root, name: name, file: f}, nil
+}
+
+// A stagedFile lies in the staging folder until a Put renames it.
+type stagedFile struct {
+	dir  *Dir
+	root *os.Root
+
+	mu     sync.Mutex
+	name   string   // "" once it is published or discarded
+	file   *os.File // nil while it is closed
+	size   int64
+	synced bool
+}
+
+func (f *stagedFile) Write(p []byte) (int, error) {
+	n, err := f.file.Write(p)
+	f.size += int64(n)
+	return n, err
+}
+
+// Size returns the bytes written.
+func (f *stagedFile) Size() int64 { return f.size }
+
+// ReadAt reads the file, opening it for the occasion: it is rarely wanted.
+func (f *stagedFile) ReadAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		if f.name == "" {
+			return 0, fs.ErrClosed
+		}
+		file, err := f.root.Open(f.name)
+		if err != nil {
+			return 0, err
+		}
+		f.file = file
+	}
+	return f.file.ReadAt(p, off)
+}
+
+// earlySync is the size from which a file is brought to disk as soon as it is
+// written, while other work goes on. Smaller ones wait for PutBatch, which
+// syncs many at once.
+const earlySync = 4 << 20
+
+// Done closes the file, so that ten thousand of them may wait for publication.
+func (f *stagedFile) Done() error {
+	if f.size >= earlySync {
+		if err := f.sync(); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.file.Close()
+	f.file = nil
+	return err
+}
+
+func (f *stagedFile) sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.synced:
+		return nil
+	case f.name == "":
+		return fs.ErrClosed
+	case f.file == nil:
+		file, err := f.root.Open(f.name)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		f.synced = true
+		return file.Sync()
+	}
+	f.synced = true
+	return f.file.Sync()
+}
+
+func (f *stagedFile) Discard() {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.name != "" {
+		f.root.Remove(f.name)
+		f.name = ""
+	}
+	if f.file != nil {
+		f.file.Close()
+		f.file = nil
+	}
+}
+
+// forget is told that the file has its final name now.
+func (f *stagedFile) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.name = ""
+	if f.file != nil {
+		f.file.Close()
+		f.file = nil
+	}
+}
+
+// TempSpool returns a spool in a folder of temporary files, "" for the
+// system's. The files have no names there: they go with the process.
+func TempSpool(dir string) Spool { return tempSpool(dir) }
+
+type tempSpool string
+
+func (dir tempSpool) Create() (SpoolFile, error) {
+	f, err := os.CreateTemp(string(dir), "nixstatic-")
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return &tempFile{f: f}, nil
+}
+
+type tempFile struct {
+	f    *os.File
+	size int64
+}
+
+func (t *tempFile) Write(p []byte) (int, error) {
+	n, err := t.f.Write(p)
+	t.size += int64(n)
+	return n, err
+}
+func (t *tempFile) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, off) }
+func (t *tempFile) Size() int64                             { return t.size }
+func (t *tempFile) Done() error                             { return nil }
+func (t *tempFile) Discard()                                { t.f.Close() }
+
+// A spill is a body that stays in memory while it is small.
+type spill struct {
+	spool Spool
+	limit int
+	mem   []byte
+	file  SpoolFile
+}
+
+func (s *spill) Write(p []byte) (int, error) {
+	if s.file == nil {
+		if len(s.mem)+len(p) <= s.limit {
+			s.mem = append(s.mem, p...)
+			return len(p), nil
+		}
+		file, err := s.spool.Create()
+		if err != nil {
+			return 0, err
+		}
+		s.file = file
+		if _, err := file.Write(s.mem); err != nil {
+			return 0, err
+		}
+		s.mem = nil
+	}
+	return s.file.Write(p)
+}
+
+// body ends the writing and returns what was written.
+func (s *spill) body() (Body, error) {
+	if s.file == nil {
+		return Bytes(s.mem), nil
+	}
+	return s.file, s.file.Done()
+}
+
+func (s *spill) discard() {
+	s.mem = nil
+	if s.file != nil {
+		s.file.Discard()
+	}
+}
+
+var _ io.Writer = (*spill)(nil)

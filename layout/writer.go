@@ -1,0 +1,220 @@
+package layout
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// A Writer adds store paths to a tree. Pack or Keep takes the NAR in one pass
+// and leaves it in the spool; Add publishes what was packed.
+//
+// It is safe for concurrent use. Its fields are not to change once it is used.
+type Writer struct {
+	Tree       Tree
+	StoreDir   string // of the tree's nix-cache-info
+	Keys       []signer.SecretKey
+	Pool       *compress.Pool
+	Method     compress.Method // "" is zstd
+	Level      int             // 0 is the method's default
+	DebugInfo  bool            // write debuginfo/ links
+	MaxNarSize int64           // bytes of a NAR whose size is not announced; 0 for no bound
+	Spool      Spool           // nil for the tree's own, or temporary files
+}
+
+// A Packed is a NAR that went through the pass and waits in the spool.
+type Packed struct {
+	NarHash  Hash
+	NarSize  int64
+	Method   compress.Method
+	FileHash Hash
+	FileSize int64
+	// SelfEvident says that the path claimed a content address, and that these
+	// bytes lead to that path.
+	SelfEvident bool
+
+	file    SpoolFile
+	listing Body
+	spill   *spill
+	debug   []debugLink
+}
+
+// Discard releases what waits in the spool. After Add it does nothing.
+func (p *Packed) Discard() {
+	if p == nil {
+		return
+	}
+	p.file.Discard()
+	p.spill.discard()
+}
+
+func (w *Writer) spool() Spool {
+	if w.Spool != nil {
+		return w.Spool
+	}
+	return SpoolFor(w.Tree, "")
+}
+
+func (w *Writer) method() compress.Method {
+	if w.Method == "" {
+		return compress.Zstd
+	}
+	return w.Method
+}
+
+// Pack compresses the NAR that produce writes. The NAR must be whole and
+// canonical, and be what want says as far as want knows; want may be nil.
+func (w *Writer) Pack(ctx context.Context, want *PathInfo, produce func(io.Writer) error) (_ *Packed, err error) {
+	p, out, err := w.begin(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			out.file.Discard()
+			p.spill.discard()
+		}
+	}()
+	method := w.method()
+	if method == compress.None {
+		p.next = out.file // FileHash is NarHash: no second hash
+	} else {
+		z, err := w.Pool.NewWriter(ctx, out, method, w.Level)
+		if err != nil {
+			return nil, err
+		}
+		p.next = z
+		if err := produce(p); err != nil {
+			z.Close() // ctx or the stream is broken; err says why
+			return nil, err
+		}
+		if err := z.Close(); err != nil {
+			return nil, fmt.Errorf("compress: %w", err)
+		}
+		return w.end(p, out, want, method)
+	}
+	if err := produce(p); err != nil {
+		return nil, err
+	}
+	return w.end(p, out, want, method)
+}
+
+// Keep takes a NAR that is compressed already, and keeps its bytes as they
+// are. What it decompresses to must be what Pack asks for.
+func (w *Writer) Keep(ctx context.Context, want *PathInfo, method compress.Method, file io.Reader) (_ *Packed, err error) {
+	p, out, err := w.begin(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			out.file.Discard()
+			p.spill.discard()
+		}
+	}()
+	tee := &contextReader{ctx, io.TeeReader(file, out)}
+	z, err := compress.NewReader(tee, method)
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	buf := make([]byte, 256<<10)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{p}, struct{ io.Reader }{z}, buf); err != nil {
+		return nil, err
+	}
+	return w.end(p, out, want, method)
+}
+
+func (w *Writer) begin(ctx context.Context, want *PathInfo) (*pass, *hashedFile, error) {
+	spool := w.spool()
+	file, err := spool.Create()
+	if err != nil {
+		return nil, nil, err
+	}
+	p := newPass(ctx, spool, want, w.MaxNarSize, w.StoreDir)
+	return p, &hashedFile{file: file, sum: sha256.New()}, nil
+}
+
+func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.Method) (*Packed, error) {
+	sum, err := p.finish(want)
+	if err != nil {
+		return nil, err
+	}
+	r := &Packed{NarHash: sum, NarSize: p.size, Method: method, FileHash: Hash(out.sum.Sum(nil)),
+		FileSize: out.file.Size(), file: out.file, spill: &p.spill, debug: p.debug.links}
+	if !out.used {
+		r.FileHash = sum
+	}
+	if p.proof != nil {
+		r.SelfEvident = p.proof.holds()
+	}
+	if r.listing, err = p.spill.body(); err != nil {
+		return nil, err
+	}
+	return r, out.file.Done()
+}
+
+// A hashedFile hashes what goes into a spool file.
+type hashedFile struct {
+	file SpoolFile
+	sum  interface {
+		io.Writer
+		Sum([]byte) []byte
+	}
+	used bool
+}
+
+func (h *hashedFile) Write(b []byte) (int, error) {
+	h.used = true
+	h.sum.Write(b)
+	return h.file.Write(b)
+}
+
+// narInfo makes the record of a packed path and signs it.
+func (w *Writer) narInfo(item Item) (*NarInfo, error) {
+	n := &NarInfo{PathInfo: item.Info, Compression: item.Packed.Method,
+		FileHash: item.Packed.FileHash, FileSize: item.Packed.FileSize}
+	n.NarHash, n.NarSize = item.Packed.NarHash, item.Packed.NarSize
+	n.URL = string(NARKey(n.FileHash, n.Compression.Extension()))
+	return n, n.Sign(w.StoreDir, w.Keys)
+}
+
+// Sign adds the signatures of keys.
+func (n *NarInfo) Sign(storeDir string, keys []signer.SecretKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	fingerprint := n.Fingerprint(storeDir)
+	for _, key := range keys {
+		sig, err := key.Sign(fingerprint)
+		if err != nil {
+			return err
+		}
+		n.AddSigs(sig)
+	}
+	return nil
+}
+
+// debugObjects returns the links in both spellings: Nix writes the one with
+// the suffix, the readers of cache.nixos.org ask for the one without.
+func debugObjects(links []debugLink, nar Key) ([]Object, error) {
+	var objects []Object
+	for _, link := range links {
+		text, err := json.Marshal(struct {
+			Archive string `json:"archive"`
+			Member  string `json:"member"`
+		}{"../" + string(nar), link.member})
+		if err != nil {
+			return nil, err
+		}
+		for _, suffix := range []string{"", ".debug"} {
+			objects = append(objects, Object{Key: Key("debuginfo/" + link.id + suffix), Body: Bytes(text)})
+		}
+	}
+	return objects, nil
+}
