@@ -9,6 +9,7 @@
 # the machine's package sources nor its dpkg database change. The programs run
 # under the dynamic loader they came with, so no chroot and no namespaces.
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")"
 . ./env.sh
 

@@ -8,6 +8,7 @@
 # Needs root or sudo the first time, and the machine's own Debian mirror. What is
 # already there is left alone, so a second run takes a moment and no network.
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")"
 . ./env.sh
 
