@@ -12,13 +12,9 @@ import (
 type Item struct {
 	Info   PathInfo
 	Packed *Packed
-}
-
-// AddOptions change what Add does with paths that the tree has already.
-type AddOptions struct {
-	// Replace rewrites the record, so that it leads to the NAR given now. The
-	// old one stays until the garbage is collected: clients remember records
-	// for 30 days.
+	// Replace rewrites a record that is there already, so that it leads to the
+	// NAR given now. The NAR it led to stays until the garbage is collected:
+	// clients remember records for 30 days.
 	Replace bool
 }
 
@@ -29,10 +25,11 @@ type AddOptions struct {
 // NARs, listings and debug links appear first, then the narinfos one level of
 // references after the other (I2, I3). Where someone else published a path
 // meanwhile, their record stays and gains our signatures.
-func (w *Writer) Add(ctx context.Context, items []Item, opts AddOptions) error {
+func (w *Writer) Add(ctx context.Context, items []Item) error {
 	var bulk []Object
 	var levels [][]Object
 	records := map[Key]*NarInfo{}
+	replace := map[Key]bool{}
 	level := map[StorePath]int{}
 	for _, item := range items {
 		n, err := w.narInfo(item)
@@ -47,7 +44,7 @@ func (w *Writer) Add(ctx context.Context, items []Item, opts AddOptions) error {
 		// has these bytes (I4). When replacing, it is written again, which mends
 		// one that was damaged.
 		bulk = append(bulk,
-			Object{nar, item.Packed.file, PutOptions{IfAbsent: !opts.Replace}},
+			Object{nar, item.Packed.file, PutOptions{IfAbsent: !item.Replace}},
 			Object{ListingKey(n.Path), item.Packed.listing, PutOptions{}})
 		if w.DebugInfo {
 			links, err := debugObjects(item.Packed.debug, nar)
@@ -67,7 +64,7 @@ func (w *Writer) Add(ctx context.Context, items []Item, opts AddOptions) error {
 			levels = append(levels, nil)
 		}
 		key := NarInfoKey(n.Path)
-		records[key] = n
+		records[key], replace[key] = n, item.Replace
 		levels[depth] = append(levels[depth], Object{key, Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
 	}
 	bulk = firstOfEach(bulk)
@@ -78,7 +75,7 @@ func (w *Writer) Add(ctx context.Context, items []Item, opts AddOptions) error {
 	}
 	for _, key := range taken {
 		if n := records[key]; n != nil {
-			if err := w.merge(ctx, n, opts.Replace); err != nil {
+			if err := w.merge(ctx, n, replace[key]); err != nil {
 				return err
 			}
 		}

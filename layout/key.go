@@ -75,3 +75,14 @@ func (k Key) FileHash() (Hash, error) {
 	}
 	return parseNix32Hash(string(k[len("nar/") : len("nar/")+narHashLen]))
 }
+
+// LogKeys returns the keys under which a log is to stand: its own, and for a
+// name with a question mark the part before it too, which is all that reaches
+// a web server of what a client asks for.
+func LogKeys(drv StorePath) []Key {
+	keys := []Key{LogKey(drv)}
+	if before, _, ok := strings.Cut(string(drv), "?"); ok {
+		keys = append(keys, Key("log/"+before))
+	}
+	return keys
+}

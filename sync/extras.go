@@ -1,0 +1,131 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// maxLog bounds a build log in bytes.
+const maxLog = 1 << 30
+
+// extras brings along what belongs to the closure but is no store path. It
+// looks at the paths that the tree had already too, so that a run that was
+// killed before this point is completed by the next.
+func (im *Import) extras(ctx context.Context, plan *Plan) error {
+	infos := slices.Clone(plan.Present)
+	for _, step := range plan.Missing {
+		infos = append(infos, step.Info)
+	}
+	if source, ok := im.Source.(RealisationSource); ok {
+		for _, info := range infos {
+			if info.CA == "" || info.Deriver == "" {
+				continue
+			}
+			if err := im.realisations(ctx, source, info); err != nil {
+				return err
+			}
+		}
+	}
+	if source, ok := im.Source.(LogSource); ok && im.Logs {
+		seen := map[layout.StorePath]bool{"": true}
+		for _, info := range infos {
+			if seen[info.Deriver] {
+				continue
+			}
+			seen[info.Deriver] = true
+			if err := im.log(ctx, source, info.Deriver); err != nil {
+				return fmt.Errorf("log of %s: %w", info.Deriver, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (im *Import) realisations(ctx context.Context, source RealisationSource, info layout.PathInfo) error {
+	list, err := source.Realisations(ctx, info)
+	if err != nil {
+		return fmt.Errorf("realisations of %s: %w", info.Path, err)
+	}
+	for _, r := range list {
+		if err := r.Sign(im.Writer.Keys); err != nil {
+			return err
+		}
+		objects, err := r.Objects()
+		if err != nil {
+			return err
+		}
+		for _, o := range objects {
+			err := im.Writer.Tree.Put(ctx, o.Key, o.Body, layout.PutOptions{IfAbsent: !im.Force})
+			if errors.Is(err, fs.ErrExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			im.Progress.Realisations.Add(1)
+		}
+	}
+	return nil
+}
+
+// log copies one build log. Nothing is wrong where there is none: most paths
+// of a store were substituted, not built.
+func (im *Import) log(ctx context.Context, source LogSource, drv layout.StorePath) error {
+	tree := im.Writer.Tree
+	keys := layout.LogKeys(drv)
+	if _, err := tree.Stat(ctx, keys[0]); err == nil && !im.Force {
+		return nil
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, key := range keys {
+		err := im.copyLog(ctx, source, drv, key)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	im.Progress.Logs.Add(1)
+	return nil
+}
+
+func (im *Import) copyLog(ctx context.Context, source LogSource, drv layout.StorePath, key layout.Key) error {
+	text, err := source.Log(ctx, drv)
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	file, err := layout.SpoolFor(im.Writer.Tree, "").Create()
+	if err != nil {
+		return err
+	}
+	defer file.Discard()
+	n, err := io.Copy(file, io.LimitReader(text, maxLog+1))
+	if err == nil && n > maxLog {
+		err = fmt.Errorf("more than %d bytes", maxLog)
+	}
+	if err == nil {
+		err = file.Done()
+	}
+	if err != nil {
+		return err
+	}
+	return im.Writer.Tree.Put(ctx, key, file, layout.PutOptions{})
+}
+
+func sortedKeys[V any](m map[layout.StorePath]V) []layout.StorePath {
+	keys := make([]layout.StorePath, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
