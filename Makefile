@@ -1,0 +1,51 @@
+# make            build bin/nixstatic: one static binary
+# make test       install what the tests need (Debian, root or sudo), run them all
+# make lint       formatting, vet, staticcheck, known vulnerabilities
+# make race       the tests of the packages under the race detector (needs cgo)
+# make fuzz       each fuzz target for FUZZTIME
+# make bench      tests/bench, against the real Nix
+# make install    into $(DESTDIR)$(PREFIX)/bin
+#
+# V=1 shows each test as it runs. RUN=regexp and PKG=./layout/... narrow a run.
+
+GO       ?= go
+PREFIX   ?= /usr/local
+FUZZTIME ?= 10s
+PKG      ?= ./...
+RUN      ?=
+SHELL    := /bin/bash
+
+# -count=1: the real programs and stores that tests use are not files of this
+# module, so Go cannot know that a cached result went stale.
+testflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
+
+.PHONY: build test race lint fuzz bench install setup clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
+
+setup:
+	tests/setup.sh
+
+test: setup
+	$(GO) vet $(PKG)
+	$(GO) test $(testflags) $(PKG)
+
+race: setup
+	CGO_ENABLED=1 $(GO) test -race $(testflags) $(PKG)
+
+lint:
+	tests/lint/run.sh
+
+fuzz:
+	tests/fuzz.sh $(FUZZTIME) $(PKG)
+
+bench:
+	tests/setup.sh --bench
+	tests/bench/run.sh $(BENCH)
+
+install: build
+	install -D -m 755 bin/nixstatic $(DESTDIR)$(PREFIX)/bin/nixstatic
+
+clean:
+	rm -rf bin

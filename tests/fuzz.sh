@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs every fuzz target of the packages for a while each:
+#
+#   tests/fuzz.sh TIME [PACKAGE...]     e.g. 10s ./layout/...
+#
+# go test fuzzes one target of one package at a time. What it finds it leaves in
+# that package's testdata/fuzz, where every later `go test` tries it again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+time=${1:?usage: fuzz.sh TIME [PACKAGE...]}
+shift
+[ $# -gt 0 ] || set -- ./...
+
+failed=0 found=0
+while IFS= read -r package; do
+	while IFS= read -r target; do
+		found=$((found + 1))
+		printf '== %s %s\n' "$package" "$target"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" </dev/null || failed=$((failed + 1))
+	done < <(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true)
+done < <(go list "$@")
+printf 'fuzz: %d targets, %d failed\n' "$found" "$failed"
+[ "$found" -gt 0 ] && [ "$failed" -eq 0 ]

@@ -1,0 +1,163 @@
+// Package lint holds the rules about the source that no compiler knows.
+package lint
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/nixstatic/nixstatic"
+	root   = "../.."
+)
+
+// own is the whole import table of this module: what each package may import of
+// the others. A package that is not here does not belong to the house yet.
+var own = map[string][]string{
+	"signer":          {},
+	"layout/nar":      {},
+	"layout/compress": {},
+	"layout":          {"signer", "layout/nar", "layout/compress"},
+	"layout/fsck":     onLayout,
+	"layout/gc":       onLayout,
+	"layout/treetest": onLayout,
+	"sync":            onLayout,
+	"sync/nixstore":   onLayout,
+	"sync/s3":         onLayout,
+	"webdav":          onLayout,
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "sync", "sync/nixstore", "sync/s3", "webdav"},
+		onLayout...),
+
+	// The testing ground shares no code with what it tests.
+	"tests/peers":      {},
+	"tests/closure":    {},
+	"tests/synthetic":  {},
+	"tests/bench/pair": {},
+}
+
+var onLayout = []string{"layout", "layout/nar", "layout/compress", "signer"}
+
+// forTests is what test files may import beyond the table: the suite every tree
+// passes, the checker that is the oracle, and the real programs. Whole-program
+// tests have folders of their own, under tests/ and examples/, and may import
+// anything.
+var forTests = []string{"layout/fsck", "layout/treetest", "tests/peers"}
+
+// others says which packages may use a module that is heavy, or that one package
+// exists to hide. A prefix covers all packages below it; no packages means none.
+// Test files may use them to check ours against theirs.
+var others = map[string][]string{
+	"github.com/minio/minio-go":     {"sync/s3"},
+	"golang.org/x/net/webdav":       {"webdav"},
+	"github.com/fsnotify/fsnotify":  {"sync"},
+	"github.com/urfave/cli":         {"cmd/nixstatic"},
+	"github.com/klauspost/compress": {"layout/compress"},
+	"github.com/andybalholm/brotli": {"layout/compress"},
+	"github.com/mikelolasagasti/xz": {"layout/compress"},
+	"github.com/ulikunitz/xz":       {"layout/compress"},
+	"github.com/dsnet/compress":     {"layout/compress"},
+	"github.com/pierrec/lz4":        {"layout/compress"},
+	// One static binary: no C.
+	"C": {},
+}
+
+func TestImports(t *testing.T) {
+	seen := map[string]bool{}
+	for _, file := range sources(t) {
+		pkg := path.Dir(file)
+		inTest := strings.HasSuffix(file, "_test.go")
+		allowed, known := own[pkg]
+		wholeProgram := !known && (strings.HasPrefix(pkg+"/", "tests/") || strings.HasPrefix(pkg, "examples/"))
+		if !inTest && !known {
+			t.Errorf("%s: package %s is not in the import table", file, pkg)
+			continue
+		}
+		seen[pkg] = true
+		for _, imported := range imports(t, file) {
+			if name, ours := strings.CutPrefix(imported, module+"/"); ours {
+				ok := name == pkg || slices.Contains(allowed, name) ||
+					inTest && (wholeProgram || slices.Contains(forTests, name))
+				if !ok {
+					t.Errorf("%s: %s may not import %s", file, pkg, name)
+				}
+			} else if !inTest && !mayUse(pkg, imported) {
+				t.Errorf("%s: %s may not import %s", file, pkg, imported)
+			}
+		}
+	}
+	// A table that outlives its packages stops meaning anything.
+	for pkg := range own {
+		if !seen[pkg] {
+			t.Errorf("the import table names %s, which has no Go files", pkg)
+		}
+	}
+}
+
+func mayUse(pkg, imported string) bool {
+	for prefix, users := range others {
+		if imported == prefix || strings.HasPrefix(imported, prefix+"/") {
+			return slices.Contains(users, pkg)
+		}
+	}
+	return true
+}
+
+// sources lists the Go files of this module relative to its root, for every
+// platform: an import that only Windows sees is an import.
+func sources(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if entry.IsDir() {
+			switch base := entry.Name(); {
+			case rel == ".":
+			case strings.HasPrefix(base, "."), base == "testdata", rel == "tests/tools":
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if strings.HasSuffix(rel, ".go") {
+			files = append(files, rel)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatal("no Go files")
+	}
+	return files
+}
+
+func imports(t *testing.T, file string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, filepath.FromSlash(file)), nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, imported)
+	}
+	return paths
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# What `make lint` checks. The tools are modules pinned by tests/tools/go.mod.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+say() { printf 'lint: %s\n' "$*"; }
+
+say gofmt
+unformatted=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r gofmt -l)
+if [ -n "$unformatted" ]; then
+	printf 'lint: error: not formatted:\n%s\n' "$unformatted" >&2
+	exit 1
+fi
+
+say 'shell scripts parse'
+git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run | xargs -0 -r -n 1 bash -n
+
+say 'go.mod and go.sum agree with the module cache'
+go mod verify >/dev/null
+
+say 'go vet'
+go vet ./...
+
+(cd tests/tools && go build -o ../../bin/ tool)
+
+say staticcheck
+bin/staticcheck ./...
+
+# The one check that needs the network: without its database there is nothing to
+# check against, and that is said, not passed over.
+say govulncheck
+status=0
+report=$(bin/govulncheck ./... 2>&1) || status=$?
+if [ "$status" -eq 0 ]; then
+	say "$(tail -n 1 <<<"$report")"
+elif [ "$status" -ne 3 ] && grep -q '^govulncheck: fetching vulnerabilities: ' <<<"$report"; then
+	say "warning: KNOWN VULNERABILITIES NOT CHECKED, the database did not answer:"
+	say "warning: $(grep '^govulncheck:' <<<"$report")"
+else
+	printf '%s\n' "$report" >&2
+	exit 1
+fi
