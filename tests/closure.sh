@@ -114,6 +114,7 @@ while IFS=$'\t' read -r package name deriver refs; do
 		--verbatim-files-from -T "$root/files" -c | tar -C "$store/$name" --no-same-owner -x
 	# shellcheck disable=SC2086 # names hold no blanks
 	references_file "$store/$name" $refs
+	# shellcheck disable=SC2086
 	register "$name" "$deriver" $refs
 	n=$((n + 1))
 	if [ "$deriver" != - ]; then
@@ -187,7 +188,7 @@ say "letting Nix check it"
 nix_store --verify --check-contents
 nix_store -qR "/nix/store/$top" | sort >"$root/paths"
 echo "/nix/store/$top" >"$root/top"
-rm -rf "$root"/{home,tree,drv.nix,added,files,nar,plan,others,registration}
+rm -rf "${root:?}"/{home,tree,drv.nix,added,files,nar,plan,others,registration}
 echo "$version" >"$root/complete"
 if [ -e "$dir" ]; then discard "$dir"; fi
 mv "$root" "$dir"

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Where the testing ground keeps what it fetched and built. Source this file;
 # setup.sh fills the folder, tests and benches only read it.
 #

@@ -13,12 +13,14 @@ shift
 [ $# -gt 0 ] || set -- ./...
 
 failed=0 found=0
-while IFS= read -r package; do
-	while IFS= read -r target; do
+packages=$(go list "$@")
+for package in $packages; do
+	listed=$(go test -list '^Fuzz' "$package")
+	for target in $(grep '^Fuzz' <<<"$listed" || true); do
 		found=$((found + 1))
 		printf '== %s %s\n' "$package" "$target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" </dev/null || failed=$((failed + 1))
-	done < <(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true)
-done < <(go list "$@")
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" || failed=$((failed + 1))
+	done
+done
 printf 'fuzz: %d targets, %d failed\n' "$found" "$failed"
 [ "$found" -gt 0 ] && [ "$failed" -eq 0 ]

@@ -113,7 +113,7 @@ unpacked_nix() {
 	libs=$(cd "$root" && find usr/lib -name 'libc.so.6' -printf '%h\n' -quit)
 	[ -n "$libs" ] || die "no C library among the packages of $suite"
 	# Documents and locales are two thirds of the size and no test reads them.
-	rm -rf "$root"/usr/share/{doc,man,locale,info,i18n} "$root/var" "$root/etc"
+	rm -rf "${root:?}"/usr/share/{doc,man,locale,info,i18n} "${root:?}/var" "$root/etc"
 	mkdir -p "$work/nix/bin"
 	for name in $(cd "$root/usr/bin" && ls -d nix nix-*); do
 		wrapper "$name" "NIX_BIN_DIR=\$here/bin exec \"\$here/root/$loader\" --argv0 $name \\

@@ -33,9 +33,9 @@ export HOME=$root/home NIX_REMOTE=
 "$nix/nix-store" --store "$root" --load-db <"$root/registration"
 say "letting Nix check them"
 "$nix/nix-store" --store "$root" --verify --check-contents
-(cd "$root/nix/store" && ls -d *-top-*) | sed 's,^,/nix/store/,' >"$root/top"
+(cd "$root/nix/store" && ls -d -- *-top-*) | sed 's,^,/nix/store/,' >"$root/top"
 "$nix/nix-store" --store "$root" -qR "$(cat "$root/top")" | sort >"$root/paths"
-rm -rf "$root/home" "$root/registration"
+rm -rf "${root:?}/home" "$root/registration"
 echo "$version" >"$root/complete"
 if [ -e "$dir" ]; then discard "$dir"; fi
 mv "$root" "$dir"
