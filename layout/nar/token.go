@@ -1,0 +1,37 @@
+package nar
+
+import "encoding/binary"
+
+// The strings of the grammar as they stand in an archive, with length and padding.
+const (
+	tokMagic      = "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1\x00\x00\x00"
+	tokOpen       = "\x01\x00\x00\x00\x00\x00\x00\x00(\x00\x00\x00\x00\x00\x00\x00"
+	tokClose      = "\x01\x00\x00\x00\x00\x00\x00\x00)\x00\x00\x00\x00\x00\x00\x00"
+	tokType       = "\x04\x00\x00\x00\x00\x00\x00\x00type\x00\x00\x00\x00"
+	tokRegular    = "\x07\x00\x00\x00\x00\x00\x00\x00regular\x00"
+	tokExecutable = "\x0a\x00\x00\x00\x00\x00\x00\x00executable\x00\x00\x00\x00\x00\x00"
+	tokEmpty      = "\x00\x00\x00\x00\x00\x00\x00\x00"
+	tokContents   = "\x08\x00\x00\x00\x00\x00\x00\x00contents"
+	tokSymlink    = "\x07\x00\x00\x00\x00\x00\x00\x00symlink\x00"
+	tokTarget     = "\x06\x00\x00\x00\x00\x00\x00\x00target\x00\x00"
+	tokDirectory  = "\x09\x00\x00\x00\x00\x00\x00\x00directory\x00\x00\x00\x00\x00\x00\x00"
+	tokEntry      = "\x05\x00\x00\x00\x00\x00\x00\x00entry\x00\x00\x00"
+	tokName       = "\x04\x00\x00\x00\x00\x00\x00\x00name\x00\x00\x00\x00"
+	tokNode       = "\x04\x00\x00\x00\x00\x00\x00\x00node\x00\x00\x00\x00"
+)
+
+// lenSize is the width of the length that precedes the bytes of a string.
+const lenSize = 8
+
+// zeros holds the longest padding.
+const zeros = "\x00\x00\x00\x00\x00\x00\x00"
+
+// padding returns the number of zero bytes that follow n bytes of a string.
+func padding(n int64) int { return int(-n & 7) }
+
+// appendString appends s as it stands in an archive.
+func appendString(b []byte, s string) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(len(s)))
+	b = append(b, s...)
+	return append(b, zeros[:padding(int64(len(s)))]...)
+}
