@@ -1,0 +1,168 @@
+package treetest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"syscall"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// An Op is an operation of a tree.
+type Op string
+
+// The operations.
+const (
+	OpGet    Op = "get"
+	OpStat   Op = "stat"
+	OpPut    Op = "put"
+	OpDelete Op = "delete"
+	OpList   Op = "list"
+)
+
+// A Fault says which operations fail and how. The zero value fails none.
+type Fault struct {
+	// At is the operation that fails, counted from 1 among those that Only lets
+	// through. 0 fails none.
+	At int
+	// Only says which operations count; nil counts all.
+	Only func(Op, layout.Key) bool
+	// Done says that the operation happens and only its answer is lost. Of a Get
+	// half the bytes arrive, of a List half the objects.
+	Done bool
+	// Down says that every later operation fails too and does not happen: the
+	// process died there, or the network.
+	Down bool
+	// Err is what fails with; nil is EIO.
+	Err error
+}
+
+// A Faulty is a tree that fails on purpose. It has neither the batches nor the
+// spool of the tree below, so that each object is one operation.
+type Faulty struct {
+	Tree  layout.Tree
+	Fault Fault
+
+	mu  sync.Mutex
+	ops int
+}
+
+// Ops returns how many operations counted so far.
+func (f *Faulty) Ops() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ops
+}
+
+// turn says whether the operation is to happen, and the error it is to have.
+func (f *Faulty) turn(op Op, key layout.Key) (happens bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Fault.Only != nil && !f.Fault.Only(op, key) {
+		return true, nil
+	}
+	f.ops++
+	switch {
+	case f.Fault.At == 0 || f.ops < f.Fault.At:
+		return true, nil
+	case f.ops == f.Fault.At:
+		happens = f.Fault.Done
+	case !f.Fault.Down:
+		return true, nil
+	}
+	err = f.Fault.Err
+	if err == nil {
+		err = syscall.EIO
+	}
+	return happens, fmt.Errorf("%s %s: planned fault: %w", op, key, err)
+}
+
+// Get opens an object.
+func (f *Faulty) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
+	happens, fault := f.turn(OpGet, key)
+	if !happens {
+		return nil, layout.Info{}, fault
+	}
+	body, info, err := f.Tree.Get(ctx, key)
+	if err == nil && fault != nil {
+		body = &broken{Reader: io.LimitReader(body, info.Size/2), Closer: body, err: fault}
+	}
+	return body, info, err
+}
+
+// Stat describes an object.
+func (f *Faulty) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
+	if _, fault := f.turn(OpStat, key); fault != nil {
+		return layout.Info{}, fault
+	}
+	return f.Tree.Stat(ctx, key)
+}
+
+// Put stores an object.
+func (f *Faulty) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	happens, fault := f.turn(OpPut, key)
+	if happens {
+		if err := f.Tree.Put(ctx, key, body, opts); err != nil {
+			return err
+		}
+	}
+	return fault
+}
+
+// Delete removes an object.
+func (f *Faulty) Delete(ctx context.Context, key layout.Key) error {
+	happens, fault := f.turn(OpDelete, key)
+	if happens {
+		if err := f.Tree.Delete(ctx, key); err != nil {
+			return err
+		}
+	}
+	return fault
+}
+
+// List yields objects. It counts as one operation, of the empty key.
+func (f *Faulty) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
+	return func(yield func(layout.Info, error) bool) {
+		happens, fault := f.turn(OpList, "")
+		if fault == nil {
+			f.Tree.List(ctx, prefix)(yield)
+			return
+		}
+		if happens {
+			var found []layout.Info
+			for info, err := range f.Tree.List(ctx, prefix) {
+				if err != nil {
+					yield(layout.Info{}, err)
+					return
+				}
+				found = append(found, info)
+			}
+			for _, info := range found[:len(found)/2] {
+				if !yield(info, nil) {
+					return
+				}
+			}
+		}
+		yield(layout.Info{}, fault)
+	}
+}
+
+// broken is a body that breaks off where its reader ends.
+type broken struct {
+	io.Reader
+	io.Closer
+	err error
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		err = b.err
+	}
+	return n, err
+}
+
+var _ layout.Tree = (*Faulty)(nil)
