@@ -116,27 +116,37 @@ func testIfMatchRace(t *testing.T, tree layout.Tree) {
 	}
 }
 
-// testIfMatchAgainstDelete has one delete what another replaces if unchanged:
-// whoever is first, the object is gone in the end. Otherwise a record that
-// gains a signature while it is withdrawn would come back, and lead to a NAR
-// that goes next (I2).
+// testIfMatchAgainstDelete has one delete what others keep replacing if it is
+// unchanged: once it is gone, it is gone. Otherwise a record that gains a
+// signature while it is withdrawn would come back, and lead to a NAR that goes
+// next (I2).
 func testIfMatchAgainstDelete(t *testing.T, tree layout.Tree) {
-	for range 40 {
+	for range 20 {
 		put(t, tree, page, []byte("old"), layout.PutOptions{})
-		info, err := tree.Stat(t.Context(), page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		together(3, func(i int) {
+		var updates atomic.Int64
+		busy := make(chan struct{})
+		together(4, func(i int) {
 			if i == 0 {
+				<-busy
 				if err := tree.Delete(t.Context(), page); err != nil {
 					t.Errorf("Delete: %v", err)
 				}
 				return
 			}
-			err := tree.Put(t.Context(), page, layout.Bytes([]byte("new")), layout.PutOptions{IfMatch: info.ETag})
-			if err != nil && !errors.Is(err, layout.ErrChanged) {
-				t.Errorf("Put: %v", err)
+			for updates.Load() < 60 {
+				info, err := tree.Stat(t.Context(), page)
+				if errors.Is(err, fs.ErrNotExist) {
+					break
+				}
+				if err == nil {
+					err = tree.Put(t.Context(), page, layout.Bytes([]byte("new")), layout.PutOptions{IfMatch: info.ETag})
+				}
+				if err != nil && !errors.Is(err, layout.ErrChanged) {
+					t.Errorf("replace: %v", err)
+				}
+				if updates.Add(1) == 5 {
+					close(busy)
+				}
 			}
 		})
 		wantAbsent(t, tree, page)

@@ -104,10 +104,9 @@ func testListStop(t *testing.T, tree layout.Tree) {
 	}
 }
 
-// testListPages has more keys than object stores put on a page, which is 1000,
-// and more than a directory is read at a time.
+// testListPages has more keys than object stores put on a page, which is 1000.
 func testListPages(t *testing.T, tree layout.Tree) {
-	const n = 5003
+	const n = 2103
 	var group []layout.Object
 	var keys []layout.Key
 	for i := range n {
