@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/nar"
+)
+
+func addCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "add",
+		Usage:     "put any file or directory into a tree as a store path",
+		ArgsUsage: "FILE-OR-DIR…",
+		Description: "The store path is the one that nix-store --add prints for the same content. It is\n" +
+			"content-addressed, so that clients need no key for it; no Nix is needed here. It\n" +
+			"refers to nothing.\n\n" +
+			"Examples:\n" +
+			"   nixstatic add --to ./cache ./photos\n" +
+			"   nixstatic add --to ./cache --name dataset-1.0 ./data",
+		Flags: append(append([]cli.Flag{
+			toFlag(),
+			&cli.StringFlag{Name: "name", Usage: "the `NAME` in the store path, instead of the file's own"},
+			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a new tree"},
+		}, writeFlags()...), jsonFlag()),
+		Action: runAdd,
+	}
+}
+
+// addResult is what --json prints for each path.
+type addResult struct {
+	Path      string `json:"path"`
+	Written   bool   `json:"written"` // false if the tree had it already
+	NarHash   string `json:"narHash"`
+	NarBytes  int64  `json:"narBytes"`
+	FileBytes int64  `json:"fileBytes"`
+}
+
+func runAdd(c *cli.Context) error {
+	files := c.Args().Slice()
+	if len(files) == 0 {
+		return usage("add needs at least one file or directory")
+	}
+	if c.IsSet("name") && len(files) > 1 {
+		return usage("--name goes with one file or directory")
+	}
+	names := make([]string, len(files))
+	for i, file := range files {
+		var err error
+		if names[i], err = nameFor(c.String("name"), file); err != nil {
+			return err
+		}
+	}
+	tree, err := openTree(c.String("to"))
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	storeDir := c.String("store-dir")
+	if !c.IsSet("store-dir") {
+		have, err := layout.ReadCacheInfo(c.Context, tree)
+		if err == nil {
+			storeDir = have.StoreDir
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	w, err := newWriter(c, tree, storeDir)
+	if err != nil {
+		return err
+	}
+	w.Pool = compress.NewPool(0)
+	defer w.Pool.Close()
+	var results []addResult
+	for i, file := range files {
+		r, err := addOne(c.Context, w, names[i], file)
+		if err != nil {
+			return fmt.Errorf("add %s: %w", file, err)
+		}
+		if results = append(results, r); !c.Bool("json") {
+			fmt.Fprintln(c.App.Writer, r.Path)
+		}
+	}
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, results)
+	}
+	return nil
+}
+
+// nameFor returns the name part of the store path for a file.
+func nameFor(name, file string) (string, error) {
+	if name != "" {
+		if err := layout.CheckName(name); err != nil {
+			return "", usage("--name: %v", err)
+		}
+		return name, nil
+	}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(abs); err != nil {
+		return "", err
+	}
+	name = filepath.Base(abs)
+	if err := layout.CheckName(name); err != nil {
+		return "", withHint(fmt.Errorf("%s cannot keep its name in the store: %w", file, err), "give it one with --name")
+	}
+	return name, nil
+}
+
+// addOne puts one file or directory into the tree.
+func addOne(ctx context.Context, w *layout.Writer, name, file string) (addResult, error) {
+	packed, err := w.Pack(ctx, nil, func(out io.Writer) error { return nar.Dump(ctx, out, file) })
+	if err != nil {
+		return addResult{}, err
+	}
+	defer packed.Discard()
+	ca := layout.ContentAddress{Method: layout.HashNAR, Algo: "sha256", Digest: packed.NarHash[:]}
+	p, err := ca.Path(w.StoreDir, name, nil, false)
+	if err != nil {
+		return addResult{}, err
+	}
+	r := addResult{Path: p.Abs(w.StoreDir), NarHash: packed.NarHash.String(), NarBytes: packed.NarSize, FileBytes: packed.FileSize}
+	if _, err := w.Tree.Stat(ctx, layout.NarInfoKey(p)); err == nil {
+		return r, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return r, err
+	}
+	r.Written = true
+	return r, w.Add(ctx, []layout.Item{{Info: layout.PathInfo{Path: p, CA: ca.String()}, Packed: packed}})
+}

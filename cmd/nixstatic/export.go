@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/signer"
+	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/nixstore"
+)
+
+// nixosKey is trusted by every Nix unless it is told otherwise, and so here.
+const nixosKey = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+
+func exportCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "export",
+		Usage:     "write store paths and their closure into a tree",
+		ArgsUsage: "PATH…",
+		Description: "PATH is a store path, a path inside one, a symbolic link to one such as ./result,\n" +
+			"or - for a list on standard input. What the tree has already is not read again,\n" +
+			"so a run that was interrupted is completed by running it again.\n\n" +
+			"With --from the paths come from another binary cache, and no Nix is needed. Its\n" +
+			"NARs are kept as they are unless --compression is given. Paths must be signed by\n" +
+			"a trusted key (cache.nixos.org's unless others are named) or be content-addressed.\n\n" +
+			"Examples:\n" +
+			"   nixstatic export --to ./cache ./result\n" +
+			"   nixstatic export --to ./cache -k secret.key --debug-info --logs /nix/store/…-hello-2.12\n" +
+			"   nix-store -q --requisites ./result | nixstatic export --to ./cache -\n" +
+			"   nixstatic export --from https://cache.nixos.org --to ./cache /nix/store/…-hello-2.12",
+		Flags: append(append([]cli.Flag{
+			toFlag(),
+			&cli.StringFlag{Name: "from", Usage: "take the paths from the binary cache at `URL` (https://, http://, file:// or a directory)"},
+			&cli.StringFlag{Name: "store", Usage: "take the paths from `STORE`: a root as for nix --store, or unix:// and a socket"},
+			&cli.BoolFlag{Name: "no-closure", Usage: "the paths alone; what they refer to must be in the tree"},
+			&cli.BoolFlag{Name: "force", Usage: "write again what the tree has already"},
+			&cli.BoolFlag{Name: "debug-info", Usage: "link build IDs to the debug files in the paths"},
+			&cli.BoolFlag{Name: "logs", Usage: "bring the build logs along"},
+			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (with --from)"},
+			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with --from)"},
+			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for --from are in `FILE` instead of ~/.netrc"},
+		}, writeFlags()...),
+			jobsFlag("paths"),
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be written, and write nothing"},
+			jsonFlag(), quietFlag()),
+		Action: runExport,
+	}
+}
+
+// A pathSource is a source that understands what people type.
+type pathSource interface {
+	treesync.Source
+	Resolve(ctx context.Context, arg string) (layout.StorePath, error)
+}
+
+func runExport(c *cli.Context) error {
+	args, err := pathArgs(c)
+	if err != nil {
+		return err
+	}
+	source, trusted, err := openSource(c)
+	if err != nil {
+		return err
+	}
+	if closer, ok := source.(io.Closer); ok {
+		defer closer.Close()
+	}
+	var roots []layout.StorePath
+	for _, arg := range args {
+		p, err := source.Resolve(c.Context, arg)
+		if err != nil {
+			return err
+		}
+		roots = append(roots, p)
+	}
+	tree, err := openTree(c.String("to"))
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	var writer *layout.Writer
+	if c.Bool("dry-run") {
+		writer = &layout.Writer{Tree: tree, StoreDir: source.StoreDir()}
+	} else if writer, err = newWriter(c, tree, source.StoreDir()); err != nil {
+		return err
+	}
+	im := &treesync.Import{Source: source, Writer: writer, Trusted: trusted,
+		NoClosure: c.Bool("no-closure"), Force: c.Bool("force"), Logs: c.Bool("logs"),
+		Recompress: c.IsSet("compression"), Jobs: c.Int("jobs"), Progress: &treesync.Progress{}}
+	return export(c, im, roots)
+}
+
+// export plans, runs and reports an import.
+func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath) error {
+	quiet, progress := c.Bool("quiet"), im.Progress
+	m := startMeter(c.App.ErrWriter, quiet, func(time.Duration) string {
+		return fmt.Sprintf("export: %s looked up", plural(progress.Planned.Load(), "path"))
+	})
+	plan, err := im.Plan(c.Context, roots)
+	m.end()
+	if err != nil {
+		return err
+	}
+	if c.Bool("dry-run") {
+		return printPlan(c, im, plan)
+	}
+	if len(plan.Missing) > 0 || im.Logs {
+		im.Writer.Pool = compress.NewPool(0)
+		defer im.Writer.Pool.Close()
+	}
+	m = startMeter(c.App.ErrWriter, quiet, func(elapsed time.Duration) string {
+		return fmt.Sprintf("export: %d of %s, %s", progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
+			amount(progress.BytesDone.Load(), progress.Bytes.Load(), elapsed))
+	})
+	start := time.Now()
+	err = im.Run(c.Context, plan)
+	m.end()
+	if err != nil {
+		return err
+	}
+	return printResult(c, im, plan, time.Since(start))
+}
+
+// exportResult is what --json prints.
+type exportResult struct {
+	Tree         string   `json:"tree"`
+	Paths        int64    `json:"paths"`   // of the closure
+	Written      int64    `json:"written"` // paths
+	Present      int64    `json:"present"` // paths that the tree had already
+	NarBytes     int64    `json:"narBytes"`
+	FileBytes    int64    `json:"fileBytes"`
+	Logs         int64    `json:"logs"`
+	Realisations int64    `json:"realisations"`
+	Seconds      float64  `json:"seconds"`
+	DryRun       bool     `json:"dryRun,omitempty"`
+	Missing      []string `json:"missing,omitempty"` // with --dry-run
+}
+
+func newResult(c *cli.Context, plan *treesync.Plan) exportResult {
+	return exportResult{Tree: c.String("to"), Paths: int64(len(plan.Missing) + len(plan.Present)),
+		Written: int64(len(plan.Missing)), Present: int64(len(plan.Present)), NarBytes: plan.NarBytes()}
+}
+
+func printPlan(c *cli.Context, im *treesync.Import, plan *treesync.Plan) error {
+	r := newResult(c, plan)
+	r.DryRun, r.Written = true, 0
+	for _, step := range plan.Missing {
+		r.Missing = append(r.Missing, step.Info.Path.Abs(im.Writer.StoreDir))
+	}
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, r)
+	}
+	for _, path := range r.Missing {
+		fmt.Fprintln(c.App.Writer, path)
+	}
+	say(c, "would write %s (%s); %s already there", plural(int64(len(r.Missing)), "path"), bytesize(r.NarBytes), plural(r.Present, "path"))
+	return nil
+}
+
+func printResult(c *cli.Context, im *treesync.Import, plan *treesync.Plan, took time.Duration) error {
+	r := newResult(c, plan)
+	r.FileBytes, r.Logs, r.Realisations = im.Progress.Stored.Load(), im.Progress.Logs.Load(), im.Progress.Realisations.Load()
+	r.Seconds = took.Seconds()
+	if unsigned := im.Unsigned(plan); unsigned > 0 {
+		say(c, "note: %s of the tree lack a signature by the keys given; nixstatic sign adds it", plural(unsigned, "path"))
+	}
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, r)
+	}
+	if !c.Bool("quiet") {
+		text := fmt.Sprintf("%s written to %s (%s, stored as %s); %d already there",
+			plural(r.Written, "path"), r.Tree, bytesize(r.NarBytes), bytesize(r.FileBytes), r.Present)
+		if r.Logs > 0 {
+			text += fmt.Sprintf("; %s", plural(r.Logs, "build log"))
+		}
+		if r.Realisations > 0 {
+			text += fmt.Sprintf("; %s", plural(r.Realisations, "realisation"))
+		}
+		say(c, "%s", text)
+	}
+	return nil
+}
+
+// openSource opens where the paths come from, and tells whose signatures count.
+func openSource(c *cli.Context) (pathSource, *signer.Trusted, error) {
+	from := c.String("from")
+	if from == "" {
+		for _, flag := range []string{"trusted-public-key", "no-check-sigs", "netrc-file"} {
+			if c.IsSet(flag) {
+				return nil, nil, usage("--%s goes with --from: the local store is believed as it is", flag)
+			}
+		}
+		store, err := nixstore.Open(c.Context, nixstore.Options{Store: c.String("store")})
+		return store, nil, err
+	}
+	if c.IsSet("store") {
+		return nil, nil, usage("--from and --store exclude each other")
+	}
+	texts := c.StringSlice("trusted-public-key")
+	if len(texts) == 0 {
+		texts = []string{nixosKey}
+	}
+	trusted, err := signer.ParseTrusted(texts...)
+	if err != nil {
+		return nil, nil, usage("--trusted-public-key: %v", err)
+	}
+	cache, err := treesync.OpenCache(c.Context, from, treesync.CacheOptions{
+		HTTP: treesync.HTTPOptions{NetrcFile: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}})
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.Bool("no-check-sigs") {
+		return cache, nil, nil
+	}
+	return cache, &trusted, nil
+}
+
+// maxListed bounds the list on standard input, in bytes.
+const maxListed = 1 << 30
+
+// pathArgs returns the arguments, with - replaced by the lines of standard
+// input.
+func pathArgs(c *cli.Context) ([]string, error) {
+	var args []string
+	for _, arg := range c.Args().Slice() {
+		if arg != "-" {
+			args = append(args, arg)
+			continue
+		}
+		lines := bufio.NewScanner(io.LimitReader(c.App.Reader, maxListed))
+		for lines.Scan() {
+			if line := strings.TrimSpace(lines.Text()); line != "" {
+				args = append(args, line)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return nil, fmt.Errorf("read the list of paths: %w", err)
+		}
+		if len(args) == 0 {
+			return nil, usage("the list on standard input is empty")
+		}
+	}
+	if len(args) == 0 {
+		return nil, usage("%s needs at least one path", c.Command.Name)
+	}
+	return args, nil
+}

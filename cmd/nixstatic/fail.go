@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"syscall"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/nar"
+	treesync "github.com/nixstatic/nixstatic/sync"
+)
+
+// The exit codes.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitProblems    = 3 // verify looked, and found something
+	exitInterrupted = 130
+)
+
+// A usageError is a mistake in the command line.
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// A hinted error knows better than hintFor what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Unwrap() error { return h.error }
+
+func withHint(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// errProblems ends a verify that found something and has said so already.
+var errProblems = errors.New("the tree has problems")
+
+// fail words an error and returns the exit code: the one place that does.
+func fail(ctx context.Context, stderr io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, errProblems) {
+		return exitProblems
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(stderr, "nixstatic: error: interrupted")
+		fmt.Fprintln(stderr, "nixstatic: hint: what was finished is in the tree; run the command again to go on")
+		return exitInterrupted
+	}
+	fmt.Fprintf(stderr, "nixstatic: error: %s\n", printable(err.Error()))
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(stderr, "nixstatic: hint: %s\n", printable(hint))
+	}
+	if u := (*usageError)(nil); errors.As(err, &u) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// hintFor tells what to do about an error.
+func hintFor(err error) string {
+	var (
+		hint      *hinted
+		wrong     *usageError
+		untrusted *treesync.UntrustedError
+		reference *treesync.MissingReferenceError
+		mismatch  *layout.HashMismatch
+		syntax    *nar.SyntaxError
+	)
+	switch {
+	case errors.As(err, &hint):
+		return hint.hint
+	case errors.As(err, &wrong):
+		return "nixstatic COMMAND --help explains each command with examples"
+	case errors.As(err, &untrusted):
+		return "name the key with --trusted-public-key NAME:BASE64, or take the cache's word with --no-check-sigs"
+	case errors.As(err, &reference):
+		return "leave out --no-closure, or export " + string(reference.Reference) + " first"
+	case errors.As(err, &mismatch):
+		return "the source is damaged: nix store verify finds out on the machine it comes from; nothing of this path was written"
+	case errors.As(err, &syntax):
+		return "the NAR is damaged or was not made by Nix; nothing of this path was written"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room and run the command again: what was finished is in the tree"
+	case errors.Is(err, fs.ErrPermission):
+		return "check who owns the file, and run the command as a user who may"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system is mounted read-only"
+	}
+	return ""
+}
+
+// printable keeps names from outside from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// Flags that several commands take.
+func toFlag() cli.Flag {
+	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `TREE`, a directory, made if it is not there", Required: true}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "print the result as JSON on standard output"}
+}
+
+func quietFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"}
+}
+
+func jobsFlag(what string) cli.Flag {
+	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` " + what + " at the same time (0: fitting the processors)"}
+}
+
+func keyFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "secret-key-file", Aliases: []string{"k"}, Usage: "sign with the key in `FILE`; may be repeated"}
+}
+
+func writeFlags() []cli.Flag {
+	return []cli.Flag{
+		keyFlag(),
+		&cli.StringFlag{Name: "compression", Aliases: []string{"c"}, Value: "zstd", Usage: "`METHOD`: " + methodNames()},
+		&cli.IntFlag{Name: "level", Usage: "compression level `N` (0: the method's default)"},
+	}
+}
+
+func methodNames() string {
+	var names []string
+	for _, m := range compress.Writable() {
+		names = append(names, string(m))
+	}
+	return strings.Join(names, ", ")
+}
+
+// openTree opens the tree at a location as Nix users write it.
+func openTree(location string) (*layout.Dir, error) {
+	scheme, rest, ok := strings.Cut(location, "://")
+	switch {
+	case location == "":
+		return nil, usage("the tree has an empty name")
+	case !ok:
+		return layout.OpenDir(location)
+	case scheme == "file":
+		u, err := url.Parse(location)
+		if err != nil || u.Host != "" || u.Path == "" {
+			return nil, usage("%q is no file URL: want file:///path", location)
+		}
+		return layout.OpenDir(u.Path)
+	}
+	return nil, usage("cannot write to %s://%s: a tree is a directory or a file:// URL", scheme, rest)
+}
+
+// existingTree opens a tree that must be one already.
+func existingTree(ctx context.Context, location string) (*layout.Dir, layout.CacheInfo, error) {
+	tree, err := openTree(location)
+	if err != nil {
+		return nil, layout.CacheInfo{}, err
+	}
+	info, err := layout.ReadCacheInfo(ctx, tree)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = withHint(fmt.Errorf("%s is no binary cache: it has no %s", location, layout.CacheInfoKey),
+			"nixstatic init %s makes one, nixstatic verify %s tells what is there", location, location)
+	}
+	if err != nil {
+		tree.Close()
+		return nil, info, err
+	}
+	return tree, info, nil
+}
+
+// oneTree returns the only argument of a command that works on a tree.
+func oneTree(c *cli.Context) (string, error) {
+	if c.NArg() != 1 {
+		return "", usage("%s takes one argument, the tree", c.Command.Name)
+	}
+	return c.Args().First(), nil
+}
+
+func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
+	var keys []signer.SecretKey
+	for _, file := range c.StringSlice("secret-key-file") {
+		key, err := signer.LoadSecretKey(file)
+		if err != nil {
+			return nil, withHint(fmt.Errorf("load secret key: %w", err),
+				"nixstatic key generate --name cache.example.org-1 --to FILE makes one; nix-store --generate-binary-cache-key too")
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// newWriter makes a Writer from the flags of writeFlags, and the tree if it is
+// not there yet.
+func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Writer, error) {
+	method, err := compress.Parse(c.String("compression"))
+	if err != nil || !method.Writable() || c.String("compression") == "" {
+		return nil, usage("--compression %s: choose one of %s", c.String("compression"), methodNames())
+	}
+	if err := method.CheckLevel(c.Int("level")); err != nil {
+		return nil, usage("--level: %v", err)
+	}
+	if method == compress.Xz {
+		if note := compress.XzNote(); note != "" {
+			say(c, "note: %s", note)
+		}
+	}
+	keys, err := loadKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	info := layout.DefaultCacheInfo()
+	info.StoreDir = storeDir
+	if _, err := layout.Init(c.Context, tree, info); err != nil {
+		return nil, err
+	}
+	return &layout.Writer{Tree: tree, StoreDir: storeDir, Keys: keys, Method: method, Level: c.Int("level"),
+		DebugInfo: c.Bool("debug-info")}, nil
+}
+
+// printJSON writes one value for a script.
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// bytesize words a number of bytes in the units that disks and networks use.
+func bytesize(n int64) string {
+	switch f := float64(n); {
+	case n < 1000:
+		return fmt.Sprintf("%d B", n)
+	case n < 1e6:
+		return fmt.Sprintf("%.1f kB", f/1e3)
+	case n < 1e9:
+		return fmt.Sprintf("%.1f MB", f/1e6)
+	default:
+		return fmt.Sprintf("%.2f GB", f/1e9)
+	}
+}
+
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && termIsTerminal(int(f.Fd()))
+}
