@@ -140,7 +140,22 @@ func (d *Dir) Delete(ctx context.Context, key Key) error {
 	if err != nil {
 		return keyError("delete", key, err)
 	}
-	err = root.Remove(string(key))
+	st, err := root.Lstat(string(key))
+	if err == nil && st.IsDir() {
+		return nil // there is no object of that name, only longer ones
+	}
+	if err == nil && !key.Kind().Immutable() {
+		// Between the look and the rename of a Put with IfMatch, the object
+		// must not go: it would come back.
+		unlock, err := d.lock(root)
+		if err != nil {
+			return keyError("delete", key, err)
+		}
+		defer unlock()
+	}
+	if err == nil {
+		err = root.Remove(string(key))
+	}
 	if errors.Is(absent(err), fs.ErrNotExist) {
 		return nil
 	}
@@ -269,9 +284,10 @@ func regular(st fs.FileInfo) error {
 	return fmt.Errorf("not a regular file but %s", st.Mode().Type())
 }
 
-// absent turns "a component of the path is a file" into what it means here.
+// absent turns "a component of the path is a file", and "no file can have so
+// long a name", into what they mean here.
 func absent(err error) error {
-	if errors.Is(err, syscall.ENOTDIR) {
+	if errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG) {
 		return fs.ErrNotExist
 	}
 	return err

@@ -82,7 +82,7 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 					err = d.publish(root, files[g][i], o)
 				}
 			}
-			if errors.Is(err, fs.ErrExist) {
+			if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
 				taken = append(taken, o.Key)
 				continue
 			}

@@ -10,6 +10,7 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 const stagingDir = PrivatePrefix + "staging"
@@ -63,7 +64,8 @@ func (s *staging) sweep() {
 		if dir == s.dir {
 			continue
 		}
-		f, err := s.root.Open(dir)
+		// Without O_NONBLOCK a planted named pipe would hold us for ever.
+		f, err := s.root.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
