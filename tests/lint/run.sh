@@ -6,14 +6,15 @@ cd "$(dirname "$0")/../.."
 say() { printf 'lint: %s\n' "$*"; }
 
 say gofmt
-unformatted=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r gofmt -l)
+unformatted=$(gofmt -l .)
 if [ -n "$unformatted" ]; then
 	printf 'lint: error: not formatted:\n%s\n' "$unformatted" >&2
 	exit 1
 fi
 
 say 'shell scripts parse'
-git ls-files -z --cached --others --exclude-standard '*.sh' .ci/run | xargs -0 -r -n 1 bash -n
+find .ci/run . -name .git -prune -o -type f \( -name '*.sh' -o -path .ci/run \) -print0 |
+	xargs -0 -n 1 bash -n
 
 say 'go.mod lists what is imported, no more and no less'
 go mod tidy -diff
