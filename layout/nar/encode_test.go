@@ -16,9 +16,11 @@ type encoder struct {
 	bad   []string // what a Parser must never do
 }
 
+func (e *encoder) num(n uint64) { e.Write(binary.LittleEndian.AppendUint64(nil, n)) }
+
 func (e *encoder) str(words ...string) {
 	for _, s := range words {
-		binary.Write(e, binary.LittleEndian, uint64(len(s)))
+		e.num(uint64(len(s)))
 		e.WriteString(s)
 		e.Write(make([]byte, (8-len(s)%8)%8))
 	}
@@ -68,7 +70,7 @@ func (e *encoder) Regular(name string, executable bool, size, offset int64) erro
 		e.str("executable", "")
 	}
 	e.str("contents")
-	binary.Write(e, binary.LittleEndian, size)
+	e.num(uint64(size))
 	if offset >= 0 && int64(e.Len()) != offset {
 		e.bad = append(e.bad, "wrong offset")
 	}

@@ -10,10 +10,9 @@ import (
 // FuzzParser holds that every archive taken is canonical, and that it does not
 // matter how it is cut.
 func FuzzParser(f *testing.F) {
-	for _, nar := range testdata(f) {
-		f.Add(nar, uint8(1))
+	for _, name := range []string{"sample.nar", "file.nar", "exec.nar", "link.nar"} {
+		f.Add(testdata(f)[name], uint8(7))
 	}
-	f.Add(sampleNAR(), uint8(7))
 	f.Add(nested(3), uint8(100))
 	f.Fuzz(func(t *testing.T, nar []byte, piece uint8) {
 		whole, err := reencode(t, nar, 0)
@@ -34,7 +33,7 @@ func FuzzParser(f *testing.F) {
 // FuzzParseListing holds that no input does harm and that every listing taken can be
 // written and read again.
 func FuzzParseListing(f *testing.F) {
-	stored, err := os.ReadFile("testdata/nix-2.8.ls")
+	stored, err := os.ReadFile("testdata/sample-nix-2.8.ls")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // ParseListing reads a listing of at most limit bytes, and r to its end. It accepts
-// what Nix 2.0 to 2.36 write: keys in any order, "executable" and "narOffset" left
+// what Nix 2.3 to 2.36 write: keys in any order, "executable" and "narOffset" left
 // out for false and 0. Keys it does not know are skipped, since they may be those of
 // a later Nix; keys of another type of node, null nodes, types or versions that do
 // not exist, and names that cannot be in a NAR are errors.

@@ -51,7 +51,7 @@ func TestListingLikeNix(t *testing.T) {
 // TestListingStored does without Nix what TestListingLikeNix does with it, with what
 // Nix 2.8 wrote, and looks at every narOffset.
 func TestListingStored(t *testing.T) {
-	stored, err := os.ReadFile("testdata/nix-2.8.ls")
+	stored, err := os.ReadFile("testdata/kinds-nix-2.8.ls")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestListingStored(t *testing.T) {
 	}
 }
 
-// TestListingWriter pins the bytes. The sample of a file is what Nix 2.35 writes.
+// TestListingWriter pins the bytes.
 func TestListingWriter(t *testing.T) {
 	file := words("nix-archive-1", "(", "type", "regular", "contents", "hi", ")")
 	named := func(name string) []byte {

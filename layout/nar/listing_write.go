@@ -9,8 +9,8 @@ import (
 )
 
 // A ListingWriter is a Visitor that writes the listing of a NAR as the NAR goes by:
-// the JSON of the ".ls" files in binary caches, version 1, byte for byte as Nix 2.35
-// and later write it. That is compact, without a newline at the end, the keys of
+// the JSON of the ".ls" files in binary caches, version 1, in the form of Nix 2.35
+// and later. That is compact, without a newline at the end, the keys of
 // every object in ascending order, "executable" with every regular file, and
 // "narOffset" unless it is 0.
 //
