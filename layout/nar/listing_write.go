@@ -10,15 +10,15 @@ import (
 
 // A ListingWriter is a Visitor that writes the listing of a NAR as the NAR goes by:
 // the JSON of the ".ls" files in binary caches, version 1, in the form of Nix 2.35
-// and later. That is compact, without a newline at the end, the keys of
-// every object in ascending order, "executable" with every regular file, and
-// "narOffset" unless it is 0.
+// and later. That is compact, without a newline at the end, the keys of every object
+// in ascending order, "executable" with every regular file, and "narOffset" unless
+// it is 0.
 //
 // JSON is text and names are bytes: each byte that is not part of valid UTF-8 is
 // written as U+FFFD. Then two entries of a directory may share a key, and readers
 // of JSON see the last. (Nix 2.8 writes such bytes as they are, which is not JSON.)
 //
-// Memory does not grow with the listing.
+// Memory grows with the depth of the tree alone.
 type ListingWriter struct {
 	w    *bufio.Writer
 	dirs []bool // for each open directory, whether it has entries yet

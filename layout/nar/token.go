@@ -1,7 +1,5 @@
 package nar
 
-import "encoding/binary"
-
 // The strings of the grammar as they stand in an archive, with length and padding.
 const (
 	tokMagic      = "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1\x00\x00\x00"
@@ -28,10 +26,3 @@ const zeros = "\x00\x00\x00\x00\x00\x00\x00"
 
 // padding returns the number of zero bytes that follow n bytes of a string.
 func padding(n int64) int { return int(-n & 7) }
-
-// appendString appends s as it stands in an archive.
-func appendString(b []byte, s string) []byte {
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(s)))
-	b = append(b, s...)
-	return append(b, zeros[:padding(int64(len(s)))]...)
-}
