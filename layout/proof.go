@@ -6,7 +6,6 @@ import (
 	"hash"
 	"io"
 	"slices"
-	"strings"
 
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
@@ -49,19 +48,28 @@ func newProof(info *PathInfo, storeDir string) *proof {
 }
 
 // holds reports whether the bytes that went by prove the path.
+//
+// Of a path that refers to itself there are two digests: Nix 2.17 to 2.34 leave
+// out the positions of the references, by mistake, and believe only that; all
+// others hash them. Either is proof, as each is to the clients of its time.
 func (p *proof) holds() bool {
 	if p.not {
 		return false
 	}
-	if p.self != nil {
-		p.self.finish()
-	}
-	if !bytes.Equal(p.sum.Sum(nil), p.want.Digest) {
+	refs := slices.DeleteFunc(slices.Clone(p.info.References), func(r StorePath) bool { return r == p.info.Path })
+	self := len(refs) < len(p.info.References)
+	got, err := p.want.Path(p.dir, p.info.Path.Name(), refs, self)
+	if err != nil || got != p.info.Path {
 		return false
 	}
-	refs := slices.DeleteFunc(slices.Clone(p.info.References), func(r StorePath) bool { return r == p.info.Path })
-	got, err := p.want.Path(p.dir, p.info.Path.Name(), refs, p.self != nil)
-	return err == nil && got == p.info.Path
+	if p.self == nil {
+		return bytes.Equal(p.sum.Sum(nil), p.want.Digest)
+	}
+	p.self.flush()
+	if bytes.Equal(p.sum.Sum(nil), p.want.Digest) {
+		return true
+	}
+	return p.self.positions() && bytes.Equal(p.sum.Sum(nil), p.want.Digest)
 }
 
 func (p *proof) Enter(string) error           { p.not = true; return nil }
@@ -78,9 +86,13 @@ func (p *proof) Content(b []byte) error {
 	return nil
 }
 
-// zeroing hashes a stream modulo self-references: each occurrence of the
-// path's own hash counts as zeros, and the positions are hashed at the end.
-// Source: HashModuloSink in Nix.
+// maxSelfReferences bounds the memory that one NAR can claim: it is more than
+// any path needs to tell where it is.
+const maxSelfReferences = 1 << 20
+
+// zeroing hashes a stream modulo self-references: in the place of each
+// occurrence of the path's own hash stand zero bytes, and the positions are
+// hashed at the end. Source: HashModuloSink in Nix.
 type zeroing struct {
 	w       io.Writer
 	needle  []byte
@@ -91,15 +103,16 @@ type zeroing struct {
 
 func (z *zeroing) Write(b []byte) (int, error) {
 	buf := append(z.held, b...)
-	z.held = nil
 	for from := 0; ; {
 		i := bytes.Index(buf[from:], z.needle)
 		if i < 0 {
 			break
 		}
 		from += i
-		z.matches = append(z.matches, z.off+int64(from))
-		copy(buf[from:], strings.Repeat("0", len(z.needle)))
+		if len(z.matches) <= maxSelfReferences {
+			z.matches = append(z.matches, z.off+int64(from))
+		}
+		clear(buf[from : from+len(z.needle)])
 		from += len(z.needle)
 	}
 	keep := min(len(buf), len(z.needle)-1)
@@ -109,9 +122,16 @@ func (z *zeroing) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (z *zeroing) finish() {
+// flush hashes what was held back: the stream has ended.
+func (z *zeroing) flush() {
 	z.w.Write(z.held)
+	z.held = nil
+}
+
+// positions hashes where the references were; false if they are too many to tell.
+func (z *zeroing) positions() bool {
 	for _, at := range z.matches {
 		fmt.Fprintf(z.w, "|%d", at)
 	}
+	return len(z.matches) <= maxSelfReferences
 }
