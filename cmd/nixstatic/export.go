@@ -213,7 +213,7 @@ func openSource(c *cli.Context) (pathSource, *signer.Trusted, error) {
 		return nil, nil, usage("--trusted-public-key: %v", err)
 	}
 	cache, err := treesync.OpenCache(c.Context, from, treesync.CacheOptions{
-		HTTP: treesync.HTTPOptions{NetrcFile: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}})
+		HTTP: treesync.HTTPOptions{Netrc: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}})
 	if err != nil {
 		return nil, nil, err
 	}

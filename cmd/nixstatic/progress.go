@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/term"
@@ -18,6 +19,11 @@ type meter struct {
 	tty  bool
 	stop chan struct{}
 	done chan struct{}
+
+	once sync.Once
+
+	mu    sync.Mutex // held while something is written
+	width int        // of the line that stands on the terminal
 }
 
 const (
@@ -45,33 +51,52 @@ func (m *meter) run() {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	start := time.Now()
-	width := 0
 	for {
 		select {
 		case <-tick.C:
-			text := m.line(time.Since(start))
-			if !m.tty {
-				fmt.Fprintf(m.w, "nixstatic: %s\n", text)
-				continue
-			}
-			text = cut(text, m.w)
-			fmt.Fprintf(m.w, "\r%s%s", text, strings.Repeat(" ", max(0, width-len(text))))
-			width = len(text)
+			m.show(m.line(time.Since(start)))
 		case <-m.stop:
-			if width > 0 {
-				fmt.Fprintf(m.w, "\r%s\r", strings.Repeat(" ", width))
-			}
+			m.above(func() {})
 			return
 		}
 	}
 }
 
-// end removes the line and waits until nothing is written any more.
-func (m *meter) end() {
-	if m != nil {
-		close(m.stop)
-		<-m.done
+func (m *meter) show(text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.tty {
+		fmt.Fprintf(m.w, "nixstatic: %s\n", text)
+		return
 	}
+	text = cut(text, m.w)
+	fmt.Fprintf(m.w, "\r%s%s", text, strings.Repeat(" ", max(0, m.width-len(text))))
+	m.width = len(text)
+}
+
+// above takes the line away while write prints what is to stay.
+func (m *meter) above(write func()) {
+	if m == nil {
+		write()
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.width > 0 {
+		fmt.Fprintf(m.w, "\r%s\r", strings.Repeat(" ", m.width))
+		m.width = 0
+	}
+	write()
+}
+
+// end removes the line and waits until nothing is written any more. To end a
+// meter twice is fine.
+func (m *meter) end() {
+	if m == nil {
+		return
+	}
+	m.once.Do(func() { close(m.stop) })
+	<-m.done
 }
 
 // cut keeps the line within the terminal: one that wraps cannot be replaced.

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/fsck"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "check a tree, and change nothing",
+		ArgsUsage: "TREE",
+		Description: "Checks that every record is well formed, leads to a NAR, and has its references\n" +
+			"and its listing beside it; with --deep also every byte of every NAR. Problems go\n" +
+			"to standard output, one a line; so do notes, which are no problems: what an\n" +
+			"interrupted run may leave, and files that are nothing of a cache's.\n\n" +
+			"The exit code is 0 without problems, 3 with, and 1 if something could not be read.\n\n" +
+			"Examples:\n" +
+			"   nixstatic verify ./cache\n" +
+			"   nixstatic verify --deep --trusted-public-key \"$(nixstatic key public secret.key)\" ./cache\n" +
+			"   nixstatic verify --json ./cache | jq '.problems[].kind'",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "deep", Usage: "read every NAR"},
+			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "demand a signature by `KEY` (name:base64) of every path; may be repeated"},
+			jobsFlag("NARs"), jsonFlag(), quietFlag(),
+		},
+		Action: runVerify,
+	}
+}
+
+// verifyResult is what --json prints.
+type verifyResult struct {
+	Tree     string         `json:"tree"`
+	Deep     bool           `json:"deep"`
+	Paths    int64          `json:"paths"`
+	NARs     int64          `json:"nars"`     // read
+	NARBytes int64          `json:"narBytes"` // of the files read
+	Problems []fsck.Problem `json:"problems"`
+	Notes    []fsck.Problem `json:"notes"`
+	Unknown  []string       `json:"unknown"` // what could not be told
+}
+
+func runVerify(c *cli.Context) error {
+	location, err := oneTree(c)
+	if err != nil {
+		return err
+	}
+	trusted, err := signer.ParseTrusted(c.StringSlice("trusted-public-key")...)
+	if err != nil {
+		return usage("--trusted-public-key: %v", err)
+	}
+	tree, err := openTree(location)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	if !anythingIn(c, tree) {
+		// A path that was mistyped is no tree with problems.
+		return withHint(fmt.Errorf("%s is no binary cache: there is nothing of one in it", location), "check the path")
+	}
+	progress := &fsck.Progress{}
+	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(elapsed time.Duration) string {
+		if total := progress.TotalBytes.Load(); total > 0 {
+			return fmt.Sprintf("verify: %d of %s, %s", progress.NARs.Load(), plural(progress.TotalNARs.Load(), "NAR"),
+				amount(progress.Bytes.Load(), total, elapsed))
+		}
+		return fmt.Sprintf("verify: %d of %s", progress.Paths.Load(), plural(progress.TotalPaths.Load(), "path"))
+	})
+	defer m.end()
+	r := verifyResult{Tree: location, Deep: c.Bool("deep"), Problems: []fsck.Problem{}, Notes: []fsck.Problem{}, Unknown: []string{}}
+	var errs []error
+	for p, err := range fsck.Check(c.Context, tree, fsck.Options{Deep: r.Deep, Jobs: c.Int("jobs"), Trusted: trusted, Progress: progress}) {
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+			r.Unknown = append(r.Unknown, err.Error())
+			continue
+		case c.Bool("json") && p.Kind.Note():
+			r.Notes = append(r.Notes, p)
+		case c.Bool("json"):
+			r.Problems = append(r.Problems, p)
+		case p.Kind.Note():
+			if !c.Bool("quiet") {
+				m.above(func() { fmt.Fprintf(c.App.Writer, "note: %s\n", printable(p.String())) })
+			}
+		default:
+			m.above(func() { fmt.Fprintln(c.App.Writer, printable(p.String())) })
+		}
+	}
+	m.end()
+	return verifyOutcome(c, r, progress, errs)
+}
+
+func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, errs []error) error {
+	r.Paths, r.NARs, r.NARBytes = progress.Paths.Load(), progress.NARs.Load(), progress.Bytes.Load()
+	problems := progress.Problems.Load()
+	if c.Bool("json") {
+		if err := printJSON(c.App.Writer, r); err != nil {
+			return err
+		}
+	} else if !c.Bool("quiet") {
+		what := plural(r.Paths, "path")
+		if r.Deep {
+			what += fmt.Sprintf(" and every byte of %s (%s)", plural(r.NARs, "NAR"), bytesize(r.NARBytes))
+		}
+		say(c, "checked %s: %s, %s", what, plural(problems, "problem"), plural(progress.Notes.Load(), "note"))
+	}
+	if len(errs) > 0 {
+		return withHint(fmt.Errorf("%s could not be read: %w", plural(int64(len(errs)), "thing"), errors.Join(errs[:min(len(errs), 10)]...)),
+			"what could not be read may be right or wrong; see to it that it can be read, and run verify again")
+	}
+	if problems > 0 {
+		if !c.Bool("quiet") {
+			say(c, "hint: nixstatic export --force writes a path again from its source; a lone narinfo can be removed by hand, and its path then counts as absent")
+		}
+		return errProblems
+	}
+	return nil
+}
+
+// anythingIn reports whether there is anything of a cache in the tree, or
+// something that keeps us from looking.
+func anythingIn(c *cli.Context, tree layout.Tree) bool {
+	for info, err := range tree.List(c.Context, "") {
+		if err != nil || info.Key.Kind().Public() {
+			return true
+		}
+	}
+	return false
+}
