@@ -77,8 +77,8 @@ func (e xzCommand) encode(ctx context.Context, dst, src []byte) ([]byte, error) 
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil && complaint.len() > 0:
-		return nil, fmt.Errorf("run %s: %w: %s", e.program, err, complaint.String())
+	case err != nil && len(complaint.b) > 0:
+		return nil, fmt.Errorf("run %s: %w: %s", e.program, err, bytes.TrimSpace(complaint.b))
 	case err != nil:
 		return nil, fmt.Errorf("run %s: %w", e.program, err)
 	}
@@ -104,19 +104,16 @@ func xzEnvironment() []string {
 
 // limited keeps the first bytes that are written to it.
 type limited struct {
-	bytes.Buffer
+	b    []byte
 	left int
 }
 
 func (l *limited) Write(p []byte) (int, error) {
 	n := min(len(p), l.left)
 	l.left -= n
-	l.Buffer.Write(p[:n])
+	l.b = append(l.b, p[:n]...)
 	return len(p), nil
 }
-
-func (l *limited) String() string { return strings.TrimSpace(l.Buffer.String()) }
-func (l *limited) len() int       { return l.Buffer.Len() }
 
 // xzInGo stands in for the program. Of a level it takes the size of the dictionary; the search is
 // the same for all.
