@@ -1,0 +1,137 @@
+package nixtest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/tests/peers"
+)
+
+// An Nginx serves a tree on the loopback, configured as examples/nginx says.
+type Nginx struct {
+	URL string // http://127.0.0.1:port
+
+	accessLog string
+}
+
+// ServeNginx starts an nginx for the tree in the directory, until the test ends.
+func ServeNginx(t testing.TB, tree string) *Nginx {
+	t.Helper()
+	example, err := os.ReadFile(Source(t, "examples/nginx/nginx.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	address := listener.Addr().String()
+	dir := t.TempDir()
+	n := &Nginx{URL: "http://" + address, accessLog: filepath.Join(dir, "access.log")}
+
+	// Where the example speaks of a machine, ours is put; all else is as given.
+	server := string(example)
+	for from, to := range map[string]string{
+		"listen 80;":           "listen " + address + ";",
+		"listen [::]:80;":      "",
+		"root /srv/nix-cache;": fmt.Sprintf("root %q;", tree),
+	} {
+		if strings.Count(server, from) != 1 {
+			t.Fatalf("examples/nginx/nginx.conf does not hold %q once", from)
+		}
+		server = strings.Replace(server, from, to, 1)
+	}
+	for name, text := range map[string]string{
+		"cache.conf": server,
+		"nginx.conf": frame(dir, n.accessLog),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.start(t, dir, listener.(*net.TCPListener))
+	return n
+}
+
+// frame is what a distribution's nginx.conf has around the files it includes.
+func frame(dir, accessLog string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "pid %q;\nerror_log stderr warn;\nworker_processes 1;\n", filepath.Join(dir, "pid"))
+	if os.Getuid() == 0 {
+		b.WriteString("user root;\n") // the tests' directories are for their owner alone
+	}
+	fmt.Fprintf(&b, "events {}\nhttp {\n\taccess_log %q;\n", accessLog)
+	for _, temp := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+		fmt.Fprintf(&b, "\t%s_temp_path %q;\n", temp, filepath.Join(dir, temp))
+	}
+	fmt.Fprintf(&b, "\tinclude %q;\n}\n", filepath.Join(dir, "cache.conf"))
+	return b.String()
+}
+
+// start hands the listening socket over the way an nginx does to its successor
+// in an upgrade. So the port cannot be lost to anyone else, and a request that
+// comes before nginx is ready waits in the queue.
+func (n *Nginx) start(t testing.TB, dir string, listener *net.TCPListener) {
+	t.Helper()
+	socket, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	// The shell ends nginx when its standard input ends, which it does even where
+	// the test process is killed.
+	const watch = `"$@" & read -r _; kill $!; wait $!`
+	var stderr bytes.Buffer
+	cmd := exec.Command("sh", "-c", watch, "sh", peers.Program(t, "nginx"),
+		"-e", "stderr", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-g", "daemon off;")
+	cmd.Stderr = &stderr
+	cmd.ExtraFiles = []*os.File{socket}
+	cmd.Env = append(os.Environ(), "NGINX=3;")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Starting it made the socket blocking, which nginx takes as it comes.
+	if err := syscall.SetNonblock(int(socket.Fd()), true); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("nginx: %v", err)
+		}
+		for line := range strings.Lines(stderr.String()) {
+			if !strings.Contains(line, "[notice]") {
+				t.Errorf("nginx: %s", line)
+			}
+		}
+	})
+}
+
+// Requests returns the requests so far, such as "GET /nix-cache-info HTTP/1.1".
+func (n *Nginx) Requests(t testing.TB) []string {
+	t.Helper()
+	text, err := os.ReadFile(n.accessLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests []string
+	for line := range strings.Lines(string(text)) {
+		if _, rest, ok := strings.Cut(line, `"`); ok {
+			request, _, _ := strings.Cut(rest, `"`)
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
