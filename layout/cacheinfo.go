@@ -108,7 +108,10 @@ func Init(ctx context.Context, t Tree, info CacheInfo) (CacheInfo, error) {
 	return have, nil
 }
 
-// ReadAll returns the bytes at key, at most limit of them: more is an error.
+// ErrTooLarge says that an object has more bytes than any of its kind.
+var ErrTooLarge = errors.New("too large")
+
+// ReadAll returns the bytes at key, at most limit of them: more is ErrTooLarge.
 func ReadAll(ctx context.Context, r Reader, key Key, limit int64) ([]byte, error) {
 	body, info, err := r.Get(ctx, key)
 	if err != nil {
@@ -116,14 +119,14 @@ func ReadAll(ctx context.Context, r Reader, key Key, limit int64) ([]byte, error
 	}
 	defer body.Close()
 	if info.Size > limit {
-		return nil, fmt.Errorf("read %s: %d bytes, more than %d", key, info.Size, limit)
+		return nil, fmt.Errorf("read %s: %w: %d bytes, more than %d", key, ErrTooLarge, info.Size, limit)
 	}
 	text, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	if int64(len(text)) > limit {
-		return nil, fmt.Errorf("read %s: more than %d bytes", key, limit)
+		return nil, fmt.Errorf("read %s: %w: more than %d bytes", key, ErrTooLarge, limit)
 	}
 	return text, nil
 }

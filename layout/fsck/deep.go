@@ -1,0 +1,257 @@
+package fsck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/nar"
+)
+
+// A narJob is a NAR with the paths whose narinfos led to it.
+type narJob struct {
+	nar   int32
+	paths []int32 // in the index
+}
+
+// nars reads every NAR.
+func (c *check) nars(ctx context.Context) error {
+	byNAR := make([]int32, 0, len(c.index.paths))
+	for i, e := range c.index.paths {
+		if e.nar >= 0 {
+			byNAR = append(byNAR, int32(i))
+		}
+	}
+	slices.SortStableFunc(byNAR, func(a, b int32) int { return int(c.index.paths[a].nar - c.index.paths[b].nar) })
+	jobs := func(yield func(narJob) bool) {
+		rest := byNAR
+		for n := range c.index.nars {
+			end := 0
+			for end < len(rest) && c.index.paths[rest[end]].nar == int32(n) {
+				end++
+			}
+			if !yield(narJob{int32(n), rest[:end]}) {
+				return
+			}
+			rest = rest[end:]
+		}
+	}
+	for findings := range ordered(ctx, c.o.Jobs, jobs, c.nar) {
+		c.o.Progress.NARs.Add(1)
+		for _, f := range findings {
+			if err := c.emit(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// nar reads one NAR and compares it with all that is said of it.
+func (c *check) nar(ctx context.Context, job narJob) []finding {
+	key := c.index.nars[job.nar].key
+	var findings []finding
+	unknown := func(err error) { findings = append(findings, finding{Problem{Key: key}, err}) }
+
+	// The records are read once more: to keep them since the quick check would
+	// take memory for all of them. One that went or leads elsewhere is passed over.
+	byMethod := map[compress.Method][]*layout.NarInfo{}
+	for _, i := range job.paths {
+		k := c.index.paths[i].key(".narinfo")
+		text, err := layout.ReadAll(ctx, c.tree, k, layout.MaxNarInfo)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			unknown(err)
+			continue
+		}
+		n, err := layout.ParseNarInfo(text, c.storeDir)
+		if err == nil && n.URL == string(key) && layout.NarInfoKey(n.Path) == k {
+			byMethod[n.Compression] = append(byMethod[n.Compression], n)
+		}
+	}
+	if len(byMethod) == 0 {
+		byMethod[compress.None] = nil // for the file's hash alone: who comes later relies on the name (I4)
+	}
+	methods := make([]compress.Method, 0, 1)
+	for m := range byMethod {
+		methods = append(methods, m)
+	}
+	slices.Sort(methods)
+	for i, m := range methods {
+		found, err := c.inspect(ctx, key, m, byMethod[m])
+		if errors.Is(err, fs.ErrNotExist) {
+			return append(findings, c.vanished(ctx, key, byMethod[m])...)
+		}
+		if err != nil {
+			unknown(err)
+			continue
+		}
+		c.compareFile(key, byMethod[m], found, i == 0, &findings)
+		for n, record := range byMethod[m] {
+			c.compare(ctx, key, record, n, found, &findings)
+		}
+		found.Close()
+	}
+	return findings
+}
+
+func (c *check) inspect(ctx context.Context, key layout.Key, m compress.Method, records []*layout.NarInfo) (*layout.Inspected, error) {
+	body, _, err := c.tree.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	claims := make([]*layout.PathInfo, len(records))
+	for i, n := range records {
+		claims[i] = &n.PathInfo
+	}
+	found, err := layout.Inspect(ctx, &counter{body, &c.o.Progress.Bytes}, m, c.storeDir, claims...)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return found, nil
+}
+
+// vanished tells of records whose NAR went since the quick check, unless they
+// went before it.
+func (c *check) vanished(ctx context.Context, key layout.Key, records []*layout.NarInfo) (findings []finding) {
+	for _, n := range records {
+		record := layout.NarInfoKey(n.Path)
+		if _, there, err := c.stat(ctx, record); err != nil {
+			findings = append(findings, finding{Problem{Key: record, Path: n.Path}, err})
+		} else if there {
+			findings = append(findings, finding{Problem: Problem{MissingNAR, record, n.Path, string(key) + " is gone"}})
+		}
+	}
+	return findings
+}
+
+// compareFile checks the file against its name. What is wrong with a file that
+// has another hash is not told piece by piece, but whether the NAR is the right
+// one nevertheless.
+func (c *check) compareFile(key layout.Key, records []*layout.NarInfo, found *layout.Inspected, first bool, findings *[]finding) {
+	sum, err := key.FileHash()
+	if err != nil || sum == found.FileHash || !first {
+		return
+	}
+	p := Problem{Kind: FileHash, Key: key, Detail: "it hashes to " + found.FileHash.String()}
+	if len(records) > 0 {
+		p.Path = records[0].Path
+		switch {
+		case found.Broken != nil:
+			p.Detail += ", and holds no NAR: " + found.Broken.Error()
+		case found.TooLong || found.NarHash != records[0].NarHash:
+			p.Detail += ", and holds another NAR"
+		default:
+			p.Detail += "; the NAR in it is the right one"
+		}
+	}
+	*findings = append(*findings, finding{Problem: p})
+}
+
+// compare checks one of the records that lead to a NAR.
+func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, at int, found *layout.Inspected, findings *[]finding) {
+	say := func(kind Kind, key layout.Key, format string, args ...any) {
+		*findings = append(*findings, finding{Problem: Problem{kind, key, n.Path, fmt.Sprintf(format, args...)}})
+	}
+	sum, err := key.FileHash()
+	right := err == nil && sum == found.FileHash
+	record := layout.NarInfoKey(n.Path)
+	switch {
+	case found.Broken != nil:
+		if right {
+			say(BadNAR, key, "%v", found.Broken)
+		}
+		return
+	case found.TooLong:
+		if right {
+			say(NarSize, record, "the NAR has more than the %d bytes it says", n.NarSize)
+		}
+		return
+	case found.NarHash != n.NarHash:
+		if right {
+			say(NarHash, record, "it says %s, the NAR hashes to %s", n.NarHash, found.NarHash)
+		}
+		return
+	case found.NarSize != n.NarSize:
+		say(NarSize, record, "it says %d bytes, the NAR has %d", n.NarSize, found.NarSize)
+	}
+	proved := found.Proofs[at] == layout.Proved
+	if n.CA != "" && wrongCA(n, c.storeDir) == "" {
+		if found.Proofs[at] == layout.Refuted {
+			say(WrongCA, record, "%s is not what the content hashes to", n.CA)
+		}
+		// The quick check took it on trust.
+		if kind, why := c.trust(n, proved); why != "" {
+			say(kind, record, "%s, and is not proved by its content", why)
+		}
+	}
+	c.compareListing(ctx, n, found, findings)
+	if at == 0 {
+		c.compareLinks(ctx, key, n, found, findings)
+	}
+}
+
+func (c *check) compareListing(ctx context.Context, n *layout.NarInfo, found *layout.Inspected, findings *[]finding) {
+	key := layout.ListingKey(n.Path)
+	same, err := c.sameListing(ctx, key, found.Listing)
+	bad := (*badListing)(nil)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || errors.As(err, &bad):
+		// The quick check told of it.
+	case err != nil:
+		*findings = append(*findings, finding{Problem{Key: key, Path: n.Path}, err})
+	case !same:
+		*findings = append(*findings, finding{Problem: Problem{ListingDiffers, key, n.Path, ""}})
+	}
+}
+
+// compareLinks checks that the debug files which links lead to are in the NAR.
+func (c *check) compareLinks(ctx context.Context, key layout.Key, n *layout.NarInfo, found *layout.Inspected, findings *[]finding) {
+	links := c.links[c.index.nar(key)]
+	if len(links) == 0 {
+		return
+	}
+	root, err := nar.ParseListing(io.NewSectionReader(found.Listing, 0, found.Listing.Size()), maxListing)
+	if err != nil {
+		*findings = append(*findings, finding{Problem{Key: key, Path: n.Path}, err})
+		return
+	}
+	for _, k := range links {
+		link, err := c.readDebugLink(ctx, k)
+		if err != nil || link.nar != key || hasFile(root, link.member) {
+			continue // the quick check told of the error
+		}
+		*findings = append(*findings, finding{Problem: Problem{DanglingDebugInfo, k, n.Path, "no file " + link.member + " in " + string(key)}})
+	}
+}
+
+func hasFile(n *nar.Node, path string) bool {
+	for name := range strings.SplitSeq(path, "/") {
+		if n = n.Entries[name]; n == nil {
+			return false
+		}
+	}
+	return n.Type == nar.TypeRegular
+}
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}

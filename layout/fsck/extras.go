@@ -1,0 +1,168 @@
+package fsck
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// leftovers tells of NARs and listings that no narinfo needs.
+func (c *check) leftovers(ctx context.Context) error {
+	for _, n := range c.index.nars {
+		if n.referenced {
+			continue
+		}
+		p := Problem{Kind: UnreferencedNAR, Key: n.key, Detail: fmt.Sprintf("%d bytes", n.size)}
+		if err := c.emit(finding{Problem: p}); err != nil {
+			return err
+		}
+	}
+	for _, e := range c.index.paths {
+		if e.narinfo {
+			continue
+		}
+		if err := c.emit(finding{Problem: Problem{Kind: UnreferencedListing, Key: e.key(".ls")}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A debugLink is what stands at debuginfo/<build-id>.
+type debugLink struct {
+	nar    layout.Key
+	member string
+}
+
+// readDebugLink returns a badLink error for one that makes no sense.
+func (c *check) readDebugLink(ctx context.Context, key layout.Key) (link debugLink, err error) {
+	text, err := layout.ReadAll(ctx, c.tree, key, maxSmall)
+	if errors.Is(err, layout.ErrTooLarge) {
+		return link, &badLink{err.Error()}
+	}
+	if err != nil {
+		return link, err
+	}
+	var fields struct {
+		Archive string `json:"archive"`
+		Member  string `json:"member"`
+	}
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return link, &badLink{"not a JSON object of archive and member: " + err.Error()}
+	}
+	// The archive is relative to the link, the way a browser would follow it.
+	link.nar, err = layout.ParseKey(path.Join("debuginfo", fields.Archive))
+	if err != nil || link.nar.Kind() != layout.KindNAR {
+		return link, &badLink{fmt.Sprintf("the archive %.200q is not in nar/", fields.Archive)}
+	}
+	if fields.Member == "" {
+		return link, &badLink{"it names no member"}
+	}
+	link.member = fields.Member
+	return link, nil
+}
+
+type badLink struct{ why string }
+
+func (b *badLink) Error() string { return b.why }
+
+// A linkOutcome is that of the check of one link.
+type linkOutcome struct {
+	key      layout.Key
+	findings []finding
+	nar      layout.Key
+}
+
+// debugInfo checks the links to debug symbols. A deep check learns which links
+// lead to which NAR.
+func (c *check) debugInfo(ctx context.Context) error {
+	for l := range ordered(ctx, smallJobs, slices.Values(c.index.debug), c.debugLink) {
+		for _, f := range l.findings {
+			if err := c.emit(f); err != nil {
+				return err
+			}
+		}
+		if n := c.index.nar(l.nar); c.o.Deep && n >= 0 {
+			if c.links == nil {
+				c.links = map[int32][]layout.Key{}
+			}
+			c.links[n] = append(c.links[n], l.key)
+		}
+	}
+	return nil
+}
+
+func (c *check) debugLink(ctx context.Context, key layout.Key) linkOutcome {
+	out := linkOutcome{key: key}
+	link, err := c.readDebugLink(ctx, key)
+	bad := (*badLink)(nil)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return out // withdrawn
+	case errors.As(err, &bad):
+		out.findings = []finding{{Problem: Problem{Kind: BadDebugInfo, Key: key, Detail: bad.why}}}
+		return out
+	case err != nil:
+		out.findings = []finding{{Problem{Key: key}, err}}
+		return out
+	}
+	out.nar = link.nar
+	if c.index.nar(link.nar) >= 0 {
+		return out
+	}
+	if _, there, err := c.stat(ctx, link.nar); err != nil {
+		out.findings = []finding{{Problem{Key: key}, err}}
+	} else if !there {
+		// A removal takes the link first: one that is still there is to blame.
+		if _, there, err := c.stat(ctx, key); err != nil {
+			out.findings = []finding{{Problem{Key: key}, err}}
+		} else if there {
+			out.findings = []finding{{Problem: Problem{Kind: DanglingDebugInfo, Key: key, Detail: string(link.nar) + " is not there"}}}
+		}
+	}
+	return out
+}
+
+// realisations checks what outputs of derivations became.
+func (c *check) realisations(ctx context.Context) error {
+	for findings := range ordered(ctx, smallJobs, slices.Values(c.index.realisations), c.realisation) {
+		for _, f := range findings {
+			if err := c.emit(f); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *check) realisation(ctx context.Context, key layout.Key) []finding {
+	text, err := layout.ReadAll(ctx, c.tree, key, layout.MaxRealisation)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, layout.ErrTooLarge) {
+		return []finding{{Problem{Key: key}, err}}
+	}
+	var r layout.Realisation
+	if err == nil {
+		r, err = layout.ParseRealisation(key, text)
+	}
+	if err != nil {
+		return []finding{{Problem: Problem{Kind: BadRealisation, Key: key, Detail: err.Error()}}}
+	}
+	if c.index.hasNarInfo(r.OutPath.Hash()) {
+		return nil
+	}
+	if _, there, err := c.stat(ctx, layout.NarInfoKey(r.OutPath)); err != nil {
+		return []finding{{Problem{Key: key, Path: r.OutPath}, err}}
+	} else if !there {
+		return []finding{{Problem: Problem{Kind: DanglingRealisation, Key: key, Path: r.OutPath}}}
+	}
+	return nil
+}

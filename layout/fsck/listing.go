@@ -1,0 +1,101 @@
+package fsck
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/nar"
+)
+
+// A badListing says that a listing was read and makes no sense.
+type badListing struct{ err error }
+
+func (b *badListing) Error() string { return b.err.Error() }
+
+// readListing reads the listing at key.
+func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, error) {
+	body, info, err := c.tree.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if info.Size < 0 || info.Size > largeListing {
+		c.large.Lock()
+		defer c.large.Unlock()
+	}
+	source := &source{r: body}
+	root, err := nar.ParseListing(source, maxListing)
+	if source.err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, source.err)
+	}
+	if err != nil {
+		return nil, &badListing{err}
+	}
+	return root, nil
+}
+
+// sameListing reports whether the listing at key says what ours says. That it
+// can be parsed is known already.
+func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Body) (bool, error) {
+	// Nearly always it was written by the same code.
+	same, err := c.sameBytes(ctx, key, ours)
+	if same || err != nil {
+		return same, err
+	}
+	theirs, err := c.readListing(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	if ours.Size() > largeListing {
+		c.large.Lock()
+		defer c.large.Unlock()
+	}
+	root, err := nar.ParseListing(io.NewSectionReader(ours, 0, ours.Size()), maxListing)
+	if err != nil {
+		return false, err
+	}
+	return nar.EqualListing(root, theirs), nil
+}
+
+func (c *check) sameBytes(ctx context.Context, key layout.Key, ours layout.Body) (bool, error) {
+	body, info, err := c.tree.Get(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	if info.Size >= 0 && info.Size != ours.Size() {
+		return false, nil
+	}
+	a, b := make([]byte, 32<<10), make([]byte, 32<<10)
+	for off := int64(0); ; {
+		n, err := io.ReadFull(body, a)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return false, fmt.Errorf("read %s: %w", key, err)
+		}
+		if m, _ := ours.ReadAt(b[:n], off); m != n || !bytes.Equal(a[:n], b[:n]) {
+			return false, nil
+		}
+		off += int64(n)
+		if err != nil {
+			return off == ours.Size(), nil
+		}
+	}
+}
+
+// A source remembers the error of what is read, to tell it from what readers
+// make of the bytes.
+type source struct {
+	r   io.Reader
+	err error // but io.EOF
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}

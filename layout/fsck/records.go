@@ -1,0 +1,234 @@
+package fsck
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// maxListing bounds a listing in bytes: room for two million files.
+const maxListing = 256 << 20
+
+// largeListing is the size from which one listing is parsed at a time, since it
+// takes a multiple of that in memory.
+const largeListing = 4 << 20
+
+// smallJobs is how many small objects are read at once: they cost a round trip
+// each, where the tree is far away.
+const smallJobs = 16
+
+// A record is the outcome of the check of one narinfo.
+type record struct {
+	entry    int
+	findings []finding
+	nar      layout.Key // "" if it leads to none
+	narSize  int64      // of the file; -1 if it is not there
+}
+
+// records checks every narinfo, with all that is small around it.
+func (c *check) records(ctx context.Context) error {
+	var narinfos iter.Seq[int] = func(yield func(int) bool) {
+		for i := range c.index.paths {
+			if c.index.paths[i].narinfo && !yield(i) {
+				return
+			}
+		}
+	}
+	for r := range ordered(ctx, max(smallJobs, c.o.Jobs), narinfos, c.record) {
+		c.o.Progress.Paths.Add(1)
+		for _, f := range r.findings {
+			if err := c.emit(f); err != nil {
+				return err
+			}
+		}
+		n := c.index.nar(r.nar)
+		if n < 0 && r.narSize >= 0 { // published since the listing
+			n = int32(len(c.index.nars))
+			c.index.nars = append(c.index.nars, narEntry{key: r.nar, size: r.narSize})
+		}
+		if n >= 0 {
+			c.index.nars[n].referenced = true
+			c.index.paths[r.entry].nar = n
+		}
+	}
+	return nil
+}
+
+// record checks one narinfo. Where it is wrong it is read again: if it went or
+// changed meanwhile, so may have what it leads to, and all counts for nothing.
+func (c *check) record(ctx context.Context, entry int) (r record) {
+	key := c.index.paths[entry].key(".narinfo")
+	var before []byte
+	for range 10 { // no record changes more often than that while it is checked
+		text, err := layout.ReadAll(ctx, c.tree, key, layout.MaxNarInfo)
+		if before != nil && err == nil && bytes.Equal(text, before) {
+			return r
+		}
+		r = record{entry: entry, narSize: -1}
+		if errors.Is(err, fs.ErrNotExist) {
+			return r // withdrawn
+		}
+		if errors.Is(err, layout.ErrTooLarge) {
+			r.findings = []finding{{Problem: Problem{Kind: BadNarInfo, Key: key, Detail: err.Error()}}}
+			return r
+		}
+		if err != nil {
+			r.findings = []finding{{Problem{Key: key}, err}}
+			return r
+		}
+		c.narInfo(ctx, key, text, &r)
+		if len(r.findings) == 0 || ctx.Err() != nil {
+			return r
+		}
+		before = text
+	}
+	return r
+}
+
+func (c *check) narInfo(ctx context.Context, key layout.Key, text []byte, r *record) {
+	say := func(kind Kind, key layout.Key, path layout.StorePath, format string, args ...any) {
+		r.findings = append(r.findings, finding{Problem: Problem{kind, key, path, fmt.Sprintf(format, args...)}})
+	}
+	n, err := layout.ParseNarInfo(text, c.storeDir)
+	if err != nil {
+		say(BadNarInfo, key, "", "%v", err)
+		return
+	}
+	unknown := func(err error) { r.findings = append(r.findings, finding{Problem{Key: key, Path: n.Path}, err}) }
+	if r.nar, err = n.NARKey(); err != nil {
+		say(BadURL, key, n.Path, "%v", err)
+	}
+	if n.Path.Hash() != key.PathHash() {
+		say(WrongName, key, n.Path, "it is the record of %s", n.Path)
+		return
+	}
+	if r.nar != "" {
+		c.narFile(ctx, n, r, say, unknown)
+	}
+	for _, ref := range n.References {
+		if ref == n.Path || c.index.hasNarInfo(ref.Hash()) || c.o.Provided != nil && c.o.Provided(ref) {
+			continue
+		}
+		if _, there, err := c.stat(ctx, layout.NarInfoKey(ref)); err != nil {
+			unknown(err)
+		} else if !there {
+			say(MissingReference, key, n.Path, "refers to %s", ref)
+		}
+	}
+	why := wrongCA(n, c.storeDir)
+	if why != "" {
+		say(WrongCA, key, n.Path, "%s", why)
+	}
+	if kind, why := c.trust(n, n.CA != "" && why == ""); why != "" {
+		say(kind, key, n.Path, "%s", why)
+	}
+	c.listing(ctx, n.Path, r, say, unknown)
+}
+
+type sayFunc func(kind Kind, key layout.Key, path layout.StorePath, format string, args ...any)
+
+// narFile checks what can be told of a NAR without reading it.
+func (c *check) narFile(ctx context.Context, n *layout.NarInfo, r *record, say sayFunc, unknown func(error)) {
+	key := layout.NarInfoKey(n.Path)
+	if sum, err := r.nar.FileHash(); err != nil {
+		say(BadURL, key, n.Path, "%v", err)
+	} else if n.FileHash.IsZero() || n.FileSize == 0 {
+		say(NoFileHash, key, n.Path, "")
+	} else if sum != n.FileHash {
+		say(FileHash, key, n.Path, "it says %s and leads to %s", n.FileHash, r.nar)
+	}
+	if i := c.index.nar(r.nar); i >= 0 {
+		r.narSize = c.index.nars[i].size
+	} else if info, there, err := c.stat(ctx, r.nar); err != nil {
+		unknown(err)
+		return
+	} else if !there {
+		say(MissingNAR, key, n.Path, "%s is not there", r.nar)
+		return
+	} else {
+		r.narSize = info.Size
+	}
+	if n.FileSize != 0 && n.FileSize != r.narSize {
+		say(FileSize, r.nar, n.Path, "it has %d bytes, the narinfo says %d", r.narSize, n.FileSize)
+	}
+}
+
+// listing checks that a path has a listing that can be read.
+func (c *check) listing(ctx context.Context, p layout.StorePath, r *record, say sayFunc, unknown func(error)) {
+	key := layout.ListingKey(p)
+	_, err := c.readListing(ctx, key)
+	bad := (*badListing)(nil)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		say(MissingListing, key, p, "")
+	case errors.As(err, &bad):
+		say(BadListing, key, p, "%v", bad.err)
+	case err != nil:
+		unknown(err)
+	}
+}
+
+// wrongCA says why a content address cannot be right, as far as that is to be
+// told without the NAR.
+func wrongCA(n *layout.NarInfo, storeDir string) string {
+	if n.CA == "" {
+		return ""
+	}
+	ca, err := layout.ParseContentAddress(n.CA)
+	if err != nil {
+		return err.Error()
+	}
+	var refs []layout.StorePath
+	self := false
+	for _, ref := range n.References {
+		if ref == n.Path {
+			self = true
+		} else {
+			refs = append(refs, ref)
+		}
+	}
+	switch p, err := ca.Path(storeDir, n.Path.Name(), refs, self); {
+	case err != nil:
+		return err.Error()
+	case p != n.Path:
+		return fmt.Sprintf("%s leads to %s", n.CA, p)
+	case ca.Method == layout.HashNAR && ca.Algo == "sha256" && !self && !bytes.Equal(ca.Digest, n.NarHash[:]):
+		return fmt.Sprintf("%s is not the hash of the NAR, %s", n.CA, n.NarHash)
+	}
+	return ""
+}
+
+// trust says why a path is not to be trusted. One that proves itself needs no
+// signature.
+func (c *check) trust(n *layout.NarInfo, proved bool) (Kind, string) {
+	if len(c.o.Trusted) == 0 || proved {
+		return 0, ""
+	}
+	if _, ok := c.o.Trusted.Verify(n.Fingerprint(c.storeDir), n.Sigs); ok {
+		return 0, ""
+	}
+	var others []string
+	for _, sig := range n.Sigs {
+		name, err := signer.SignatureName(sig)
+		if err != nil {
+			continue // the parser lets none pass
+		}
+		for _, key := range c.o.Trusted {
+			if key.Name() == name {
+				return BadSignature, fmt.Sprintf("the signature by %s does not fit", name)
+			}
+		}
+		others = append(others, name)
+	}
+	if len(others) == 0 {
+		return Untrusted, "it has no signature"
+	}
+	return Untrusted, "it is signed by " + strings.Join(others, ", ") + " alone"
+}
