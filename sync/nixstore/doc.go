@@ -1,0 +1,28 @@
+// Package nixstore is the local Nix store as a source of store paths.
+//
+// What Nix knows of a path (references, deriver, signatures, content address)
+// comes from the Nix daemon through its worker protocol, over the daemon's
+// socket or over "nix-daemon --stdio", spawned where there is no socket. The
+// bytes of a path are read from the store directory.
+//
+// What a Store promises:
+//
+//   - A path that Infos has answered for is not deleted by a garbage collector
+//     before the Store is closed: it has a temporary root, taken before the
+//     question. The roots belong to the connection. If the daemon dies they are
+//     lost with it; the next call connects again and takes them again.
+//   - A path that the store does not have is fs.ErrNotExist, and only that.
+//   - Nothing the daemon sends is believed without a limit: every length, every
+//     count and every path is checked.
+//   - A call whose context ends returns at once. What it had asked is still read
+//     to its end behind the scenes, for a few seconds at most, so that the
+//     connection and its roots survive.
+//
+// A daemon remembers for up to an hour what it has answered to one connection,
+// "no such path" too. A Store is therefore for one run; who watches a store opens a
+// new one for every round.
+//
+// The protocol is spoken from version 1.21 (Nix 2.3) up to 1.38, the last that is
+// numbered, with the one feature that Nix 2.35 added and this package needs.
+// Source: worker-protocol.hh, worker-protocol-connection.cc and daemon.cc in Nix.
+package nixstore

@@ -1,0 +1,175 @@
+package nixstore
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// ahead is how many paths are asked for before the first reply is read. It hides
+// the latency of the daemon, and bounds what is left to read of an abandoned call.
+const ahead = 256
+
+// Infos returns what the store knows of each path, in the order of paths, and
+// holds them from before it asks until the Store is closed. References and
+// signatures are sorted. A path that is not valid is fs.ErrNotExist.
+func (s *Store) Infos(ctx context.Context, paths []layout.StorePath) ([]layout.PathInfo, error) {
+	infos := make([]layout.PathInfo, len(paths))
+	err := s.roots.use(ctx, func(ctx context.Context, c *conn) error {
+		ask := func(p layout.StorePath) {
+			c.request(opAddTempRoot, p.Abs(s.storeDir))
+			c.request(opQueryPathInfo, p.Abs(s.storeDir))
+		}
+		return c.pipeline(ctx, paths, ask, func(i int) error {
+			unheld := c.readRoot()
+			info, err := c.readInfo(s.storeDir, paths[i])
+			if err = cmp.Or(unheld, err); err == nil {
+				infos[i] = info
+				s.hold(paths[i])
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("query %s: %w", s.name, err)
+	}
+	return infos, nil
+}
+
+// pipeline asks for every path while it reads the replies, at most some ahead.
+// After the first error, or when ctx ends, it asks no more and reads what it
+// asked for. It returns the first error.
+func (c *conn) pipeline(ctx context.Context, paths []layout.StorePath, ask func(layout.StorePath), read func(i int) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	asked := make(chan int, ahead)
+	unsent := make(chan error, 1)
+	go func() { // ends when everything is asked, when ctx ends, or with the connection
+		defer close(asked)
+		for i, p := range paths {
+			if ctx.Err() != nil {
+				break
+			}
+			ask(p)
+			select {
+			case asked <- i:
+				continue
+			default:
+			}
+			// About to wait for the reader, who may wait for this very reply.
+			if err := c.out.to.Flush(); err != nil {
+				unsent <- err
+				return
+			}
+			asked <- i
+		}
+		unsent <- c.out.to.Flush()
+	}()
+	var first error
+	for i := range asked {
+		if c.in.err != nil {
+			continue // the connection is gone; let the writer notice
+		}
+		if err := read(i); err != nil && first == nil {
+			first = err
+			stop(err)
+		}
+		if c.in.err != nil {
+			c.Close() // wakes up the writer
+		}
+	}
+	if err := <-unsent; err != nil {
+		c.in.fail(err)
+		if first == nil {
+			first = err
+		}
+	}
+	if first == nil {
+		first = context.Cause(ctx)
+	}
+	return first
+}
+
+func (c *conn) readRoot() error {
+	if err := c.settle(); err != nil {
+		return fmt.Errorf("hold a path: %w", err)
+	}
+	c.in.num() // always 1
+	return c.in.err
+}
+
+// readInfo reads a reply to opQueryPathInfo. The order of the fields is that of
+// UnkeyedValidPathInfo in worker-protocol.cc.
+func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, error) {
+	fail := func(err error) (layout.PathInfo, error) {
+		return layout.PathInfo{}, fmt.Errorf("%s: %w", p.Abs(storeDir), err)
+	}
+	if err := c.settle(); err != nil {
+		return fail(err)
+	}
+	if !c.in.bool() {
+		if c.in.err != nil {
+			return fail(c.in.err)
+		}
+		return fail(fmt.Errorf("not valid in this store: %w", fs.ErrNotExist))
+	}
+	deriver := c.in.text(maxText)
+	narHash := c.in.text(maxText)
+	references := c.in.texts(maxList, "references")
+	c.in.num() // time of registration
+	narSize := c.in.num()
+	c.in.num() // whether it was built here
+	sigs := c.in.texts(maxList, "signatures")
+	ca := c.in.text(maxText)
+	if c.in.err != nil {
+		return fail(c.in.err)
+	}
+
+	// What follows is wrong in itself, not out of step.
+	info := layout.PathInfo{Path: p, CA: ca}
+	var err error
+	if deriver != "" {
+		if info.Deriver, err = layout.ParseAbsStorePath(storeDir, deriver); err != nil {
+			return fail(fmt.Errorf("deriver: %w", err))
+		}
+	}
+	if n, err := hex.Decode(info.NarHash[:], []byte(narHash[:min(len(narHash), 2*len(info.NarHash))])); err != nil || n != len(info.NarHash) || len(narHash) != 2*n {
+		return fail(fmt.Errorf("NAR hash %.100q: want 64 hexadecimal digits", narHash))
+	}
+	if narSize == 0 || narSize > math.MaxInt64 {
+		return fail(fmt.Errorf("NAR size %d: no NAR has that", narSize))
+	}
+	info.NarSize = int64(narSize)
+	for _, text := range references {
+		ref, err := layout.ParseAbsStorePath(storeDir, text)
+		if err != nil {
+			return fail(fmt.Errorf("reference: %w", err))
+		}
+		info.References = append(info.References, ref)
+	}
+	slices.Sort(info.References)
+	for _, text := range append(sigs, ca) {
+		if !oneLine(text) {
+			return fail(fmt.Errorf("field %.100q: has a control character", text))
+		}
+	}
+	info.AddSigs(sigs...)
+	return info, nil
+}
+
+// oneLine reports whether text can stand in a narinfo without becoming another
+// field of it.
+func oneLine(text string) bool {
+	for _, c := range []byte(text) {
+		if c < ' ' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}

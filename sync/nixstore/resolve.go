@@ -1,0 +1,149 @@
+package nixstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// maxLinks bounds a chain of symbolic links, as Linux does.
+const maxLinks = 40
+
+// Resolve returns the store path that arg leads to, which is what a person types:
+//
+//   - a store path, or a path inside one: /nix/store/<hash>-<name>/bin/foo;
+//   - a path to or through symbolic links into the store: ./result;
+//   - where the store has a root of its own, the place of the files below it;
+//   - an output of a derivation: /nix/store/<hash>-<name>.drv^out, or !out.
+//
+// Links inside the store are not followed, as Nix does not. Whether the path is
+// valid is for Infos to say.
+func (s *Store) Resolve(ctx context.Context, arg string) (layout.StorePath, error) {
+	file, output := arg, ""
+	// No store path has either character, so that this cannot be a file in one.
+	if i := strings.LastIndexAny(arg, "^!"); i >= 0 && strings.HasSuffix(arg[:i], ".drv") {
+		file, output = arg[:i], arg[i+1:]
+		if output == "" || strings.ContainsAny(output, "*,") {
+			return "", fmt.Errorf("find %q: name one output, such as %s^out", arg, file)
+		}
+	}
+	p, err := s.follow(file)
+	if err != nil {
+		return "", fmt.Errorf("find %q: %w", arg, err)
+	}
+	if output == "" {
+		return p, nil
+	}
+	if p, err = s.output(ctx, p, output); err != nil {
+		return "", fmt.Errorf("find %q: %w", arg, err)
+	}
+	return p, nil
+}
+
+// follow walks along the components of file until it is in the store.
+func (s *Store) follow(file string) (layout.StorePath, error) {
+	if file == "" {
+		return "", errors.New("no path given")
+	}
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return "", err
+	}
+	tried := []string{path}
+	for range maxLinks {
+		next, p, err := s.step(path)
+		switch {
+		case err != nil:
+			return "", fmt.Errorf("tried %s: %w", strings.Join(tried, ", then "), err)
+		case p != "":
+			return p, nil
+		case next == "":
+			return "", fmt.Errorf("tried %s: not in the store %s", strings.Join(tried, ", then "), s.places())
+		}
+		path = next
+		tried = append(tried, path)
+	}
+	return "", fmt.Errorf("tried %s: too many links", strings.Join(tried[:3], ", then "))
+}
+
+// step returns the store path that path is in, or else the path that its first
+// symbolic link makes of it, or "" if there is none.
+func (s *Store) step(path string) (next string, p layout.StorePath, err error) {
+	if p, err := s.within(path); p != "" || err != nil {
+		return "", p, err
+	}
+	for end := 1; end <= len(path); end++ {
+		if end < len(path) && path[end] != '/' {
+			continue
+		}
+		prefix := path[:end]
+		target, err := os.Readlink(prefix)
+		if err == nil {
+			if !filepath.IsAbs(target) {
+				target = filepath.Join(filepath.Dir(prefix), target)
+			}
+			return filepath.Join(target, path[end:]), "", nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", "", fmt.Errorf("no file %s: %w", prefix, fs.ErrNotExist)
+		}
+	}
+	return "", "", nil
+}
+
+// within returns the store path that path lexically is, or is inside of.
+func (s *Store) within(path string) (layout.StorePath, error) {
+	for _, dir := range []string{s.storeDir, s.realDir, s.bareDir} {
+		if rest, ok := strings.CutPrefix(path, dir+"/"); ok {
+			base, _, _ := strings.Cut(rest, "/")
+			return layout.ParseStorePath(base)
+		}
+	}
+	return "", nil
+}
+
+func (s *Store) places() string {
+	if s.realDir == s.storeDir {
+		return s.storeDir
+	}
+	return s.storeDir + " (" + s.realDir + ")"
+}
+
+// output returns what became of an output of a derivation.
+func (s *Store) output(ctx context.Context, drv layout.StorePath, output string) (layout.StorePath, error) {
+	if !drv.IsDerivation() {
+		return "", fmt.Errorf("%s is no derivation", drv.Abs(s.storeDir))
+	}
+	var outputs map[string]string
+	err := s.query.use(ctx, func(_ context.Context, c *conn) error {
+		outputs = map[string]string{}
+		if err := c.ask(opQueryDerivationOutputMap, drv.Abs(s.storeDir)); err != nil {
+			return err
+		}
+		for range c.in.count(maxList, "outputs") {
+			name := c.in.text(maxText)
+			outputs[name] = c.in.text(maxText)
+			if c.in.err != nil {
+				return c.in.err
+			}
+		}
+		return c.in.err
+	})
+	if err != nil {
+		return "", fmt.Errorf("query outputs of %s: %w", drv.Abs(s.storeDir), err)
+	}
+	path, ok := outputs[output]
+	switch {
+	case !ok:
+		return "", fmt.Errorf("%s has no output %q: %w", drv.Abs(s.storeDir), output, fs.ErrNotExist)
+	case path == "":
+		return "", fmt.Errorf("output %q of %s is not built: %w", output, drv.Abs(s.storeDir), fs.ErrNotExist)
+	}
+	return layout.ParseAbsStorePath(s.storeDir, path)
+}

@@ -1,0 +1,39 @@
+package nixstore
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+func (s *Store) hold(p layout.StorePath) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[p] = true
+}
+
+func (s *Store) holds(p layout.StorePath) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[p]
+}
+
+// holdAgain takes the roots anew that went with an earlier connection. A path
+// that a garbage collector was quicker to delete is no error here: its reader will
+// find nothing.
+func (s *Store) holdAgain(ctx context.Context, c *conn) error {
+	s.mu.Lock()
+	paths := slices.Collect(maps.Keys(s.held))
+	s.mu.Unlock()
+	if len(paths) == 0 {
+		return nil
+	}
+	ask := func(p layout.StorePath) { c.request(opAddTempRoot, p.Abs(s.storeDir)) }
+	err := c.pipeline(ctx, paths, ask, func(int) error { return c.readRoot() })
+	if err != nil {
+		c.Close()
+	}
+	return err
+}
