@@ -46,6 +46,9 @@ type addResult struct {
 }
 
 func runAdd(c *cli.Context) error {
+	if err := need(c, "to"); err != nil {
+		return err
+	}
 	files := c.Args().Slice()
 	if len(files) == 0 {
 		return usage("add needs at least one file or directory")
@@ -76,6 +79,9 @@ func runAdd(c *cli.Context) error {
 	}
 	w, err := newWriter(c, tree, storeDir)
 	if err != nil {
+		return err
+	}
+	if err := initTree(c.Context, w); err != nil {
 		return err
 	}
 	w.Pool = compress.NewPool(0)

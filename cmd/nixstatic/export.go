@@ -62,6 +62,9 @@ type pathSource interface {
 }
 
 func runExport(c *cli.Context) error {
+	if err := need(c, "to"); err != nil {
+		return err
+	}
 	args, err := pathArgs(c)
 	if err != nil {
 		return err
@@ -86,10 +89,8 @@ func runExport(c *cli.Context) error {
 		return err
 	}
 	defer tree.Close()
-	var writer *layout.Writer
-	if c.Bool("dry-run") {
-		writer = &layout.Writer{Tree: tree, StoreDir: source.StoreDir()}
-	} else if writer, err = newWriter(c, tree, source.StoreDir()); err != nil {
+	writer, err := newWriter(c, tree, source.StoreDir())
+	if err != nil {
 		return err
 	}
 	im := &treesync.Import{Source: source, Writer: writer, Trusted: trusted,
@@ -111,6 +112,9 @@ func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath) error
 	}
 	if c.Bool("dry-run") {
 		return printPlan(c, im, plan)
+	}
+	if err := initTree(c.Context, im.Writer); err != nil {
+		return err
 	}
 	if len(plan.Missing) > 0 || im.Logs {
 		im.Writer.Pool = compress.NewPool(0)

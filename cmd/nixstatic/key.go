@@ -28,12 +28,15 @@ func keyCommand() *cli.Command {
 				"Example:\n" +
 				"   nixstatic key generate --name cache.example.org-1 --to secret.key",
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "name", Usage: "the key's `NAME`: by custom the cache's host name and a number", Required: true},
-				&cli.StringFlag{Name: "to", Usage: "write the secret key to `FILE`", Required: true},
+				&cli.StringFlag{Name: "name", Usage: "the key's `NAME`: by custom the cache's host name and a number"},
+				&cli.StringFlag{Name: "to", Usage: "write the secret key to `FILE`"},
 			},
 			Action: func(c *cli.Context) error {
 				if c.NArg() > 0 {
 					return usage("key generate takes no arguments, only --name and --to")
+				}
+				if err := need(c, "name", "to"); err != nil {
+					return err
 				}
 				key, err := signer.Generate(c.String("name"))
 				if err != nil {

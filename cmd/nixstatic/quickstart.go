@@ -114,9 +114,7 @@ func quickPaths(c *cli.Context, w *layout.Writer) (string, error) {
 		return quickSelf(c, w)
 	}
 	w.StoreDir = store.StoreDir()
-	info := layout.DefaultCacheInfo()
-	info.StoreDir = w.StoreDir
-	if _, err := layout.Init(c.Context, w.Tree, info); err != nil {
+	if err := initTree(c.Context, w); err != nil {
 		return "", err
 	}
 	var roots []layout.StorePath
@@ -158,7 +156,7 @@ func profiles(ctx context.Context, store *nixstore.Store) []string {
 // quickSelf adds this very program, as bin/nixstatic of a store path.
 func quickSelf(c *cli.Context, w *layout.Writer) (string, error) {
 	say(c, "no Nix store with a profile here: adding nixstatic itself")
-	if _, err := layout.Init(c.Context, w.Tree, layout.DefaultCacheInfo()); err != nil {
+	if err := initTree(c.Context, w); err != nil {
 		return "", err
 	}
 	self, err := os.Executable()

@@ -20,7 +20,7 @@ import (
 
 // Flags that several commands take.
 func toFlag() cli.Flag {
-	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `TREE`, a directory, made if it is not there", Required: true}
+	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `TREE`, a directory, made if it is not there"}
 }
 
 func jsonFlag() cli.Flag {
@@ -53,6 +53,17 @@ func methodNames() string {
 		names = append(names, string(m))
 	}
 	return strings.Join(names, ", ")
+}
+
+// need refuses a command line without one of the flags. The library's own check
+// prints help on standard output instead, and calls it no mistake of usage.
+func need(c *cli.Context, flags ...string) error {
+	for _, name := range flags {
+		if !c.IsSet(name) {
+			return usage("%s needs --%s", c.Command.Name, name)
+		}
+	}
+	return nil
 }
 
 // openTree opens the tree at a location as Nix users write it.
@@ -112,8 +123,8 @@ func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
 	return keys, nil
 }
 
-// newWriter makes a Writer from the flags of writeFlags, and the tree if it is
-// not there yet.
+// newWriter makes a Writer from the flags of writeFlags. It writes nothing: the
+// tree is made by layout.Init once it is clear that there is something for it.
 func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Writer, error) {
 	method, err := compress.Parse(c.String("compression"))
 	if err != nil || !method.Writable() || c.String("compression") == "" {
@@ -131,13 +142,23 @@ func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Write
 	if err != nil {
 		return nil, err
 	}
-	info := layout.DefaultCacheInfo()
-	info.StoreDir = storeDir
-	if _, err := layout.Init(c.Context, tree, info); err != nil {
+	have, err := layout.ReadCacheInfo(c.Context, tree)
+	if err == nil && have.StoreDir != storeDir {
+		err = fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, storeDir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return &layout.Writer{Tree: tree, StoreDir: storeDir, Keys: keys, Method: method, Level: c.Int("level"),
 		DebugInfo: c.Bool("debug-info")}, nil
+}
+
+// initTree makes the tree that the Writer is for, if it is not there yet.
+func initTree(ctx context.Context, w *layout.Writer) error {
+	info := layout.DefaultCacheInfo()
+	info.StoreDir = w.StoreDir
+	_, err := layout.Init(ctx, w.Tree, info)
+	return err
 }
 
 // printJSON writes one value for a script.
