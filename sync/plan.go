@@ -37,6 +37,7 @@ func (p *Plan) NarBytes() (n int64) {
 // Plan finds out which paths of the closure of roots the tree lacks. It walks
 // level by level: what the tree has is known from its own records, which cost
 // no question to the source, and the source is asked for a whole level at once.
+// A path that nobody vouches for is refused.
 func (im *Import) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error) {
 	plan := &Plan{}
 	seen := map[layout.StorePath]bool{}
@@ -84,7 +85,8 @@ func (im *Import) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, er
 		}
 	}
 	plan.Missing = referencesFirst(missing, roots)
-	return plan, nil
+	// Refused here, nothing was written for it yet.
+	return plan, im.checkSignatures(plan)
 }
 
 // fresh appends to list what was not seen before.
