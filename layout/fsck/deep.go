@@ -228,10 +228,16 @@ func (c *check) compareLinks(ctx context.Context, key layout.Key, n *layout.NarI
 	}
 	for _, k := range links {
 		link, err := c.readDebugLink(ctx, k)
-		if err != nil || link.nar != key || hasFile(root, link.member) {
-			continue // the quick check told of the error
+		bad := (*badLink)(nil)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.As(err, &bad):
+			// Withdrawn, or the quick check told of it.
+		case err != nil:
+			*findings = append(*findings, finding{Problem{Key: k, Path: n.Path}, err})
+		case link.nar == key && !hasFile(root, link.member):
+			*findings = append(*findings, finding{Problem: Problem{DanglingDebugInfo, k, n.Path,
+				fmt.Sprintf("no file %.300q in %s", link.member, key)}})
 		}
-		*findings = append(*findings, finding{Problem: Problem{DanglingDebugInfo, k, n.Path, "no file " + link.member + " in " + string(key)}})
 	}
 }
 

@@ -444,4 +444,3 @@ func compressed(t *testing.T, m compress.Method, data []byte) []byte {
 	}
 	return b.Bytes()
 }
-
