@@ -1,15 +1,11 @@
 package sync
 
 import (
-	"bytes"
-	"compress/gzip"
-	"context"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/andybalholm/brotli"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -139,210 +133,6 @@ func TestHTTPKeys(t *testing.T) {
 	}
 	if uri := s.asked()[0].RequestURI; !strings.HasPrefix(uri, "/a%2Fb/log/") || strings.ContainsAny(uri, "?+ #!") {
 		t.Errorf("request line has %s", uri)
-	}
-}
-
-func TestHTTPContentEncoding(t *testing.T) {
-	text := []byte("StorePath: /nix/store/x\n")
-	gzipped := func(b []byte) []byte {
-		var out bytes.Buffer
-		z := gzip.NewWriter(&out)
-		z.Write(b)
-		z.Close()
-		return out.Bytes()
-	}
-	var br bytes.Buffer
-	bw := brotli.NewWriter(&br)
-	bw.Write(text)
-	bw.Close()
-	zst := zstdBytes(t, text)
-	for _, test := range []struct {
-		coding string
-		body   []byte
-		fails  string
-	}{
-		{"gzip", gzipped(text), ""},
-		{"x-gzip", gzipped(text), ""},
-		{"br", br.Bytes(), ""},
-		{"zstd", zst, ""},
-		{"identity", text, ""},
-		{"zstd, GZIP", gzipped(zst), ""},
-		{"deflate", text, `content-encoding "deflate": not gzip, br or zstd`},
-		{"gzip", text, "content-encoding: decompress gzip: corrupt"},
-		{"gzip", gzipped(text)[:20], "corrupt"},
-		{"gzip", gzipped(bytes.Repeat([]byte{'a'}, layout.MaxNarInfo+1)), "more than 4194304 bytes"},
-		{"gzip,gzip,gzip,gzip", text, "4 layers"},
-	} {
-		t.Run(test.coding, func(t *testing.T) {
-			s := serve(t, status(200, string(test.body), "Content-Encoding", test.coding, "ETag", `"x"`))
-			h, _ := openHTTP(t, s.URL, HTTPOptions{})
-			body, info, err := h.Get(t.Context(), testNarInfo)
-			if test.fails != "" {
-				wantError(t, err, test.fails, s.URL)
-				if len(s.asked()) > 1 {
-					t.Error("asked again for what will not change")
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := io.ReadAll(body)
-			if err != nil || !bytes.Equal(got, text) || info.Size != int64(len(text)) {
-				t.Errorf("narinfo: %q, %v, size %d", got, err, info.Size)
-			}
-			// A NAR is decoded as well: Nix does so whether it asked or not.
-			if got, err := get(t.Context(), h, testNAR); err != nil || !bytes.Equal(got, text) {
-				t.Errorf("NAR: %q, %v", got, err)
-			}
-		})
-	}
-}
-
-func TestHTTPWebPage(t *testing.T) {
-	for _, page := range []string{"<!DOCTYPE html>\n<html>Log in, please", "\xef\xbb\xbf \n<HTML><body>"} {
-		s := serve(t, status(200, page, "Content-Type", "text/html"))
-		h, _ := openHTTP(t, s.URL, HTTPOptions{})
-		for _, key := range []layout.Key{layout.CacheInfoKey, testNarInfo, testNAR} {
-			_, err := get(t.Context(), h, key)
-			wantError(t, err, "answered with a web page", s.URL+"/"+string(key))
-		}
-		if got, err := get(t.Context(), h, "index.html"); err != nil || string(got) != page {
-			t.Errorf("a page is a page: %q, %v", got, err)
-		}
-	}
-}
-
-func TestHTTPEndlessNarInfo(t *testing.T) {
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		line := []byte(strings.Repeat("Unknown: x\n", 10_000))
-		for r.Context().Err() == nil {
-			if _, err := w.Write(line); err != nil {
-				return
-			}
-		}
-	})
-	h, _ := openHTTP(t, s.URL, HTTPOptions{})
-	_, err := get(t.Context(), h, testNarInfo)
-	wantError(t, err, "more than 4194304 bytes")
-}
-
-func TestHTTPRetries(t *testing.T) {
-	text := "all is well\n"
-	for _, test := range []struct {
-		name   string
-		faults []http.HandlerFunc
-	}{
-		{"503 then ok", []http.HandlerFunc{status(503, "")}},
-		{"four faults then ok", []http.HandlerFunc{status(500, ""), status(429, ""), status(408, ""), status(502, "")}},
-		{"no answer", []http.HandlerFunc{func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }}},
-		{"narinfo breaks off", []http.HandlerFunc{cutOff(3, status(200, text, "Content-Length", "12"))}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := serve(t, inTurn(append(test.faults, status(200, text))...))
-			h, pauses := openHTTP(t, s.URL, HTTPOptions{})
-			got, err := get(t.Context(), h, testNarInfo)
-			if err != nil || string(got) != text {
-				t.Errorf("%q, %v", got, err)
-			}
-			if len(*pauses) != len(test.faults) || len(s.asked()) != len(test.faults)+1 {
-				t.Errorf("%d pauses and %d requests after %d faults", len(*pauses), len(s.asked()), len(test.faults))
-			}
-		})
-	}
-}
-
-func TestHTTPBackOff(t *testing.T) {
-	for _, test := range []struct {
-		name     string
-		handler  http.HandlerFunc
-		from, to []time.Duration
-	}{
-		{"doubles", status(500, ""),
-			[]time.Duration{125e6, 250e6, 500e6, 1e9}, []time.Duration{250e6, 500e6, 1e9, 2e9}},
-		{"longer when asked too much", status(503, ""),
-			[]time.Duration{2.5e9, 5e9, 10e9, 20e9}, []time.Duration{5e9, 10e9, 20e9, 40e9}},
-		{"as the server says", status(429, "", "Retry-After", "7"),
-			[]time.Duration{7e9, 7e9, 7e9, 7e9}, []time.Duration{7.25e9, 7.25e9, 7.25e9, 7.25e9}},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := serve(t, test.handler)
-			h, pauses := openHTTP(t, s.URL, HTTPOptions{})
-			_, err := get(t.Context(), h, testNarInfo)
-			wantError(t, err, "(attempt 5 of 5)")
-			if len(*pauses) != len(test.from) {
-				t.Fatalf("pauses %v", *pauses)
-			}
-			for i, p := range *pauses {
-				if p < test.from[i] || p > test.to[i] {
-					t.Errorf("pause %d is %v, want %v to %v", i+1, p, test.from[i], test.to[i])
-				}
-			}
-		})
-	}
-	t.Run("not for an hour", func(t *testing.T) {
-		s := serve(t, status(503, "", "Retry-After", "3600"))
-		h, pauses := openHTTP(t, s.URL, HTTPOptions{})
-		_, err := get(t.Context(), h, testNarInfo)
-		wantError(t, err, "asked again after 1h0m0s")
-		if len(*pauses) != 0 {
-			t.Errorf("paused %v", *pauses)
-		}
-	})
-}
-
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"":                              0,
-		"0":                             0,
-		" 120 ":                         2 * time.Minute,
-		"-5":                            0,
-		"soon":                          0,
-		"99999999999999999999":          0,
-		"Mon, 23 Nov 2026 12:00:30 GMT": 30 * time.Second,
-		"Mon, 23 Nov 2026 11:00:00 GMT": 0,
-	} {
-		if got := retryAfter(value, now); got != want {
-			t.Errorf("Retry-After %q: %v, want %v", value, got, want)
-		}
-	}
-}
-
-func TestHTTPCancel(t *testing.T) {
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	h, _ := openHTTP(t, s.URL, HTTPOptions{})
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if _, err := get(ctx, h, testNarInfo); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
-	}
-	if len(s.asked()) > 1 {
-		t.Error("asked again after the end")
-	}
-}
-
-func TestHTTPConnectionErrors(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	h, pauses := openHTTP(t, "http://"+address, HTTPOptions{})
-	_, err = get(t.Context(), h, testNarInfo)
-	wantError(t, err, "GET http://"+address, "connection refused", "(attempt 5 of 5)")
-	if errors.Is(err, fs.ErrNotExist) || len(*pauses) != 4 {
-		t.Errorf("a closed port: %v after %v", err, *pauses)
-	}
-
-	// What will not change is not tried again.
-	plain := serve(t, status(200, ""))
-	h, pauses = openHTTP(t, strings.Replace(plain.URL, "http:", "https:", 1), HTTPOptions{})
-	_, err = get(t.Context(), h, testNarInfo)
-	wantError(t, err, "https://")
-	if len(*pauses) != 0 {
-		t.Errorf("plain HTTP behind https: %d pauses", len(*pauses))
 	}
 }
 

@@ -51,6 +51,11 @@ func resolveURL(base *url.URL, ref string) (*url.URL, error) {
 	}
 	u.User = nil
 	u.Fragment, u.RawFragment = "", ""
+	// net/url takes some hosts from a relative reference that it takes from no
+	// whole URL.
+	if _, err := url.Parse(u.String()); err != nil {
+		return nil, fmt.Errorf("resolve URL %.200q: %w", redactRef(ref), innerURLError(err))
+	}
 	return u, nil
 }
 

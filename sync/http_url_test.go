@@ -73,7 +73,7 @@ func FuzzResolveURL(f *testing.F) {
 		"nar/1a4n8qcdbqgwxc88b9bdfayrv11z632cdf4f1ibyd04cr748ifx4.nar.xz",
 		"nar/x.nar.xz?hash=1a4n8qcdbqgwxc88b9bdfayrv11z632cdf4f1ibyd04cr748ifx4",
 		"https://user:password@other.example.org:8443/a%2Fb?c=d#e", "//cache.example.org:443/x", "../..//x", "HTTP://CACHE.example.org",
-		"file:///etc/passwd", "https:opaque", "nar/a b", "https://cache.example.org@evil.example/", "\\\\host\\share",
+		"file:///etc/passwd", "https:opaque", "nar/a b", "https://cache.example.org@evil.example/", "\\\\host\\share", "//00000000000:0000:",
 	} {
 		f.Add(ref)
 	}
