@@ -18,9 +18,9 @@
 //     to its end behind the scenes, for a few seconds at most, so that the
 //     connection and its roots survive.
 //
-// A daemon remembers for up to an hour what it has answered to one connection,
-// "no such path" too. A Store is therefore for one run; who watches a store opens a
-// new one for every round.
+// A Store gives up no root before it is closed, and looks up the derivations that
+// Realisations needs only once. It is for one run: who watches a store opens a new one
+// for every round.
 //
 // The protocol is spoken from version 1.21 (Nix 2.3) up to 1.38, the last that is
 // numbered, with the one feature that Nix 2.35 added and this package needs.

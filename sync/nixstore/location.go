@@ -135,7 +135,7 @@ func (l *location) params(root, query string) error {
 	}
 	l.uri = "local"
 	if len(values) > 0 {
-		l.uri += "?" + strings.ReplaceAll(values.Encode(), "+", "%20")
+		l.uri += "?" + escapeBlanks(values.Encode())
 	}
 	return nil
 }
@@ -156,6 +156,12 @@ func (l *location) root(dir string) error {
 	case err != nil:
 		return err
 	}
-	l.uri = "local?root=" + strings.ReplaceAll(url.QueryEscape(dir), "+", "%20")
+	l.uri = "local?root=" + escape(dir)
 	return nil
 }
+
+// escape writes a parameter's value as Nix reads it, to which a plus sign is no
+// blank.
+func escape(s string) string { return escapeBlanks(url.QueryEscape(s)) }
+
+func escapeBlanks(encoded string) string { return strings.ReplaceAll(encoded, "+", "%20") }
