@@ -1,9 +1,11 @@
 package layout
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 )
@@ -20,7 +22,8 @@ type Item struct {
 
 // Add publishes items, whose order must be such that references come first.
 // References must be among the items or in the tree (I3); the caller sees to
-// that, since it knows what it asked for.
+// that, since it knows what it asked for. The caller discards the items if Add
+// fails.
 //
 // NARs, listings and debug links appear first, then the narinfos one level of
 // references after the other (I2, I3). Where someone else published a path
@@ -28,10 +31,9 @@ type Item struct {
 func (w *Writer) Add(ctx context.Context, items []Item) error {
 	var bulk []Object
 	var levels [][]Object
-	records := map[Key]*NarInfo{}
-	replace := map[Key]bool{}
+	records := make([]*NarInfo, len(items))
 	level := map[StorePath]int{}
-	for _, item := range items {
+	for i, item := range items {
 		n, err := w.narInfo(item)
 		if err != nil {
 			return err
@@ -41,11 +43,13 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 			return err
 		}
 		// A NAR that is there already is left alone: it has this name because it
-		// has these bytes (I4). When replacing, it is written again, which mends
-		// one that was damaged.
+		// has these bytes (I4). A listing that is there may belong to a record of
+		// another build, see settle. When replacing, both are written again, which
+		// mends what was damaged.
+		opts := PutOptions{IfAbsent: !item.Replace}
 		bulk = append(bulk,
-			Object{nar, item.Packed.file, PutOptions{IfAbsent: !item.Replace}},
-			Object{ListingKey(n.Path), item.Packed.listing, PutOptions{}})
+			Object{nar, item.Packed.file, opts},
+			Object{ListingKey(n.Path), item.Packed.listing, opts})
 		if w.DebugInfo {
 			links, err := debugObjects(item.Packed.debug, nar)
 			if err != nil {
@@ -63,27 +67,68 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 		for len(levels) <= depth {
 			levels = append(levels, nil)
 		}
-		key := NarInfoKey(n.Path)
-		records[key], replace[key] = n, item.Replace
-		levels[depth] = append(levels[depth], Object{key, Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
+		records[i] = n
+		levels[depth] = append(levels[depth], Object{NarInfoKey(n.Path), Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
 	}
-	bulk = firstOfEach(bulk)
-	groups := append([][]Object{bulk}, levels...)
-	taken, err := PutBatch(ctx, w.Tree, groups...)
+	groups := append([][]Object{firstOfEach(bulk)}, levels...)
+	keys, err := PutBatch(ctx, w.Tree, groups...)
 	if err != nil {
 		return err
 	}
-	for _, key := range taken {
-		if n := records[key]; n != nil {
-			if err := w.merge(ctx, n, replace[key]); err != nil {
-				return err
-			}
+	taken := make(map[Key]bool, len(keys))
+	for _, key := range keys {
+		taken[key] = true
+	}
+	for i, item := range items {
+		if err := w.settle(ctx, records[i], item, taken); err != nil {
+			return err
 		}
 	}
 	for _, item := range items {
 		item.Packed.Discard()
 	}
 	return nil
+}
+
+// settle brings the record and the listing of a path together, where one of
+// them was there before.
+func (w *Writer) settle(ctx context.Context, n *NarInfo, item Item, taken map[Key]bool) error {
+	won, other := true, false
+	if taken[NarInfoKey(n.Path)] {
+		var err error
+		if won, other, err = w.merge(ctx, n, item.Replace); err != nil {
+			return err
+		}
+	}
+	key := ListingKey(n.Path)
+	switch {
+	case won && taken[key]:
+		// A listing without a record, left by a crash or put by who lost.
+		return w.Tree.Put(ctx, key, item.Packed.listing, PutOptions{})
+	case other && !taken[key]:
+		// Their path had no listing, and now has that of another build.
+		return withdrawListing(ctx, w.Tree, key, item.Packed.listing)
+	}
+	return nil
+}
+
+// withdrawListing deletes a listing unless someone has changed it.
+func withdrawListing(ctx context.Context, t Tree, key Key, ours Body) error {
+	have, err := ReadAll(ctx, t, key, ours.Size())
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrTooLarge) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := make([]byte, ours.Size())
+	if _, err := ours.ReadAt(text, 0); err != nil && err != io.EOF {
+		return err
+	}
+	if !bytes.Equal(have, text) {
+		return nil
+	}
+	return t.Delete(ctx, key)
 }
 
 // firstOfEach drops the objects whose key came before: two paths with the same
@@ -97,9 +142,12 @@ func firstOfEach(objects []Object) []Object {
 	})
 }
 
-// merge settles a record that is there already with ours.
-func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) error {
-	return UpdateNarInfo(ctx, w.Tree, ours.Path, w.StoreDir, func(theirs *NarInfo) (*NarInfo, error) {
+// merge settles a record that is there already with ours. Ours won if it is
+// what stands there now; theirs is another if it stays and tells of a build that
+// came out differently.
+func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) (won, other bool, err error) {
+	err = UpdateNarInfo(ctx, w.Tree, ours.Path, w.StoreDir, func(theirs *NarInfo) (*NarInfo, error) {
+		won, other = true, false
 		if theirs == nil {
 			return ours, nil
 		}
@@ -111,8 +159,9 @@ func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) error {
 			}
 			return &merged, nil
 		}
-		if !same {
-			return nil, nil // a build that came out differently: the first one stays
+		won, other = false, !same
+		if other {
+			return nil, nil // the first build stays
 		}
 		merged := *theirs
 		merged.AddSigs(ours.Sigs...)
@@ -121,6 +170,7 @@ func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) error {
 		}
 		return &merged, nil
 	})
+	return won, other, err
 }
 
 // UpdateNarInfo changes the record of p in one atomic step, however many do so

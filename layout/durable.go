@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -39,8 +38,14 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 	}
 	files := make([][]*stagedFile, len(groups))
 	defer func() {
-		for _, f := range slices.Concat(files...) {
-			f.Discard()
+		for g, group := range files {
+			for i, f := range group {
+				// A body that came as a file of ours is its owner's to discard:
+				// its key may have been taken, and the owner may want another.
+				if f != nil && groups[g][i].Body != Body(f) {
+					f.Discard()
+				}
+			}
 		}
 	}()
 	var all errgroup.Group

@@ -105,7 +105,7 @@ func (f *Faulty) Stat(ctx context.Context, key layout.Key) (layout.Info, error) 
 func (f *Faulty) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
 	happens, fault := f.turn(OpPut, key)
 	if happens {
-		if err := f.Tree.Put(ctx, key, body, opts); err != nil {
+		if err := f.Tree.Put(ctx, key, body, opts); fault == nil {
 			return err
 		}
 	}
@@ -116,7 +116,7 @@ func (f *Faulty) Put(ctx context.Context, key layout.Key, body layout.Body, opts
 func (f *Faulty) Delete(ctx context.Context, key layout.Key) error {
 	happens, fault := f.turn(OpDelete, key)
 	if happens {
-		if err := f.Tree.Delete(ctx, key); err != nil {
+		if err := f.Tree.Delete(ctx, key); fault == nil {
 			return err
 		}
 	}
