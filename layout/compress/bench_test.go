@@ -1,3 +1,5 @@
+//go:build linux || darwin || freebsd
+
 package compress
 
 import (
@@ -7,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // corpus is what the benchmarks compress: the files named by the glob in NIXSTATIC_BENCH, cut
@@ -48,6 +52,7 @@ func benchmarkWrite(b *testing.B, m Method, level, workers, streams int, data []
 	b.SetBytes(int64(len(data) * streams))
 	b.ReportAllocs()
 	outs := make([]counter, streams)
+	before := cpuTime(b)
 	for b.Loop() {
 		var wg sync.WaitGroup
 		for i := range outs {
@@ -70,7 +75,22 @@ func benchmarkWrite(b *testing.B, m Method, level, workers, streams int, data []
 		}
 		wg.Wait()
 	}
+	// How fast one core is, which holds still when others use the machine too.
+	used := cpuTime(b) - before
+	b.ReportMetric(float64(b.N*streams*len(data))/1e6/used.Seconds(), "MB/cpu-s")
 	b.ReportMetric(float64(len(data))/float64(outs[0].n), "ratio")
+}
+
+// cpuTime is what this process and its children, such as xz, have used.
+func cpuTime(b *testing.B) (sum time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err != nil {
+			b.Fatal(err)
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return sum
 }
 
 func BenchmarkWriter(b *testing.B) {

@@ -112,7 +112,7 @@ func Writable() []Method {
 //     one and the same. The last compresses about like the zstd program at 11; nothing here
 //     reaches 19.
 //   - xz 1 to 9, default 6. A dictionary is never larger than a frame (24 MiB), which makes
-//     8 and 9 nearly alike.
+//     8 and 9 the same.
 //   - gzip 1 to 9, default 6; bzip2 1 to 9, default 9.
 //   - br 1 to 11, default 5. (Nix takes no level for br and always writes 11, at 1 MB/s or less.)
 //   - none has no levels.

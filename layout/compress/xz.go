@@ -20,7 +20,7 @@ func XzNote() string {
 	if xzProgram() != "" {
 		return ""
 	}
-	return "the xz program is not on PATH, so xz is compressed by a slower encoder that yields files about a quarter larger: installing xz-utils helps"
+	return "there is no xz program of XZ Utils on PATH, so xz is written by an encoder in Go whose files are about a quarter larger: installing xz-utils helps"
 }
 
 // xzPrograms remembers which candidates are XZ Utils: path → bool.
