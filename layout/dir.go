@@ -25,8 +25,8 @@ type Dir struct {
 
 	mu      sync.Mutex
 	root    *os.Root
-	staging *staging        // this process's folder of unfinished files
-	made    map[string]bool // directories known to be there, durably
+	staging *staging            // this process's folder of unfinished files
+	dirs    map[string]*os.File // directories that were written to, open
 }
 
 // OpenDir returns the tree at path, which need not exist before the first Put.
@@ -35,7 +35,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
-	d := &Dir{path: abs, made: map[string]bool{}}
+	d := &Dir{path: abs, dirs: map[string]*os.File{}}
 	if _, err := d.open(false); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
@@ -53,6 +53,10 @@ func (d *Dir) Close() error {
 	if d.staging != nil {
 		errs = append(errs, d.staging.close())
 		d.staging = nil
+	}
+	for dir, f := range d.dirs {
+		f.Close()
+		delete(d.dirs, dir)
 	}
 	if d.root != nil {
 		errs = append(errs, d.root.Close())

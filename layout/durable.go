@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -71,22 +72,18 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 		return nil, err
 	}
 	for g, group := range groups {
-		dirs := map[string]bool{}
+		dirs := map[string]*os.File{}
 		for i, o := range group {
 			if err := ctx.Err(); err != nil {
 				return taken, err
 			}
 			dir := path.Dir(string(o.Key))
-			if err := d.mkdir(root, dir); err != nil {
-				return taken, keyError("put", o.Key, err)
-			}
-			err := d.publish(root, files[g][i], o)
-			if errors.Is(err, fs.ErrNotExist) && d.forgetDir(dir) {
-				// Someone removed the directory behind our back.
-				if err = d.mkdir(root, dir); err == nil {
-					err = d.publish(root, files[g][i], o)
+			if dirs[dir] == nil {
+				if dirs[dir], err = d.handle(root, dir); err != nil {
+					return taken, keyError("put", o.Key, err)
 				}
 			}
+			err := d.publish(root, files[g][i], dirs[dir], o)
 			if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
 				taken = append(taken, o.Key)
 				continue
@@ -94,12 +91,11 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 			if err != nil {
 				return taken, keyError("put", o.Key, err)
 			}
-			dirs[dir] = true
 		}
 		// Dying before this point leaves whole files at their keys, of this
 		// group and of those before it, never of a later one.
-		for dir := range dirs {
-			if err := syncIn(root, dir); err != nil {
+		for dir, handle := range dirs {
+			if err := handle.Sync(); err != nil {
 				return taken, fmt.Errorf("put into %s: %w", dir, err)
 			}
 		}
@@ -121,9 +117,6 @@ func (d *Dir) stage(ctx context.Context, body Body) (*stagedFile, error) {
 		if err == nil && n != body.Size() {
 			err = fmt.Errorf("%d bytes of %d: %w", n, body.Size(), io.ErrUnexpectedEOF)
 		}
-		if err == nil {
-			err = f.Done()
-		}
 		if err != nil {
 			return f, err
 		}
@@ -131,11 +124,12 @@ func (d *Dir) stage(ctx context.Context, body Body) (*stagedFile, error) {
 	return f, f.sync()
 }
 
-// publish gives a durable file its final name.
-func (d *Dir) publish(root *os.Root, f *stagedFile, o Object) error {
+// publish gives a durable file its final name in the directory of its key.
+func (d *Dir) publish(root *os.Root, f *stagedFile, dir *os.File, o Object) error {
+	base := path.Base(string(o.Key))
 	switch {
 	case o.Opts.IfAbsent:
-		if err := renameNew(root, f.name, string(o.Key)); err != nil {
+		if err := renameNew(f.in.lock, f.name, dir, base); err != nil {
 			return err
 		}
 	case o.Opts.IfMatch != "":
@@ -153,7 +147,7 @@ func (d *Dir) publish(root *os.Root, f *stagedFile, o Object) error {
 		}
 		fallthrough
 	default:
-		if err := root.Rename(f.name, string(o.Key)); err != nil {
+		if err := rename(f.in.lock, f.name, dir, base); err != nil {
 			return err
 		}
 	}
@@ -161,39 +155,45 @@ func (d *Dir) publish(root *os.Root, f *stagedFile, o Object) error {
 	return nil
 }
 
-// mkdir makes the directory of a key, durably, once per process.
-func (d *Dir) mkdir(root *os.Root, dir string) error {
+// handle returns the open directory of keys, and makes it, durably, if it is
+// not there. It is kept open for the next batch, unless the directory of that
+// name is another by then: someone may tidy the tree under us.
+func (d *Dir) handle(root *os.Root, dir string) (*os.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if dir == "." || d.made[dir] {
-		return nil
+	if have := d.dirs[dir]; have != nil {
+		now, err := root.Stat(dir)
+		if err == nil {
+			var then fs.FileInfo
+			if then, err = have.Stat(); err == nil && os.SameFile(now, then) {
+				return have, nil
+			}
+		}
+		delete(d.dirs, dir) // closed when no batch uses it any more
 	}
-	if err := root.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	for up := dir; up != "."; {
-		up = path.Dir(up)
-		if err := syncIn(root, up); err != nil {
-			return err
+	if _, err := root.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := root.MkdirAll(dir, 0o777); err != nil {
+			return nil, err
+		}
+		for up := dir; up != "."; {
+			up = path.Dir(up)
+			if err := syncIn(root, up); err != nil {
+				return nil, err
+			}
 		}
 	}
-	d.made[dir] = true
-	return nil
-}
-
-// forgetDir makes the next mkdir look again; false if there is nothing to make.
-func (d *Dir) forgetDir(dir string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	had := d.made[dir]
-	delete(d.made, dir)
-	return had
+	f, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	d.dirs[dir] = f
+	return f, nil
 }
 
 // lock serialises the writers that replace what they have read before, across
 // processes.
 func (d *Dir) lock(root *os.Root) (unlock func(), err error) {
-	if err := d.mkdir(root, path.Clean(PrivatePrefix)); err != nil {
+	if _, err := d.handle(root, path.Clean(PrivatePrefix)); err != nil {
 		return nil, err
 	}
 	f, err := root.OpenFile(PrivatePrefix+"lock", os.O_RDWR|os.O_CREATE, 0o666)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,22 +19,23 @@ const stagingDir = PrivatePrefix + "staging"
 // staging is the folder of one process's unfinished files, locked as long as
 // the process lives: what a dead process left behind is known by its free lock.
 type staging struct {
-	root *os.Root
-	dir  string
-	lock *os.File
-	next atomic.Int64
+	tree  *os.Root
+	dir   string
+	files *os.Root // in dir
+	lock  *os.File // dir itself
+	next  atomic.Int64
 }
 
 // newStaging makes a folder of our own and clears those of dead processes.
-func newStaging(root *os.Root) (*staging, error) {
-	if err := root.MkdirAll(stagingDir, 0o777); err != nil {
+func newStaging(tree *os.Root) (*staging, error) {
+	if err := tree.MkdirAll(stagingDir, 0o777); err != nil {
 		return nil, err
 	}
-	s := &staging{root: root, dir: fmt.Sprintf("%s/%d-%08x", stagingDir, os.Getpid(), rand.Uint32())}
-	if err := root.Mkdir(s.dir, 0o777); err != nil {
+	s := &staging{tree: tree, dir: fmt.Sprintf("%s/%d-%08x", stagingDir, os.Getpid(), rand.Uint32())}
+	if err := tree.Mkdir(s.dir, 0o777); err != nil {
 		return nil, err
 	}
-	lock, err := root.Open(s.dir)
+	lock, err := tree.Open(s.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +46,14 @@ func newStaging(root *os.Root) (*staging, error) {
 	s.lock = lock
 	// Between our Mkdir and our lock another process may have taken the folder
 	// for a dead one's. Then it is gone, and we make the next.
-	if _, err := root.Stat(s.dir); errors.Is(err, fs.ErrNotExist) {
+	s.files, err = tree.OpenRoot(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
 		lock.Close()
-		return newStaging(root)
+		return newStaging(tree)
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
 	}
 	s.sweep()
 	return s, nil
@@ -55,7 +62,7 @@ func newStaging(root *os.Root) (*staging, error) {
 // sweep removes the folders whose owners are dead. What it cannot remove it
 // leaves to the next process.
 func (s *staging) sweep() {
-	names, err := readNames(s.root, stagingDir)
+	names, err := readNames(s.tree, stagingDir)
 	if err != nil {
 		return
 	}
@@ -65,19 +72,19 @@ func (s *staging) sweep() {
 			continue
 		}
 		// Without O_NONBLOCK a planted named pipe would hold us for ever.
-		f, err := s.root.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, err := s.tree.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
 		if flock(f, false) == nil {
-			s.root.RemoveAll(dir)
+			s.tree.RemoveAll(dir)
 		}
 		f.Close()
 	}
 }
 
 func (s *staging) close() error {
-	return errors.Join(s.root.RemoveAll(s.dir), s.lock.Close())
+	return errors.Join(s.tree.RemoveAll(s.dir), s.files.Close(), s.lock.Close())
 }
 
 // Create makes a file in the tree's staging folder.
@@ -95,18 +102,18 @@ func (d *Dir) Create() (SpoolFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
-	name := fmt.Sprintf("%s/%d", s.dir, s.next.Add(1))
-	f, err := root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	name := strconv.FormatInt(s.next.Add(1), 10)
+	f, err := s.files.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, fmt.Errorf("stage: %w", err)
 	}
-	return &stagedFile{dir: d, root: root, name: name, file: f}, nil
+	return &stagedFile{dir: d, in: s, name: name, file: f}, nil
 }
 
 // A stagedFile lies in the staging folder until a Put renames it.
 type stagedFile struct {
-	dir  *Dir
-	root *os.Root
+	dir *Dir
+	in  *staging
 
 	mu     sync.Mutex
 	name   string   // "" once it is published or discarded
@@ -132,7 +139,7 @@ func (f *stagedFile) ReadAt(p []byte, off int64) (int, error) {
 		if f.name == "" {
 			return 0, fs.ErrClosed
 		}
-		file, err := f.root.Open(f.name)
+		file, err := f.in.files.Open(f.name)
 		if err != nil {
 			return 0, err
 		}
@@ -169,7 +176,7 @@ func (f *stagedFile) sync() error {
 	case f.name == "":
 		return fs.ErrClosed
 	case f.file == nil:
-		file, err := f.root.Open(f.name)
+		file, err := f.in.files.Open(f.name)
 		if err != nil {
 			return err
 		}
@@ -188,7 +195,7 @@ func (f *stagedFile) Discard() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.name != "" {
-		f.root.Remove(f.name)
+		f.in.files.Remove(f.name)
 		f.name = ""
 	}
 	if f.file != nil {

@@ -2,32 +2,17 @@ package layout
 
 import (
 	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// renameNew renames a file unless the new name is taken: fs.ErrExist then.
-// One atomic step where the file system can do it, a hard link where not.
-func renameNew(root *os.Root, from, to string) error {
-	src, err := root.Open(filepath.Dir(from))
-	if err != nil {
-		return err
+// renameNew moves a file unless the new name is taken: fs.ErrExist then. One
+// atomic step where the file system can do it, a hard link where not.
+func renameNew(fromDir *os.File, from string, toDir *os.File, to string) error {
+	err := unix.Renameat2(int(fromDir.Fd()), from, int(toDir.Fd()), to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+		return linkNew(fromDir, from, toDir, to)
 	}
-	defer src.Close()
-	dst, err := root.Open(filepath.Dir(to))
-	if err != nil {
-		return err
-	}
-	defer dst.Close()
-	err = unix.Renameat2(int(src.Fd()), filepath.Base(from), int(dst.Fd()), filepath.Base(to), unix.RENAME_NOREPLACE)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
-		return linkNew(root, from, to)
-	}
-	return &fs.PathError{Op: "rename", Path: to, Err: err}
+	return named("rename", to, err)
 }

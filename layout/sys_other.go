@@ -4,4 +4,6 @@ package layout
 
 import "os"
 
-func renameNew(root *os.Root, from, to string) error { return linkNew(root, from, to) }
+func renameNew(fromDir *os.File, from string, toDir *os.File, to string) error {
+	return linkNew(fromDir, from, toDir, to)
+}

@@ -1,0 +1,85 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// SignProgress counts while SignAll runs. Another goroutine may read it.
+type SignProgress struct {
+	Seen   atomic.Int64 // narinfos read
+	Signed atomic.Int64 // narinfos that gained a signature
+}
+
+// SignAll adds the signatures of keys to every narinfo of the tree that lacks
+// one, keeping the others. With dry it only counts. A narinfo that cannot be
+// read stops it: to sign is to vouch.
+func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretKey, dry bool, progress *SignProgress) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(syncers)
+	for info, err := range t.List(ctx, "") {
+		if err != nil {
+			group.Go(func() error { return err })
+			break
+		}
+		if info.Key.Kind() != KindNarInfo {
+			continue
+		}
+		group.Go(func() error {
+			signed, err := signOne(ctx, t, info.Key, storeDir, keys, dry)
+			if err != nil {
+				return fmt.Errorf("sign %s: %w", info.Key, err)
+			}
+			progress.Seen.Add(1)
+			if signed {
+				progress.Signed.Add(1)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func signOne(ctx context.Context, t Tree, key Key, storeDir string, keys []signer.SecretKey, dry bool) (bool, error) {
+	text, err := ReadAll(ctx, t, key, MaxNarInfo)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // withdrawn since it was listed
+	}
+	if err != nil {
+		return false, err
+	}
+	n, err := ParseNarInfo(text, storeDir)
+	if err != nil {
+		return false, err
+	}
+	if NarInfoKey(n.Path) != key {
+		return false, fmt.Errorf("it is the record of %s", n.Path)
+	}
+	before := slices.Clone(n.Sigs)
+	if err := n.Sign(storeDir, keys); err != nil {
+		return false, err
+	}
+	if slices.Equal(before, n.Sigs) {
+		return false, nil
+	}
+	if dry {
+		return true, nil
+	}
+	ours := n.Sigs
+	// The record may change between our reading and our writing.
+	return true, UpdateNarInfo(ctx, t, n.Path, storeDir, func(now *NarInfo) (*NarInfo, error) {
+		if now == nil || !now.SameContent(&n.PathInfo) {
+			return nil, fmt.Errorf("it %w", ErrChanged)
+		}
+		now.AddSigs(ours...)
+		return now, nil
+	})
+}
