@@ -64,6 +64,9 @@ func ParseNarInfo(text []byte, storeDir string) (*NarInfo, error) {
 		if strings.ContainsAny(value, "\r\x00") {
 			return nil, &SyntaxError{line, field + " holds a control character"}
 		}
+		if !narInfoFields[field] {
+			continue
+		}
 		if seen[field] && field != "Sig" {
 			return nil, &SyntaxError{line, "a second " + field}
 		}
@@ -78,6 +81,12 @@ func ParseNarInfo(text []byte, storeDir string) (*NarInfo, error) {
 		}
 	}
 	return n, nil
+}
+
+// narInfoFields are the fields that mean something here.
+var narInfoFields = map[string]bool{
+	"StorePath": true, "URL": true, "Compression": true, "FileHash": true, "FileSize": true,
+	"NarHash": true, "NarSize": true, "References": true, "Deriver": true, "Sig": true, "CA": true,
 }
 
 func (n *NarInfo) set(field, value string, storeDir *string) (err error) {
@@ -109,7 +118,10 @@ func (n *NarInfo) set(field, value string, storeDir *string) (err error) {
 			return fmt.Errorf("no NAR is empty")
 		}
 	case "References":
-		for _, ref := range strings.Fields(value) {
+		for ref := range strings.SplitSeq(value, " ") {
+			if ref == "" {
+				continue // Nix takes any number of blanks
+			}
 			p, err := ParseStorePath(ref)
 			if err != nil {
 				return err
@@ -185,7 +197,7 @@ func (n *NarInfo) Marshal(storeDir string) []byte {
 }
 
 // NARKey returns the key of the NAR in the same tree, or an error if the URL
-// leads elsewhere or is not named by the FileHash.
+// leads elsewhere. That the key's hash is the FileHash is for fsck to tell.
 func (n *NarInfo) NARKey() (Key, error) {
 	key, err := ParseKey(n.URL)
 	if err != nil {
