@@ -26,6 +26,12 @@ func withoutNixEnv(t testing.TB) {
 func openWith(t testing.TB, nix peers.Nix, store string) *Store {
 	t.Helper()
 	withoutNixEnv(t)
+	return openWithin(t, nix, store)
+}
+
+// openWithin is openWith in the environment as it is.
+func openWithin(t testing.TB, nix peers.Nix, store string) *Store {
+	t.Helper()
 	s, err := Open(t.Context(), Options{Store: store, Daemon: nix.Bin("nix-daemon")})
 	if err != nil {
 		t.Fatal(err)
