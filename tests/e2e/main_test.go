@@ -82,11 +82,34 @@ func closureOf(t testing.TB, nix peers.Nix, store string, paths ...string) []str
 	return slices.Compact(closure)
 }
 
-// copyArgs are the arguments of a nix copy from a cache into an empty store that
-// trusts one key alone.
-func copyArgs(from, to, key string, paths ...string) []string {
+// copyArgs are the arguments of a nix copy from a cache into a store that trusts
+// these keys alone.
+func copyArgs(from, to, keys string, paths ...string) []string {
 	return append([]string{"copy", "--from", from, "--to", to,
-		"--option", "trusted-public-keys", key}, paths...)
+		"--option", "trusted-public-keys", keys}, paths...)
+}
+
+// copyFrom copies paths from a cache. Nix 2.8 takes a derivation for what it
+// would build, unless it is told otherwise.
+func copyFrom(t testing.TB, nix peers.Nix, from, to, keys string, paths ...string) {
+	t.Helper()
+	drvs, others := split(paths)
+	if len(drvs) > 0 {
+		nix.Output(t, "nix", append(copyArgs(from, to, keys, drvs...), "--derivation")...)
+	}
+	nix.Output(t, "nix", copyArgs(from, to, keys, others...)...)
+}
+
+// split separates the derivations from other paths.
+func split(paths []string) (drvs, others []string) {
+	for _, path := range paths {
+		if strings.HasSuffix(path, ".drv") {
+			drvs = append(drvs, path)
+		} else {
+			others = append(others, path)
+		}
+	}
+	return drvs, others
 }
 
 // fileURL names a directory the way Nix names stores.
