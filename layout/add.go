@@ -51,11 +51,7 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 			Object{nar, item.Packed.file, opts},
 			Object{ListingKey(n.Path), item.Packed.listing, opts})
 		if w.DebugInfo {
-			links, err := debugObjects(item.Packed.debug, nar)
-			if err != nil {
-				return err
-			}
-			bulk = append(bulk, links...)
+			bulk = append(bulk, debugObjects(item.Packed.debug, nar)...)
 		}
 		depth := 0
 		for _, ref := range n.References {

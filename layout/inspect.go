@@ -38,6 +38,7 @@ type Inspected struct {
 	NarSize int64
 	Proofs  []Proof // one for each claim
 	Listing Body    // as the Writer writes it
+	Debug   []DebugLink
 
 	spill spill
 }
@@ -95,7 +96,7 @@ func Inspect(ctx context.Context, file io.Reader, method compress.Method, storeD
 		}
 		return found, nil
 	}
-	found.NarSize, found.spill = p.size, p.spill
+	found.NarSize, found.spill, found.Debug = p.size, p.spill, p.debug.links
 	if found.Listing, err = found.spill.body(); err != nil {
 		found.Close()
 		return nil, fmt.Errorf("list NAR: %w", err)
@@ -110,7 +111,7 @@ func Inspect(ctx context.Context, file io.Reader, method compress.Method, storeD
 // it: a disk without room for a listing says nothing about the NAR.
 func aboutContent(err error) bool {
 	syntax := (*nar.SyntaxError)(nil)
-	return errors.As(err, &syntax) || errors.Is(err, compress.ErrCorrupt)
+	return errors.As(err, &syntax) || errors.Is(err, compress.ErrCorrupt) || errors.Is(err, ErrTooManyDebugFiles)
 }
 
 // recorder hashes and counts what is read through it.

@@ -3,7 +3,6 @@ package layout
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -27,7 +26,8 @@ type pass struct {
 	spill   spill
 	listing *nar.ListingWriter
 	debug   debugLinks
-	proof   *proof // nil unless the path claims a content address
+	proof   *proof    // nil unless the path claims a content address
+	sole    *soleFile // nil unless there is no record yet
 }
 
 // newPass starts a pass. want may be nil, or have unknown sizes and hashes.
@@ -44,6 +44,10 @@ func newPass(ctx context.Context, spool Spool, want *PathInfo, maxNarSize int64,
 		}
 	}
 	visitors := []nar.Visitor{p.listing, &p.debug}
+	if want == nil {
+		p.sole = newSoleFile()
+		visitors = append(visitors, p.sole)
+	}
 	if p.proof != nil && p.proof.content != nil {
 		visitors = append(visitors, p.proof)
 	}
@@ -58,10 +62,7 @@ func (p *pass) Write(b []byte) (int, error) {
 	}
 	p.size += int64(len(b))
 	if p.limit > 0 && p.size > p.limit {
-		if p.known {
-			return 0, fmt.Errorf("the NAR has more than the %d bytes of its record", p.limit)
-		}
-		return 0, fmt.Errorf("the NAR has more than the %d bytes that are allowed", p.limit)
+		return 0, &NARTooLong{Limit: p.limit, Announced: p.known}
 	}
 	if _, err := p.parser.Write(b); err != nil {
 		return 0, fmt.Errorf("read NAR: %w", err)
@@ -98,6 +99,19 @@ func (p *pass) finish(want *PathInfo) (Hash, error) {
 	return sum, nil
 }
 
+// A NARTooLong says that a NAR has more bytes than it may have.
+type NARTooLong struct {
+	Limit     int64
+	Announced bool // Limit is what the record says, not an allowance
+}
+
+func (e *NARTooLong) Error() string {
+	if e.Announced {
+		return fmt.Sprintf("the NAR has more than the %d bytes of its record", e.Limit)
+	}
+	return fmt.Sprintf("the NAR has more than the %d bytes that are allowed", e.Limit)
+}
+
 // A HashMismatch says that bytes are not those that were announced.
 type HashMismatch struct {
 	What      string // "NAR" or "file"
@@ -106,52 +120,4 @@ type HashMismatch struct {
 
 func (e *HashMismatch) Error() string {
 	return fmt.Sprintf("the %s hashes to %s, its record says %s", e.What, e.Got, e.Want)
-}
-
-// A debugLink leads from a build ID to the file that holds the symbols.
-type debugLink struct{ id, member string }
-
-// maxDebugLinks bounds the memory that one NAR can claim: the largest debug
-// outputs have a few thousand.
-const maxDebugLinks = 200_000
-
-// debugLinks is a visitor that collects the separate debug files of a NAR:
-// regular files lib/debug/.build-id/<2 hex>/<38 hex>.debug, as Nix finds them.
-type debugLinks struct {
-	nar.Discard
-	path  []string
-	links []debugLink
-}
-
-var buildIDs = []string{"", "lib", "debug", ".build-id"}
-
-func (d *debugLinks) Enter(name string) error {
-	d.path = append(d.path, name)
-	return nil
-}
-
-func (d *debugLinks) Leave() error {
-	d.path = d.path[:len(d.path)-1]
-	return nil
-}
-
-func (d *debugLinks) Regular(name string, _ bool, _, _ int64) error {
-	if len(d.path) != len(buildIDs)+1 || len(name) != 38+len(".debug") {
-		return nil
-	}
-	for i, want := range buildIDs {
-		if d.path[i] != want {
-			return nil
-		}
-	}
-	dir := d.path[len(buildIDs)]
-	id := dir + name[:38]
-	if len(dir) != 2 || name[38:] != ".debug" || !isBuildID(id) {
-		return nil
-	}
-	if len(d.links) == maxDebugLinks {
-		return errors.New("the NAR has more debug files than any real one")
-	}
-	d.links = append(d.links, debugLink{id, "lib/debug/.build-id/" + dir + "/" + name})
-	return nil
 }

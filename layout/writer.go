@@ -3,7 +3,6 @@ package layout
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
 
@@ -41,7 +40,8 @@ type Packed struct {
 	file    SpoolFile
 	listing Body
 	spill   *spill
-	debug   []debugLink
+	debug   []DebugLink
+	sole    *soleFile
 }
 
 // Discard releases what waits in the spool. After Add it does nothing.
@@ -146,7 +146,7 @@ func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.M
 		return nil, err
 	}
 	r := &Packed{NarHash: sum, NarSize: p.size, Method: method, FileHash: Hash(out.sum.Sum(nil)),
-		FileSize: out.file.Size(), file: out.file, spill: &p.spill, debug: p.debug.links}
+		FileSize: out.file.Size(), file: out.file, spill: &p.spill, debug: p.debug.links, sole: p.sole}
 	if !out.used {
 		r.FileHash = sum
 	}
@@ -198,23 +198,4 @@ func (n *NarInfo) Sign(storeDir string, keys []signer.SecretKey) error {
 		n.AddSigs(sig)
 	}
 	return nil
-}
-
-// debugObjects returns the links in both spellings: Nix writes the one with
-// the suffix, the readers of cache.nixos.org ask for the one without.
-func debugObjects(links []debugLink, nar Key) ([]Object, error) {
-	var objects []Object
-	for _, link := range links {
-		text, err := json.Marshal(struct {
-			Archive string `json:"archive"`
-			Member  string `json:"member"`
-		}{"../" + string(nar), link.member})
-		if err != nil {
-			return nil, err
-		}
-		for _, suffix := range []string{"", ".debug"} {
-			objects = append(objects, Object{Key: Key("debuginfo/" + link.id + suffix), Body: Bytes(text)})
-		}
-	}
-	return objects, nil
 }
