@@ -95,6 +95,12 @@ func (r *Realisation) laterFingerprint() string {
 	return bare.Fingerprint()
 }
 
+// Fingerprints returns the texts of which a good signature among Sigs covers
+// one: Fingerprint, and what later versions of Nix make of the same object.
+func (r *Realisation) Fingerprints() []string {
+	return slices.Compact([]string{r.Fingerprint(), r.laterFingerprint()})
+}
+
 // TraceFingerprint returns the text that TraceSigs cover.
 func (r *Realisation) TraceFingerprint() string {
 	type key struct {
@@ -117,8 +123,7 @@ func (r *Realisation) TraceFingerprint() string {
 func (r *Realisation) Sign(keys ...signer.SecretKey) error {
 	for _, key := range keys {
 		if !r.DrvHash.IsZero() {
-			prints := []string{r.Fingerprint(), r.laterFingerprint()}
-			for _, print := range slices.Compact(prints) {
+			for _, print := range r.Fingerprints() {
 				sig, err := key.Sign(print)
 				if err != nil {
 					return err
