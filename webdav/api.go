@@ -1,0 +1,125 @@
+package webdav
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// Config says what is served and to whom. All but Tree may be zero.
+type Config struct {
+	// Tree is what readers see. It is read as it is at that moment, whoever
+	// changes it.
+	Tree layout.Tree
+	// Inbox takes uploads for the same tree. Nil: nothing may be uploaded, and
+	// the upload URL does not exist.
+	Inbox *inbox.Inbox
+	// UploadPrefix is the path of the upload URL; "" for "/upload/". It begins and
+	// ends with a slash, one that is missing is added. With "/" readers and
+	// uploading clients share one URL, see the package comment for what that costs.
+	UploadPrefix string
+
+	Auth     Authenticator // nil: everyone may read and upload
+	Upstream Upstream      // nil: none
+	Metrics  Recorder      // nil: none
+	Log      *slog.Logger  // nil for slog.Default()
+
+	// BodyStall is how long a client may send nothing of a body that it has
+	// announced, and how long it may take nothing of an answer; 0 for a minute.
+	BodyStall time.Duration
+	// MaxSmall bounds the bytes of everything but NARs and logs, decompressed;
+	// 0 for 16 MiB. The formats have tighter limits of their own.
+	MaxSmall int64
+}
+
+// A Scope is what a request needs to be allowed to do. A higher one includes
+// the lower ones.
+type Scope int
+
+// The scopes.
+const (
+	Read   Scope = iota // what the tree holds
+	Upload              // adding to it, and reading at the upload URL
+	Admin               // everything else that changes it
+)
+
+// String returns the word that tokens and messages use.
+func (s Scope) String() string {
+	switch s {
+	case Read:
+		return "read"
+	case Upload:
+		return "upload"
+	case Admin:
+		return "admin"
+	}
+	return "unknown"
+}
+
+// An Authenticator decides who may do what. It is asked once per request,
+// before anything else is looked at, and must be cheap and safe for concurrent
+// use. The request's body is not its to read.
+type Authenticator interface {
+	// Authorize returns nil, or an *AuthError. Another error means that it could
+	// not tell, and is answered as 503 before the body is read.
+	Authorize(r *http.Request, need Scope) error
+}
+
+// An AuthError is a request that is not allowed.
+type AuthError struct {
+	Status     int           // 401, 403 or 429
+	Challenge  string        // WWW-Authenticate, for 401
+	RetryAfter time.Duration // for 429; 0: not said
+	Msg        string        // one line for the client: what to do. "" for a general one
+}
+
+// Error returns the message.
+func (e *AuthError) Error() string {
+	if e.Msg != "" {
+		return e.Msg
+	}
+	return http.StatusText(e.Status)
+}
+
+// An Upstream knows the store paths that another cache provides, so that they
+// need not be uploaded.
+type Upstream interface {
+	// Has returns the upstream's narinfo of the path with this hash (32
+	// characters, the first of its name), with a signature that was verified. The
+	// error is fs.ErrNotExist only if no upstream has it (I5).
+	Has(ctx context.Context, hash string) (*layout.NarInfo, error)
+}
+
+// A Recorder counts what was done. Its methods are called once at the end of
+// each request, and must be cheap and safe for concurrent use.
+type Recorder interface {
+	// Request is called for every request. Method is that of the request, or
+	// "other"; class is the word of the key's layout.Kind at the read URL, with
+	// "upload:" before it at the upload URL, "dav" for a WebDAV verb, "none" for
+	// what has no key: a bounded set. Bytes are those of the bodies as they went
+	// over the wire, d is the whole time in nanoseconds of a time.Duration.
+	Request(method, class string, status int, bytesIn, bytesOut int64, d time.Duration)
+	// Upload is called for every PUT that was authorised. Result is the word of
+	// an inbox.Outcome or inbox.Reason, or one of the Result constants; bytes are
+	// what was read of the body, decompressed; d is the time in which it was
+	// received, checked and stored.
+	Upload(result string, kind layout.Kind, bytes int64, d time.Duration)
+}
+
+// What Recorder.Upload is told beside the words of package inbox.
+const (
+	ResultBroken   = "broken-body"  // the client's connection ended before the body did, or stalled
+	ResultEncoding = "bad-encoding" // a Content-Encoding that is unknown, damaged or too large
+	ResultStorage  = "storage"      // trouble of ours
+	ResultHeader   = "bad-header"   // the headers ask for what is not done here
+	ResultExists   = "precondition" // If-None-Match: * and the key is taken
+)
+
+// Results lists the words of Recorder.Upload that are not package inbox's.
+func Results() []string {
+	return []string{ResultBroken, ResultEncoding, ResultStorage, ResultHeader, ResultExists}
+}
