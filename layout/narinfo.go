@@ -172,6 +172,8 @@ func (n *NarInfo) Marshal(storeDir string) []byte {
 	put("Compression", string(n.Compression))
 	if !n.FileHash.IsZero() {
 		put("FileHash", n.FileHash.String())
+	}
+	if n.FileSize != 0 {
 		put("FileSize", strconv.FormatInt(n.FileSize, 10))
 	}
 	put("NarHash", n.NarHash.String())
@@ -197,14 +199,18 @@ func (n *NarInfo) Marshal(storeDir string) []byte {
 }
 
 // NARKey returns the key of the NAR in the same tree, or an error if the URL
-// leads elsewhere. That the key's hash is the FileHash is for fsck to tell.
+// leads elsewhere or is not named by the FileHash.
 func (n *NarInfo) NARKey() (Key, error) {
 	key, err := ParseKey(n.URL)
 	if err != nil {
 		return "", err
 	}
-	if key.Kind() != KindNAR {
-		return "", fmt.Errorf("URL %.200q is not below nar/", n.URL)
+	named, err := key.FileHash()
+	if err != nil {
+		return "", fmt.Errorf("URL %.200q does not lead to nar/<hash>.nar", n.URL)
+	}
+	if !n.FileHash.IsZero() && named != n.FileHash {
+		return "", fmt.Errorf("URL %.200q is not named by the FileHash", n.URL)
 	}
 	return key, nil
 }

@@ -8,11 +8,18 @@ import (
 	"io/fs"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// maxLog bounds a build log in bytes.
-const maxLog = 1 << 30
+const (
+	// maxLog bounds a build log in bytes.
+	maxLog = 1 << 30
+	// extrasAtOnce is how many logs and realisations are on their way: another
+	// cache takes a round trip for each.
+	extrasAtOnce = 16
+)
 
 // extras brings along what belongs to the closure but is no store path. It
 // looks at the paths that the tree had already too, so that a run that was
@@ -22,29 +29,30 @@ func (im *Import) extras(ctx context.Context, plan *Plan) error {
 	for _, step := range plan.Missing {
 		infos = append(infos, step.Info)
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(extrasAtOnce)
 	if source, ok := im.Source.(RealisationSource); ok {
 		for _, info := range infos {
-			if info.CA == "" || info.Deriver == "" {
-				continue
-			}
-			if err := im.realisations(ctx, source, info); err != nil {
-				return err
+			if info.CA != "" && info.Deriver != "" {
+				group.Go(func() error { return im.realisations(ctx, source, info) })
 			}
 		}
 	}
 	if source, ok := im.Source.(LogSource); ok && im.Logs {
 		seen := map[layout.StorePath]bool{"": true}
 		for _, info := range infos {
-			if seen[info.Deriver] {
-				continue
-			}
-			seen[info.Deriver] = true
-			if err := im.log(ctx, source, info.Deriver); err != nil {
-				return fmt.Errorf("log of %s: %w", info.Deriver, err)
+			if drv := info.Deriver; !seen[drv] {
+				seen[drv] = true
+				group.Go(func() error {
+					if err := im.log(ctx, source, drv); err != nil {
+						return fmt.Errorf("log of %s: %w", drv, err)
+					}
+					return nil
+				})
 			}
 		}
 	}
-	return nil
+	return group.Wait()
 }
 
 func (im *Import) realisations(ctx context.Context, source RealisationSource, info layout.PathInfo) error {
@@ -53,7 +61,7 @@ func (im *Import) realisations(ctx context.Context, source RealisationSource, in
 		return fmt.Errorf("realisations of %s: %w", info.Path, err)
 	}
 	for _, r := range list {
-		if err := r.Sign(im.Writer.Keys); err != nil {
+		if err := r.Sign(im.Writer.Keys...); err != nil {
 			return err
 		}
 		objects, err := r.Objects()

@@ -3,6 +3,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -100,4 +101,20 @@ func signers(sigs []string) (names []string) {
 		}
 	}
 	return names
+}
+
+// Unsigned counts the paths that the tree had already and that lack a
+// signature by one of the Writer's keys. Adding it means to vouch for them,
+// which an import that does not read them cannot do.
+func (im *Import) Unsigned(plan *Plan) (n int64) {
+	for _, info := range plan.Present {
+		have := signers(info.Sigs)
+		for _, key := range im.Writer.Keys {
+			if !slices.Contains(have, key.Name()) {
+				n++
+				break
+			}
+		}
+	}
+	return n
 }

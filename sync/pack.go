@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
 )
 
 // Many paths share the cost of going to disk; two seconds bound what a kill
@@ -107,23 +108,35 @@ func (im *Import) packOne(ctx context.Context, step Step) (*layout.Packed, error
 }
 
 func (im *Import) packBytes(ctx context.Context, step Step) (*layout.Packed, error) {
-	if files, ok := im.Source.(FileSource); ok {
-		body, n, err := files.File(ctx, step.Info.Path)
-		if err != nil {
-			return nil, err
-		}
-		defer body.Close()
-		if n.Compression.Writable() && (!im.Recompress || n.Compression == im.Writer.Method) {
-			// What counts is the NAR: count its bytes when they are all there.
-			p, err := im.Writer.Keep(ctx, &step.Info, n.Compression, body)
-			if err == nil {
-				im.Progress.BytesDone.Add(p.NarSize)
-			}
-			return p, err
-		}
+	files, ok := im.Source.(FileSource)
+	if !ok {
+		return im.Writer.Pack(ctx, &step.Info, func(w io.Writer) error {
+			return im.Source.WriteNAR(ctx, step.Info.Path, &counter{w, im.Progress})
+		})
 	}
+	body, n, err := files.File(ctx, step.Info.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if n.Compression.Writable() && (!im.Recompress || n.Compression == im.Writer.Method) {
+		// What counts is the NAR: count its bytes when they are all there.
+		p, err := im.Writer.Keep(ctx, &step.Info, n.Compression, body)
+		if err == nil {
+			im.Progress.BytesDone.Add(p.NarSize)
+		}
+		return p, err
+	}
+	content, err := compress.NewReader(body, n.Compression)
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
 	return im.Writer.Pack(ctx, &step.Info, func(w io.Writer) error {
-		return im.Source.WriteNAR(ctx, step.Info.Path, &counter{w, im.Progress})
+		// Without the wrappers the copy would be done by methods that ignore the
+		// buffer.
+		_, err := io.CopyBuffer(&counter{w, im.Progress}, struct{ io.Reader }{content}, make([]byte, 256<<10))
+		return err
 	})
 }
 
