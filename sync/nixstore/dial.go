@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -74,7 +75,9 @@ func spawn(program, uri string) (*process, error) {
 	cmd := exec.Command(program, "--stdio", "--store", uri)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = itsIn, itsOut, &p.words
 	cmd.WaitDelay = patience // for what it may have started, with its standard error
-	ownProcessGroup(cmd)
+	// In a process group of its own, so that an interrupt typed at the terminal does
+	// not reach it: we decide when we no longer need the roots that it holds.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		in.Close()
 		out.Close()

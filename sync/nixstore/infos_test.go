@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -208,6 +209,9 @@ func TestDaemonKilled(t *testing.T) {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
+			if err := s.WriteNAR(t.Context(), held, new(bytes.Buffer)); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := s.Infos(t.Context(), []layout.StorePath{later}); err != nil {
 				t.Fatal(err)
 			}
@@ -216,6 +220,38 @@ func TestDaemonKilled(t *testing.T) {
 				if err := s.WriteNAR(t.Context(), p, new(bytes.Buffer)); err != nil {
 					t.Errorf("after a new daemon and a garbage collection: %v", err)
 				}
+			}
+		})
+	}
+}
+
+// A daemon behind a socket, as on most machines.
+func TestSocket(t *testing.T) {
+	for _, nix := range peers.Nixes(t) {
+		t.Run(nix.Version, func(t *testing.T) {
+			root, socket := peers.StoreRoot(t), filepath.Join(t.TempDir(), "s")
+			p := addFile(t, nix, root, "hello", "hello\n")
+			daemon := nix.Command(t, "nix-daemon", "--store", root)
+			daemon.Env = append(daemon.Env, "NIX_DAEMON_SOCKET_PATH="+socket)
+			if err := daemon.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { daemon.Process.Kill(); daemon.Wait() }()
+			withoutNixEnv(t)
+			for _, o := range []Options{{Store: "unix://" + socket + "?root=" + root}, {Store: "unix://" + socket + "?real=" + root + "/nix/store"}} {
+				s, err := Open(t.Context(), o)
+				for tries := 0; err != nil && tries < 1000; tries++ { // it is not up yet
+					time.Sleep(20 * time.Millisecond)
+					s, err = Open(t.Context(), o)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				var nar bytes.Buffer
+				if err := s.WriteNAR(t.Context(), p, &nar); err != nil || nar.Len() == 0 {
+					t.Errorf("NAR of %d bytes, %v", nar.Len(), err)
+				}
+				s.Close()
 			}
 		})
 	}
@@ -259,5 +295,25 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)
+	}
+}
+
+// The cost of a path, pipelined, with its root: mostly the daemon's.
+func BenchmarkInfos(b *testing.B) {
+	store := peers.Closure(b)
+	paths := storePaths(b, layout.DefaultStoreDir, store.Paths...)
+	for len(paths) < 20_000 {
+		paths = append(paths, paths...)
+	}
+	for _, nix := range peers.Nixes(b) {
+		b.Run(nix.Version, func(b *testing.B) {
+			s := openWith(b, nix, store.Root)
+			for b.Loop() {
+				if _, err := s.Infos(b.Context(), paths); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*len(paths)), "µs/path")
+		})
 	}
 }

@@ -213,13 +213,15 @@ func TestProtocolVersions(t *testing.T) {
 // A call that is abandoned returns while the daemon still ponders, and what the
 // daemon says later confuses nobody.
 func TestCancel(t *testing.T) {
-	ponder := make(chan struct{})
+	ponder, begun := make(chan struct{}), make(chan struct{})
 	var connections, asked atomic.Int32
 	store := listen(t, func(d *fakeDaemon) {
 		connections.Add(1)
 		d.greet(35)
 		d.serve(func(op uint64, path string) {
-			asked.Add(1)
+			if asked.Add(1) == 1 {
+				close(begun)
+			}
 			<-ponder
 			d.info(goodInfo)
 		})
@@ -231,11 +233,7 @@ func TestCancel(t *testing.T) {
 	defer s.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	many := slices.Repeat(onePath, 100_000)
-	go func() {
-		for asked.Load() == 0 {
-		}
-		cancel()
-	}()
+	go func() { <-begun; cancel() }()
 	if _, err := s.Infos(ctx, many); !errors.Is(err, context.Canceled) {
 		t.Fatalf("%v, want context.Canceled", err)
 	}

@@ -20,6 +20,19 @@ func (s *Store) holds(p layout.StorePath) bool {
 	return s.held[p]
 }
 
+// holdOn takes the root of a path that has one. The daemon may be another than the
+// one that gave it, without anybody having noticed so far.
+func (s *Store) holdOn(ctx context.Context, p layout.StorePath) error {
+	return s.roots.use(ctx, func(_ context.Context, c *conn) error {
+		c.request(opAddTempRoot, p.Abs(s.storeDir))
+		if err := c.out.to.Flush(); err != nil {
+			c.in.fail(err)
+			return err
+		}
+		return c.readRoot()
+	})
+}
+
 // holdAgain takes the roots anew that went with an earlier connection. A path
 // that a garbage collector was quicker to delete is no error here: its reader will
 // find nothing.

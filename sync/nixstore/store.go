@@ -88,13 +88,18 @@ func (s *Store) StoreDir() string { return s.storeDir }
 // real returns where the files of a path are.
 func (s *Store) real(p layout.StorePath) string { return filepath.Join(s.realDir, string(p)) }
 
-// WriteNAR writes the NAR of a store path to w. A path that Infos has not
-// answered for is asked about first, so that it is valid, complete and held.
+// WriteNAR writes the NAR of a store path to w. The path is held from before its
+// first byte is read, whatever became of earlier roots; one that Infos has not
+// answered for is asked about first, so that it is valid and complete.
 func (s *Store) WriteNAR(ctx context.Context, p layout.StorePath, w io.Writer) error {
-	if !s.holds(p) {
-		if _, err := s.Infos(ctx, []layout.StorePath{p}); err != nil {
-			return err
-		}
+	var err error
+	if s.holds(p) {
+		err = s.holdOn(ctx, p)
+	} else {
+		_, err = s.Infos(ctx, []layout.StorePath{p})
+	}
+	if err != nil {
+		return err
 	}
 	if err := nar.Dump(ctx, w, s.real(p)); err != nil {
 		return fmt.Errorf("read %s: %w", p.Abs(s.storeDir), err)
