@@ -1,6 +1,7 @@
 package nixstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func (l *link) attempt(ctx context.Context, talk func(context.Context, *conn) er
 		err := talk(ctx, c)
 		if c.in.err != nil {
 			l.drop(c)
-			err = fmt.Errorf("%w: %w", errLost, c.explain(err))
+			err = fmt.Errorf("%w: %w", errLost, c.explain(cmp.Or(err, c.in.err)))
 		}
 		<-l.turn
 		done <- err
