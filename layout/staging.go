@@ -35,7 +35,12 @@ func newStaging(tree *os.Root) (*staging, error) {
 	if err := tree.Mkdir(s.dir, 0o777); err != nil {
 		return nil, err
 	}
+	// Between our Mkdir and our lock another process may take the folder for a
+	// dead one's. Then it is gone, before or after we open it, and we make the next.
 	lock, err := tree.Open(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newStaging(tree)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +49,6 @@ func newStaging(tree *os.Root) (*staging, error) {
 		return nil, fmt.Errorf("lock %s: %w", s.dir, err)
 	}
 	s.lock = lock
-	// Between our Mkdir and our lock another process may have taken the folder
-	// for a dead one's. Then it is gone, and we make the next.
 	s.files, err = tree.OpenRoot(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		lock.Close()
