@@ -57,15 +57,60 @@ func (p Program) Run(t testing.TB, args ...string) Result {
 // Wait runs a command of Program.Command to its end.
 func Wait(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		t.Fatalf("run nixstatic %q: %v", cmd.Args[1:], err)
+	return Start(t, cmd).Wait(t)
+}
+
+// A Running is a nixstatic that was started. Someone has to Wait for it.
+type Running struct {
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+	ended          chan struct{}
+	err            error
+}
+
+// Start starts a command of Program.Command.
+func Start(t testing.TB, cmd *exec.Cmd) *Running {
+	t.Helper()
+	r := &Running{cmd: cmd, ended: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &r.stdout, &r.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start nixstatic %q: %v", cmd.Args[1:], err)
 	}
-	r := Result{cmd.Args[1:], stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
-	checkSecrets(t, r.Args, r.Stdout, r.Stderr)
+	go func() {
+		defer close(r.ended)
+		r.err = cmd.Wait()
+	}()
 	return r
+}
+
+// Ended reports whether the program has come to its end.
+func (r *Running) Ended() bool {
+	select {
+	case <-r.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Signal sends the program a signal.
+func (r *Running) Signal(t testing.TB, signal os.Signal) {
+	t.Helper()
+	if err := r.cmd.Process.Signal(signal); err != nil {
+		t.Errorf("send nixstatic %v: %v", signal, err)
+	}
+}
+
+// Wait waits until the program has come to its end.
+func (r *Running) Wait(t testing.TB) Result {
+	t.Helper()
+	<-r.ended
+	if exit := (*exec.ExitError)(nil); r.err != nil && !errors.As(r.err, &exit) {
+		t.Fatalf("run nixstatic %q: %v", r.cmd.Args[1:], r.err)
+	}
+	result := Result{r.cmd.Args[1:], r.stdout.String(), r.stderr.String(), r.cmd.ProcessState.ExitCode()}
+	checkSecrets(t, result.Args, result.Stdout, result.Stderr)
+	return result
 }
 
 // Output runs nixstatic, which must succeed, and returns its standard output

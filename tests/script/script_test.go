@@ -63,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"nixstatic": func(ts *testscript.TestScript, not bool, args []string) {
 				code, err := exitCode(ts.Exec(binary, args...))
 				ts.Check(err)
+				checkSecrets(ts)
 				*ts.Value(lastCode{}).(*int) = code
 				if (code == 0) == not {
 					ts.Fatalf("exit code %d", code)
@@ -87,6 +88,23 @@ func exitCode(err error) (int, error) {
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// checkSecrets looks for the keys of the script in what nixstatic printed.
+func checkSecrets(ts *testscript.TestScript) {
+	files, err := filepath.Glob(ts.MkAbs("*.key"))
+	ts.Check(err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // a script may keep directories and the like under such a name
+		}
+		_, secret, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
+		// What precedes the public half is the secret seed.
+		if len(secret) >= 40 && strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), secret[:40]) {
+			ts.Fatalf("the output holds the secret of %s", file)
+		}
+	}
 }
 
 func checkCode(ts *testscript.TestScript, not bool, args []string) {
