@@ -37,6 +37,7 @@ var own = map[string][]string{
 
 	// The testing ground shares no code with what it tests.
 	"tests/peers":      {},
+	"tests/nixtest":    {"tests/peers"},
 	"tests/closure":    {},
 	"tests/synthetic":  {},
 	"tests/bench/pair": {},
