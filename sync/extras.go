@@ -57,7 +57,8 @@ func (im *Import) extras(ctx context.Context, plan *Plan) error {
 
 func (im *Import) realisations(ctx context.Context, source RealisationSource, info layout.PathInfo) error {
 	list, err := source.Realisations(ctx, info)
-	if err != nil {
+	// A store without content-addressed derivations has nothing to bring along.
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("realisations of %s: %w", info.Path, err)
 	}
 	for _, r := range list {
