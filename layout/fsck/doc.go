@@ -15,6 +15,6 @@
 // A quick check lists the tree once and reads all that is small. A deep check
 // then reads every NAR, each once however many paths share it, decompresses it
 // within the bounds of its record, and compares all that is said of it.
-// Memory is about 150 bytes for a path and its NAR, and what the decompression
+// Memory is some 200 bytes for a path and its NAR, and what the decompression
 // of Jobs NARs takes.
 package fsck
