@@ -1,0 +1,189 @@
+package webdav
+
+import (
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// A TokenAuth lets those in who show a token: as the password of Basic, which
+// is what Nix sends of a netrc or of a URL with user:password@, whatever the
+// user name; or as Bearer. Its zero value lets everyone read and nobody upload.
+//
+// Who guesses is slowed down, by address. Who shows a good token never is, so
+// that nobody can lock out a colleague who shares an address.
+type TokenAuth struct {
+	Tokens          *TokenFile // nil: there are none
+	Private         bool       // reading needs a token as well
+	AnonymousUpload bool       // everyone may upload, and read at the upload URL
+
+	// TrustedProxies are believed when they say in X-Forwarded-For whom they ask
+	// for. TrustLocal does so with whoever comes by a Unix socket.
+	TrustedProxies []netip.Prefix
+	TrustLocal     bool
+
+	Log *slog.Logger // nil for slog.Default()
+
+	failures failureLimit
+	now      func() time.Time // nil but in tests
+}
+
+// challenge makes clients ask for a name and a password, and says that both may
+// be more than ASCII.
+const challenge = `Basic realm="nixstatic", charset="UTF-8"`
+
+// Authorize returns nil if the request may do what needs the scope, and an
+// *AuthError otherwise. Where everyone may, a token is not even looked at: one
+// that was revoked is no worse than none.
+func (a *TokenAuth) Authorize(r *http.Request, need Scope) error {
+	if need == Read && !a.Private || need <= Upload && a.AnonymousUpload && !(need == Read && a.Private) {
+		return nil
+	}
+	secret, shown := credentials(r)
+	if !shown {
+		return a.anonymous(need)
+	}
+	now := time.Now
+	if a.now != nil {
+		now = a.now
+	}
+	moment := now()
+	if a.Tokens != nil && isSecret(secret) {
+		if t, ok := a.Tokens.find(secret, moment); ok {
+			return a.known(r, &t, need, moment)
+		}
+	}
+	return a.unknown(r, moment)
+}
+
+// anonymous answers who shows nothing. A challenge where no token would help
+// would make programs ask people for passwords.
+func (a *TokenAuth) anonymous(need Scope) error {
+	if a.Tokens == nil {
+		return &AuthError{Status: http.StatusForbidden, Msg: noTokens(need)}
+	}
+	return &AuthError{Status: http.StatusUnauthorized, Challenge: challenge,
+		Msg: fmt.Sprintf("this needs a token with the scope %s: give it as the password in netrc, or in the URL as https://user:TOKEN@host/", need)}
+}
+
+func noTokens(need Scope) string {
+	what := "uploads"
+	if need == Read {
+		what = "readers"
+	}
+	return "this server has no tokens, and takes no " + what + " without: its operator has to start it with --tokens"
+}
+
+// known answers who shows a token of ours, who may learn what is wrong with it.
+func (a *TokenAuth) known(r *http.Request, t *Token, need Scope, now time.Time) error {
+	var refused *AuthError
+	switch {
+	case t.Expired(now):
+		refused = &AuthError{Status: http.StatusUnauthorized, Challenge: challenge,
+			Msg: fmt.Sprintf("the token %s expired at %s: ask for a new one", t.Name, t.Until.Format(time.RFC3339))}
+	case !t.Allows(need):
+		refused = &AuthError{Status: http.StatusForbidden,
+			Msg: fmt.Sprintf("the token %s is good for %s, not for %s: ask for one with that scope", t.Name, t.ScopeList(), need)}
+	default:
+		return nil
+	}
+	a.log().Info("token refused", "token", t.Name, "need", need.String(), "status", refused.Status, "from", a.ClientAddr(r).String())
+	return refused
+}
+
+func (a *TokenAuth) unknown(r *http.Request, now time.Time) error {
+	addr := a.ClientAddr(r)
+	wait := a.failures.take(addr, now)
+	if wait > 0 {
+		// Not logged: whoever guesses is not to fill the disk.
+		return &AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
+			Msg: "too many wrong tokens from this address: correct the token in netrc or in the URL, and wait a little"}
+	}
+	a.log().Warn("wrong token", "from", addr.String())
+	if a.Tokens == nil {
+		return &AuthError{Status: http.StatusForbidden, Msg: noTokens(Upload)}
+	}
+	return &AuthError{Status: http.StatusUnauthorized, Challenge: challenge,
+		Msg: "this token is not known here: it may be mistyped or revoked; nixstatic token list shows the server's operator which there are"}
+}
+
+func (a *TokenAuth) log() *slog.Logger {
+	if a.Log != nil {
+		return a.Log
+	}
+	return slog.Default()
+}
+
+// credentials returns the secret that a request shows. Some programs can only
+// send a name: one that is a token counts where the password is empty.
+func credentials(r *http.Request) (secret string, shown bool) {
+	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	rest = strings.TrimSpace(rest)
+	switch {
+	case scheme == "":
+		return "", false
+	case strings.EqualFold(scheme, "Bearer"):
+		return rest, true
+	case strings.EqualFold(scheme, "Basic"):
+		raw, err := base64.StdEncoding.DecodeString(rest)
+		if err != nil {
+			return "", true
+		}
+		user, password, ok := strings.Cut(string(raw), ":")
+		if ok && password == "" {
+			password = user
+		}
+		if password == "" {
+			return "", false // what a program sends that was given no name and no password
+		}
+		return password, true
+	}
+	return "", true
+}
+
+// ClientAddr returns who asks: the peer of the connection, or whom a trusted
+// proxy names. It is invalid for a Unix socket whose peer says nothing.
+func (a *TokenAuth) ClientAddr(r *http.Request) netip.Addr {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	addr := peer.Addr().Unmap().WithZone("")
+	if err != nil && !a.TrustLocal || err == nil && !a.trusts(addr) {
+		return addr
+	}
+	// From the right: what the nearest proxy added is true, what came from the
+	// client may be anything.
+	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(chain) - 1; i >= 0; i-- {
+		next, err := parseForwarded(chain[i])
+		if err != nil {
+			break
+		}
+		addr = next
+		if !a.trusts(addr) {
+			break
+		}
+	}
+	return addr
+}
+
+func (a *TokenAuth) trusts(addr netip.Addr) bool {
+	for _, p := range a.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseForwarded reads one address, with a port or without.
+func parseForwarded(text string) (netip.Addr, error) {
+	text = strings.TrimSpace(text)
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Addr().Unmap().WithZone(""), nil
+	}
+	addr, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	return addr.Unmap().WithZone(""), err
+}

@@ -1,0 +1,336 @@
+package webdav
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type fixture struct {
+	auth                        *TokenAuth
+	file                        string
+	clock                       time.Time
+	log                         *bytes.Buffer
+	read, upload, admin, expire string // secrets
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{file: filepath.Join(t.TempDir(), "tokens"), clock: time.Now(), log: &bytes.Buffer{}}
+	for name, secret := range map[string]*string{"read": &f.read, "upload": &f.upload, "admin": &f.admin, "expire": &f.expire} {
+		scope, until := map[string]Scope{"read": Read, "upload": Upload, "admin": Admin, "expire": Upload}[name], time.Time{}
+		if name == "expire" {
+			until = f.clock.Add(time.Hour)
+		}
+		var token Token
+		token, *secret = newToken(t, name, scope, until)
+		if err := AddToken(f.file, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log := slog.New(slog.NewTextHandler(f.log, nil))
+	tokens, err := OpenTokenFile(f.file, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.auth = &TokenAuth{Tokens: tokens, Log: log, now: func() time.Time { return f.clock }}
+	return f
+}
+
+func basic(user, password string) func(*http.Request) {
+	return func(r *http.Request) { r.SetBasicAuth(user, password) }
+}
+
+func header(name, value string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Add(name, value) }
+}
+
+// status returns 200 where the request is allowed.
+func status(t *testing.T, a *TokenAuth, need Scope, set ...func(*http.Request)) int {
+	t.Helper()
+	r := httptest.NewRequest("GET", "/", nil)
+	for _, s := range set {
+		s(r)
+	}
+	err := a.Authorize(r, need)
+	if err == nil {
+		return 200
+	}
+	var refused *AuthError
+	if !errors.As(err, &refused) {
+		t.Fatal(err)
+	}
+	if (refused.Status == 401) != (refused.Challenge != "") {
+		t.Errorf("status %d with the challenge %q", refused.Status, refused.Challenge)
+	}
+	if refused.Msg == "" || len(refused.Msg) > 300 || strings.ContainsAny(refused.Msg, "\r\n") {
+		t.Errorf("status %d says %q", refused.Status, refused.Msg)
+	}
+	return refused.Status
+}
+
+func TestAuthorize(t *testing.T) {
+	f := newFixture(t)
+	open := f.auth
+	private := &TokenAuth{Tokens: open.Tokens, Private: true, Log: open.Log}
+	trusting := &TokenAuth{AnonymousUpload: true, Log: open.Log}
+	both := &TokenAuth{Tokens: open.Tokens, AnonymousUpload: true, Private: true, Log: open.Log}
+	bare := &TokenAuth{Log: open.Log}
+	wrong := "nst_" + strings.Repeat("A", 43)
+	none := func(*http.Request) {}
+	for _, test := range []struct {
+		name                string
+		auth                *TokenAuth
+		set                 func(*http.Request)
+		read, upload, admin int
+	}{
+		{"nothing shown", open, none, 200, 401, 401},
+		{"nothing shown, private", private, none, 401, 401, 401},
+		{"nothing shown, anonymous uploads", trusting, none, 200, 200, 403},
+		{"nothing shown, private, anonymous uploads", both, none, 401, 200, 401},
+		{"nothing shown, no tokens", bare, none, 200, 403, 403},
+		{"a read token", open, basic("x", f.read), 200, 403, 403},
+		{"a read token, private", private, basic("x", f.read), 200, 403, 403},
+		{"an upload token", open, basic("ci", f.upload), 200, 200, 403},
+		{"an upload token, private", private, basic("ci", f.upload), 200, 200, 403},
+		{"an admin token", open, basic("", f.admin), 200, 200, 200},
+		{"Bearer", private, header("Authorization", "Bearer "+f.upload), 200, 200, 403},
+		{"bearer in lower case", private, header("Authorization", "bearer  "+f.upload), 200, 200, 403},
+		{"the token as the name", private, basic(f.upload, ""), 200, 200, 403},
+		{"a token that is not known", private, basic("ci", wrong), 401, 401, 401},
+		{"a token that is not known, anonymous reads", open, basic("ci", wrong), 200, 401, 401},
+		{"a password of another kind", private, basic("ci", "hunter2"), 401, 401, 401},
+		{"a token and a byte", private, basic("ci", f.upload+"A"), 401, 401, 401},
+		{"a token without a byte", private, basic("ci", f.upload[:46]), 401, 401, 401},
+		{"a hash for a token", private, basic("ci", "sha256:"+strings.Repeat("0", 64)), 401, 401, 401},
+		{"empty Basic", private, basic("", ""), 401, 401, 401},
+		{"Basic that is no base64", private, header("Authorization", "Basic !!!"), 401, 401, 401},
+		{"another scheme", private, header("Authorization", "Digest "+f.upload), 401, 401, 401},
+		{"a token, no tokens", bare, basic("ci", f.upload), 200, 403, 403},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := []int{status(t, test.auth, Read, test.set), status(t, test.auth, Upload, test.set), status(t, test.auth, Admin, test.set)}
+			if diff := cmp.Diff([]int{test.read, test.upload, test.admin}, got); diff != "" {
+				t.Errorf("read, upload, admin (-want +got):\n%s", diff)
+			}
+		})
+	}
+	for _, secret := range []string{f.read, f.upload, f.admin, wrong, "hunter2"} {
+		if strings.Contains(f.log.String(), secret) {
+			t.Errorf("the log holds a secret:\n%s", f.log)
+		}
+	}
+}
+
+func TestTokenExpires(t *testing.T) {
+	f := newFixture(t)
+	if got := status(t, f.auth, Upload, basic("x", f.expire)); got != 200 {
+		t.Errorf("before its time: %d", got)
+	}
+	f.clock = f.clock.Add(time.Hour)
+	if got := status(t, f.auth, Upload, basic("x", f.expire)); got != 401 {
+		t.Errorf("after its time: %d", got)
+	}
+}
+
+// A change shows within a second; a broken file changes nothing and is told of
+// once.
+func TestTokenFileReloads(t *testing.T) {
+	f := newFixture(t)
+	token, secret := newToken(t, "new", Upload, time.Time{})
+	if err := AddToken(f.file, token); err != nil {
+		t.Fatal(err)
+	}
+	later := func() { f.clock = f.clock.Add(2 * time.Second) }
+	later()
+	if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+		t.Errorf("a new token: %d", got)
+	}
+	if err := RevokeToken(f.file, "upload"); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if got := status(t, f.auth, Upload, basic("x", f.upload)); got != 401 {
+		t.Errorf("a revoked token: %d", got)
+	}
+	f.log.Reset()
+	if err := os.WriteFile(f.file, []byte("new upload\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		later()
+		if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+			t.Errorf("with a broken file: %d", got)
+		}
+	}
+	if err := os.Remove(f.file); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		later()
+		if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+			t.Errorf("without the file: %d", got)
+		}
+	}
+	if n := strings.Count(f.log.String(), "level=ERROR"); n != 2 {
+		t.Errorf("%d errors in the log, want one for each state of the file:\n%s", n, f.log)
+	}
+	if err := os.WriteFile(f.file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if got := status(t, f.auth, Upload, basic("x", secret)); got != 401 {
+		t.Errorf("with an empty file: %d", got)
+	}
+}
+
+// A file that comes after the server is read as well; one that cannot be read
+// keeps the server from starting.
+func TestTokenFileComesLater(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	tokens, err := OpenTokenFile(file, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, secret := newToken(t, "ci", Upload, time.Time{})
+	if err := AddToken(file, token); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := tokens.find(secret, time.Now().Add(2*time.Second)); !ok {
+		t.Error("it is not known")
+	}
+	if err := os.WriteFile(file, []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenTokenFile(file, nil); err == nil {
+		t.Error("a broken file was opened")
+	}
+}
+
+func TestFailuresAreLimited(t *testing.T) {
+	f := newFixture(t)
+	from := func(addr string) func(*http.Request) {
+		return func(r *http.Request) { r.RemoteAddr = addr }
+	}
+	wrong := basic("x", "nst_"+strings.Repeat("A", 43))
+	for range failureBurst {
+		if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1000")); got != 401 {
+			t.Fatalf("a wrong token: %d", got)
+		}
+	}
+	if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1001")); got != 429 {
+		t.Errorf("one too many: %d", got)
+	}
+	if got := status(t, f.auth, Upload, wrong, from("192.0.2.2:1000")); got != 401 {
+		t.Errorf("from another address: %d", got)
+	}
+	if got := status(t, f.auth, Upload, basic("x", f.upload), from("192.0.2.1:1000")); got != 200 {
+		t.Errorf("a good token from the same address: %d", got)
+	}
+	if got := status(t, f.auth, Upload, from("192.0.2.1:1000")); got != 401 {
+		t.Errorf("no token at all from the same address: %d", got)
+	}
+	f.clock = f.clock.Add(failureEvery)
+	if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1000")); got != 401 {
+		t.Errorf("after a while: %d", got)
+	}
+	if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1000")); got != 429 {
+		t.Errorf("and once more: %d", got)
+	}
+	if n := strings.Count(f.log.String(), "wrong token"); n != failureBurst+2 {
+		t.Errorf("%d lines in the log: those that are refused unseen fill it", n)
+	}
+}
+
+func TestFailureLimitIsBounded(t *testing.T) {
+	var l failureLimit
+	now := time.Now()
+	addr := netip.MustParseAddr("10.0.0.0")
+	for range 3 * maxFailing {
+		addr = addr.Next()
+		if l.take(addr, now) > 0 {
+			t.Fatal("a first failure is limited")
+		}
+	}
+	if len(l.full) > maxFailing {
+		t.Errorf("%d addresses are remembered", len(l.full))
+	}
+	// One household, whichever of its addresses it uses.
+	six := netip.MustParseAddr("2001:db8:1:2::")
+	for range failureBurst {
+		six = six.Next()
+		l.take(six, now)
+	}
+	if l.take(netip.MustParseAddr("2001:db8:1:2:ffff::1"), now) == 0 {
+		t.Error("another address of the same /64 has its own limit")
+	}
+	if l.take(netip.MustParseAddr("2001:db8:1:3::1"), now) != 0 {
+		t.Error("the next /64 has no limit of its own")
+	}
+}
+
+func TestClientAddr(t *testing.T) {
+	a := &TokenAuth{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+	local := &TokenAuth{TrustLocal: true}
+	for _, test := range []struct {
+		name    string
+		auth    *TokenAuth
+		remote  string
+		headers []string
+		want    string
+	}{
+		{"the peer", a, "192.0.2.1:1", nil, "192.0.2.1"},
+		{"a stranger's word", a, "192.0.2.1:1", []string{"198.51.100.1"}, "192.0.2.1"},
+		{"a proxy's word", a, "10.1.1.1:1", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"an address that is written as IPv6", a, "[::ffff:10.1.1.1]:1", []string{"::ffff:198.51.100.1"}, "198.51.100.1"},
+		{"what the client put before it", a, "10.1.1.1:1", []string{"203.0.113.9, 198.51.100.1"}, "198.51.100.1"},
+		{"two proxies", a, "10.1.1.1:1", []string{"203.0.113.9", "198.51.100.1, 10.2.2.2"}, "198.51.100.1"},
+		{"rubbish", a, "10.1.1.1:1", []string{"unknown"}, "10.1.1.1"},
+		{"rubbish behind a proxy", a, "10.1.1.1:1", []string{"x, 10.2.2.2"}, "10.2.2.2"},
+		{"a proxy that says nothing", a, "10.1.1.1:1", nil, "10.1.1.1"},
+		{"with a port", a, "[::1]:1", []string{"[2001:db8::1]:443"}, "2001:db8::1"},
+		{"a Unix socket", a, "@", []string{"198.51.100.1"}, "invalid IP"},
+		{"a Unix socket that is trusted", local, "@", []string{"198.51.100.1"}, "198.51.100.1"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = test.remote
+		for _, h := range test.headers {
+			r.Header.Add("X-Forwarded-For", h)
+		}
+		if got := test.auth.ClientAddr(r).String(); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+// What each request costs that shows a token.
+func BenchmarkAuthorize(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "tokens")
+	token, secret := newToken(b, "ci", Upload, time.Time{})
+	if err := AddToken(file, token); err != nil {
+		b.Fatal(err)
+	}
+	tokens, err := OpenTokenFile(file, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := &TokenAuth{Tokens: tokens}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.SetBasicAuth("ci", secret)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := a.Authorize(r, Upload); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

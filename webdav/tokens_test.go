@@ -1,0 +1,192 @@
+package webdav
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var zeroHash = "sha256:" + strings.Repeat("00", 32)
+
+func TestParseTokens(t *testing.T) {
+	text := "# those who may\n\n" +
+		"ci upload " + zeroHash + "\n" +
+		"  alice@example.org\tread,upload  " + zeroHash + " until=2027-01-31T01:00:00+01:00\n" +
+		"root admin " + zeroHash // without a newline
+	tokens, err := ParseTokens([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Token{
+		{Name: "ci", Scopes: []Scope{Upload}},
+		{Name: "alice@example.org", Scopes: []Scope{Read, Upload}, Until: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)},
+		{Name: "root", Scopes: []Scope{Admin}},
+	}
+	if diff := cmp.Diff(want, tokens); diff != "" {
+		t.Errorf("tokens (-want +got):\n%s", diff)
+	}
+	for _, token := range tokens {
+		again, err := ParseTokens([]byte(token.String() + "\n"))
+		if err != nil || len(again) != 1 || !cmp.Equal(again[0], token) {
+			t.Errorf("%s is read back as %v, %v", token, again, err)
+		}
+	}
+}
+
+func TestParseTokensRefuses(t *testing.T) {
+	secret := "nst_" + strings.Repeat("A", 43)
+	for name, text := range map[string]string{
+		"too few fields":      "ci upload",
+		"too many fields":     "ci upload " + zeroHash + " until=2027-01-01T00:00:00Z x",
+		"an unknown scope":    "ci write " + zeroHash,
+		"an empty scope":      "ci upload, " + zeroHash,
+		"a secret, no hash":   "ci upload " + secret,
+		"a short hash":        "ci upload " + zeroHash[:70],
+		"a long hash":         "ci upload " + zeroHash + "00",
+		"no hexadecimal":      "ci upload sha256:" + strings.Repeat("zz", 32),
+		"another hash":        "ci upload sha512:" + strings.Repeat("00", 32),
+		"a bad name":          "c/i upload " + zeroHash,
+		"a secret as name":    secret + " upload " + zeroHash,
+		"a long name":         strings.Repeat("x", 65) + " upload " + zeroHash,
+		"a date without time": "ci upload " + zeroHash + " until=2027-01-01",
+		"no until=":           "ci upload " + zeroHash + " 2027-01-01T00:00:00Z",
+		"a name twice":        "ci upload " + zeroHash + "\nci read " + zeroHash,
+		"too large":           strings.Repeat("#", maxTokenFile+1),
+	} {
+		tokens, err := ParseTokens([]byte(text))
+		if err == nil {
+			t.Errorf("%s: read as %v", name, tokens)
+		} else if strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the error quotes a secret: %v", name, err)
+		}
+	}
+}
+
+func TestScopes(t *testing.T) {
+	for have, want := range map[Scope][]bool{Read: {true, false, false}, Upload: {true, true, false}, Admin: {true, true, true}} {
+		token := Token{Scopes: []Scope{have}}
+		got := []bool{token.Allows(Read), token.Allows(Upload), token.Allows(Admin)}
+		if !cmp.Equal(want, got) {
+			t.Errorf("a token for %s allows read, upload, admin: %v, want %v", have, got, want)
+		}
+	}
+}
+
+func newToken(t testing.TB, name string, scope Scope, until time.Time) (Token, string) {
+	t.Helper()
+	token, secret, err := NewToken(name, []Scope{scope}, until)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token, secret
+}
+
+// A person's comments and order survive, and what a server could not read is
+// never written.
+func TestEditTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	one, _ := newToken(t, "one", Upload, time.Time{})
+	two, _ := newToken(t, "two", Read, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	if err := AddToken(file, one); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("a new file has the mode %v, %v", st.Mode(), err)
+	}
+	head := "# ours\n\n  old read " + zeroHash + "   \n# no newline at the end"
+	if err := os.WriteFile(file, []byte(one.String()+"\n"+head), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := AddToken(file, two); err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o640 {
+		t.Errorf("a file that the world could read has the mode %v, %v", st.Mode(), err)
+	}
+	if err := AddToken(file, two); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second token two: %v, want fs.ErrExist", err)
+	}
+	if err := RevokeToken(file, "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := RevokeToken(file, "one"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("revoke what is not there: %v, want fs.ErrNotExist", err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(head+"\n"+two.String()+"\n", string(text)); diff != "" {
+		t.Errorf("the file (-want +got):\n%s", diff)
+	}
+	if err := os.WriteFile(file, []byte("rubbish\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := AddToken(file, one); err == nil {
+		t.Error("a file that cannot be parsed was changed")
+	}
+	if names, err := os.ReadDir(filepath.Dir(file)); err != nil || len(names) != 1 {
+		t.Errorf("left beside the file: %v, %v", names, err)
+	}
+	if err := RevokeToken(filepath.Join(t.TempDir(), "none"), "one"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("revoke in a file that is not there: %v", err)
+	}
+}
+
+// Nobody's token is lost, however many make one at once; and a link stays one.
+func TestEditTokensAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "tokens"), filepath.Join(dir, "link")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("tokens", link); err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	const n = 20
+	for i := range n {
+		wait.Go(func() {
+			token, _ := newToken(t, "t"+string(rune('a'+i)), Upload, time.Time{})
+			if err := AddToken(link, token); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if tokens, err := ReadTokens(file); err != nil || len(tokens) != n {
+		t.Errorf("%d tokens, %v; want %d", len(tokens), err, n)
+	}
+	if st, err := os.Lstat(link); err != nil || st.Mode().Type() != fs.ModeSymlink {
+		t.Errorf("the link is a %v, %v", st.Mode(), err)
+	}
+}
+
+func FuzzParseTokens(f *testing.F) {
+	f.Add([]byte("# comment\nci upload " + zeroHash + "\nalice read,upload,admin " + zeroHash + " until=2027-01-31T00:00:00Z\n"))
+	f.Add([]byte("ci upload sha256:"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		tokens, err := ParseTokens(text)
+		if err != nil {
+			return
+		}
+		var b strings.Builder
+		for _, token := range tokens {
+			b.WriteString(token.String() + "\n")
+		}
+		again, err := ParseTokens([]byte(b.String()))
+		if err != nil || !cmp.Equal(tokens, again) {
+			t.Errorf("%q\nis written as %q\nand read as %v, %v", text, b.String(), again, err)
+		}
+	})
+}

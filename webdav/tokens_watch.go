@@ -1,0 +1,106 @@
+package webdav
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// A TokenFile is a token file that is read again when it changes, at most once
+// a second. A file that is broken, or gone, is an error in the log, and what it
+// said before stays in force: a slip of an editor locks nobody out. To revoke
+// all tokens, empty the file.
+type TokenFile struct {
+	path string
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	tokens  []Token // never changed in place
+	version tokenVersion
+	looked  time.Time
+}
+
+// tokenVersion tells one state of the file from another.
+type tokenVersion struct {
+	exists bool
+	info   fs.FileInfo
+}
+
+func (v tokenVersion) same(o tokenVersion) bool {
+	if !v.exists || !o.exists {
+		return v.exists == o.exists
+	}
+	return os.SameFile(v.info, o.info) && v.info.Size() == o.info.Size() && v.info.ModTime().Equal(o.info.ModTime())
+}
+
+// OpenTokenFile reads the token file at path. One that is not there is one
+// without tokens, until it is made; log (nil for slog.Default()) is told.
+func OpenTokenFile(path string, log *slog.Logger) (*TokenFile, error) {
+	if log == nil {
+		log = slog.Default()
+	}
+	f := &TokenFile{path: path, log: log, looked: time.Now()}
+	f.version = f.stat()
+	tokens, err := ReadTokens(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		log.Warn("there is no token file yet", "file", path)
+		return f, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.tokens = tokens
+	return f, nil
+}
+
+// Len returns the number of tokens, expired ones included.
+func (f *TokenFile) Len() int { return len(f.current(time.Now())) }
+
+// find returns the token that a secret belongs to. The time it takes depends on
+// the number of tokens alone.
+func (f *TokenFile) find(secret string, now time.Time) (Token, bool) {
+	tokens := f.current(now)
+	hash := sha256.Sum256([]byte(secret))
+	found := -1
+	for i := range tokens {
+		same := subtle.ConstantTimeCompare(tokens[i].Hash[:], hash[:])
+		found = subtle.ConstantTimeSelect(same, i, found)
+	}
+	if found < 0 {
+		return Token{}, false
+	}
+	return tokens[found], true
+}
+
+func (f *TokenFile) current(now time.Time) []Token {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if since := now.Sub(f.looked); since >= 0 && since < time.Second {
+		return f.tokens
+	}
+	f.looked = now
+	// The version comes before the text: a change in between shows next time.
+	version := f.stat()
+	if version.same(f.version) {
+		return f.tokens
+	}
+	f.version = version
+	tokens, err := ReadTokens(f.path)
+	if err != nil {
+		f.log.Error("the tokens stay as they were", "file", f.path, "err", err)
+		return f.tokens
+	}
+	f.log.Info("tokens read", "file", f.path, "tokens", len(tokens))
+	f.tokens = tokens
+	return f.tokens
+}
+
+func (f *TokenFile) stat() tokenVersion {
+	info, err := os.Stat(f.path)
+	return tokenVersion{err == nil, info}
+}
