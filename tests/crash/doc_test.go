@@ -1,0 +1,22 @@
+//go:build linux
+
+// Package crash holds nixstatic to its word that a tree is never wrong in
+// between. It uses the program as people do, and does to it what machines do:
+//
+//   - It is killed before each single system call that changes the tree, and
+//     each of these calls fails once with EIO and once with ENOSPC, without
+//     having happened and after having happened.
+//   - The power goes, at each instant of a run, and takes along what was not
+//     brought to disk by then: of a file its content, of a directory its names.
+//   - The disk is full, has no inodes left, is read-only, or somebody else's.
+//   - Other exporters work in the same tree and are killed.
+//   - The source lies.
+//
+// After each of these `nixstatic verify --deep` must find nothing but
+// unreferenced files, and the next run must complete the tree.
+//
+// The system calls are reached through ptrace and not through strace --inject,
+// which counts the calls of each thread by itself: in a Go program that is
+// neither repeatable nor does it reach every call. That both see the same calls
+// is tested.
+package crash
