@@ -25,11 +25,11 @@ type Item struct {
 // that, since it knows what it asked for. The caller discards the items if Add
 // fails.
 //
-// NARs, listings and debug links appear first, then the narinfos one level of
-// references after the other (I2, I3). Where someone else published a path
+// NARs and listings appear first, then what leads to them: debug links, and the
+// narinfos one level of references after the other (I2, I3). Where someone else published a path
 // meanwhile, their record stays and gains our signatures.
 func (w *Writer) Add(ctx context.Context, items []Item) error {
-	var bulk []Object
+	var bulk, links []Object
 	var levels [][]Object
 	records := make([]*NarInfo, len(items))
 	level := map[StorePath]int{}
@@ -51,7 +51,7 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 			Object{nar, item.Packed.file, opts},
 			Object{ListingKey(n.Path), item.Packed.listing, opts})
 		if w.DebugInfo {
-			bulk = append(bulk, debugObjects(item.Packed.debug, nar)...)
+			links = append(links, debugObjects(item.Packed.debug, nar)...)
 		}
 		depth := 0
 		for _, ref := range n.References {
@@ -67,6 +67,9 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 		levels[depth] = append(levels[depth], Object{NarInfoKey(n.Path), Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
 	}
 	groups := append([][]Object{firstOfEach(bulk)}, levels...)
+	if len(levels) > 0 {
+		groups[1] = append(firstOfEach(links), groups[1]...)
+	}
 	keys, err := PutBatch(ctx, w.Tree, groups...)
 	if err != nil {
 		return err

@@ -216,6 +216,32 @@ func syncIn(root *os.Root, dir string) error {
 	return f.Sync()
 }
 
+// makeDir makes a directory, and those above it, durably. One that is there may
+// have been made by a process that died before it came to that, so that it is
+// synced all the same; unless that is not for us to do, or impossible there.
+func makeDir(dir string) error {
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return nil
+	}
+	err := os.Mkdir(dir, 0o777)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o777)
+	}
+	existed := errors.Is(err, fs.ErrExist)
+	if err != nil && !existed {
+		return err
+	}
+	err = syncDir(parent)
+	if existed && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL)) {
+		return nil
+	}
+	return err
+}
+
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -1,0 +1,81 @@
+package layout
+
+import (
+	"fmt"
+	"os"
+)
+
+// TempSpool returns a spool in a folder of temporary files, "" for the
+// system's. The files have no names there: they go with the process.
+func TempSpool(dir string) Spool { return tempSpool(dir) }
+
+type tempSpool string
+
+func (dir tempSpool) Create() (SpoolFile, error) {
+	f, err := os.CreateTemp(string(dir), "nixstatic-")
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return &tempFile{f: f}, nil
+}
+
+type tempFile struct {
+	f    *os.File
+	size int64
+}
+
+func (t *tempFile) Write(p []byte) (int, error) {
+	n, err := t.f.Write(p)
+	t.size += int64(n)
+	return n, err
+}
+func (t *tempFile) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, off) }
+func (t *tempFile) Size() int64                             { return t.size }
+func (t *tempFile) Done() error                             { return nil }
+func (t *tempFile) Discard()                                { t.f.Close() }
+
+// A spill is a body that stays in memory while it is small.
+type spill struct {
+	spool Spool
+	limit int
+	mem   []byte
+	file  SpoolFile
+}
+
+func (s *spill) Write(p []byte) (int, error) {
+	if s.file == nil {
+		if len(s.mem)+len(p) <= s.limit {
+			s.mem = append(s.mem, p...)
+			return len(p), nil
+		}
+		file, err := s.spool.Create()
+		if err != nil {
+			return 0, err
+		}
+		s.file = file
+		if _, err := file.Write(s.mem); err != nil {
+			return 0, err
+		}
+		s.mem = nil
+	}
+	return s.file.Write(p)
+}
+
+// body ends the writing and returns what was written.
+func (s *spill) body() (Body, error) {
+	if s.file == nil {
+		return Bytes(s.mem), nil
+	}
+	return s.file, s.file.Done()
+}
+
+func (s *spill) discard() {
+	s.mem = nil
+	if s.file != nil {
+		s.file.Discard()
+	}
+}
