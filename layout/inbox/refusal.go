@@ -90,14 +90,14 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // maxMsg is what every Nix shows of an answer, with room for the rest of its line.
 const maxMsg = 300
 
-// refuse makes a Refusal. An error among args becomes its cause.
+// refuse makes a Refusal.
 func refuse(reason Reason, format string, args ...any) *Refusal {
-	r := &Refusal{Reason: reason, Msg: oneLine(fmt.Sprintf(format, args...))}
-	for _, arg := range args {
-		if err, ok := arg.(error); ok {
-			r.Err = err
-		}
-	}
+	return &Refusal{Reason: reason, Msg: oneLine(fmt.Sprintf(format, args...))}
+}
+
+// because adds the cause, which the message does not show.
+func (r *Refusal) because(err error) *Refusal {
+	r.Err = err
 	return r
 }
 

@@ -1,0 +1,185 @@
+package inbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/nar"
+)
+
+// narMagic begins every NAR: the length and text of "nix-archive-1".
+var narMagic = []byte("\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1")
+
+// putNAR takes a NAR file. It appears as soon as its bytes are checked, without
+// anything that leads to it: dying after that leaves a NAR for the next garbage
+// collection, or for the narinfo that comes after a restart.
+func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome, error) {
+	named, err := key.FileHash()
+	if err != nil {
+		return 0, foreign(key)
+	}
+	body := bufio.NewReaderSize(u, 64)
+	if _, err := body.Peek(1); err != nil {
+		if failed := u.failed(); failed != nil {
+			return 0, failed
+		}
+		return 0, errEmpty
+	}
+	method, err := methodOf(key, body)
+	if err != nil {
+		if failed := u.failed(); failed != nil {
+			return 0, failed
+		}
+		return 0, err
+	}
+	packed, err := b.writer.Keep(ctx, nil, method, body)
+	if err != nil {
+		return 0, aboutNAR(u, method, err)
+	}
+	defer packed.File().(layout.SpoolFile).Discard() // after a Put it does nothing
+	r := b.receiptFor(packed)
+	defer r.release()
+	// A decoder may be content before the end of the file.
+	if n, err := io.Copy(io.Discard, body); n > 0 || err != nil {
+		if failed := u.failed(); failed != nil {
+			return 0, failed
+		}
+		return 0, refuse(BadCompression, "bad compression: %d bytes follow the end of the %s data", n, method)
+	}
+	if packed.FileHash != named {
+		return 0, refuse(BadFile, "bad file: it was sent as %s and hashes to %s; it was damaged on its way, send it again", key, packed.FileHash)
+	}
+	outcome, err := b.storeNAR(ctx, key, packed, r)
+	if err != nil {
+		return 0, err
+	}
+	b.dropNote(key)
+	b.wake(key)
+	b.drain(ctx)
+	return outcome, nil
+}
+
+// storeNAR gives a checked NAR its final key.
+func (b *Inbox) storeNAR(ctx context.Context, key layout.Key, packed *layout.Packed, r *receipt) (Outcome, error) {
+	tree, outcome := b.writer.Tree, Created
+	have, err := tree.Stat(ctx, key)
+	switch {
+	case err == nil:
+		if known := b.receiptOf(have); known != nil {
+			known.release()
+			return Unchanged, nil // these bytes came by before, and are there
+		}
+		// Whoever wrote it meant the same bytes (I4). To write them again costs less
+		// than to read whether it succeeded, and mends it if not.
+		outcome = Replaced
+		if have.Size == packed.FileSize {
+			outcome = Unchanged
+		}
+		err = tree.Put(ctx, key, packed.File(), layout.PutOptions{})
+	case errors.Is(err, fs.ErrNotExist):
+		err = tree.Put(ctx, key, packed.File(), layout.PutOptions{IfAbsent: true})
+		if errors.Is(err, fs.ErrExist) {
+			// Someone was faster. Their object is not ours to vouch for.
+			have, err := tree.Stat(ctx, key)
+			if err == nil && have.Size != packed.FileSize {
+				err = fmt.Errorf("put %s: %w", key, layout.ErrChanged)
+			}
+			return Unchanged, err
+		}
+	}
+	if err != nil {
+		return 0, storage(err)
+	}
+	if r.object, err = tree.Stat(ctx, key); err == nil {
+		b.remember(r)
+	}
+	// Without the Stat there is no receipt, and the narinfo has the NAR read again.
+	return outcome, nil
+}
+
+// receiptFor makes the receipt of a NAR, for an object that is not known yet.
+// It owns all of packed but its file.
+func (b *Inbox) receiptFor(packed *layout.Packed) *receipt {
+	r := &receipt{method: packed.Method, narHash: packed.NarHash, narSize: packed.NarSize,
+		listing: packed.Listing(), debug: packed.DebugLinks(), prove: packed.Prove}
+	r.free = packed.Discard
+	r.retain()
+	return r
+}
+
+// methodOf tells how a NAR file is compressed: by its name, and where the name
+// leaves it open, by how it begins. Nix gives the same name to what is not
+// compressed, and to gzip.
+func methodOf(key layout.Key, file *bufio.Reader) (compress.Method, error) {
+	switch extension(key) {
+	case ".xz":
+		return compress.Xz, nil
+	case ".zst":
+		return compress.Zstd, nil
+	case ".bz2":
+		return compress.Bzip2, nil
+	case ".br":
+		return compress.Brotli, nil
+	case ".lz4":
+		return compress.Lz4, nil
+	case ".gz":
+		return compress.Gzip, nil
+	case "":
+		head, _ := file.Peek(len(narMagic))
+		switch {
+		case bytes.HasPrefix(narMagic, head) && len(head) > 0:
+			return compress.None, nil // and if it is cut off, the parser says so
+		case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+			return compress.Gzip, nil
+		}
+		return "", refuse(BadCompression, "bad compression: a file named .nar has to hold a NAR, bare or compressed by gzip; use zstd or xz instead")
+	}
+	return "", unknownExtension(extension(key))
+}
+
+func extension(nar layout.Key) string {
+	return string(nar)[strings.Index(string(nar), ".nar")+len(".nar"):]
+}
+
+// unreadable reports whether a NAR's name says that it is compressed in a way
+// that cannot be checked here.
+func unreadable(nar layout.Key) (ext string, ok bool) {
+	ext = extension(nar)
+	return ext, ext == ".lzip"
+}
+
+func unknownExtension(ext string) *Refusal {
+	return refuse(BadCompression, "bad compression: this cache cannot check NARs compressed as %s; use zstd or xz instead", ext)
+}
+
+// aboutNAR tells what is wrong with the bytes from trouble of the client's
+// connection, and that from trouble of ours.
+func aboutNAR(u *upload, method compress.Method, err error) error {
+	if failed := u.failed(); failed != nil {
+		return failed
+	}
+	syntax, long := (*nar.SyntaxError)(nil), (*layout.NARTooLong)(nil)
+	switch {
+	case errors.Is(err, compress.ErrCorrupt):
+		return refuse(BadCompression, "bad compression: the file is not whole %s data, or asks for too much memory", method).because(err)
+	case errors.As(err, &syntax):
+		return refuse(BadNAR, "bad NAR: %v", syntax).because(err)
+	case errors.As(err, &long):
+		return refuse(NARTooLarge, "too large: the NAR has more than the %d bytes that this cache allows", long.Limit).because(err)
+	case errors.Is(err, layout.ErrTooManyDebugFiles):
+		return refuse(BadNAR, "bad NAR: %v", err).because(err)
+	}
+	return storage(err)
+}
+
+func foreign(key layout.Key) *Refusal {
+	return refuse(ForeignKey, "not a file of a Nix binary cache: %.150q", string(key))
+}

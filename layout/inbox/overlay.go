@@ -1,0 +1,190 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// Get, Stat and List show the tree as whoever uploads by WebDAV expects it:
+// with what is held, and with records of the size that they were sent with
+// where the tree's own differ by signatures. They are for the upload URL and
+// for clients that are no Nix: to those, and to readers, the tree itself tells
+// what there is. Nothing private is shown.
+
+// Get opens an object as its uploader knows it.
+func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
+	if !key.Kind().Public() {
+		return nil, layout.Info{}, fmt.Errorf("get %s: %w", key, fs.ErrNotExist)
+	}
+	n := b.noteOn(key)
+	if n != nil {
+		if show, err := b.shows(ctx, key, n); show || err != nil {
+			if err != nil {
+				n.body.release()
+				return nil, layout.Info{}, err
+			}
+			return &lentReader{io.NewSectionReader(n.body, 0, n.body.Size()), n.body.release}, n.info(key), nil
+		}
+		n.body.release()
+	}
+	body, info, err := b.writer.Tree.Get(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) && b.heldInfo(key) != nil {
+		body, info, err = b.writer.Tree.Get(ctx, heldKey(key.PathHash()))
+		info.Key = key
+	}
+	return body, info, err
+}
+
+// Stat describes what Get returns.
+func (b *Inbox) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
+	if !key.Kind().Public() {
+		return layout.Info{}, fmt.Errorf("stat %s: %w", key, fs.ErrNotExist)
+	}
+	if n := b.noteOn(key); n != nil {
+		defer n.body.release()
+		if show, err := b.shows(ctx, key, n); show || err != nil {
+			return n.info(key), err
+		}
+	}
+	info, err := b.writer.Tree.Stat(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		if held := b.heldInfo(key); held != nil {
+			return *held, nil
+		}
+	}
+	return info, err
+}
+
+// shows reports whether the note tells more than the tree does.
+func (b *Inbox) shows(ctx context.Context, key layout.Key, n *note) (bool, error) {
+	if n.why == early {
+		return true, nil
+	}
+	info, err := b.writer.Tree.Stat(ctx, key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return n.why == placeholder && b.heldInfo(key) == nil, nil
+	case err != nil:
+		return false, err
+	}
+	return n.why == echo && n.object.Size == info.Size && n.object.ETag == info.ETag, nil
+}
+
+func (n *note) info(key layout.Key) layout.Info {
+	return layout.Info{Key: key, Size: n.body.Size(), ModTime: n.at}
+}
+
+// heldInfo returns what a narinfo that is held looks like, nil if it is not.
+func (b *Inbox) heldInfo(key layout.Key) *layout.Info {
+	if key.Kind() != layout.KindNarInfo {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h := b.held[key.PathHash()]
+	if h == nil {
+		return nil
+	}
+	info := h.info
+	info.ETag = ""
+	return &info
+}
+
+// List yields what Get knows, as layout.Tree's List does.
+func (b *Inbox) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
+	return func(yield func(layout.Info, error) bool) {
+		ours := b.unseen(prefix)
+		for info, err := range b.writer.Tree.List(ctx, prefix) {
+			if err != nil {
+				yield(info, err)
+				return
+			}
+			if !info.Key.Kind().Public() {
+				continue
+			}
+			for len(ours) > 0 && ours[0].info.Key < info.Key {
+				if ours[0].alone && !yield(ours[0].info, nil) {
+					return
+				}
+				ours = ours[1:]
+			}
+			if len(ours) > 0 && ours[0].info.Key == info.Key {
+				if ours[0].instead(info) {
+					info = ours[0].info
+				}
+				ours = ours[1:]
+			}
+			if !yield(info, nil) {
+				return
+			}
+		}
+		for _, o := range ours {
+			if o.alone && !yield(o.info, nil) {
+				return
+			}
+		}
+	}
+}
+
+// An unseen is an object that readers do not see, or not so.
+type unseen struct {
+	info  layout.Info
+	alone bool        // shown where the tree has none
+	over  bool        // shown in the place of any that the tree has
+	echo  layout.Info // shown in the place of this one
+}
+
+func (o *unseen) instead(info layout.Info) bool {
+	return o.over || o.echo.Key != "" && o.echo.Size == info.Size && (info.ETag == "" || o.echo.ETag == info.ETag)
+}
+
+// unseen returns them in the order of their keys.
+func (b *Inbox) unseen(prefix string) []unseen {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	byKey := map[layout.Key]unseen{}
+	for _, h := range b.held {
+		if strings.HasPrefix(string(h.info.Key), prefix) {
+			info := h.info
+			info.ETag = ""
+			byKey[info.Key] = unseen{info: info, alone: true}
+		}
+	}
+	for key, n := range b.notes.all() {
+		if _, held := byKey[key]; held || !strings.HasPrefix(string(key), prefix) {
+			continue
+		}
+		byKey[key] = unseen{info: n.info(key), alone: n.why != echo, over: n.why == early, echo: n.object}
+	}
+	list := make([]unseen, 0, len(byKey))
+	for _, o := range byKey {
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(x, y unseen) int { return strings.Compare(string(x.info.Key), string(y.info.Key)) })
+	return list
+}
+
+// lentReader gives its body back when it is closed.
+type lentReader struct {
+	*io.SectionReader
+	release func()
+}
+
+// Close gives the body back.
+func (l *lentReader) Close() error {
+	if l.release != nil {
+		l.release()
+		l.release = nil
+	}
+	return nil
+}
+
+var _ layout.Reader = (*Inbox)(nil)

@@ -1,0 +1,73 @@
+package inbox
+
+import (
+	"slices"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// checkSigs refuses signatures that claim the name of a key known here and are
+// not its signature of any of the texts. It reports whether one is by a key
+// whose word is taken: a trusted one, or our own, which signed what was checked
+// before.
+func (b *Inbox) checkSigs(sigs []string, texts ...string) (trusted bool, err error) {
+	for _, sig := range sigs {
+		name, err := signer.SignatureName(sig)
+		if err != nil {
+			return false, refuse(BadSignature, "bad signature: %v", err).because(err)
+		}
+		known, good := false, false
+		for _, key := range b.known {
+			if key.Name() != name {
+				continue
+			}
+			known = true
+			if slices.ContainsFunc(texts, func(text string) bool { return key.Verifies(text, sig) }) {
+				good = true
+				break
+			}
+		}
+		if known && !good {
+			return false, refuse(BadSignature, "bad signature: the one by %.100s does not match; it was made with another key of that name, or for other content", name)
+		}
+		trusted = trusted || good
+	}
+	return trusted, nil
+}
+
+// keys returns the keys whose signatures are checked.
+func knownKeys(c Config) signer.Trusted {
+	known := slices.Clone(c.Trusted)
+	for _, key := range c.Writer.Keys {
+		known = append(known, key.Public())
+	}
+	return known
+}
+
+// checkAddress refuses a content address that does not lead to the path that
+// claims it, whatever the bytes are.
+func (b *Inbox) checkAddress(n *layout.NarInfo) error {
+	if n.CA == "" {
+		return nil
+	}
+	ca, err := layout.ParseContentAddress(n.CA)
+	if err != nil {
+		return refuse(WrongCA, "wrong CA: %v", err).because(err)
+	}
+	refs := slices.DeleteFunc(slices.Clone(n.References), func(p layout.StorePath) bool { return p == n.Path })
+	path, err := ca.Path(b.writer.StoreDir, n.Path.Name(), refs, len(refs) < len(n.References))
+	if err != nil {
+		return refuse(WrongCA, "wrong CA: %v", err).because(err)
+	}
+	if path != n.Path {
+		return refuse(WrongCA, "wrong CA: %.100s leads to %s, not to %s", n.CA, path, n.Path)
+	}
+	return nil
+}
+
+// provable reports whether the bytes can prove the content address.
+func provable(n *layout.NarInfo) bool {
+	ca, err := layout.ParseContentAddress(n.CA)
+	return err == nil && ca.Method != layout.HashGit
+}
