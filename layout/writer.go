@@ -33,6 +33,7 @@ type Packed struct {
 	Method   compress.Method
 	FileHash Hash
 	FileSize int64
+	Depth    int // nodes inside one another; Nix 2.34 takes nar.CommonDepth at most
 	// SelfEvident says that the path claimed a content address, and that these
 	// bytes lead to that path.
 	SelfEvident bool
@@ -146,7 +147,7 @@ func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.M
 		return nil, err
 	}
 	r := &Packed{NarHash: sum, NarSize: p.size, Method: method, FileHash: Hash(out.sum.Sum(nil)),
-		FileSize: out.file.Size(), file: out.file, spill: &p.spill, debug: p.debug.links, sole: p.sole}
+		FileSize: out.file.Size(), Depth: p.parser.Depth(), file: out.file, spill: &p.spill, debug: p.debug.links, sole: p.sole}
 	if !out.used {
 		r.FileHash = sum
 	}

@@ -69,14 +69,18 @@ func (im *Import) realisations(ctx context.Context, source RealisationSource, in
 		if err != nil {
 			return err
 		}
+		wrote := false
 		for _, o := range objects {
 			err := im.Writer.Tree.Put(ctx, o.Key, o.Body, layout.PutOptions{IfAbsent: !im.Force})
 			if errors.Is(err, fs.ErrExist) {
-				continue
+				continue // several paths may depend on it
 			}
 			if err != nil {
 				return err
 			}
+			wrote = true
+		}
+		if wrote {
 			im.Progress.Realisations.Add(1)
 		}
 	}

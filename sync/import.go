@@ -37,6 +37,7 @@ type Progress struct {
 	Bytes, BytesDone   atomic.Int64 // of NARs to import; read so far
 	Stored             atomic.Int64 // bytes of compressed NARs published
 	Logs, Realisations atomic.Int64 // written
+	Deep               atomic.Int64 // paths of more levels than every Nix takes
 }
 
 // An UntrustedError says that no trusted key vouches for a path.

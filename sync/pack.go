@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
 // Many paths share the cost of going to disk; two seconds bound what a kill
@@ -103,6 +104,9 @@ func (im *Import) packOne(ctx context.Context, step Step) (*layout.Packed, error
 	if !im.vouched(&step.Info) && !p.SelfEvident {
 		p.Discard()
 		return nil, &UntrustedError{Path: step.Info.Path, Sigs: signers(step.Info.Sigs), CA: step.Info.CA != ""}
+	}
+	if p.Depth > nar.CommonDepth {
+		im.Progress.Deep.Add(1)
 	}
 	return p, nil
 }

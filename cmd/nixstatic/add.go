@@ -43,6 +43,7 @@ type addResult struct {
 	NarHash   string `json:"narHash"`
 	NarBytes  int64  `json:"narBytes"`
 	FileBytes int64  `json:"fileBytes"`
+	deep      bool
 }
 
 func runAdd(c *cli.Context) error {
@@ -92,6 +93,9 @@ func runAdd(c *cli.Context) error {
 		if err != nil {
 			return fmt.Errorf("add %s: %w", file, err)
 		}
+		if r.deep {
+			say(c, "note: %s has more than %s; %s", file, deepLevels, deepNote)
+		}
 		if results = append(results, r); !c.Bool("json") {
 			fmt.Fprintln(c.App.Writer, r.Path)
 		}
@@ -136,7 +140,7 @@ func addOne(ctx context.Context, w *layout.Writer, name, file string) (addResult
 	if err != nil {
 		return addResult{}, err
 	}
-	r := addResult{Path: p.Abs(w.StoreDir), NarHash: packed.NarHash.String(), NarBytes: packed.NarSize, FileBytes: packed.FileSize}
+	r := addResult{Path: p.Abs(w.StoreDir), NarHash: packed.NarHash.String(), NarBytes: packed.NarSize, FileBytes: packed.FileSize, deep: packed.Depth > nar.CommonDepth}
 	if _, err := w.Tree.Stat(ctx, layout.NarInfoKey(p)); err == nil {
 		return r, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {

@@ -176,6 +176,9 @@ func printResult(c *cli.Context, im *treesync.Import, plan *treesync.Plan, took 
 	if unsigned := im.Unsigned(plan); unsigned > 0 {
 		say(c, "note: %s of the tree lack a signature by the keys given; nixstatic sign adds it", plural(unsigned, "path"))
 	}
+	if deep := im.Progress.Deep.Load(); deep > 0 {
+		say(c, "note: %s; %s", plural(deep, "path")+" with more than "+deepLevels, deepNote)
+	}
 	if c.Bool("json") {
 		return printJSON(c.App.Writer, r)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/nar"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -160,6 +161,12 @@ func initTree(ctx context.Context, w *layout.Writer) error {
 	_, err := layout.Init(ctx, w.Tree, info)
 	return err
 }
+
+// What newer Nix does not take, though older ones do, and the store has it.
+var (
+	deepLevels = fmt.Sprintf("%d levels of directories", nar.CommonDepth)
+	deepNote   = "Nix 2.34 and newer refuse them, older ones do not"
+)
 
 // printJSON writes one value for a script.
 func printJSON(w io.Writer, v any) error {

@@ -53,4 +53,9 @@ const (
 	// root included. Nix names every node by one path of at most MaxTarget
 	// bytes, and a step down takes at least two of them.
 	MaxDepth = 2048
+
+	// CommonDepth is the greatest number of nodes inside one another, the root
+	// included, that every Nix takes. Nix 2.34 refuses more ("NAR directory
+	// nesting exceeds maximum depth of 64"), 2.26 and older do not.
+	CommonDepth = 64
 )

@@ -120,6 +120,7 @@ func (p *Parser) object(b []byte) (int, error) {
 	if !p.has(b, short) {
 		return 0, nil
 	}
+	p.deepest = max(p.deepest, len(p.names)+1)
 	switch string(b[:short]) {
 	case tokRegular:
 		p.state = atRegular

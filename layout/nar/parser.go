@@ -24,7 +24,8 @@ type Parser struct {
 
 	// names holds, for each open directory, the name of its current or last
 	// entry, "" before the first.
-	names []string
+	names   []string
+	deepest int // nodes inside one another so far
 
 	// A unit is what one step needs to see whole. A unit that is cut is gathered
 	// in hold until it has need bytes; hold is empty otherwise.
@@ -109,6 +110,10 @@ func (p *Parser) Close() error {
 	}
 	return p.err
 }
+
+// Depth returns the greatest number of nodes inside one another so far, the root
+// included. See CommonDepth.
+func (p *Parser) Depth() int { return p.deepest }
 
 // Offset returns the number of bytes written so far. After Close without error it
 // is the size of the archive. Between the two it is not to be used from within a
