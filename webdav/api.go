@@ -23,6 +23,10 @@ type Config struct {
 	// uploading clients share one URL, see the package comment for what that costs.
 	UploadPrefix string
 
+	// StoreDir is the store directory of the records that Upstream returns, "" for
+	// layout.DefaultStoreDir.
+	StoreDir string
+
 	Auth     Authenticator // nil: everyone may read and upload
 	Upstream Upstream      // nil: none
 	Metrics  Recorder      // nil: none

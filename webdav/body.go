@@ -1,0 +1,113 @@
+package webdav
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+const (
+	defaultStall = time.Minute
+	// slowest is how many bytes of a body have to come within one stall. A client
+	// that sends a byte now and then would otherwise keep its place for ever.
+	slowest = 16 << 10
+	// drainTime is how long the rest of a refused body is waited for, after which
+	// the connection is closed.
+	drainTime = 5 * time.Second
+)
+
+// errStalled is what reading a body ends with when its client is too slow.
+var errStalled = errors.New("the body stopped coming")
+
+// A body is what a client sends, under a deadline that moves as bytes come. Time
+// in which we do not read does not count against the client.
+type body struct {
+	from  io.ReadCloser
+	ctl   *http.ResponseController
+	stall time.Duration
+
+	left    time.Duration // to wait for the rest of this window
+	window  int           // bytes in it
+	n       int64         // bytes of the whole body so far
+	touched bool          // a client that waits for 100 Continue has got it
+	eof     bool
+}
+
+// noBody is that of a request that has none. It is never changed.
+var noBody = &body{eof: true}
+
+// newBody takes charge of a request's body. The request keeps its own: if it
+// had ours, the server would not know that its client waits for 100 Continue,
+// and would ask for a body that was refused.
+func newBody(w http.ResponseWriter, r *http.Request, stall time.Duration) *body {
+	if r.Body == nil || r.Body == http.NoBody {
+		return noBody
+	}
+	b := &body{from: r.Body, ctl: http.NewResponseController(w), stall: stall, left: stall}
+	// Asking for the body writes 100 Continue, and the deadline of the answer
+	// before this one may have passed.
+	b.ctl.SetWriteDeadline(time.Time{})
+	b.leave()
+	return b
+}
+
+// Read returns what has come.
+func (b *body) Read(p []byte) (int, error) {
+	if b.eof {
+		return 0, io.EOF
+	}
+	b.touched = true
+	start := time.Now()
+	b.ctl.SetReadDeadline(start.Add(b.left))
+	n, err := b.from.Read(p)
+	b.n += int64(n)
+	b.left -= time.Since(start)
+	if b.window += n; b.window >= slowest {
+		b.window, b.left = 0, b.stall
+	}
+	switch {
+	case err == io.EOF:
+		b.eof = true
+		// The server watches the connection from here on, and would take the
+		// deadline for the end of it.
+		b.ctl.SetReadDeadline(time.Time{})
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("%w: %d bytes came", errStalled, b.n)
+	}
+	return n, err
+}
+
+// Close is for http.Request; the server closes the body.
+func (b *body) Close() error { return nil }
+
+// drain reads what is left of a body after an answer was decided on, up to
+// limit bytes, and reports whether that was all. Where it was not, the answer
+// has to close the connection.
+func (b *body) drain(limit int64) bool {
+	if b.eof {
+		return true
+	}
+	b.left = min(b.stall, drainTime)
+	end := time.Now().Add(drainTime)
+	buf := copyBuffers.Get().(*[64 << 10]byte)
+	defer copyBuffers.Put(buf)
+	for limit > 0 && time.Now().Before(end) {
+		n, err := b.Read(buf[:min(limit, int64(len(buf)))])
+		limit -= int64(n)
+		if err != nil {
+			return err == io.EOF
+		}
+	}
+	return b.eof
+}
+
+// leave sees to it that the server, which reads a little of what we left unread
+// before it answers, does not wait for it for ever.
+func (b *body) leave() {
+	if !b.eof {
+		b.ctl.SetReadDeadline(time.Now().Add(drainTime))
+	}
+}

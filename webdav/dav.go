@@ -1,0 +1,148 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+const (
+	// maxXML bounds the body of a WebDAV request. Real ones have less than 2 KiB,
+	// and the library's parser goes as deep as the body nests.
+	maxXML = 64 << 10
+	// maxDrain is how much of a refused body is read so that its client reads the
+	// answer. A client with more than that left finds its connection closed.
+	maxDrain = 1 << 20
+)
+
+// serveDAV answers the verbs that are not those of the web.
+func (h *Handler) serveDAV(w *response, r *http.Request, t *target, in *body) *failure {
+	v := h.reading
+	if t.upload {
+		v = h.uploading
+	}
+	switch r.Method {
+	case http.MethodOptions:
+		return h.options(w, t)
+	case "PROPFIND":
+		if t.bad {
+			return absent()
+		}
+		return v.propfind(w, r, t, in)
+	case "LOCK", "UNLOCK", "MKCOL", "PROPPATCH":
+		if !t.upload {
+			return h.misplaced(w)
+		}
+		if t.bad {
+			return &failure{status: http.StatusBadRequest, text: "this is no name in a binary cache"}
+		}
+		return h.library(w, r, t, in)
+	case http.MethodDelete, "MOVE", "COPY":
+		if !t.upload {
+			return h.misplaced(w)
+		}
+		return h.remove(w, r, t)
+	}
+	w.Header().Set("Allow", h.allowed(t))
+	return &failure{status: http.StatusMethodNotAllowed, text: "this method is not for a binary cache"}
+}
+
+func (h *Handler) allowed(t *target) string {
+	if t.upload {
+		return "OPTIONS, GET, HEAD, PUT, PROPFIND, PROPPATCH, MKCOL, LOCK, UNLOCK"
+	}
+	return "OPTIONS, GET, HEAD, PROPFIND"
+}
+
+// options tells what may be done. Finder mounts read-only what is not of class 2,
+// and Explorer wants the last header.
+func (h *Handler) options(w *response, t *target) *failure {
+	header := w.Header()
+	header.Set("Allow", h.allowed(t))
+	header.Set("DAV", "1")
+	if t.upload {
+		header.Set("DAV", "1, 2")
+	}
+	header.Set("MS-Author-Via", "DAV")
+	header["Content-Length"] = zero
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// remove refuses what would take an object away. The files that are kept aside
+// are nobody's loss.
+func (h *Handler) remove(w *response, r *http.Request, t *target) *failure {
+	if _, ok := h.uploading.scratch.get(t.name); ok && r.Method == http.MethodDelete {
+		h.uploading.scratch.remove(t.name)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if r.Method == http.MethodDelete {
+		return &failure{status: http.StatusForbidden,
+			text: "objects are removed with the command nixstatic on the server, which knows what leads to them, not over WebDAV"}
+	}
+	return &failure{status: http.StatusForbidden, text: "the name of an object is made of its content: it cannot be moved or copied, only uploaded"}
+}
+
+// library hands a request to golang.org/x/net/webdav, after what that would take
+// without bounds or answer with 500.
+func (h *Handler) library(w *response, r *http.Request, t *target, in *body) *failure {
+	r2 := r.Clone(r.Context())
+	r2.Body = http.MaxBytesReader(w, in, maxXML)
+	switch r.Method {
+	case "LOCK":
+		// Without a Timeout the library's locks are for ever; it also answers with
+		// what it was asked for, and not with what it got.
+		r2.Header.Set("Timeout", "Second-"+strconv.Itoa(int(lockTime(r.Header.Get("Timeout"))/time.Second)))
+		if f := h.lockable(r.Context(), t); f != nil {
+			return f
+		}
+	case "MKCOL":
+		if _, err := h.uploading.stat(r.Context(), t.name); isAbsent(err) && !isFolder(t.name) {
+			return &failure{status: http.StatusForbidden, text: "a binary cache has no folder of that name"}
+		} else if err != nil && !isAbsent(err) {
+			return failureOf(err)
+		}
+	}
+	w.Header()["Cache-Control"] = noStore
+	h.dav.ServeHTTP(w, r2)
+	return nil
+}
+
+// lockTime reads a Timeout header: the first of "Infinite" and "Second-n" that
+// can be read (RFC 4918, 10.7).
+func lockTime(header string) time.Duration {
+	for one := range strings.SplitSeq(header, ",") {
+		n, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimSpace(one), "Second-"), 10, 32)
+		if err == nil {
+			return max(time.Second, min(time.Duration(n)*time.Second, maxLockTime))
+		}
+	}
+	return maxLockTime
+}
+
+// lockable answers a LOCK of a name that is free and cannot be an object of the
+// cache. Locking makes a placeholder of it.
+func (h *Handler) lockable(ctx context.Context, t *target) *failure {
+	_, err := h.uploading.stat(ctx, t.name)
+	if err == nil || isScratch(t.name) {
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return failureOf(err)
+	}
+	if t.slash {
+		return &failure{status: http.StatusConflict, text: "there is no such folder"}
+	}
+	if err := h.inbox.Check(ctx, t.key, inbox.Options{Size: -1}); err != nil {
+		return failureOf(fmt.Errorf("lock %s: %w", t.name, err))
+	}
+	return nil
+}

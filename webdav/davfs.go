@@ -1,0 +1,245 @@
+package webdav
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"net/http"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	xwebdav "golang.org/x/net/webdav"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// folders are those of every tree. They are there even while they are empty, as
+// nobody has to make them.
+var folders = []string{"build-trace-v2", "debuginfo", "log", "nar", "realisations"}
+
+// maxMade bounds the empty folders that are remembered.
+const maxMade = 10_000
+
+// A view is a tree, or an inbox, as folders and files: the file system that the
+// WebDAV library works on. It writes nothing but placeholders, which Lock makes
+// of names that are not there yet.
+type view struct {
+	from    lister
+	root    string  // the path of its URL
+	inbox   uploads // nil: read-only
+	locks   *locks
+	scratch *scratch
+	listing chan struct{} // a place in it is the right to list a folder
+
+	mu   sync.Mutex
+	made map[string]bool // folders that a client made and that hold nothing yet
+}
+
+func newView(from lister, root string, up uploads) *view {
+	return &view{from: from, root: root, inbox: up, scratch: newScratch(), listing: make(chan struct{}, maxListing),
+		made: map[string]bool{}}
+}
+
+// An entry is a folder or a file.
+type entry struct {
+	layout.Info
+	name   string // relative to the root of the view
+	folder bool
+	kept   bool // one of scratch
+}
+
+// stat finds what a name stands for.
+func (v *view) stat(ctx context.Context, name string) (entry, error) {
+	if name == "" || slices.Contains(folders, name) {
+		return entry{name: name, folder: true}, nil
+	}
+	if note, ok := v.scratch.get(name); ok {
+		return entry{name: name, kept: true, Info: layout.Info{Size: int64(len(note.text)), ModTime: note.when}}, nil
+	}
+	key, err := layout.ParseKey(name)
+	if err != nil {
+		return entry{}, fs.ErrNotExist
+	}
+	if key.Kind().Public() {
+		info, err := v.from.Stat(ctx, key)
+		return entry{name: name, Info: info}, err
+	}
+	if !isFolder(name) {
+		return entry{}, fs.ErrNotExist
+	}
+	v.mu.Lock()
+	made := v.made[name]
+	v.mu.Unlock()
+	if made {
+		return entry{name: name, folder: true}, nil
+	}
+	for _, err := range v.from.List(ctx, name+"/") {
+		return entry{name: name, folder: true}, err
+	}
+	return entry{}, fs.ErrNotExist
+}
+
+// isFolder reports whether a name below one of the folders can be a folder
+// itself: only realisations have such.
+func isFolder(name string) bool {
+	return layout.Key(name+"/x.doi").Kind() == layout.KindRealisation
+}
+
+// children yields what is directly in a folder, without holding it in memory.
+// Files that no reader can ask for are not shown.
+func (v *view) children(ctx context.Context, folder string) iter.Seq2[entry, error] {
+	return func(yield func(entry, error) bool) {
+		prefix := folder
+		if folder == "" {
+			for _, name := range folders {
+				if !yield(entry{name: name, folder: true}, nil) {
+					return
+				}
+			}
+		} else {
+			prefix += "/"
+		}
+		last := "" // the folder that the keys are passing through
+		for info, err := range v.from.List(ctx, prefix) {
+			if err != nil {
+				yield(entry{}, err)
+				return
+			}
+			rest := string(info.Key)[len(prefix):]
+			if sub, _, below := strings.Cut(rest, "/"); below {
+				if sub == last || folder == "" {
+					continue
+				}
+				last = sub
+				if !yield(entry{name: prefix + sub, folder: true}, nil) {
+					return
+				}
+				continue
+			}
+			if info.Key.Kind().Public() && !yield(entry{name: string(info.Key), Info: info}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// name returns what a path of the library names.
+func (v *view) name(p string) string {
+	return strings.Trim(strings.TrimPrefix(p+"/", v.root), "/")
+}
+
+// Mkdir remembers a folder that a tree can have.
+func (v *view) Mkdir(ctx context.Context, p string, _ os.FileMode) error {
+	name := v.name(p)
+	switch _, err := v.stat(ctx, name); {
+	case err == nil:
+		return fs.ErrExist
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case !isFolder(name):
+		return fs.ErrPermission
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.made) >= maxMade {
+		clear(v.made) // one that holds something by now is found without
+	}
+	v.made[name] = true
+	return nil
+}
+
+// OpenFile opens what Lock and Proppatch work on. It makes a placeholder where
+// it is asked to create something.
+func (v *view) OpenFile(ctx context.Context, p string, flag int, _ os.FileMode) (xwebdav.File, error) {
+	name := v.name(p)
+	e, err := v.stat(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0 && v.inbox != nil {
+		if isScratch(name) {
+			v.scratch.put(name, nil)
+		} else if _, err := v.inbox.Put(ctx, layout.Key(name), bytes.NewReader(nil), inbox.Options{}); err != nil {
+			return nil, err
+		}
+		e, err = v.stat(ctx, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return file{entry: e}, nil
+}
+
+// RemoveAll is never called: removing has another door.
+func (v *view) RemoveAll(context.Context, string) error { return fs.ErrPermission }
+
+// Rename is never called.
+func (v *view) Rename(context.Context, string, string) error { return fs.ErrPermission }
+
+// Stat describes a folder or file.
+func (v *view) Stat(ctx context.Context, p string) (os.FileInfo, error) {
+	e, err := v.stat(ctx, v.name(p))
+	if err != nil {
+		return nil, err
+	}
+	return fileInfo{e}, nil
+}
+
+var _ xwebdav.FileSystem = (*view)(nil)
+
+type fileInfo struct{ e entry }
+
+func (i fileInfo) Name() string       { return path.Base("/" + i.e.name) }
+func (i fileInfo) Size() int64        { return i.e.Info.Size }
+func (i fileInfo) ModTime() time.Time { return i.e.Info.ModTime }
+func (i fileInfo) IsDir() bool        { return i.e.folder }
+func (i fileInfo) Sys() any           { return nil }
+func (i fileInfo) Mode() os.FileMode {
+	if i.e.folder {
+		return os.ModeDir | 0o755
+	}
+	return 0o644
+}
+
+// A file can be described and given properties. Its bytes go another way.
+type file struct{ entry entry }
+
+func (f file) Close() error                                      { return nil }
+func (f file) Stat() (os.FileInfo, error)                        { return fileInfo{f.entry}, nil }
+func (f file) Read([]byte) (int, error)                          { return 0, fs.ErrPermission }
+func (f file) Write([]byte) (int, error)                         { return 0, fs.ErrPermission }
+func (f file) Seek(int64, int) (int64, error)                    { return 0, fs.ErrPermission }
+func (f file) Readdir(int) ([]os.FileInfo, error)                { return nil, io.EOF }
+func (f file) DeadProps() (map[xml.Name]xwebdav.Property, error) { return nil, nil }
+
+// microsoft is the namespace of the times and attributes that Windows sets on
+// each file that it copies. It takes a refusal for a failed copy. Agreed to and
+// forgotten: the file of a cache has no such properties.
+const microsoft = "urn:schemas-microsoft-com:"
+
+// Patch agrees to Windows, and to nobody else.
+func (f file) Patch(patches []xwebdav.Proppatch) ([]xwebdav.Propstat, error) {
+	agreed, refused := xwebdav.Propstat{Status: http.StatusOK}, xwebdav.Propstat{Status: http.StatusForbidden}
+	for _, patch := range patches {
+		for _, p := range patch.Props {
+			if p.XMLName.Space == microsoft {
+				agreed.Props = append(agreed.Props, p)
+			} else {
+				refused.Props = append(refused.Props, p)
+			}
+		}
+	}
+	if len(refused.Props) == 0 {
+		return []xwebdav.Propstat{agreed}, nil
+	}
+	if agreed.Status = xwebdav.StatusFailedDependency; len(agreed.Props) == 0 {
+		return []xwebdav.Propstat{refused}, nil
+	}
+	return []xwebdav.Propstat{refused, agreed}, nil
+}

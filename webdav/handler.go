@@ -1,0 +1,189 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	xwebdav "golang.org/x/net/webdav"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// uploads is what is asked of an *inbox.Inbox.
+type uploads interface {
+	lister
+	Check(ctx context.Context, key layout.Key, o inbox.Options) error
+	Put(ctx context.Context, key layout.Key, from io.Reader, o inbox.Options) (inbox.Outcome, error)
+}
+
+// A lister is what WebDAV shows: the tree, or the inbox over it.
+type lister interface {
+	layout.Reader
+	List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error]
+}
+
+// A Handler serves a tree. It is safe for concurrent use, and has nothing to
+// close.
+type Handler struct {
+	cfg      Config
+	inbox    uploads // nil: read-only
+	prefix   string  // of the upload URL, with a slash at both ends
+	shared   bool    // readers and uploads share "/"
+	log      *slog.Logger
+	decoding chan struct{} // a place in it is the right to decode a body
+
+	reading, uploading *view // what WebDAV clients see at either URL
+	dav                *xwebdav.Handler
+	locks              *locks
+}
+
+// New returns a handler for a tree.
+func New(c Config) *Handler {
+	var up uploads
+	if c.Inbox != nil { // a nil *Inbox in the interface would not be nil
+		up = c.Inbox
+	}
+	return newHandler(c, up)
+}
+
+func newHandler(c Config, up uploads) *Handler {
+	if c.BodyStall <= 0 {
+		c.BodyStall = defaultStall
+	}
+	if c.MaxSmall <= 0 {
+		c.MaxSmall = 16 << 20
+	}
+	if c.StoreDir == "" {
+		c.StoreDir = layout.DefaultStoreDir
+	}
+	h := &Handler{cfg: c, inbox: up, log: c.Log, decoding: make(chan struct{}, maxDecoding)}
+	if h.log == nil {
+		h.log = slog.Default()
+	}
+	if h.prefix = "/" + strings.Trim(c.UploadPrefix, "/") + "/"; h.prefix == "//" {
+		h.prefix = "/"
+	}
+	if c.UploadPrefix == "" {
+		h.prefix = "/upload/"
+	}
+	h.shared = up != nil && h.prefix == "/"
+	h.reading = newView(c.Tree, "/", nil)
+	if up != nil {
+		h.locks = newLocks()
+		h.uploading = newView(up, h.prefix, up)
+		h.uploading.locks = h.locks
+		h.dav = &xwebdav.Handler{FileSystem: h.uploading, LockSystem: h.locks}
+	}
+	return h
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	t := h.route(r)
+	w := responses.Get().(*response)
+	*w = response{ResponseWriter: rw, stall: h.cfg.BodyStall}
+	in := newBody(rw, r, h.cfg.BodyStall)
+	defer func() {
+		in.leave()
+		if h.cfg.Metrics != nil {
+			h.cfg.Metrics.Request(methodWord(r.Method), requestClass(r.Method, &t), w.status, in.n, w.n, time.Since(start))
+		}
+		*w = response{}
+		responses.Put(w)
+	}()
+
+	if f := h.serve(w, r, &t, in, start); f != nil {
+		if r.Method == http.MethodPut {
+			f.soften(clientOf(r), sent(r, in, start))
+		}
+		if f.cause != nil && !errors.Is(f.cause, context.Canceled) {
+			h.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "status", f.status, "error", f.cause)
+		}
+		f.hangUp = f.hangUp || !h.finish(r, in)
+		reply(w, r, f)
+	}
+	if h.log.Enabled(r.Context(), slog.LevelDebug) {
+		h.log.Debug("request", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "status", w.status,
+			"in", in.n, "out", w.n, "took", time.Since(start))
+	}
+}
+
+// serve answers a request, or returns the failure to answer with.
+func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start time.Time) *failure {
+	if h.cfg.Auth != nil {
+		if err := h.cfg.Auth.Authorize(r, h.scope(r.Method, t)); err != nil {
+			return failureOf(err)
+		}
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		if t.upload && !h.shared {
+			return h.readUploads(w, r, t)
+		}
+		return serveObject(w, r, t, h.cfg.Tree, readHeaders)
+	case http.MethodPut:
+		return h.put(w, r, t, in, start)
+	}
+	return h.serveDAV(w, r, t, in)
+}
+
+// scope is what a request needs to be allowed. Where both share one URL, a
+// reader is told by what it does.
+func (h *Handler) scope(method string, t *target) Scope {
+	if !t.upload {
+		return Read
+	}
+	if h.shared {
+		switch method {
+		case http.MethodGet, http.MethodHead, http.MethodOptions, "PROPFIND":
+			return Read
+		}
+	}
+	return Upload
+}
+
+// sent reports whether the client may have sent some of its body: it has, if it
+// was not told to wait, if we asked for it, or if it grew tired of waiting,
+// which curl does after a second.
+func sent(r *http.Request, in *body, start time.Time) bool {
+	waits := r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	return !waits || in.touched || time.Since(start) > 900*time.Millisecond
+}
+
+// finish reads the rest of a body that was refused, so that the client reads our
+// answer instead of an error of the connection, and reports whether that was
+// all. One who still waits to be asked for the body is not asked.
+func (h *Handler) finish(r *http.Request, in *body) bool {
+	if !in.touched && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		return in.eof
+	}
+	return in.drain(maxDrain)
+}
+
+// methodWord is the method, if it is one of ours: Recorder is promised a bounded
+// set.
+func methodWord(method string) string {
+	switch method {
+	case "GET", "HEAD", "PUT", "OPTIONS", "PROPFIND", "PROPPATCH", "MKCOL", "LOCK", "UNLOCK", "DELETE", "MOVE", "COPY", "POST":
+		return method
+	}
+	return "other"
+}
+
+func requestClass(method string, t *target) string {
+	switch method {
+	case "GET", "HEAD", "PUT":
+		return t.class()
+	case "OPTIONS", "PROPFIND", "PROPPATCH", "MKCOL", "LOCK", "UNLOCK", "DELETE", "MOVE", "COPY":
+		return "dav"
+	}
+	return "none"
+}

@@ -1,0 +1,177 @@
+package webdav
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// A failure is an answer that is not success. This file is the one place that
+// turns errors into them.
+type failure struct {
+	status     int
+	text       string        // one line, for whoever reads it in the client's output
+	result     string        // for Recorder.Upload
+	cause      error         // for the log: trouble of ours
+	challenge  string        // WWW-Authenticate
+	retryAfter time.Duration // 0: not said
+	hangUp     bool          // the rest of the body is not wanted
+}
+
+// refusals is the status of every reason to refuse. They are all fatal to every
+// Nix at once, and all show the message: 4xx but 408 and 429. Those of WebDAV
+// clients that know 507 are told in reply.
+var refusals = map[inbox.Reason]int{
+	inbox.ForeignKey: http.StatusForbidden,
+
+	inbox.TooLarge:    http.StatusRequestEntityTooLarge,
+	inbox.NARTooLarge: http.StatusRequestEntityTooLarge,
+	inbox.NoSpace:     http.StatusInsufficientStorage,
+	inbox.TooManyHeld: http.StatusInsufficientStorage,
+
+	inbox.BadCompression: http.StatusUnprocessableEntity,
+	inbox.Empty:          http.StatusUnprocessableEntity,
+	inbox.BadFile:        http.StatusUnprocessableEntity,
+	inbox.BadNAR:         http.StatusUnprocessableEntity,
+	inbox.BadCacheInfo:   http.StatusUnprocessableEntity,
+	inbox.BadNarInfo:     http.StatusUnprocessableEntity,
+	inbox.WrongStoreDir:  http.StatusUnprocessableEntity,
+	inbox.WrongName:      http.StatusUnprocessableEntity,
+	inbox.BadURL:         http.StatusUnprocessableEntity,
+	inbox.NARDiffers:     http.StatusUnprocessableEntity,
+	inbox.WrongCA:        http.StatusUnprocessableEntity,
+	inbox.BadListing:     http.StatusUnprocessableEntity,
+	inbox.ListingDiffers: http.StatusUnprocessableEntity,
+	inbox.BadDebugInfo:   http.StatusUnprocessableEntity,
+	inbox.BadRealisation: http.StatusUnprocessableEntity,
+
+	inbox.MissingNAR:       http.StatusConflict,
+	inbox.MissingReference: http.StatusConflict,
+	inbox.Conflict:         http.StatusConflict,
+
+	inbox.BadSignature: http.StatusForbidden,
+	inbox.Untrusted:    http.StatusForbidden,
+}
+
+// errEncoding is a Content-Encoding that does not hold what it promises.
+var errEncoding = errors.New("content encoding")
+
+// failureOf turns an error of an upload into an answer. It does not look at who
+// asks: soften does.
+func failureOf(err error) *failure {
+	var refusal *inbox.Refusal
+	var auth *AuthError
+	var broken *inbox.BodyError
+	switch {
+	case errors.As(err, &refusal):
+		status, ok := refusals[refusal.Reason]
+		if !ok {
+			status = http.StatusUnprocessableEntity
+		}
+		return &failure{status: status, text: refusal.Msg, result: string(refusal.Reason)}
+	case errors.As(err, &auth):
+		return authFailure(auth)
+	case errors.Is(err, errStalled):
+		return &failure{status: http.StatusRequestTimeout, text: "the upload came too slowly and was given up", result: ResultBroken, hangUp: true}
+	case errors.Is(err, errEncoding):
+		return &failure{status: http.StatusBadRequest, text: "the body is not what its Content-Encoding says: it is damaged or cut off", result: ResultEncoding}
+	case errors.As(err, &broken):
+		return &failure{status: http.StatusBadRequest, text: "the body ended before its announced end", result: ResultBroken, hangUp: true}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &failure{status: http.StatusInsufficientStorage, text: "the disk of the cache is full", result: ResultStorage, cause: err}
+	}
+	return &failure{status: http.StatusServiceUnavailable, text: "the cache has trouble with its storage, try again later",
+		result: ResultStorage, cause: err, retryAfter: 5 * time.Second}
+}
+
+func authFailure(auth *AuthError) *failure {
+	f := &failure{status: auth.Status, text: auth.Error(), retryAfter: auth.RetryAfter}
+	switch auth.Status {
+	case http.StatusUnauthorized:
+		f.challenge = auth.Challenge
+		if f.challenge == "" {
+			f.challenge = `Basic realm="nixstatic", charset="UTF-8"`
+		}
+	case http.StatusForbidden, http.StatusTooManyRequests:
+	default:
+		f.status = http.StatusForbidden
+	}
+	return f
+}
+
+// soften changes an answer to a PUT into one that this client survives. Sent is
+// whether it may have sent some of the body. What Nix makes of an answer:
+//
+//	2xx but 202                fine
+//	408, 429, other 5xx        tries again, which before 2.33.2 hangs if it had
+//	                           sent some of the body
+//	501, 505, 511, other 4xx   gives up and shows the text
+//
+// A disk that is full stays full while a client tries five times, so 507 is for
+// those who are no Nix.
+func (f *failure) soften(c client, sent bool) *failure {
+	switch {
+	case !c.nix:
+	case f.status == http.StatusInsufficientStorage && f.cause == nil:
+		f.status = http.StatusRequestEntityTooLarge
+	case c.resends || !sent:
+	case f.status == http.StatusTooManyRequests:
+		f.status = http.StatusForbidden
+	case f.status == http.StatusRequestTimeout:
+		f.status = http.StatusBadRequest
+	case f.status >= 500:
+		f.status = http.StatusNotImplemented
+	}
+	return f
+}
+
+// absent is the answer for what is not there. Clients remember it of their own
+// accord, and nobody in between is to.
+func absent() *failure {
+	return &failure{status: http.StatusNotFound, text: "not in this cache"}
+}
+
+// maxText bounds what is said of a failure: Nix shows a body of less than 1 KiB.
+const maxText = 900
+
+// reply writes a failure. Nothing may have been written before.
+func reply(w *response, r *http.Request, f *failure) {
+	h := w.Header()
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = nosniff
+	if f.challenge != "" {
+		h.Set("WWW-Authenticate", f.challenge)
+	}
+	if f.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(f.retryAfter.Seconds()))))
+	}
+	if f.hangUp && r.ProtoMajor == 1 {
+		h.Set("Connection", "close")
+	}
+	text := f.text
+	if text == "" {
+		text = strings.ToLower(http.StatusText(f.status))
+	}
+	if len(text) > maxText {
+		text = strings.ToValidUTF8(text[:maxText], "")
+	}
+	h["Content-Type"] = textPlain
+	h["Content-Length"] = []string{strconv.Itoa(len(text) + 1)}
+	w.WriteHeader(f.status)
+	if r.Method != http.MethodHead {
+		fmt.Fprintln(w, text)
+	}
+}
+
+var textPlain = []string{"text/plain; charset=utf-8"}
+
+// isAbsent is whether an error says that something is known not to be there.
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,101 @@
+package webdav
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// A target is what the URL of a request names.
+type target struct {
+	upload bool   // at the upload URL
+	name   string // relative to the URL's root, decoded, without a slash at its end
+	slash  bool   // it had one: a collection is meant
+	bad    bool   // not a name at all: "..", "//", an encoded slash, control characters
+	key    layout.Key
+	kind   layout.Kind // KindForeign if there is no key
+}
+
+// root reports whether the target is the root of its URL.
+func (t *target) root() bool { return t.name == "" && !t.bad }
+
+// public reports whether the target is a key that readers may see.
+func (t *target) public() bool { return t.key != "" && t.kind.Public() }
+
+// route finds out what a request is about. The path was decoded once by
+// net/http; nothing is decoded or cleaned again.
+func (h *Handler) route(r *http.Request) target {
+	name, rooted := strings.CutPrefix(r.URL.Path, "/")
+	t := target{upload: h.shared, kind: layout.KindForeign}
+	if h.inbox != nil && !h.shared {
+		if r.URL.Path == h.prefix[:len(h.prefix)-1] {
+			name, t.upload, t.slash = "", true, true
+		} else if rest, ok := strings.CutPrefix(r.URL.Path, h.prefix); ok {
+			name, t.upload = rest, true
+		}
+	}
+	if trimmed, ok := strings.CutSuffix(name, "/"); ok {
+		name, t.slash = trimmed, true
+	}
+	t.name = name
+	if name == "" {
+		// "/upload//" is not the root: it would stand for any number of slashes.
+		t.bad = !rooted || strings.HasSuffix(r.URL.Path, "//")
+		t.slash = true
+		return t
+	}
+	key, err := layout.ParseKey(name)
+	if t.bad = err != nil || !rooted || encodedSlash(r.URL.RawPath); t.bad {
+		return t
+	}
+	if !t.slash {
+		t.key, t.kind = key, key.Kind()
+	}
+	return t
+}
+
+// encodedSlash reports whether a path has a slash that is no separator. RawPath
+// is empty unless a path is encoded in an unusual way, as such a one is.
+func encodedSlash(raw string) bool {
+	return raw != "" && (strings.Contains(raw, "%2F") || strings.Contains(raw, "%2f"))
+}
+
+// withQuery returns the key of a log whose name has a question mark. Nix before
+// 2.32 sends it as it is, so that the rest of the name arrives as a query.
+func (t *target) withQuery(r *http.Request) layout.Key {
+	if t.kind != layout.KindLog || r.URL.RawQuery == "" {
+		return t.key
+	}
+	rest, err := url.PathUnescape(r.URL.RawQuery)
+	if err != nil {
+		return t.key
+	}
+	key, err := layout.ParseKey(t.name + "?" + rest)
+	if err != nil || key.Kind() != layout.KindLog {
+		return t.key
+	}
+	return key
+}
+
+// class is the word of a target for Recorder.Request.
+func (t *target) class() string {
+	switch {
+	case t.kind >= layout.KindPrivate:
+		return "none"
+	case t.upload:
+		return uploadClass[t.kind]
+	}
+	return readClass[t.kind]
+}
+
+var readClass, uploadClass = classes("", layout.KindPrivate), classes("upload:", layout.KindPrivate)
+
+func classes(prefix string, end layout.Kind) []string {
+	words := make([]string, end)
+	for kind := range end {
+		words[kind] = prefix + kind.String()
+	}
+	return words
+}

@@ -1,0 +1,149 @@
+package webdav
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// readUploads answers GET and HEAD at the upload URL. A Nix is told of what
+// readers see, and of what an upstream provides, so that it sends neither again;
+// everyone else also of what is held.
+func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure {
+	var from layout.Reader = h.inbox
+	if clientOf(r).nix {
+		from = h.cfg.Tree
+	} else if note, ok := h.uploading.scratch.get(t.name); ok {
+		return sendScratch(w, r, note)
+	}
+	f := serveObject(w, r, t, from, uploadHeaders)
+	if f == nil || f.status != http.StatusNotFound || h.cfg.Upstream == nil || t.kind != layout.KindNarInfo {
+		return f
+	}
+	record, err := h.cfg.Upstream.Has(r.Context(), t.key.PathHash())
+	if errors.Is(err, fs.ErrNotExist) {
+		return f
+	}
+	if err != nil {
+		return &failure{status: http.StatusServiceUnavailable, cause: err, retryAfter: 5 * time.Second,
+			text: "an upstream of this cache does not answer, try again later"}
+	}
+	text := record.Marshal(h.cfg.StoreDir)
+	setHeaders(w, r, t.key, layout.Info{}, &uploadHeaders[layout.KindNarInfo])
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
+	return nil
+}
+
+// put takes an object.
+func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start time.Time) *failure {
+	if !t.upload {
+		return h.misplaced(w)
+	}
+	if f, done := h.putScratch(w, t, in); done {
+		return f
+	}
+	outcome, n, f := h.receive(r, t, in)
+	took := time.Since(start)
+	if f != nil {
+		if h.cfg.Metrics != nil {
+			h.cfg.Metrics.Upload(f.result, t.kind, n, took)
+		}
+		level := slog.LevelInfo
+		if f.result == ResultBroken {
+			level = slog.LevelDebug // clients go away
+		}
+		h.log.Log(r.Context(), level, "upload refused", "key", t.name, "reason", f.result, "message", f.text, "client", r.RemoteAddr)
+		return f
+	}
+	if h.cfg.Metrics != nil {
+		h.cfg.Metrics.Upload(outcome.String(), t.kind, n, took)
+	}
+	if t.kind == layout.KindNarInfo {
+		h.log.Info("upload", "key", t.name, "outcome", outcome.String(), "client", r.RemoteAddr)
+	}
+	w.Header()["Cache-Control"] = noStore
+	switch outcome {
+	case inbox.Created, inbox.Held: // not 202 for Held: Nix takes that for failure
+		w.Header()["Content-Length"] = zero
+		w.WriteHeader(http.StatusCreated)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return nil
+}
+
+var zero = []string{"0"}
+
+// misplaced answers a change at the read URL.
+func (h *Handler) misplaced(w *response) *failure {
+	w.Header().Set("Allow", "GET, HEAD, OPTIONS, PROPFIND")
+	f := &failure{status: http.StatusMethodNotAllowed, text: "nothing can be uploaded to this cache"}
+	if h.inbox != nil {
+		f.text = "this URL is for reading, uploads go to " + h.prefix + ": nix copy --to https://…" + strings.TrimSuffix(h.prefix, "/")
+	}
+	return f
+}
+
+// receive takes an object from its body, and returns how many bytes were read of
+// it, decoded.
+func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, int64, *failure) {
+	c := clientOf(r)
+	switch {
+	case t.bad:
+		return 0, 0, &failure{status: http.StatusBadRequest, result: string(inbox.ForeignKey),
+			text: "this is no name in a binary cache: check the upload URL, it takes no more than one slash at its end"}
+	case t.slash:
+		return 0, 0, &failure{status: http.StatusMethodNotAllowed, result: string(inbox.ForeignKey), text: "a folder cannot be uploaded"}
+	case r.Header.Get("Content-Range") != "":
+		return 0, 0, &failure{status: http.StatusBadRequest, result: ResultHeader, text: "an object is uploaded whole: Content-Range is not understood here"}
+	}
+	t.key = t.withQuery(r)
+	opts := inbox.Options{Strict: c.nix, Size: r.ContentLength}
+	encoding, f := encodingOf(r.Header, t.kind)
+	if f != nil {
+		return 0, 0, f
+	}
+	if encoding != compress.None {
+		opts.Size = -1
+	}
+	if f := h.preconditions(r, t, c); f != nil {
+		return 0, 0, f
+	}
+	if err := h.inbox.Check(r.Context(), t.key, opts); err != nil {
+		return 0, 0, failureOf(err)
+	}
+	from, release, f := h.decode(r.Context(), encoding, t.kind, in)
+	if f != nil {
+		return 0, 0, f
+	}
+	defer release()
+	counted := &counter{from: from}
+	outcome, err := h.inbox.Put(r.Context(), t.key, counted, opts)
+	switch {
+	case err == nil:
+		return outcome, counted.n, nil
+	case errors.Is(err, errTooLarge):
+		return 0, counted.n, &failure{status: http.StatusRequestEntityTooLarge, result: string(inbox.TooLarge), text: errTooLarge.Error()}
+	}
+	return 0, counted.n, failureOf(err)
+}
+
+type counter struct {
+	from io.Reader
+	n    int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.n += int64(n)
+	return n, err
+}
