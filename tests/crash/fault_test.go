@@ -146,13 +146,13 @@ func unchanged(t *testing.T, dir, before string) {
 	}
 }
 
-func digest(t *testing.T, file string) [sha256.Size]byte {
+func digest(t testing.TB, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sha256.Sum256(text)
+	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
 func copyTree(t testing.TB, to, from string) {
