@@ -1,0 +1,143 @@
+package webdav
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// Metrics is a Recorder that Prometheus can read. Its labels are words of ours
+// alone, never anything of a client's, so that the number of series is bounded.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests         *prometheus.CounterVec
+	bytesIn          *prometheus.CounterVec
+	bytesOut         *prometheus.CounterVec
+	requestSeconds   *prometheus.HistogramVec
+	uploads          *prometheus.CounterVec
+	uploadBytes      *prometheus.CounterVec
+	uploadSeconds    *prometheus.HistogramVec
+	paths, nars      prometheus.Gauge
+	narBytes, held   prometheus.Gauge
+	counted, healthy prometheus.Gauge
+
+	series sync.Map // requestLabels → *requestSeries: no look-up by three strings per request
+}
+
+var _ Recorder = (*Metrics)(nil)
+
+type requestLabels struct {
+	method, class string
+	status        int
+}
+
+type requestSeries struct {
+	requests, in, out prometheus.Counter
+	seconds           prometheus.Observer
+}
+
+// NewMetrics makes metrics for a program of the given version. Series that say
+// what went wrong start at zero: an alert on a counter that does not exist yet
+// would miss its first step.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry()}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nixstatic_" + name, Help: help}, labels)
+		m.registry.MustRegister(c)
+		return c
+	}
+	seconds := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "nixstatic_" + name, Help: help, Buckets: buckets}, labels)
+		m.registry.MustRegister(h)
+		return h
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "nixstatic_" + name, Help: help})
+		m.registry.MustRegister(g)
+		return g
+	}
+	m.requests = counter("http_requests_total", "Requests answered, by method, kind of object and status.", "method", "class", "status")
+	m.bytesIn = counter("http_request_body_bytes_total", "Bytes of request bodies as they came over the wire.", "class")
+	m.bytesOut = counter("http_response_body_bytes_total", "Bytes of response bodies as they went over the wire.", "class")
+	m.requestSeconds = seconds("http_request_seconds", "Time from a request's headers to the end of its answer.",
+		[]float64{.001, .005, .02, .1, .5, 2, 10, 60, 300}, "class")
+	m.uploads = counter("uploads_total", "Objects that were uploaded, by what became of them (an outcome, or the reason of a refusal) and kind.", "result", "kind")
+	m.uploadBytes = counter("upload_bytes_total", "Bytes of uploaded objects that were read, decoded.", "kind")
+	m.uploadSeconds = seconds("upload_seconds", "Time in which an object was received, checked and stored.",
+		[]float64{.001, .005, .02, .1, .5, 2, 10, 60, 300, 1800}, "kind")
+	m.paths = gauge("tree_paths", "Store paths in the tree, at the last count and since.")
+	m.nars = gauge("tree_nars", "NAR files in the tree, at the last count and since.")
+	m.narBytes = gauge("tree_nar_bytes", "Bytes of the NAR files in the tree, at the last count and since.")
+	m.held = gauge("held_narinfos", "Narinfos that wait for what they lead to.")
+	m.counted = gauge("tree_counted_timestamp_seconds", "When the tree was counted last; 0 if it was not yet.")
+	m.healthy = gauge("healthy", "1 if the tree can be read and its disk has room, by the last look.")
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nixstatic_build_info", Help: "Always 1; the labels tell what runs.",
+			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, func() float64 { return 1 }))
+	for _, result := range resultWords() {
+		for _, kind := range []layout.Kind{layout.KindNAR, layout.KindNarInfo} {
+			m.uploads.WithLabelValues(result, kind.String())
+		}
+	}
+	return m
+}
+
+// resultWords are the values of the label result.
+func resultWords() []string {
+	words := Results()
+	for o := inbox.Created; o <= inbox.Held; o++ {
+		words = append(words, o.String())
+	}
+	for _, r := range inbox.Reasons() {
+		words = append(words, string(r))
+	}
+	return words
+}
+
+// Request counts a request.
+func (m *Metrics) Request(method, class string, status int, bytesIn, bytesOut int64, d time.Duration) {
+	labels := requestLabels{method, class, status}
+	s, ok := m.series.Load(labels)
+	if !ok {
+		s, _ = m.series.LoadOrStore(labels, &requestSeries{
+			m.requests.WithLabelValues(method, class, strconv.Itoa(status)),
+			m.bytesIn.WithLabelValues(class), m.bytesOut.WithLabelValues(class), m.requestSeconds.WithLabelValues(class)})
+	}
+	series := s.(*requestSeries)
+	series.requests.Inc()
+	series.in.Add(float64(max(bytesIn, 0)))
+	series.out.Add(float64(max(bytesOut, 0)))
+	series.seconds.Observe(d.Seconds())
+}
+
+// Upload counts an upload, and what the tree has more by it.
+func (m *Metrics) Upload(result string, kind layout.Kind, bytes int64, d time.Duration) {
+	m.uploads.WithLabelValues(result, kind.String()).Inc()
+	m.uploadBytes.WithLabelValues(kind.String()).Add(float64(max(bytes, 0)))
+	m.uploadSeconds.WithLabelValues(kind.String()).Observe(d.Seconds())
+	if result != inbox.Created.String() {
+		return
+	}
+	switch kind {
+	case layout.KindNarInfo:
+		m.paths.Inc()
+	case layout.KindNAR:
+		m.nars.Inc()
+		m.narBytes.Add(float64(bytes))
+	}
+}
+
+// Handler answers a scrape.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}

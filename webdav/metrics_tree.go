@@ -1,0 +1,118 @@
+package webdav
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// heldPrefix is where package inbox keeps what waits.
+const heldPrefix = layout.PrivatePrefix + "held/"
+
+// Count counts the tree, and sets the metrics of its size. Between two counts
+// they follow the uploads alone: what other processes add or remove shows at
+// the next. It costs a listing of the tree.
+func (m *Metrics) Count(ctx context.Context, tree layout.Tree) error {
+	var paths, nars, bytes int64
+	for info, err := range tree.List(ctx, "") {
+		if err != nil {
+			return fmt.Errorf("count the tree: %w", err)
+		}
+		switch info.Key.Kind() {
+		case layout.KindNarInfo:
+			paths++
+		case layout.KindNAR:
+			nars++
+			bytes += info.Size
+		}
+	}
+	m.paths.Set(float64(paths))
+	m.nars.Set(float64(nars))
+	m.narBytes.Set(float64(bytes))
+	m.counted.SetToCurrentTime()
+	return m.CountHeld(ctx, tree)
+}
+
+// CountHeld counts the narinfos that wait. It costs a listing of those.
+func (m *Metrics) CountHeld(ctx context.Context, tree layout.Tree) error {
+	held := 0
+	for info, err := range tree.List(ctx, heldPrefix) {
+		if err != nil {
+			return fmt.Errorf("count what is held: %w", err)
+		}
+		if layout.Key(info.Key[len(heldPrefix):]).Kind() == layout.KindNarInfo {
+			held++
+		}
+	}
+	m.held.Set(float64(held))
+	return nil
+}
+
+// countEvery is how long to wait after a count that took so long: a tree so
+// large that it takes a minute is counted every few hours.
+func countEvery(took time.Duration) time.Duration { return max(10*time.Minute, 200*took) }
+
+// KeepCounting counts the tree until ctx ends, at once and then now and then. A
+// count that fails is told to failed, and tried again in its turn.
+func (m *Metrics) KeepCounting(ctx context.Context, tree layout.Tree, failed func(error)) {
+	for ctx.Err() == nil {
+		start := time.Now()
+		if err := m.Count(ctx, tree); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+		timer := time.NewTimer(countEvery(time.Since(start)))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// Health says whether a tree can be served and added to.
+type Health struct {
+	Tree      layout.Reader
+	FreeSpace func() (uint64, error) // nil: not looked at
+	MinFree   int64                  // bytes; fewer are not healthy
+	Metrics   *Metrics               // nil: none
+}
+
+// Check returns nil, or what is wrong.
+func (h *Health) Check(ctx context.Context) error {
+	if _, err := layout.ReadCacheInfo(ctx, h.Tree); err != nil {
+		return fmt.Errorf("the tree cannot be read: %w", err)
+	}
+	if h.FreeSpace == nil {
+		return nil
+	}
+	free, err := h.FreeSpace()
+	if err != nil {
+		return fmt.Errorf("cannot tell how much room the disk has: %w", err)
+	}
+	if free < uint64(max(h.MinFree, 0)) {
+		return fmt.Errorf("the disk has %d bytes left, fewer than the %d below which uploads are refused", free, h.MinFree)
+	}
+	return nil
+}
+
+// ServeHTTP answers 200 or 503, with one line.
+func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	err := h.Check(ctx)
+	if h.Metrics != nil {
+		h.Metrics.healthy.Set(map[bool]float64{true: 1}[err == nil])
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, err.Error()+"\n")
+		return
+	}
+	io.WriteString(w, "ok\n")
+}
