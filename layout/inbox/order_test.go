@@ -10,7 +10,6 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/fsck"
-	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -86,7 +85,7 @@ func TestNixOrders(t *testing.T) {
 		for _, withExtras := range []bool{false, true} {
 			t.Run(fmt.Sprintf("modern %v, listings and links %v", modern, withExtras), func(t *testing.T) {
 				tr := newTrial(t, func(c *Config) { c.Writer.Keys = []signer.SecretKey{s.key} })
-				tr.must(layout.CacheInfoKey, []byte("StoreDir: /nix/store\n"), true, Unchanged)
+				tr.must(layout.CacheInfoKey, "StoreDir: /nix/store\n", true, Unchanged)
 				for _, key := range nixOrder(t, s, modern) {
 					kind := key.Kind()
 					if !withExtras && (kind == layout.KindListing || kind == layout.KindDebugInfo) {
@@ -127,7 +126,7 @@ func TestSecondTime(t *testing.T) {
 func TestHeldAcrossRestart(t *testing.T) {
 	s := newSample(t)
 	tr := newTrial(t, nil)
-	want := map[layout.Key][]byte{}
+	want := map[layout.Key]string{}
 	var nars []layout.Key
 	for _, key := range s.keys() {
 		switch key.Kind() {
@@ -182,7 +181,7 @@ func TestSettleFindsWhatCame(t *testing.T) {
 	tr := newTrial(t, nil)
 	key := layout.NarInfoKey(s.path("flat"))
 	tr.must(key, s.objects[key], false, Held)
-	tr.mem.Damage(s.nar(t, "flat"), func([]byte) []byte { return s.objects[s.nar(t, "flat")] })
+	tr.mem.Damage(s.nar(t, "flat"), func([]byte) []byte { return []byte(s.objects[s.nar(t, "flat")]) })
 	if err := tr.Settle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -190,5 +189,3 @@ func TestSettleFindsWhatCame(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-var _ = treetest.NewMem

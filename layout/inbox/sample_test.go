@@ -24,7 +24,7 @@ import (
 type sample struct {
 	key     signer.SecretKey
 	paths   *treetest.Paths
-	objects map[layout.Key][]byte
+	objects map[layout.Key]string
 }
 
 func newSample(t testing.TB) *sample {
@@ -75,7 +75,7 @@ func (s *sample) keys() []layout.Key { return slices.Sorted(maps.Keys(s.objects)
 // narInfo returns the record of a path.
 func (s *sample) narInfo(t testing.TB, name string) *layout.NarInfo {
 	t.Helper()
-	n, err := layout.ParseNarInfo(s.objects[layout.NarInfoKey(s.path(name))], "")
+	n, err := layout.ParseNarInfo([]byte(s.objects[layout.NarInfoKey(s.path(name))]), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,9 +93,9 @@ func (s *sample) nar(t testing.TB, name string) layout.Key {
 }
 
 // contents returns the public objects of a tree.
-func contents(t testing.TB, tree layout.Tree) map[layout.Key][]byte {
+func contents(t testing.TB, tree layout.Tree) map[layout.Key]string {
 	t.Helper()
-	found := map[layout.Key][]byte{}
+	found := map[layout.Key]string{}
 	for info, err := range tree.List(context.Background(), "") {
 		if err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func contents(t testing.TB, tree layout.Tree) map[layout.Key][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		found[info.Key] = text
+		found[info.Key] = string(text)
 	}
 	return found
 }
@@ -163,13 +163,13 @@ func (tr *trial) restart() {
 	tr.Inbox = b
 }
 
-// send puts an object; no announced size for a nil size.
-func (tr *trial) send(key layout.Key, body []byte, strict bool) (Outcome, error) {
-	return tr.Put(context.Background(), key, bytes.NewReader(body), Options{Strict: strict, Size: int64(len(body))})
+// send puts an object, with its size announced.
+func (tr *trial) send(key layout.Key, body string, strict bool) (Outcome, error) {
+	return tr.Put(context.Background(), key, strings.NewReader(body), Options{Strict: strict, Size: int64(len(body))})
 }
 
 // must puts an object and wants this outcome.
-func (tr *trial) must(key layout.Key, body []byte, strict bool, want Outcome) {
+func (tr *trial) must(key layout.Key, body string, strict bool, want Outcome) {
 	tr.tb.Helper()
 	if got, err := tr.send(key, body, strict); err != nil || got != want {
 		tr.tb.Errorf("put %s: %v, %v, want %v", key, got, err, want)
@@ -177,7 +177,7 @@ func (tr *trial) must(key layout.Key, body []byte, strict bool, want Outcome) {
 }
 
 // refused puts an object and wants it refused, with nothing changed.
-func (tr *trial) refused(key layout.Key, body []byte, strict bool, want Reason) {
+func (tr *trial) refused(key layout.Key, body string, strict bool, want Reason) {
 	tr.tb.Helper()
 	before := contents(tr.tb, tr.tree)
 	got, err := tr.send(key, body, strict)
@@ -193,7 +193,7 @@ func (tr *trial) refused(key layout.Key, body []byte, strict bool, want Reason) 
 
 // wantTree wants exactly these public objects, nothing held, and a tree that
 // fsck finds whole to the last byte.
-func (tr *trial) wantTree(want map[layout.Key][]byte, o fsck.Options) {
+func (tr *trial) wantTree(want map[layout.Key]string, o fsck.Options) {
 	tr.tb.Helper()
 	if diff := cmp.Diff(want, contents(tr.tb, tr.tree)); diff != "" {
 		tr.tb.Errorf("the tree is another one (-want +got):\n%.4000s", diff)
