@@ -14,11 +14,11 @@ import (
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
-// Many paths share the cost of going to disk; two seconds bound what a kill
-// can undo.
+// Many paths share the cost of going to disk. Half a second bounds what a kill
+// can undo, and what is left to bring to disk when all is packed.
 const (
 	batchPaths = 256
-	batchTime  = 2 * time.Second
+	batchTime  = 500 * time.Millisecond
 	// window bounds the paths that wait, packed, for an earlier one.
 	window = 1024
 )
