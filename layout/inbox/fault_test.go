@@ -1,0 +1,440 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/fsck"
+	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// TestFaults lets each operation on the tree fail once, before or after it
+// happened. The upload that meets it fails or succeeds; after sending again what
+// failed, the tree is the one it should be. The tree in memory sees to it that no
+// invariant breaks in between.
+func TestFaults(t *testing.T) {
+	s := newSample(t)
+	rng := rand.New(rand.NewPCG(1, 1))
+	shuffled := s.keys()
+	rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	for _, strict := range []bool{true, false} {
+		keys := shuffled
+		if strict {
+			keys = append(nixOrder(t, s, true), layout.CacheInfoKey, "index.html")
+		}
+		run := func(t *testing.T, fault treetest.Fault) (ops int) {
+			mem := treetest.NewMem(t)
+			faulty := &treetest.Faulty{Tree: mem}
+			tr := trialOn(t, faulty, nil)
+			faulty.Fault = fault
+			before := faulty.Ops()
+			var again []layout.Key
+			for _, key := range keys {
+				if _, err := tr.send(key, s.objects[key], strict); err != nil {
+					if reason := ReasonOf(err); reason != "" && reason != MissingReference && reason != MissingNAR {
+						t.Errorf("put %s: %v", key, err)
+					}
+					again = append(again, key)
+				}
+			}
+			ops = faulty.Ops() - before
+			faulty.Fault = treetest.Fault{}
+			for _, key := range again {
+				if _, err := tr.send(key, s.objects[key], strict); err != nil {
+					t.Errorf("put %s again: %v", key, err)
+				}
+			}
+			if err := tr.Settle(t.Context()); err != nil {
+				t.Error(err)
+			}
+			// A cache-info that was lost and written anew has our defaults, as the
+			// sample has.
+			tr.wantTree(s.objects, fsck.Options{})
+			return ops
+		}
+		total := run(t, treetest.Fault{})
+		if total < 100 {
+			t.Fatalf("%d operations", total)
+		}
+		for at := 1; at <= total; at += 1 + total/150 {
+			for _, done := range []bool{false, true} {
+				name := fmt.Sprintf("strict %v, operation %d, happened %v", strict, at, done)
+				if !t.Run(name, func(t *testing.T) { run(t, treetest.Fault{At: at, Done: done}) }) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// TestDiskFull: the client is told, not left to try again.
+func TestDiskFull(t *testing.T) {
+	s := newSample(t)
+	mem := treetest.NewMem(t)
+	faulty := &treetest.Faulty{Tree: mem}
+	tr := trialOn(t, faulty, nil)
+	faulty.Fault = treetest.Fault{At: 1, Down: true, Err: syscall.ENOSPC, Only: func(op treetest.Op, _ layout.Key) bool { return op == treetest.OpPut }}
+	for _, key := range nixOrder(t, s, true) {
+		_, err := tr.send(key, s.objects[key], false)
+		switch key.Kind() {
+		case layout.KindListing, layout.KindDebugInfo: // held in memory
+		default:
+			if ReasonOf(err) != NoSpace {
+				t.Errorf("put %s: %v", key, err)
+			}
+		}
+	}
+}
+
+func TestFreeSpace(t *testing.T) {
+	s := newSample(t)
+	nar := s.nar(t, "app")
+	size := int64(len(s.objects[nar]))
+	free := uint64(size + 1000)
+	tr := newTrial(t, func(c *Config) {
+		c.FreeSpace = func() (uint64, error) { return free, nil }
+		c.MinFree = 1000
+	})
+	check := func(size int64, want Reason) {
+		t.Helper()
+		if err := tr.Check(t.Context(), nar, Options{Size: size}); ReasonOf(err) != want {
+			t.Errorf("check %d bytes: %v, want %q", size, err, want)
+		}
+	}
+	check(size, "")
+	check(size+1, NoSpace)
+	check(-1, "")
+	// What is on its way counts.
+	reader, writer := io.Pipe()
+	done := make(chan error)
+	go func() {
+		_, err := tr.Put(t.Context(), nar, reader, Options{Size: size})
+		done <- err
+	}()
+	half := size / 2
+	if _, err := io.WriteString(writer, s.objects[nar][:half]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(writer, s.objects[nar][half:half+1]); err != nil { // the half has been counted
+		t.Fatal(err)
+	}
+	check(half+2, NoSpace)
+	check(half-1, "")
+	if _, err := io.WriteString(writer, s.objects[nar][half+1:]); err != nil {
+		t.Fatal(err)
+	}
+	writer.Close()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if tr.space.coming != 0 {
+		t.Errorf("%d bytes are coming", tr.space.coming)
+	}
+	free = 999
+	check(0, NoSpace)
+	check(-1, NoSpace)
+	tr.refused(s.nar(t, "lib"), s.objects[s.nar(t, "lib")], true, NoSpace)
+	key := layout.NarInfoKey(s.path("builder.sh"))
+	tr.must(key, s.objects[key], false, Held) // records complete what is there
+}
+
+// The floor holds while a body of unknown size streams in.
+func TestFreeSpaceWhileStreaming(t *testing.T) {
+	asked := 0
+	tr := newTrial(t, func(c *Config) {
+		c.FreeSpace = func() (uint64, error) {
+			if asked++; asked > 2 {
+				return 10, nil
+			}
+			return 1 << 40, nil
+		}
+		c.MinFree = 1000
+	})
+	key := layout.Key("log/" + strings.Repeat("0", 32) + "-x.drv")
+	endless := io.LimitReader(zeros{}, 1<<30)
+	if _, err := tr.Put(t.Context(), key, endless, Options{Size: -1}); ReasonOf(err) != NoSpace {
+		t.Errorf("put: %v", err)
+	}
+	if asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestManyAtOnce: several clients send the same tree at the same time, in
+// different orders, in one process and in two.
+func TestManyAtOnce(t *testing.T) {
+	s := newSample(t)
+	for _, inDir := range []bool{false, true} {
+		t.Run(fmt.Sprint("directory ", inDir), func(t *testing.T) {
+			var tree layout.Tree = treetest.NewMem(t)
+			if inDir {
+				dir, err := layout.OpenDir(t.TempDir() + "/cache")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer dir.Close()
+				tree = dir
+			}
+			edit := func(c *Config) {
+				c.Writer.Keys = []signer.SecretKey{s.key}
+				if inDir {
+					c.Writer.Spool = nil // the tree's own
+				}
+			}
+			inboxes := []*trial{trialOn(t, tree, edit), trialOn(t, tree, edit)}
+			var clients sync.WaitGroup
+			for i := range 6 {
+				clients.Go(func() {
+					tr := inboxes[i%2]
+					rng := rand.New(rand.NewPCG(uint64(i), 0))
+					keys := s.keys()
+					if i < 2 {
+						keys = append(nixOrder(t, s, i == 0), "index.html", layout.CacheInfoKey)
+					} else {
+						rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+					}
+					for _, key := range keys {
+						if _, err := tr.send(key, s.objects[key], false); err != nil {
+							t.Errorf("put %s: %v", key, err)
+						}
+					}
+				})
+			}
+			clients.Wait()
+			// What one process held and the other completed is settled by a look.
+			for range 2 {
+				for _, tr := range inboxes {
+					if err := tr.Settle(context.Background()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			inboxes[0].wantTree(s.objects, fsck.Options{Trusted: signer.Trusted{s.key.Public()}})
+		})
+	}
+}
+
+// TestSameKeyOtherBytes: of two records of one path one wins, whole.
+func TestSameKeyOtherBytes(t *testing.T) {
+	s := newSample(t)
+	first := s.narInfo(t, "twin")
+	second := *s.narInfo(t, "lib-debug")
+	second.Path, second.Sigs = first.Path, nil
+	key := layout.NarInfoKey(first.Path)
+	texts := []string{s.objects[key], string(second.Marshal(layout.DefaultStoreDir))}
+	for range 20 {
+		tr := newTrial(t, nil)
+		tr.sendNARs(s)
+		var both sync.WaitGroup
+		refused := make([]Reason, 2)
+		for i := range 2 {
+			both.Go(func() {
+				_, err := tr.send(key, texts[i], true)
+				refused[i] = ReasonOf(err)
+			})
+		}
+		both.Wait()
+		slices.Sort(refused)
+		if !slices.Equal(refused, []Reason{"", Conflict}) {
+			t.Fatalf("refused: %q", refused)
+		}
+		if err := fsck.Whole(t.Context(), tr.tree, fsck.Options{Deep: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A damaged NAR counts as missing, and is mended by sending it again.
+func TestDamagedNAR(t *testing.T) {
+	s := newSample(t)
+	for _, restart := range []bool{false, true} {
+		for _, edit := range []func([]byte) []byte{
+			func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+			func(b []byte) []byte { return b[:len(b)-1] },
+		} {
+			tr := newTrial(t, nil)
+			nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
+			tr.must(nar, s.objects[nar], true, Created)
+			tr.mem.Damage(nar, edit)
+			if restart {
+				tr.restart()
+			}
+			tr.refused(key, s.objects[key], true, MissingNAR)
+			tr.must(key, s.objects[key], false, Held)
+			if outcome, err := tr.send(nar, s.objects[nar], true); err != nil || outcome == Created {
+				t.Errorf("put it again: %v, %v", outcome, err)
+			}
+			got := contents(t, tr.tree)
+			if got[nar] != s.objects[nar] || got[key] != s.objects[key] {
+				t.Error("not mended, or not published")
+			}
+			if err := fsck.Whole(t.Context(), tr.tree, fsck.Options{Deep: true}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// A held narinfo that turns out wrong is dropped, and one that waits too long.
+func TestHeldIsDropped(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, func(c *Config) { c.MaxHeld = 2 })
+	n := s.narInfo(t, "flat")
+	n.NarSize--
+	n.CA, n.Sigs = "", nil
+	key, nar := layout.NarInfoKey(n.Path), s.nar(t, "flat")
+	tr.must(key, string(n.Marshal(layout.DefaultStoreDir)), false, Held)
+	tr.must(nar, s.objects[nar], false, Created)
+	if len(tr.held) > 0 || !strings.Contains(tr.log.String(), "nar-differs") {
+		t.Errorf("held: %v, log: %s", tr.held, tr.log)
+	}
+	for _, name := range []string{"source", "lib"} {
+		key := layout.NarInfoKey(s.path(name))
+		tr.must(key, s.objects[key], false, Held)
+		tr.must(key, s.objects[key], false, Held)
+	}
+	key = layout.NarInfoKey(s.path("app"))
+	tr.refused(key, s.objects[key], false, TooManyHeld)
+
+	old := &aged{Tree: tr.mem, by: heldFor + time.Minute}
+	later := trialOn(t, old, nil)
+	if len(later.held) > 0 {
+		t.Errorf("still held: %v", later.held)
+	}
+	for _, key := range tr.mem.Keys() {
+		if key.Kind() == layout.KindPrivate {
+			t.Errorf("%s is still there", key)
+		}
+	}
+}
+
+// aged is a tree whose objects are older.
+type aged struct {
+	layout.Tree
+	by time.Duration
+}
+
+func (a *aged) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
+	return func(yield func(layout.Info, error) bool) {
+		for info, err := range a.Tree.List(ctx, prefix) {
+			info.ModTime = info.ModTime.Add(-a.by)
+			if !yield(info, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestGoldenCounts: what an upload costs. No NAR is read back.
+func TestGoldenCounts(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	var gets []layout.Key
+	tr.Inbox.writer.Tree = &watched{Tree: tr.mem, get: func(key layout.Key) { gets = append(gets, key) }}
+	seen := map[layout.Key]bool{} // two paths share a NAR
+	for _, key := range nixOrder(t, s, false) {
+		if key.Kind() == layout.KindRealisation || key.Kind() == layout.KindLog || seen[key] {
+			continue
+		}
+		seen[key] = true
+		if _, err := tr.send(key, s.objects[key], true); err != nil {
+			t.Fatal(err)
+		}
+		name := key.Kind().String()
+		if key == layout.NarInfoKey(s.path("app")) {
+			name = "narinfo of app"
+		} else if key.Kind() == layout.KindNarInfo && key != layout.NarInfoKey(s.path("flat")) {
+			tr.mem.Counts()
+			continue
+		}
+		want, ok := map[string]treetest.Counts{
+			"ls":             {Get: 1},                  // is the path there?
+			"debuginfo":      {Get: 1, Stat: 1},         // is the link there? is the NAR?
+			"nar":            {Stat: 2, Put: 1},         // is it there? what has it become?
+			"narinfo":        {Get: 1, Stat: 1, Put: 2}, // is it there? is its NAR?
+			"narinfo of app": {Get: 1, Stat: 3, Put: 2}, // and its two references
+		}[name]
+		if got := tr.mem.Counts(); ok && got != want {
+			t.Errorf("%s costs %+v, want %+v", key, got, want)
+		}
+	}
+	for _, key := range gets {
+		if key.Kind() == layout.KindNAR && key != s.nar(t, "selfish") {
+			t.Errorf("%s was read back", key)
+		}
+	}
+	// The one address that the first pass cannot prove.
+	if !slices.Contains(gets, s.nar(t, "selfish")) {
+		t.Error("the address of a path that refers to itself was not proved")
+	}
+}
+
+type watched struct {
+	layout.Tree
+	get func(layout.Key)
+}
+
+func (w *watched) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
+	w.get(key)
+	return w.Tree.Get(ctx, key)
+}
+
+// TestReceiptsAreGivenBack: whatever is forgotten or used, files do not pile up.
+func TestReceiptsAreGivenBack(t *testing.T) {
+	s := newSample(t)
+	for _, memory := range []int64{1, 4 << 10, 1 << 20} {
+		spool := &countedSpool{Spool: layout.TempSpool(t.TempDir())}
+		tr := newTrial(t, func(c *Config) { c.Memory, c.Writer.Spool = memory, spool })
+		for _, key := range nixOrder(t, s, true) {
+			if _, err := tr.send(key, s.objects[key], true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tr.send(s.nar(t, "app"), s.objects[s.nar(t, "app")][:1000], false)
+		tr.Close()
+		if n := spool.open.Load(); n != 0 {
+			t.Errorf("memory %d: %d files were not given back", memory, n)
+		}
+	}
+}
+
+type countedSpool struct {
+	layout.Spool
+	open atomic.Int64
+}
+
+func (s *countedSpool) Create() (layout.SpoolFile, error) {
+	f, err := s.Spool.Create()
+	if err != nil {
+		return nil, err
+	}
+	s.open.Add(1)
+	return &countedFile{SpoolFile: f, spool: s}, nil
+}
+
+type countedFile struct {
+	layout.SpoolFile
+	spool *countedSpool
+	once  sync.Once
+}
+
+func (f *countedFile) Discard() {
+	f.once.Do(func() { f.spool.open.Add(-1) })
+	f.SpoolFile.Discard()
+}

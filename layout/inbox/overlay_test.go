@@ -1,0 +1,166 @@
+package inbox
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// TestOverlayShowsWhatWasSent: after each upload of a tree that is signed by
+// another key, in an order that has most of it held, the one who sent it sees it
+// as it was sent. That is what programs that copy files look for.
+func TestOverlayShowsWhatWasSent(t *testing.T) {
+	s := newSample(t)
+	ours, err := signer.Generate("ours-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTrial(t, func(c *Config) { c.Writer.Keys = []signer.SecretKey{ours} })
+	objects := s.objects
+	objects[layout.CacheInfoKey] = "StoreDir: /nix/store\n"
+	keys := s.keys()
+	slices.SortStableFunc(keys, func(x, y layout.Key) int { return int(y.Kind()) - int(x.Kind()) })
+	sent := map[layout.Key]int64{}
+	for _, key := range keys {
+		if _, err := tr.send(key, objects[key], false); err != nil {
+			t.Fatalf("put %s: %v", key, err)
+		}
+		sent[key] = int64(len(objects[key]))
+		if got := tr.read(key); got != objects[key] {
+			t.Errorf("%s shows\n%s, was sent as\n%s", key, got, objects[key])
+		}
+	}
+	shown := tr.sizes("")
+	for key, size := range sent {
+		if shown[key] != size {
+			t.Errorf("%s is listed with %d bytes, was sent with %d", key, shown[key], size)
+		}
+	}
+	// Readers see other bytes by now: records have our signatures.
+	key := layout.NarInfoKey(s.path("app"))
+	if got := contents(t, tr.tree)[key]; !strings.Contains(got, "Sig: ours-1:") {
+		t.Errorf("the record in the tree is\n%s", got)
+	}
+	// Once someone else changes it, the tree tells.
+	tr.mem.Damage(key, func(b []byte) []byte { return append(b, "X: y\n"...) })
+	if got := tr.read(key); !strings.HasSuffix(got, "X: y\n") {
+		t.Errorf("%s shows\n%s", key, got)
+	}
+	if got := tr.sizes("")[key]; got != int64(len(contents(t, tr.tree)[key])) {
+		t.Errorf("%s is listed with %d bytes", key, got)
+	}
+}
+
+// sizes lists what the overlay shows, in order.
+func (tr *trial) sizes(prefix string) map[layout.Key]int64 {
+	tr.tb.Helper()
+	found := map[layout.Key]int64{}
+	last := layout.Key("")
+	for info, err := range tr.List(tr.tb.(*testing.T).Context(), prefix) {
+		if err != nil {
+			tr.tb.Fatal(err)
+		}
+		if info.Key <= last || !strings.HasPrefix(string(info.Key), prefix) {
+			tr.tb.Errorf("%s is listed after %s", info.Key, last)
+		}
+		last = info.Key
+		found[info.Key] = info.Size
+		stat, err := tr.Stat(tr.tb.(*testing.T).Context(), info.Key)
+		if err != nil || stat.Size != info.Size {
+			tr.tb.Errorf("%s is listed with %d bytes, described with %d, %v", info.Key, info.Size, stat.Size, err)
+		}
+	}
+	return found
+}
+
+func TestOverlayOfHeld(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	narinfo, ls := layout.NarInfoKey(s.path("flat")), layout.ListingKey(s.path("flat"))
+	link := layout.Key("debuginfo/abcdef0123456789abcdef0123456789abcdef01")
+	empty := layout.Key("log/" + strings.Repeat("0", 32) + "-x.drv")
+	nar := s.nar(t, "flat")
+	for _, key := range []layout.Key{narinfo, ls, link} {
+		tr.must(key, s.objects[key], false, Held)
+	}
+	tr.must(empty, "", false, Created) // a log may be empty
+	tr.must(nar, "", false, Held)      // a placeholder
+	tr.must("style.css", "", false, Held)
+	want := map[layout.Key]int64{
+		layout.CacheInfoKey: int64(len(layout.DefaultCacheInfo().Marshal())),
+		narinfo:             int64(len(s.objects[narinfo])), ls: int64(len(s.objects[ls])), link: int64(len(s.objects[link])),
+		empty: 0, nar: 0, "style.css": 0,
+	}
+	if diff := cmp.Diff(want, tr.sizes("")); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[layout.Key]int64{nar: 0}, tr.sizes("nar/")); diff != "" {
+		t.Errorf("listed below nar/ (-want +got):\n%s", diff)
+	}
+	for key := range want {
+		tr.read(key)
+	}
+	for range tr.List(t.Context(), "") {
+		break
+	}
+	// Readers see none of it.
+	if got := len(contents(t, tr.tree)); got != 2 {
+		t.Errorf("the tree has %d objects", got)
+	}
+	for _, key := range []layout.Key{".nixstatic/held/" + narinfo, "nar/x", layout.Key(strings.Repeat("0", 32) + ".ls")} {
+		if _, err := tr.Stat(t.Context(), key); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("stat %s: %v", key, err)
+		}
+		if _, _, err := tr.Get(t.Context(), key); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("get %s: %v", key, err)
+		}
+	}
+	// A placeholder hides nothing, and goes when the bytes come.
+	tr.must(nar, s.objects[nar], false, Created)
+	tr.must(nar, "", false, Held)
+	tr.must(narinfo, "", false, Held)
+	if got := tr.sizes("")[nar]; got != int64(len(s.objects[nar])) {
+		t.Errorf("the NAR is listed with %d bytes", got)
+	}
+	if got := tr.read(narinfo); got != s.objects[narinfo] {
+		t.Errorf("the narinfo is %q", got)
+	}
+}
+
+// What could not be told is not called absent (I5).
+func TestOverlayFaults(t *testing.T) {
+	s := newSample(t)
+	mem := treetest.NewMem(t)
+	faulty := &treetest.Faulty{Tree: mem}
+	tr := trialOn(t, faulty, nil)
+	key := layout.NarInfoKey(s.path("flat"))
+	tr.must(key, s.objects[key], false, Held)
+	tr.must("style.css", "", false, Held)
+	for _, key := range []layout.Key{key, "style.css", "robots.txt"} {
+		faulty.Fault = treetest.Fault{At: faulty.Ops() + 1, Down: true}
+		if _, err := tr.Stat(t.Context(), key); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("stat %s: %v", key, err)
+		}
+		if _, _, err := tr.Get(t.Context(), key); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("get %s: %v", key, err)
+		}
+		faulty.Fault = treetest.Fault{}
+	}
+	faulty.Fault = treetest.Fault{At: faulty.Ops() + 1, Down: true}
+	failed := false
+	for _, err := range tr.List(t.Context(), "") {
+		failed = failed || err != nil
+	}
+	if !failed {
+		t.Error("a listing that broke off looks whole")
+	}
+	faulty.Fault = treetest.Fault{}
+}
