@@ -1,0 +1,190 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// An UpstreamCache is a binary cache whose paths need not be uploaded.
+type UpstreamCache struct {
+	URL    string         // for messages and the tree's own record: without credentials
+	Keys   signer.Trusted // one of them has to have signed a record
+	Reader layout.Reader
+}
+
+// UpstreamConfig says which upstreams there are. All but Tree and Caches may be
+// zero.
+type UpstreamConfig struct {
+	Tree     layout.Tree     // remembers what it leans on
+	StoreDir string          // of the tree and all caches; "" for layout.DefaultStoreDir
+	Caches   []UpstreamCache // asked in this order
+	// Timeout bounds the question to one cache; 0 for 5 seconds. A cache that
+	// fails three times in a row is left alone for half a minute.
+	Timeout time.Duration
+	// AbsentFor is how long it is remembered that no cache has a path; 0 for 5
+	// minutes.
+	AbsentFor time.Duration
+	Log       *slog.Logger // nil for slog.Default()
+}
+
+// Upstreams is an Upstream of one or several caches.
+//
+// A record counts if one of the keys of the cache that it came from has signed
+// it, and is remembered then; that no cache has a path is remembered for
+// minutes. What cannot be told is an error, and never taken for absence (I5).
+//
+// When a path is published that refers to an upstream's, the upstream's signed
+// record of that is kept in the tree: see Provision. It counts only as long as
+// the cache is still configured.
+type Upstreams struct {
+	cfg     UpstreamConfig
+	keys    signer.Trusted // of all caches
+	caches  []*askedCache
+	asking  chan struct{} // a place in it is the right to ask
+	flights singleflight.Group
+	known   answers // by hash
+	leaned  answers // by hash: what is in the tree
+	now     func() time.Time
+}
+
+var _ Upstream = (*Upstreams)(nil)
+
+// maxAsking is how many questions are under way at once, as many as Nix asks.
+const maxAsking = 25
+
+// OpenUpstreams makes an Upstream, and writes into the tree which caches it
+// leans on. No cache is asked yet.
+func OpenUpstreams(ctx context.Context, c UpstreamConfig) (*Upstreams, error) {
+	if c.StoreDir == "" {
+		c.StoreDir = layout.DefaultStoreDir
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 5 * time.Second
+	}
+	if c.AbsentFor <= 0 {
+		c.AbsentFor = 5 * time.Minute
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	u := &Upstreams{cfg: c, asking: make(chan struct{}, maxAsking), now: time.Now}
+	var record []RecordedUpstream
+	for _, cache := range c.Caches {
+		if len(cache.Keys) == 0 {
+			return nil, fmt.Errorf("upstream %s: no public key", cache.URL)
+		}
+		r := RecordedUpstream{URL: cache.URL}
+		for _, key := range cache.Keys {
+			r.Keys = append(r.Keys, key.String())
+		}
+		record = append(record, r)
+		u.keys = append(u.keys, cache.Keys...)
+		u.caches = append(u.caches, &askedCache{UpstreamCache: cache, log: c.Log})
+	}
+	if err := recordUpstreams(ctx, c.Tree, record); err != nil {
+		return nil, fmt.Errorf("record upstreams: %w", err)
+	}
+	return u, nil
+}
+
+// Has returns the first cache's record of a path.
+func (u *Upstreams) Has(ctx context.Context, hash string) (*layout.NarInfo, error) {
+	text, err := u.text(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	return layout.ParseNarInfo(text, u.cfg.StoreDir)
+}
+
+// Provided reports whether a cache has the path, and keeps the record in the
+// tree if so: it is to be asked of what is about to be leaned on.
+func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, error) {
+	hash, key := path.Hash(), provisionKey(path.Hash())
+	// What the tree says counts while it says so: files may go behind our back.
+	if info, err := u.cfg.Tree.Stat(ctx, key); err == nil {
+		if a, ok := u.leaned.get(hash, u.now()); ok && string(a) == info.ETag+" "+string(path) {
+			return true, nil
+		}
+		text, etag, err := readWithETag(ctx, u.cfg.Tree, key, layout.MaxNarInfo)
+		if err == nil {
+			if n, err := verifiedRecord(text, hash, u.cfg.StoreDir, u.keys); err == nil && n.Path == path {
+				u.leaned.put(hash, []byte(etag+" "+string(path)), u.now(), 24*time.Hour)
+				return true, nil
+			}
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	text, err := u.text(ctx, hash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	n, err := layout.ParseNarInfo(text, u.cfg.StoreDir)
+	if err != nil {
+		return false, err
+	}
+	if n.Path != path {
+		return false, nil // another name with the same hash is another path
+	}
+	if err := u.cfg.Tree.Put(ctx, key, layout.Bytes(text), layout.PutOptions{}); err != nil {
+		return false, fmt.Errorf("keep the upstream's record: %w", err)
+	}
+	return true, nil
+}
+
+// text returns a verified record. Questions for one path that come at once are
+// one question.
+func (u *Upstreams) text(ctx context.Context, hash string) ([]byte, error) {
+	if text, ok := u.known.get(hash, u.now()); ok {
+		if text == nil {
+			return nil, fs.ErrNotExist
+		}
+		return text, nil
+	}
+	flight := u.flights.DoChan(hash, func() (any, error) {
+		// Whoever asked first may leave; the others still want to know.
+		return u.ask(context.WithoutCancel(ctx), hash)
+	})
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case r := <-flight:
+		text, _ := r.Val.([]byte)
+		return text, r.Err
+	}
+}
+
+// ask asks one cache after the other. A cache that has the path settles it;
+// that none has it is known only if all said so.
+func (u *Upstreams) ask(ctx context.Context, hash string) ([]byte, error) {
+	u.asking <- struct{}{}
+	defer func() { <-u.asking }()
+	var unknown []error
+	for _, cache := range u.caches {
+		text, err := cache.ask(ctx, hash, u.cfg.StoreDir, u.cfg.Timeout, u.now)
+		switch {
+		case err == nil:
+			u.known.put(hash, text, u.now(), time.Hour)
+			return text, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			unknown = append(unknown, fmt.Errorf("upstream %s: %w", cache.URL, err))
+		}
+	}
+	if len(unknown) > 0 {
+		return nil, errors.Join(unknown...)
+	}
+	u.known.put(hash, nil, u.now(), u.cfg.AbsentFor)
+	return nil, fs.ErrNotExist
+}

@@ -1,0 +1,138 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+const (
+	maxFailuresInARow = 3
+	leftAloneFor      = 30 * time.Second
+)
+
+// An askedCache is an upstream with a memory of its failures. One that does not
+// answer would hold up each upload by its timeout: after a few failures in a
+// row it is left alone for a while, and then one question is tried.
+type askedCache struct {
+	UpstreamCache
+	log *slog.Logger
+
+	mu       sync.Mutex
+	failures int
+	until    time.Time // not asked before
+	why      error     // the last failure
+}
+
+// ask returns the record of a path, if one of the cache's keys signed it. The
+// error is fs.ErrNotExist if the cache says that it has none, or has one that
+// does not count.
+func (c *askedCache) ask(ctx context.Context, hash, storeDir string, timeout time.Duration, now func() time.Time) ([]byte, error) {
+	if err := c.mayAsk(now()); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer in %s", timeout))
+	defer cancel()
+	text, err := layout.ReadAll(ctx, c.Reader, layout.Key(hash+".narinfo"), layout.MaxNarInfo)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		c.failed(err, now())
+		return nil, err
+	}
+	c.answered()
+	if err != nil {
+		return nil, fs.ErrNotExist
+	}
+	if _, err := verifiedRecord(text, hash, storeDir, c.Keys); err != nil {
+		// Not what this upstream was named for: as good as absent, and worth a word.
+		c.log.Warn("a record of an upstream does not count", "upstream", c.URL, "hash", hash, "err", err)
+		return nil, fs.ErrNotExist
+	}
+	return text, nil
+}
+
+func (c *askedCache) mayAsk(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failures < maxFailuresInARow {
+		return nil
+	}
+	if now.Before(c.until) {
+		return fmt.Errorf("not asked, since it failed %d times in a row: %w", c.failures, c.why)
+	}
+	c.until = now.Add(leftAloneFor) // whoever comes meanwhile does not wait for our try
+	return nil
+}
+
+func (c *askedCache) failed(err error, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures++
+	c.why = err
+	if c.failures >= maxFailuresInARow {
+		c.until = now.Add(leftAloneFor)
+	}
+	if c.failures == maxFailuresInARow {
+		c.log.Warn("upstream does not answer, and is left alone for a while", "upstream", c.URL, "err", err)
+	}
+}
+
+func (c *askedCache) answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failures >= maxFailuresInARow {
+		c.log.Info("upstream answers again", "upstream", c.URL)
+	}
+	c.failures, c.why = 0, nil
+}
+
+// maxAnswers bounds what is remembered of answers, in bytes: half of it in the
+// older generation.
+const maxAnswers = 16 << 20
+
+// answers remembers an answer for each hash until its time is over, and forgets
+// the oldest where there are too many. The zero value is ready.
+type answers struct {
+	mu       sync.Mutex
+	now, old map[string]answer
+	size     int // of now
+}
+
+type answer struct {
+	text  []byte // nil: none has it
+	until time.Time
+}
+
+func (a *answers) get(hash string, now time.Time) (text []byte, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found, ok := a.now[hash]
+	if !ok {
+		found, ok = a.old[hash]
+	}
+	if !ok || !now.Before(found.until) {
+		return nil, false
+	}
+	return found.text, true
+}
+
+func (a *answers) put(hash string, text []byte, now time.Time, keep time.Duration) {
+	const overhead = 200 // bytes of an entry beside its text
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.size += len(text) + overhead; a.size > maxAnswers/2 {
+		a.now, a.old, a.size = nil, a.now, len(text)+overhead
+	}
+	if a.now == nil {
+		a.now = map[string]answer{}
+	}
+	a.now[hash] = answer{text, now.Add(keep)}
+}
