@@ -84,7 +84,10 @@ func (im *Import) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, er
 			return nil, err
 		}
 	}
-	plan.Missing = referencesFirst(missing, roots)
+	var err error
+	if plan.Missing, err = referencesFirst(missing, roots); err != nil {
+		return nil, err
+	}
 	// Refused here, nothing was written for it yet.
 	return plan, im.checkSignatures(plan)
 }
@@ -196,41 +199,52 @@ func (e *MissingReferenceError) Error() string {
 }
 
 // referencesFirst orders steps so that each comes after all it refers to. The
-// walk keeps its own stack: chains of references may be long.
-func referencesFirst(steps map[layout.StorePath]Step, roots []layout.StorePath) []Step {
+// walk keeps its own stack: chains of references may be long. Paths that refer
+// to each other have no such order, and no Nix makes them: whichever came first
+// would be there without its references (I3).
+func referencesFirst(steps map[layout.StorePath]Step, roots []layout.StorePath) ([]Step, error) {
 	order := make([]Step, 0, len(steps))
-	done := map[layout.StorePath]bool{}
+	begun, done := map[layout.StorePath]bool{}, map[layout.StorePath]bool{}
 	type frame struct {
 		path layout.StorePath
 		refs []layout.StorePath
 	}
 	var stack []frame
 	visit := func(p layout.StorePath) {
-		if step, ok := steps[p]; ok && !done[p] {
-			done[p] = true
+		if step, ok := steps[p]; ok && !begun[p] {
+			begun[p] = true
 			stack = append(stack, frame{p, step.Info.References})
 		}
 	}
-	walk := func(root layout.StorePath) {
+	walk := func(root layout.StorePath) error {
 		visit(root)
 		for len(stack) > 0 {
 			top := &stack[len(stack)-1]
 			if len(top.refs) == 0 {
 				order = append(order, steps[top.path])
+				done[top.path] = true
 				stack = stack[:len(stack)-1]
 				continue
 			}
 			ref := top.refs[0]
 			top.refs = top.refs[1:]
+			if begun[ref] && !done[ref] && ref != top.path {
+				return fmt.Errorf("%s refers to %s, which leads back to it: no order to publish them in has the references first", top.path, ref)
+			}
 			visit(ref)
 		}
+		return nil
 	}
 	for _, p := range roots {
-		walk(p)
+		if err := walk(p); err != nil {
+			return nil, err
+		}
 	}
 	// What only a path of the tree leads to has no root among the missing.
 	for _, p := range sortedKeys(steps) {
-		walk(p)
+		if err := walk(p); err != nil {
+			return nil, err
+		}
 	}
-	return order
+	return order, nil
 }
