@@ -39,6 +39,8 @@ type Handler struct {
 	log      *slog.Logger
 	decoding chan struct{} // a place in it is the right to decode a body
 
+	lately recent // of the tree
+
 	reading, uploading *view // what WebDAV clients see at either URL
 	dav                *xwebdav.Handler
 	locks              *locks
@@ -128,7 +130,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		if t.upload && !h.shared {
 			return h.readUploads(w, r, t)
 		}
-		return serveObject(w, r, t, h.cfg.Tree, readHeaders)
+		return serveObject(w, r, t, h.cfg.Tree, readHeaders, &h.lately)
 	case http.MethodPut:
 		return h.put(w, r, t, in, start)
 	}

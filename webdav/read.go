@@ -5,9 +5,8 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -25,18 +24,18 @@ func (f Files) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t := (&Handler{}).route(r)
-	if f := serveObject(w, r, &t, f.Tree, readHeaders); f != nil {
+	if f := serveObject(w, r, &t, f.Tree, readHeaders, nil); f != nil {
 		reply(w, r, f)
 	}
 }
 
-// smallObject is the size up to which an object goes out in one write together
-// with its header: most narinfos and listings.
+// smallObject is the size in bytes up to which an object goes out in one write
+// together with its header: nearly all narinfos, most listings.
 const smallObject = 16 << 10
 
 // fixedHeaders are the parts of a header that the kind of an object decides. As
 // values of an http.Header they are shared by all answers and never changed.
-type fixedHeaders struct{ contentType, cacheControl, privately []string }
+type fixedHeaders struct{ cacheControl, privately []string }
 
 // The headers at the read URL are those of the table of kinds. At the upload URL
 // nothing is to be kept: what is there changes under its client's hands.
@@ -46,8 +45,8 @@ var readHeaders, uploadHeaders = func() (read, upload []fixedHeaders) {
 		// An answer to a request with a password is for that client alone: our
 		// "public" would allow any cache in between to give it to others.
 		private := strings.Replace(public, "public", "private", 1)
-		read = append(read, fixedHeaders{cacheControl: []string{public}, privately: []string{private}})
-		upload = append(upload, fixedHeaders{cacheControl: noStore, privately: noStore})
+		read = append(read, fixedHeaders{[]string{public}, []string{private}})
+		upload = append(upload, fixedHeaders{noStore, noStore})
 	}
 	return read, upload
 }()
@@ -58,31 +57,33 @@ var (
 	acceptBytes = []string{"bytes"}
 )
 
-// contentTypes holds the values of headers by type, so that none is made per
-// answer.
-var contentTypes sync.Map // string → []string
+// contentTypes holds the one value that all keys of a kind have.
+var contentTypes [layout.KindPrivate]atomic.Pointer[[]string]
 
-func contentType(key layout.Key) []string {
-	name := key.ContentType()
-	if value, ok := contentTypes.Load(name); ok {
-		return value.([]string)
+func contentType(key layout.Key, kind layout.Kind) []string {
+	if kind == layout.KindPage { // each has its own
+		return []string{key.ContentType()}
 	}
-	value := []string{name}
-	contentTypes.Store(name, value)
-	return value
+	value := contentTypes[kind].Load()
+	if value == nil {
+		value = &[]string{key.ContentType()}
+		contentTypes[kind].Store(value)
+	}
+	return *value
 }
 
-// serveObject answers GET and HEAD of a target from a tree, as it is now. A
-// failure is left to the caller to answer; nothing is written then.
-func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, headers []fixedHeaders) *failure {
-	key := t.key
+// serveObject answers GET and HEAD of a target from a tree, as it is now. What
+// it remembers of that tree is lately, nil for nothing. A failure is left to the
+// caller to answer; nothing is written then.
+func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, headers []fixedHeaders, lately *recent) *failure {
+	key, kind := t.key, t.kind
 	if t.root() {
-		key = "index.html"
+		key, kind = "index.html", layout.KindPage
 	}
-	if key == "" || !key.Kind().Public() {
+	if key == "" || !kind.Public() {
 		return absent()
 	}
-	fixed := &headers[key.Kind()]
+	fixed := &headers[kind]
 	if r.Method == http.MethodHead {
 		// Nix asks for HEAD before each NAR that it sends, and browsers never do:
 		// no file is opened for it.
@@ -90,7 +91,8 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		if err != nil {
 			return unreadable(err)
 		}
-		setHeaders(w, r, key, info, fixed)
+		setHeaders(w, r, key, kind, fixed)
+		setETag(w, info)
 		if info.Size < 0 {
 			w.WriteHeader(http.StatusOK)
 			return nil
@@ -98,15 +100,31 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		http.ServeContent(w, r, "", info.ModTime, &forward{size: info.Size})
 		return nil
 	}
+	whole := unconditional(r.Header)
+	if whole && lately != nil {
+		if o := lately.get(key); o != nil {
+			info, err := tree.Stat(r.Context(), key)
+			if err != nil {
+				return unreadable(err)
+			}
+			if info.ETag == o.etag {
+				setHeaders(w, r, key, kind, fixed)
+				o.send(w)
+				return nil
+			}
+		}
+	}
 	from, info, err := tree.Get(r.Context(), key)
 	if err != nil {
 		return unreadable(err)
 	}
 	defer from.Close()
-	setHeaders(w, r, key, info, fixed)
+	setHeaders(w, r, key, kind, fixed)
+	if whole && info.Size >= 0 && info.Size <= smallObject {
+		return sendSmall(w, from, info, lately)
+	}
+	setETag(w, info)
 	switch seeker, ok := from.(io.ReadSeeker); {
-	case info.Size >= 0 && info.Size <= smallObject && unconditional(r.Header):
-		return sendSmall(w, from, info)
 	case ok:
 		http.ServeContent(w, r, "", info.ModTime, seeker)
 	case info.Size >= 0:
@@ -119,16 +137,19 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 	return nil
 }
 
-func setHeaders(w *response, r *http.Request, key layout.Key, info layout.Info, fixed *fixedHeaders) {
+func setHeaders(w *response, r *http.Request, key layout.Key, kind layout.Kind, fixed *fixedHeaders) {
 	h := w.Header()
-	h["Content-Type"] = contentType(key)
+	h["Content-Type"] = contentType(key, kind)
 	h["X-Content-Type-Options"] = nosniff
 	h["Cache-Control"] = fixed.cacheControl
 	if _, ok := r.Header["Authorization"]; ok {
 		h["Cache-Control"] = fixed.privately
 	}
+}
+
+func setETag(w *response, info layout.Info) {
 	if info.ETag != "" {
-		h["Etag"] = []string{`"` + info.ETag + `"`}
+		w.Header()["Etag"] = []string{`"` + info.ETag + `"`}
 	}
 }
 
@@ -143,25 +164,20 @@ func unconditional(h http.Header) bool {
 	return true
 }
 
-// sendSmall sends an object that fits into one write.
-func sendSmall(w *response, from io.Reader, info layout.Info) *failure {
-	buf := smallBuffers.Get().(*[smallObject]byte)
-	defer smallBuffers.Put(buf)
-	if _, err := io.ReadFull(from, buf[:info.Size]); err != nil {
+// sendSmall sends an object that fits into one write, and remembers it.
+func sendSmall(w *response, from io.Reader, info layout.Info, lately *recent) *failure {
+	text := make([]byte, info.Size)
+	if _, err := io.ReadFull(from, text); err != nil {
 		clear(w.Header())
 		return unreadable(err)
 	}
-	h := w.Header()
-	h["Accept-Ranges"] = acceptBytes
-	h["Content-Length"] = []string{strconv.FormatInt(info.Size, 10)}
-	if !info.ModTime.IsZero() {
-		h["Last-Modified"] = []string{info.ModTime.UTC().Format(http.TimeFormat)}
+	o := newRemembered(info, text)
+	if lately != nil && info.ETag != "" {
+		lately.put(info.Key, o)
 	}
-	w.Write(buf[:info.Size])
+	o.send(w)
 	return nil
 }
-
-var smallBuffers = sync.Pool{New: func() any { return new([smallObject]byte) }}
 
 // unreadable makes the answer for an object that could not be opened or read.
 // Only one that is known to be absent is 404: clients remember that for an hour,

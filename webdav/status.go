@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -85,6 +86,8 @@ func failureOf(err error) *failure {
 		return &failure{status: http.StatusBadRequest, text: "the body is not what its Content-Encoding says: it is damaged or cut off", result: ResultEncoding}
 	case errors.As(err, &broken):
 		return &failure{status: http.StatusBadRequest, text: "the body ended before its announced end", result: ResultBroken, hangUp: true}
+	case errors.Is(err, context.Canceled):
+		return &failure{status: http.StatusBadRequest, text: "the connection was closed before the upload ended", result: ResultBroken, hangUp: true}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &failure{status: http.StatusInsufficientStorage, text: "the disk of the cache is full", result: ResultStorage, cause: err}
 	}

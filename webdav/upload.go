@@ -25,7 +25,7 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 	} else if note, ok := h.uploading.scratch.get(t.name); ok {
 		return sendScratch(w, r, note)
 	}
-	f := serveObject(w, r, t, from, uploadHeaders)
+	f := serveObject(w, r, t, from, uploadHeaders, nil)
 	if f == nil || f.status != http.StatusNotFound || h.cfg.Upstream == nil || t.kind != layout.KindNarInfo {
 		return f
 	}
@@ -38,7 +38,7 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 			text: "an upstream of this cache does not answer, try again later"}
 	}
 	text := record.Marshal(h.cfg.StoreDir)
-	setHeaders(w, r, t.key, layout.Info{}, &uploadHeaders[layout.KindNarInfo])
+	setHeaders(w, r, t.key, t.kind, &uploadHeaders[layout.KindNarInfo])
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	return nil
 }
