@@ -34,6 +34,9 @@ func (b *Inbox) facts(ctx context.Context, key layout.Key, claim *layout.PathInf
 	if err != nil {
 		return nil, 0, noNAR(err)
 	}
+	if b.damaged.has(info) {
+		return nil, 0, errDamaged
+	}
 	r := b.receiptOf(info)
 	if r != nil {
 		if proof, known := r.prove(claim, b.writer.StoreDir); known {
@@ -85,6 +88,7 @@ func (b *Inbox) inspect(ctx context.Context, key layout.Key, claim *layout.PathI
 	}
 	if named, err := key.FileHash(); err != nil || named != found.FileHash {
 		found.Close()
+		b.damaged.add(object)
 		b.log.WarnContext(ctx, "a NAR is damaged", "key", key, "hash", found.FileHash)
 		return nil, object, fmt.Errorf("read %s: %w", key, errDamaged)
 	}

@@ -2,8 +2,10 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"math/rand/v2"
 	"slices"
@@ -276,6 +278,13 @@ func TestDamagedNAR(t *testing.T) {
 				tr.restart()
 			}
 			tr.refused(key, s.objects[key], true, MissingNAR)
+			// Nix asks before it sends.
+			if _, err := tr.ForNix().Stat(t.Context(), nar); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("a damaged NAR is shown: %v", err)
+			}
+			if _, ok := tr.sizes("nar/")[nar]; ok {
+				t.Error("a damaged NAR is listed")
+			}
 			tr.must(key, s.objects[key], false, Held)
 			if outcome, err := tr.send(nar, s.objects[nar], true); err != nil || outcome == Created {
 				t.Errorf("put it again: %v, %v", outcome, err)
@@ -437,4 +446,76 @@ type countedFile struct {
 func (f *countedFile) Discard() {
 	f.once.Do(func() { f.spool.open.Add(-1) })
 	f.SpoolFile.Discard()
+}
+
+// TestSomeoneWasFaster: another process publishes the path between our look and
+// our narinfo, with the same content or another.
+func TestSomeoneWasFaster(t *testing.T) {
+	s := newSample(t)
+	for _, same := range []bool{true, false} {
+		tr := newTrial(t, nil)
+		tr.sendNARs(s)
+		n := s.narInfo(t, "twin")
+		key, ls := layout.NarInfoKey(n.Path), layout.ListingKey(n.Path)
+		theirs := s.narInfo(t, "twin")
+		theirLs := s.objects[ls]
+		theirs.Sigs = nil
+		if !same {
+			*theirs = *s.narInfo(t, "lib-debug")
+			theirs.Path, theirs.Sigs = n.Path, nil
+			theirLs = s.objects[layout.ListingKey(s.path("lib-debug"))]
+		}
+		tr.Inbox.writer.Tree = &ambushed{Tree: tr.mem, key: key, first: func() {
+			tr.mem.Damage(ls, func([]byte) []byte { return []byte(theirLs) })
+			tr.mem.Damage(key, func([]byte) []byte { return theirs.Marshal(layout.DefaultStoreDir) })
+			// Our own listing had gone before.
+			if err := tr.mem.Put(t.Context(), ls, layout.Bytes([]byte(s.objects[ls])), layout.PutOptions{}); err != nil {
+				t.Error(err)
+			}
+		}}
+		outcome, err := tr.send(key, s.objects[key], true)
+		if same && (outcome != Merged || err != nil) || !same && ReasonOf(err) != Conflict {
+			t.Errorf("same content %v: %v, %v", same, outcome, err)
+		}
+		if err := fsck.Whole(t.Context(), tr.mem, fsck.Options{Deep: true}); err != nil {
+			t.Errorf("same content %v: %v", same, err)
+		}
+	}
+}
+
+// ambushed does something first when a key is put for the first time.
+type ambushed struct {
+	layout.Tree
+	key   layout.Key
+	first func()
+}
+
+func (a *ambushed) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	if key == a.key && a.first != nil {
+		a.first()
+		a.first = nil
+	}
+	return a.Tree.Put(ctx, key, body, opts)
+}
+
+// A record that no one could read any more is not made.
+func TestMergeHasALimit(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
+	tr.must(nar, s.objects[nar], true, Created)
+	tr.must(key, s.objects[key], true, Created)
+	for i := range 2 {
+		n := s.narInfo(t, "flat")
+		for j := range 15_000 {
+			n.Sigs = append(n.Sigs, fmt.Sprintf("a-very-long-key-name-%d-%d-%s:%s", i, j, strings.Repeat("x", 100), strings.Repeat("A", 86)+"=="))
+		}
+		slices.Sort(n.Sigs)
+		text := string(n.Marshal(layout.DefaultStoreDir))
+		if i == 0 {
+			tr.must(key, text, true, Merged)
+		} else {
+			tr.refused(key, text, true, TooLarge)
+		}
+	}
 }

@@ -77,6 +77,8 @@ type Inbox struct {
 	locks  locks
 	large  sync.Mutex // held while large listings are in memory
 
+	damaged damaged
+
 	mu       sync.Mutex
 	receipts *recent[*receipt]                  // by the keys of NARs
 	notes    *recent[*note]                     // by the keys that they are sent to

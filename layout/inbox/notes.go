@@ -33,11 +33,11 @@ func (r *receipt) cost() int64 {
 	return cost
 }
 
-// holds reports whether the receipt is about that very object.
-func (r *receipt) holds(info layout.Info) bool {
-	same := r.object.Size == info.Size && r.object.ETag == info.ETag
-	if info.ETag == "" {
-		same = same && r.object.ModTime.Equal(info.ModTime)
+// sameObject reports whether two descriptions are of one version of an object.
+func sameObject(x, y layout.Info) bool {
+	same := x.Key == y.Key && x.Size == y.Size && x.ETag == y.ETag
+	if y.ETag == "" {
+		same = same && x.ModTime.Equal(y.ModTime)
 	}
 	return same
 }
@@ -51,7 +51,7 @@ func (b *Inbox) receiptOf(info layout.Info) *receipt {
 	if !ok {
 		return nil
 	}
-	if !r.holds(info) {
+	if !sameObject(r.object, info) {
 		b.receipts.remove(info.Key)
 		return nil
 	}

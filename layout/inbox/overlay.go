@@ -13,13 +13,13 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// Get, Stat and List show the tree as whoever uploads by WebDAV expects it:
-// with what is held, and with records of the size that they were sent with
-// where the tree's own differ by signatures. They are for the upload URL and
-// for clients that are no Nix: to those, and to readers, the tree itself tells
-// what there is. Nothing private is shown.
-
 // Get opens an object as its uploader knows it.
+//
+// Get, Stat and List show the tree as a program expects it that copies files:
+// with what is held, and records as they were sent where the tree's own have
+// gained signatures. They are for the upload URL, and for clients that are no Nix;
+// for those there is ForNix. Nothing private is shown, and no NAR that is known
+// to be damaged.
 func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
 	if !key.Kind().Public() {
 		return nil, layout.Info{}, fmt.Errorf("get %s: %w", key, fs.ErrNotExist)
@@ -35,7 +35,7 @@ func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 		}
 		n.body.release()
 	}
-	body, info, err := b.writer.Tree.Get(ctx, key)
+	body, info, err := b.ForNix().Get(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) && b.heldInfo(key) != nil {
 		body, info, err = b.writer.Tree.Get(ctx, heldKey(key.PathHash()))
 		info.Key = key
@@ -54,7 +54,7 @@ func (b *Inbox) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 			return n.info(key), err
 		}
 	}
-	info, err := b.writer.Tree.Stat(ctx, key)
+	info, err := b.ForNix().Stat(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		if held := b.heldInfo(key); held != nil {
 			return *held, nil
@@ -107,7 +107,7 @@ func (b *Inbox) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, 
 				yield(info, err)
 				return
 			}
-			if !info.Key.Kind().Public() {
+			if !info.Key.Kind().Public() || b.damaged.has(info) {
 				continue
 			}
 			for len(ours) > 0 && ours[0].info.Key < info.Key {

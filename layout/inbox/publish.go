@@ -34,6 +34,9 @@ func (b *Inbox) publish(ctx context.Context, r *record, known *receipt, taken, e
 	around := append(links.objects, layout.Object{Key: layout.ListingKey(r.Path), Body: copied(listing.Body)})
 	groups := [][]layout.Object{around}
 	text := r.Marshal(b.writer.StoreDir)
+	if len(text) > layout.MaxNarInfo {
+		return 0, tooLarge(layout.KindNarInfo, layout.MaxNarInfo)
+	}
 	if !taken {
 		groups = append(groups, []layout.Object{{Key: r.key, Body: layout.Bytes(text), Opts: layout.PutOptions{IfAbsent: true}}})
 	}
@@ -152,6 +155,9 @@ func (b *Inbox) update(ctx context.Context, r *record) (outcome Outcome, err err
 		if slices.Equal(merged.Sigs, theirs.Sigs) {
 			outcome = Unchanged
 			return nil, nil
+		}
+		if len(merged.Marshal(b.writer.StoreDir)) > layout.MaxNarInfo {
+			return nil, tooLarge(layout.KindNarInfo, layout.MaxNarInfo) // no one could read it any more
 		}
 		outcome = Merged
 		return &merged, nil

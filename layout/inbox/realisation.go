@@ -75,6 +75,9 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 		if err != nil {
 			return 0, err
 		}
+		if len(text) > layout.MaxRealisation {
+			return 0, tooLarge(layout.KindRealisation, layout.MaxRealisation)
+		}
 		if outcome == Merged && string(text) == string(have) {
 			return Unchanged, nil
 		}

@@ -134,13 +134,13 @@ func TestBomb(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := int64(256 << 20)
-	head := "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1\x00\x00\x00" + token("(") + token("type") + token("regular") + token("contents") +
+	head := "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1\x00\x00\x00" + narString("(") + narString("type") + narString("regular") + narString("contents") +
 		string([]byte{byte(size), byte(size >> 8), byte(size >> 16), byte(size >> 24), 0, 0, 0, 0})
 	io.WriteString(z, head)
 	for range size >> 20 {
 		z.Write(make([]byte, 1<<20))
 	}
-	io.WriteString(z, token(")"))
+	io.WriteString(z, narString(")"))
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestBomb(t *testing.T) {
 	tr.refused(layout.NARKey(sha256.Sum256(file.Bytes()), ""), file.String(), true, NARTooLarge)
 }
 
-func token(s string) string {
+func narString(s string) string {
 	return string([]byte{byte(len(s)), 0, 0, 0, 0, 0, 0, 0}) + s + strings.Repeat("\x00", (8-len(s)%8)%8)
 }
 
