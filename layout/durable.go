@@ -155,8 +155,8 @@ func (d *Dir) publish(root *os.Root, f *stagedFile, dir *os.File, o Object) erro
 	return nil
 }
 
-// handle returns the open directory of keys, and makes it, durably, if it is
-// not there. It is kept open for the next batch, unless the directory of that
+// handle returns the open directory of keys, which is there durably, and made if
+// it was not. It is kept open for the next batch, unless the directory of that
 // name is another by then: someone may tidy the tree under us.
 func (d *Dir) handle(root *os.Root, dir string) (*os.File, error) {
 	d.mu.Lock()
@@ -175,11 +175,12 @@ func (d *Dir) handle(root *os.Root, dir string) (*os.File, error) {
 		if err := root.MkdirAll(dir, 0o777); err != nil {
 			return nil, err
 		}
-		for up := dir; up != "."; {
-			up = path.Dir(up)
-			if err := syncIn(root, up); err != nil {
-				return nil, err
-			}
+	}
+	// One that is there may be the work of a process that died before this.
+	for up := dir; up != "."; {
+		up = path.Dir(up)
+		if err := syncIn(root, up); err != nil {
+			return nil, err
 		}
 	}
 	f, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
