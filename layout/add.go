@@ -25,9 +25,10 @@ type Item struct {
 // that, since it knows what it asked for. The caller discards the items if Add
 // fails.
 //
-// NARs and listings appear first, then what leads to them: debug links, and the
-// narinfos one level of references after the other (I2, I3). Where someone else published a path
-// meanwhile, their record stays and gains our signatures.
+// NARs and listings appear first, then the debug links to them, then the
+// narinfos one level of references after the other (I2, I3): a path that has a
+// narinfo has all the rest, and nobody will look after it again. Where someone
+// else published a path meanwhile, their record stays and gains our signatures.
 func (w *Writer) Add(ctx context.Context, items []Item) error {
 	var bulk, links []Object
 	var levels [][]Object
@@ -66,10 +67,11 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 		records[i] = n
 		levels[depth] = append(levels[depth], Object{NarInfoKey(n.Path), Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
 	}
-	groups := append([][]Object{firstOfEach(bulk)}, levels...)
-	if len(levels) > 0 {
-		groups[1] = append(firstOfEach(links), groups[1]...)
+	groups := [][]Object{firstOfEach(bulk)}
+	if len(links) > 0 {
+		groups = append(groups, firstOfEach(links))
 	}
+	groups = append(groups, levels...)
 	keys, err := PutBatch(ctx, w.Tree, groups...)
 	if err != nil {
 		return err
