@@ -14,9 +14,11 @@ const (
 	// slowest is how many bytes of a body have to come within one stall. A client
 	// that sends a byte now and then would otherwise keep its place for ever.
 	slowest = 16 << 10
-	// drainTime is how long the rest of a refused body is waited for, after which
-	// the connection is closed.
+	// drainTime is how long the rest of a refused body is read.
 	drainTime = 5 * time.Second
+	// drainFirst is how much of one is read before the answer, to keep the
+	// connection.
+	drainFirst = 1 << 20
 )
 
 // errStalled is what reading a body ends with when its client is too slow.
@@ -83,22 +85,15 @@ func (b *body) Read(p []byte) (int, error) {
 // Close is for http.Request; the server closes the body.
 func (b *body) Close() error { return nil }
 
-// drain reads what is left of a body after an answer was decided on, up to
-// limit bytes, and reports whether that was all. Where it was not, the answer
-// has to close the connection.
-func (b *body) drain(limit int64) bool {
-	if b.eof {
-		return true
-	}
-	b.left = min(b.stall, drainTime)
-	end := time.Now().Add(drainTime)
+// drain reads what is left of a body after an answer was decided on, for no
+// longer than drainTime, and reports whether it came to the end.
+func (b *body) drain() bool {
 	buf := copyBuffers.Get().(*[64 << 10]byte)
 	defer copyBuffers.Put(buf)
-	for limit > 0 && time.Now().Before(end) {
-		n, err := b.Read(buf[:min(limit, int64(len(buf)))])
-		limit -= int64(n)
-		if err != nil {
-			return err == io.EOF
+	for end := time.Now().Add(drainTime); !b.eof; {
+		b.left = time.Until(end)
+		if _, err := b.Read(buf[:]); err != nil && err != io.EOF {
+			break
 		}
 	}
 	return b.eof

@@ -13,14 +13,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 )
 
-const (
-	// maxXML bounds the body of a WebDAV request. Real ones have less than 2 KiB,
-	// and the library's parser goes as deep as the body nests.
-	maxXML = 64 << 10
-	// maxDrain is how much of a refused body is read so that its client reads the
-	// answer. A client with more than that left finds its connection closed.
-	maxDrain = 1 << 20
-)
+// maxXML bounds the body of a WebDAV request, in bytes. Real ones have less than
+// 2 KiB, and the library's parser goes as deep as the body nests.
+const maxXML = 64 << 10
 
 // serveDAV answers the verbs that are not those of the web.
 func (h *Handler) serveDAV(w *response, r *http.Request, t *target, in *body) *failure {
@@ -76,13 +71,17 @@ func (h *Handler) options(w *response, t *target) *failure {
 	return nil
 }
 
-// remove refuses what would take an object away. The files that are kept aside
-// are nobody's loss.
+// remove refuses what would take an object away. The files that are kept aside,
+// and the empty folders that a client made, are nobody's loss.
 func (h *Handler) remove(w *response, r *http.Request, t *target) *failure {
-	if _, ok := h.uploading.scratch.get(t.name); ok && r.Method == http.MethodDelete {
-		h.uploading.scratch.remove(t.name)
+	if r.Method == http.MethodDelete && h.uploading.forget(r.Context(), t.name) {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
+	}
+	if _, err := h.uploading.stat(r.Context(), t.name); isAbsent(err) || t.bad {
+		return absent()
+	} else if err != nil {
+		return failureOf(err)
 	}
 	if r.Method == http.MethodDelete {
 		return &failure{status: http.StatusForbidden,

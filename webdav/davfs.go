@@ -148,6 +148,9 @@ func (v *view) Mkdir(ctx context.Context, p string, _ os.FileMode) error {
 	case !isFolder(name):
 		return fs.ErrPermission
 	}
+	if _, err := v.stat(ctx, strings.TrimSuffix(path.Dir(name), ".")); err != nil {
+		return err // absent: the library answers 409, as it should
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.made) >= maxMade {
@@ -155,6 +158,25 @@ func (v *view) Mkdir(ctx context.Context, p string, _ os.FileMode) error {
 	}
 	v.made[name] = true
 	return nil
+}
+
+// forget removes what is nowhere but in memory, and reports whether the name was
+// that of such a thing.
+func (v *view) forget(ctx context.Context, name string) bool {
+	if _, ok := v.scratch.get(name); ok {
+		v.scratch.remove(name)
+		return true
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.made[name] {
+		return false
+	}
+	delete(v.made, name)
+	for range v.from.List(ctx, name+"/") {
+		return false // it holds something, or we could not tell
+	}
+	return true
 }
 
 // OpenFile opens what Lock and Proppatch work on. It makes a placeholder where

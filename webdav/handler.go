@@ -109,8 +109,7 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		if f.cause != nil && !errors.Is(f.cause, context.Canceled) {
 			h.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "status", f.status, "error", f.cause)
 		}
-		f.hangUp = f.hangUp || !h.finish(r, in)
-		reply(w, r, f)
+		refuse(w, r, in, f)
 	}
 	if h.log.Enabled(r.Context(), slog.LevelDebug) {
 		h.log.Debug("request", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "status", w.status,
@@ -158,16 +157,6 @@ func (h *Handler) scope(method string, t *target) Scope {
 func sent(r *http.Request, in *body, start time.Time) bool {
 	waits := r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	return !waits || in.touched || time.Since(start) > 900*time.Millisecond
-}
-
-// finish reads the rest of a body that was refused, so that the client reads our
-// answer instead of an error of the connection, and reports whether that was
-// all. One who still waits to be asked for the body is not asked.
-func (h *Handler) finish(r *http.Request, in *body) bool {
-	if !in.touched && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
-		return in.eof
-	}
-	return in.drain(maxDrain)
 }
 
 // methodWord is the method, if it is one of ours: Recorder is promised a bounded

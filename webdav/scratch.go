@@ -83,7 +83,7 @@ func (h *Handler) putScratch(w *response, t *target, in *body) (f *failure, done
 		return nil, false
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxNote))
-	if err == nil && !in.drain(maxDrain) {
+	if err == nil && !in.drain() {
 		return &failure{status: http.StatusRequestEntityTooLarge, text: "too large for what its name says it is", hangUp: true}, true
 	}
 	if err != nil {

@@ -101,7 +101,7 @@ func authFailure(auth *AuthError) *failure {
 	case http.StatusUnauthorized:
 		f.challenge = auth.Challenge
 		if f.challenge == "" {
-			f.challenge = `Basic realm="nixstatic", charset="UTF-8"`
+			f.challenge = challenge
 		}
 	case http.StatusForbidden, http.StatusTooManyRequests:
 	default:
@@ -171,6 +171,29 @@ func reply(w *response, r *http.Request, f *failure) {
 	w.WriteHeader(f.status)
 	if r.Method != http.MethodHead {
 		fmt.Fprintln(w, text)
+	}
+}
+
+// refuse answers with a failure although there may be more of the body to come.
+//
+// A client that waits for 100 Continue is not asked for it. A short rest is read
+// first, and the connection lives on. Of a long one the client is told at once,
+// and read on for a while: curl stops sending when the answer comes, over HTTP/1
+// by closing the connection. If we closed ours at once, the answer could be lost
+// on the way; over HTTP/2 the curl of Nix 2.8 then always loses the text of it.
+func refuse(w *response, r *http.Request, in *body, f *failure) {
+	waits := !in.touched && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	switch rest := r.ContentLength - in.n; {
+	case in.eof, waits:
+		reply(w, r, f)
+	case r.ContentLength >= 0 && rest <= drainFirst:
+		f.hangUp = !in.drain() || f.hangUp
+		reply(w, r, f)
+	default:
+		f.hangUp = true
+		reply(w, r, f)
+		http.NewResponseController(w).Flush()
+		in.drain()
 	}
 }
 
