@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -82,7 +82,8 @@ func runQuickstart(c *cli.Context) error {
 	fmt.Fprintf(out, "or, without touching nix.conf:\n\n   nix --extra-experimental-features nix-command copy --from http://%s --option extra-trusted-public-keys %s %s\n\n",
 		listener.Addr(), key.Public(), example)
 	fmt.Fprintln(out, "Ctrl-C ends it.")
-	return serveFiles(c.Context, listener, webdav.Files{Tree: tree})
+	front := &server{handler: webdav.New(webdav.Config{Tree: tree}), log: slog.New(slog.DiscardHandler)}
+	return front.serve(c.Context, listener)
 }
 
 // quickKey returns the key of an earlier quickstart, or a new one.
@@ -191,19 +192,4 @@ func copyProgram(from, to string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
-}
-
-// serveFiles serves until ctx ends, then lets the requests under way finish.
-func serveFiles(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		return server.Shutdown(ctx)
-	}
 }

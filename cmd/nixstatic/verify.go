@@ -21,6 +21,8 @@ func verifyCommand() *cli.Command {
 			"and its listing beside it; with --deep also every byte of every NAR. Problems go\n" +
 			"to standard output, one a line; so do notes, which are no problems: what an\n" +
 			"interrupted run may leave, and files that are nothing of a cache's.\n\n" +
+			"A reference may also be provided by an upstream that the tree was served with\n" +
+			"(serve --upstream): its signed record is in the tree, and is checked.\n\n" +
 			"The exit code is 0 without problems, 3 with, and 1 if something could not be read.\n\n" +
 			"Examples:\n" +
 			"   nixstatic verify ./cache\n" +
@@ -45,6 +47,8 @@ type verifyResult struct {
 	Problems []fsck.Problem `json:"problems"`
 	Notes    []fsck.Problem `json:"notes"`
 	Unknown  []string       `json:"unknown"` // what could not be told
+	// Upstreams are the caches that the tree leans on for references.
+	Upstreams []string `json:"upstreams,omitempty"`
 }
 
 func runVerify(c *cli.Context) error {
@@ -76,7 +80,13 @@ func runVerify(c *cli.Context) error {
 	defer m.end()
 	r := verifyResult{Tree: location, Deep: c.Bool("deep"), Problems: []fsck.Problem{}, Notes: []fsck.Problem{}, Unknown: []string{}}
 	var errs []error
-	for p, err := range fsck.Check(c.Context, tree, fsck.Options{Deep: r.Deep, Jobs: c.Int("jobs"), Trusted: trusted, Progress: progress}) {
+	provided, err := readProvided(c.Context, tree)
+	if err != nil {
+		return err
+	}
+	r.Upstreams = provided.urls
+	for p, err := range fsck.Check(c.Context, tree, fsck.Options{Deep: r.Deep, Jobs: c.Int("jobs"), Trusted: trusted,
+		Provided: provided.provides, Progress: progress}) {
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -95,6 +105,10 @@ func runVerify(c *cli.Context) error {
 		}
 	}
 	m.end()
+	for _, err := range provided.unknown() {
+		errs = append(errs, err)
+		r.Unknown = append(r.Unknown, err.Error())
+	}
 	return verifyOutcome(c, r, progress, errs)
 }
 

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/webdav"
+)
+
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Usage:     "serve a tree, and take uploads for it",
+		ArgsUsage: "TREE",
+		Description: "Readers use the URL itself. Whoever has a token uploads with nothing but Nix, to\n" +
+			"/upload: what arrives is checked, listed and signed before anyone sees it. The\n" +
+			"tree is made if it is not there.\n\n" +
+			"Stopped by a signal, it finishes the uploads under way; a second signal ends it\n" +
+			"at once. It takes sockets from systemd, and tells it how it is.\n\n" +
+			"Examples:\n" +
+			"   nixstatic token create --file tokens --name ci --scope upload\n" +
+			"   nixstatic serve ./cache --tokens tokens -k secret.key\n" +
+			"   nix copy --to http://ci:nst_…@127.0.0.1:8080/upload ./result\n\n" +
+			"   nixstatic serve ./cache --read-only --listen :8080\n\n" +
+			"   nixstatic serve ./cache --tokens tokens -k secret.key --listen :443 \\\n" +
+			"      --tls-cert cert.pem --tls-key key.pem --upstream https://cache.nixos.org",
+		Flags:  serveFlags(),
+		Action: runServe,
+	}
+}
+
+// A service is what serve is made of.
+type service struct {
+	log     *slog.Logger
+	tree    *layout.Dir
+	inbox   *inbox.Inbox // nil: read-only
+	auth    *webdav.TokenAuth
+	metrics *webdav.Metrics
+	health  *webdav.Health
+	handler http.Handler
+	cert    *certificate // nil: no TLS
+}
+
+func runServe(c *cli.Context) error {
+	location, err := oneTree(c)
+	if err != nil {
+		return err
+	}
+	log, err := newLogger(c)
+	if err != nil {
+		return err
+	}
+	listeners, metricsListener, err := openListeners(c)
+	if err != nil {
+		return err
+	}
+	defer closeAll(append(listeners, metricsListener))
+	s, err := openService(c, location, log)
+	if err != nil {
+		return err
+	}
+	err = s.run(c, listeners, metricsListener)
+	if s.inbox != nil {
+		err = errors.Join(err, s.inbox.Close())
+	}
+	return errors.Join(err, s.tree.Close())
+}
+
+// run serves until the context of the command ends, with what has to be done
+// meanwhile.
+func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener net.Listener) error {
+	ctx := c.Context
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer stop()
+	wait.Go(func() { keepWatchdog(background, s.log) })
+	wait.Go(func() { s.keepSettling(background) })
+	if metricsListener != nil {
+		wait.Go(func() {
+			s.metrics.KeepCounting(background, s.tree, func(err error) { s.log.Warn("metrics", "err", err) })
+		})
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", s.metrics.Handler())
+		mux.Handle("GET /healthz", s.health)
+		side := &server{handler: mux, log: s.log}
+		wait.Go(func() {
+			if err := side.serve(background, metricsListener); err != nil {
+				s.log.Error("metrics", "err", err)
+			}
+		})
+	}
+	front := &server{handler: s.handler, log: s.log, patience: c.Duration("shutdown-timeout")}
+	if s.cert != nil {
+		front.tls = s.cert.config()
+	}
+	s.greet(c, listeners, metricsListener)
+	notify(s.log, daemon.SdNotifyReady)
+	wait.Go(func() {
+		select {
+		case <-ctx.Done():
+			s.log.Info("stopping: uploads under way are finished", "timeout", c.Duration("shutdown-timeout"))
+			notify(s.log, daemon.SdNotifyStopping)
+		case <-background.Done():
+		}
+	})
+	return front.serve(ctx, listeners...)
+}
+
+// keepSettling looks now and then for what held narinfos wait for: another
+// process may have brought it.
+func (s *service) keepSettling(ctx context.Context) {
+	if s.inbox == nil {
+		return
+	}
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			err := s.inbox.Settle(ctx)
+			if err == nil {
+				err = s.metrics.CountHeld(ctx, s.tree)
+			}
+			if err != nil && ctx.Err() == nil {
+				s.log.Warn("what is held cannot be settled", "err", err)
+			}
+		}
+	}
+}
+
+// openListeners opens the addresses that the flags name, or takes what systemd
+// has opened. Addresses come first of all: one that is taken should cost
+// nothing else.
+func openListeners(c *cli.Context) (listeners []net.Listener, metrics net.Listener, err error) {
+	listeners, metrics, err = inherited()
+	defer func() {
+		if err != nil {
+			closeAll(append(listeners, metrics))
+		}
+	}()
+	if err != nil {
+		return listeners, metrics, err
+	}
+	addresses := c.StringSlice("listen")
+	if len(addresses) == 0 && len(listeners) == 0 {
+		addresses = []string{defaultListen}
+	}
+	for _, address := range addresses {
+		l, err := listen(address)
+		if err != nil {
+			return listeners, metrics, err
+		}
+		listeners = append(listeners, l)
+	}
+	if address := c.String("metrics-listen"); address != "" && metrics == nil {
+		metrics, err = listen(address)
+	}
+	return listeners, metrics, err
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		if l != nil {
+			l.Close() // a second time, mostly, which does nothing
+		}
+	}
+}
+
+// greet tells what is served where, and what is likely not meant.
+func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListener net.Listener) {
+	local := true
+	for _, l := range listeners {
+		fmt.Fprintln(c.App.Writer, urlOf(l, s.cert != nil))
+		s.log.Info("serving", "tree", s.tree.Path(), "url", urlOf(l, s.cert != nil), "uploads", s.inbox != nil)
+		local = local && isLoopback(l.Addr())
+	}
+	if metricsListener != nil {
+		s.log.Info("metrics and health", "url", urlOf(metricsListener, false))
+	}
+	if s.inbox == nil {
+		return
+	}
+	prefix := uploadPrefix(c)
+	if prefix == "/" {
+		s.log.Warn("readers and uploading clients share one URL: a Nix that uploads remembers its own unsigned records for 30 days, and then refuses what it reads here; leave --upload-prefix out unless you know that nobody does both")
+	}
+	if s.auth.AnonymousUpload {
+		s.log.Warn("everyone who reaches this server may upload (--anonymous-upload)")
+	}
+	if len(c.StringSlice("secret-key-file")) == 0 {
+		s.log.Warn("nothing that is uploaded is signed here, so that readers have to trust the keys of whoever uploads: give --secret-key-file; nixstatic key generate makes one")
+	}
+	for _, l := range listeners {
+		if !isLoopback(l.Addr()) && s.cert == nil && s.auth.Tokens != nil {
+			s.log.Warn("tokens cross the network in plain text: give --tls-cert and --tls-key, or let a web server with TLS stand before", "listen", l.Addr().String())
+		}
+	}
+	if s.auth.Tokens != nil && s.auth.Tokens.Len() > 0 || s.auth.AnonymousUpload {
+		return
+	}
+	s.log.Warn("nobody may upload: there is no token, see --tokens")
+	if !local || c.String("log-format") != "text" || len(listeners) == 0 {
+		return
+	}
+	file, restart := c.String("tokens"), ""
+	if file == "" {
+		file = "tokens"
+		restart = fmt.Sprintf("   nixstatic serve %s --tokens tokens          # instead of this one\n", c.Args().First())
+	}
+	url := strings.Replace(urlOf(listeners[0], s.cert != nil), "://", "://me:$TOKEN@", 1)
+	fmt.Fprintf(c.App.ErrWriter, "\nTo upload from here:\n\n   TOKEN=$(nixstatic token create --file %s --name me --scope upload)\n%s   nix copy --to %s%s ./result\n\n",
+		file, restart, url, strings.TrimSuffix(prefix, "/"))
+}

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/signer"
+	"github.com/nixstatic/nixstatic/webdav"
+)
+
+const defaultListen = "127.0.0.1:8080"
+
+func serveFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, Usage: "serve on `ADDRESS`, host:port or unix:/path; may be repeated (default: " + defaultListen + ", or what systemd opened)"},
+		&cli.StringFlag{Name: "tls-cert", Usage: "serve HTTPS with the certificate in `FILE`, read again when it changes"},
+		&cli.StringFlag{Name: "tls-key", Usage: "its key is in `FILE`"},
+
+		&cli.BoolFlag{Name: "read-only", Usage: "take no uploads"},
+		&cli.StringFlag{Name: "upload-prefix", Value: "/upload/", Usage: "uploads go to `PATH` of the URL"},
+		&cli.StringFlag{Name: "tokens", Usage: "the tokens in `FILE` say who may; nixstatic token makes them"},
+		&cli.BoolFlag{Name: "private", Usage: "reading needs a token as well"},
+		&cli.BoolFlag{Name: "anonymous-upload", Usage: "everyone who reaches the server may upload"},
+		&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe X-Forwarded-For of `CIDR`, an address, a range or unix; may be repeated"},
+
+		keyFlag(),
+		&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a tree that is made"},
+		&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "a signature by `KEY` (name:base64) has to be good; may be repeated"},
+		&cli.BoolFlag{Name: "require-signature", Usage: "refuse paths that no trusted key has signed, unless their content proves them"},
+		&cli.StringSliceFlag{Name: "upstream", Usage: "the binary cache at `URL` provides its paths: they need not be uploaded; may be repeated"},
+		&cli.StringSliceFlag{Name: "upstream-key", Usage: "`KEY` of the upstream of the same place in the order (not needed for https://cache.nixos.org)"},
+
+		&cli.StringFlag{Name: "max-nar-size", Value: "64GiB", Usage: "refuse NARs that decompress to more than `SIZE`"},
+		&cli.StringFlag{Name: "max-body", Usage: "refuse NAR files of more than `SIZE` (default: what the disk takes)"},
+		&cli.StringFlag{Name: "min-free", Usage: "refuse uploads that leave less than `SIZE` of the disk, in bytes or % (default: 1GiB, or 2% of a small disk)"},
+		&cli.IntFlag{Name: "max-uploads", Value: 32, Usage: "take `N` NARs at the same time, others wait"},
+
+		&cli.StringFlag{Name: "metrics-listen", Usage: "serve /metrics (Prometheus) and /healthz on `ADDRESS`"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},
+		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of the log: debug shows each request, info, warn, error"},
+		&cli.DurationFlag{Name: "shutdown-timeout", Value: time.Minute, Usage: "when stopped, cut off what is not finished after `DURATION`"},
+	}
+}
+
+func newLogger(c *cli.Context) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return nil, usage("--log-level %s: choose one of debug, info, warn, error", c.String("log-level"))
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch c.String("log-format") {
+	case "text":
+		return slog.New(slog.NewTextHandler(c.App.ErrWriter, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(c.App.ErrWriter, options)), nil
+	}
+	return nil, usage("--log-format %s: choose text or json", c.String("log-format"))
+}
+
+// openService makes what the flags ask for. What is wrong with them is found
+// before anything is written.
+func openService(c *cli.Context, location string, log *slog.Logger) (_ *service, err error) {
+	s := &service{log: log, metrics: webdav.NewMetrics(version())}
+	policy, err := readPolicy(c)
+	if err != nil {
+		return nil, err
+	}
+	if s.auth, err = openAuth(c, log); err != nil {
+		return nil, err
+	}
+	if s.cert, err = openCertificate(c, log); err != nil {
+		return nil, err
+	}
+	keys, err := loadKeys(c)
+	if err != nil {
+		return nil, err
+	}
+	upstreams, err := readUpstreams(c, log)
+	if err != nil {
+		return nil, err
+	}
+	if s.tree, err = openTree(location); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.tree.Close()
+		}
+	}()
+	info, err := s.cacheInfo(c, location)
+	if err != nil {
+		return nil, err
+	}
+	volume := disk(s.tree.Path())
+	if policy.MinFree, err = parseMinFree(c.String("min-free"), volume); err != nil {
+		return nil, usage("--min-free: %v", err)
+	}
+	s.health = &webdav.Health{Tree: s.tree, Metrics: s.metrics}
+	config := webdav.Config{Tree: s.tree, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Metrics: s.metrics, Log: log}
+	turns := newTurnstile(s.auth, c.Int("max-uploads"))
+	config.Auth = turns
+	if !c.Bool("read-only") {
+		s.health.FreeSpace, s.health.MinFree = volume.free, policy.MinFree
+		policy.FreeSpace, policy.Log = volume.free, log
+		policy.Writer = &layout.Writer{Tree: s.tree, StoreDir: info.StoreDir, Keys: keys}
+		if len(upstreams) > 0 {
+			up, err := webdav.OpenUpstreams(c.Context, webdav.UpstreamConfig{Tree: s.tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
+			if err != nil {
+				return nil, err
+			}
+			policy.Provided = up.Provided
+			config.Upstream = sendWhatIsUnsure{up, log}
+		}
+		if s.inbox, err = inbox.Open(c.Context, *policy); err != nil {
+			return nil, err
+		}
+		config.Inbox = s.inbox
+	}
+	s.handler = realClient(s.auth, turns.handler(webdav.New(config)))
+	return s, nil
+}
+
+// cacheInfo returns what the tree is for. One that takes uploads is made if it
+// is not there.
+func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, error) {
+	have, err := layout.ReadCacheInfo(c.Context, s.tree)
+	switch {
+	case err == nil && c.IsSet("store-dir") && have.StoreDir != c.String("store-dir"):
+		return have, fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, c.String("store-dir"))
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return have, err
+	case c.Bool("read-only"):
+		return have, withHint(fmt.Errorf("%s is no binary cache: it has no %s", location, layout.CacheInfoKey), "nixstatic init %s makes one", location)
+	}
+	want := layout.DefaultCacheInfo()
+	want.StoreDir = c.String("store-dir")
+	if err := layout.CheckStoreDir(want.StoreDir); err != nil {
+		return want, usage("--store-dir: %v", err)
+	}
+	return layout.Init(c.Context, s.tree, want)
+}
+
+// readPolicy reads what may be uploaded.
+func readPolicy(c *cli.Context) (*inbox.Config, error) {
+	var policy inbox.Config
+	var err error
+	if c.Int("max-uploads") < 1 {
+		return nil, usage("--max-uploads %d: want 1 at least", c.Int("max-uploads"))
+	}
+	if policy.Trusted, err = signer.ParseTrusted(c.StringSlice("trusted-public-key")...); err != nil {
+		return nil, usage("--trusted-public-key: %v", err)
+	}
+	policy.RequireSignature = c.Bool("require-signature")
+	if policy.RequireSignature && len(policy.Trusted) == 0 {
+		return nil, usage("--require-signature needs at least one --trusted-public-key")
+	}
+	if policy.MaxNarSize, err = parseBytes(c.String("max-nar-size")); err != nil || policy.MaxNarSize == 0 {
+		return nil, usage("--max-nar-size: %q is no size such as 64GiB", c.String("max-nar-size"))
+	}
+	if c.IsSet("max-body") {
+		if policy.MaxFile, err = parseBytes(c.String("max-body")); err != nil {
+			return nil, usage("--max-body: %v", err)
+		}
+	}
+	if _, err := parseMinFree(c.String("min-free"), "/"); err != nil {
+		return nil, usage("--min-free: %v", err)
+	}
+	if prefix := uploadPrefix(c); strings.ContainsAny(prefix, "?#%\\ ") || strings.Contains(prefix, "//") || strings.Contains(prefix, "/.") {
+		return nil, usage("--upload-prefix %q: want the path of a URL, such as /upload/", c.String("upload-prefix"))
+	}
+	return &policy, nil
+}
+
+func uploadPrefix(c *cli.Context) string {
+	if inner := strings.Trim(c.String("upload-prefix"), "/"); inner != "" {
+		return "/" + inner + "/"
+	}
+	return "/"
+}
+
+func openAuth(c *cli.Context, log *slog.Logger) (*webdav.TokenAuth, error) {
+	auth := &webdav.TokenAuth{Private: c.Bool("private"), AnonymousUpload: c.Bool("anonymous-upload"), Log: log}
+	for _, text := range c.StringSlice("trusted-proxy") {
+		if text == "unix" {
+			auth.TrustLocal = true
+			continue
+		}
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			addr, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, usage("--trusted-proxy %q: want an address such as 10.0.0.1, a range such as 10.0.0.0/8, or unix", text)
+			}
+			prefix = netip.PrefixFrom(addr.Unmap(), addr.Unmap().BitLen())
+		}
+		auth.TrustedProxies = append(auth.TrustedProxies, prefix.Masked())
+	}
+	if auth.Private && c.String("tokens") == "" {
+		return nil, usage("--private needs --tokens: without tokens nobody could read")
+	}
+	if file := c.String("tokens"); file != "" {
+		var err error
+		if auth.Tokens, err = webdav.OpenTokenFile(file, log); err != nil {
+			return nil, fmt.Errorf("open tokens: %w", err)
+		}
+	}
+	return auth, nil
+}
+
+func openCertificate(c *cli.Context, log *slog.Logger) (*certificate, error) {
+	cert, key := c.String("tls-cert"), c.String("tls-key")
+	if cert == "" && key == "" {
+		return nil, nil
+	}
+	if cert == "" || key == "" {
+		return nil, usage("--tls-cert and --tls-key belong together")
+	}
+	return loadCertificate(cert, key, log)
+}
+
+// sendWhatIsUnsure is an Upstream for the question whether a client is to send a
+// path. Where that cannot be told the answer is yes: to send what an upstream
+// has as well costs time and space, and is never wrong; to fail would stop every
+// upload for as long as an upstream is down.
+type sendWhatIsUnsure struct {
+	webdav.Upstream
+	log *slog.Logger
+}
+
+// Has returns what an upstream has for sure.
+func (u sendWhatIsUnsure) Has(ctx context.Context, hash string) (*layout.NarInfo, error) {
+	n, err := u.Upstream.Has(ctx, hash)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+		u.log.Debug("an upstream cannot be asked, the client sends the path", "hash", hash, "err", err)
+		return nil, fs.ErrNotExist
+	}
+	return n, err
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/signer"
+	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/webdav"
+)
+
+// upstreamTimeout is short: clients wait for the answer, and can do without.
+const upstreamTimeout = 5 * time.Second
+
+// readUpstreams opens the caches of --upstream, each with its keys. None is
+// asked anything yet.
+func readUpstreams(c *cli.Context, log *slog.Logger) ([]webdav.UpstreamCache, error) {
+	urls := c.StringSlice("upstream")
+	keys, err := pairKeys(urls, c.StringSlice("upstream-key"))
+	if err != nil {
+		return nil, err
+	}
+	var caches []webdav.UpstreamCache
+	for i, url := range urls {
+		cache := webdav.UpstreamCache{URL: url}
+		if cache.Keys, err = signer.ParseTrusted(keys[i]); err != nil {
+			return nil, usage("--upstream-key: %v", err)
+		}
+		if strings.HasPrefix(url, "http://") || strings.HasPrefix(url, "https://") {
+			reader, err := treesync.OpenHTTP(url, treesync.HTTPOptions{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Log: log})
+			if err != nil {
+				return nil, fmt.Errorf("open upstream: %w", err)
+			}
+			cache.URL, cache.Reader = strings.TrimSuffix(reader.URL(), "/"), reader
+		} else {
+			tree, err := openTree(url)
+			if err != nil {
+				return nil, err
+			}
+			cache.URL, cache.Reader = "file://"+tree.Path(), tree
+		}
+		caches = append(caches, cache)
+	}
+	return caches, nil
+}
+
+// pairKeys returns the keys of each upstream, parted by blanks. The n-th key is
+// the n-th upstream's, where cache.nixos.org is passed over if there are too few
+// for all; a single upstream may have several.
+func pairKeys(urls, keys []string) ([]string, error) {
+	isNixOS := func(url string) bool { return strings.TrimRight(url, "/") == "https://cache.nixos.org" }
+	if len(urls) == 1 && len(keys) > 0 {
+		return []string{strings.Join(keys, " ")}, nil
+	}
+	all := len(keys) == len(urls)
+	var paired []string
+	for _, url := range urls {
+		switch {
+		case !all && isNixOS(url):
+			paired = append(paired, nixosKey)
+		case len(keys) == 0:
+			return nil, usage("--upstream %s needs its public key: give --upstream-key", url)
+		default:
+			paired, keys = append(paired, keys[0]), keys[1:]
+		}
+	}
+	if len(keys) > 0 {
+		return nil, usage("there are more --upstream-key than --upstream")
+	}
+	return paired, nil
+}

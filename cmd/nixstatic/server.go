@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nixstatic/nixstatic/webdav"
+)
+
+// A server serves HTTP on some listeners until it is told to stop. Everything
+// in this program that listens does so by it.
+type server struct {
+	handler  http.Handler
+	tls      *tls.Config   // for TCP; nil for none
+	patience time.Duration // for requests under way when it stops; 0 for 10 seconds
+	log      *slog.Logger
+}
+
+// newHTTPServer sets the limits on what a client may cost before it has asked
+// for anything. What it may cost afterwards is the handler's business.
+func (s *server) newHTTPServer(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		TLSConfig:         s.tls,
+		// Scanners that do not speak TLS are nobody's worry.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// serve serves until ctx ends, then lets the requests under way finish. When it
+// returns none is running any more. An error says that a listener failed, or
+// that requests had to be cut off.
+func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
+	var running sync.WaitGroup
+	hs := s.newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		running.Add(1)
+		defer running.Done()
+		s.handler.ServeHTTP(w, r)
+	}))
+	failed, failedNow := context.WithCancelCause(ctx)
+	defer failedNow(nil)
+	var group errgroup.Group
+	for _, l := range listeners {
+		group.Go(func() error {
+			serve := hs.Serve
+			if _, isTCP := l.Addr().(*net.TCPAddr); isTCP && s.tls != nil {
+				serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
+			}
+			err := serve(l)
+			if errors.Is(err, http.ErrServerClosed) {
+				return nil
+			}
+			failedNow(err)
+			return err
+		})
+	}
+	<-failed.Done()
+	patience := s.patience
+	if patience <= 0 {
+		patience = 10 * time.Second
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	cutOff := hs.Shutdown(end)
+	if cutOff != nil {
+		cutOff = errors.Join(withHint(fmt.Errorf("requests were still under way %s after the signal to stop, and were cut off", patience),
+			"what they uploaded whole is in the tree; clients may send the rest again"), hs.Close())
+	}
+	err := group.Wait()
+	running.Wait()
+	return errors.Join(err, cutOff)
+}
+
+// realClient tells the handler who asks, where a trusted proxy names it.
+func realClient(auth *webdav.TokenAuth, next http.Handler) http.Handler {
+	if len(auth.TrustedProxies) == 0 && !auth.TrustLocal {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if addr := auth.ClientAddr(r); addr.IsValid() {
+			r.RemoteAddr = netip.AddrPortFrom(addr, 0).String()
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// parseBytes reads a number of bytes: "1GiB", "500 MB", "1073741824". A unit
+// without i is decimal, as disks are sold.
+func parseBytes(text string) (int64, error) {
+	number := strings.TrimRight(text, "BKMGTPEkmgtpei ")
+	unit := strings.TrimSpace(text[len(number):])
+	units := map[string]float64{"": 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+		"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	factor, ok := units[unit]
+	if n *= factor; err != nil || !ok || !(n >= 0) || n >= math.MaxInt64 {
+		return 0, fmt.Errorf("%q is no size such as 64GiB, 500MB or a number of bytes", text)
+	}
+	return int64(n), nil
+}
+
+// disk is the file system that a directory is on.
+type disk string
+
+// free returns the bytes that we may still write.
+func (d disk) free() (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(string(d), &st); err != nil {
+		return 0, fmt.Errorf("look at the free space of %s: %w", d, err)
+	}
+	return uint64(st.Bavail) * uint64(st.Bsize), nil
+}
+
+func (d disk) total() (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(string(d), &st); err != nil {
+		return 0, fmt.Errorf("look at the size of %s: %w", d, err)
+	}
+	return uint64(st.Blocks) * uint64(st.Bsize), nil
+}
+
+// parseMinFree reads how much of a disk is to stay free: a size, or a
+// percentage. By default that is 1 GiB, or 2 % of a disk so small that this is
+// less.
+func parseMinFree(text string, d disk) (int64, error) {
+	percent, isPercent := strings.CutSuffix(strings.TrimSpace(text), "%")
+	if text != "" && !isPercent {
+		return parseBytes(text)
+	}
+	share := 2.0
+	if isPercent {
+		var err error
+		if share, err = strconv.ParseFloat(strings.TrimSpace(percent), 64); err != nil || !(share >= 0 && share <= 100) {
+			return 0, fmt.Errorf("%q is no percentage", text)
+		}
+	}
+	total, err := d.total()
+	if err != nil {
+		return 0, err
+	}
+	part := int64(float64(total) * share / 100)
+	if !isPercent {
+		part = min(part, 1<<30)
+	}
+	return part, nil
+}

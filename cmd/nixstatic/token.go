@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/webdav"
+)
+
+func tokenCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "token",
+		Usage: "say who may upload to a tree that is served",
+		Description: "A token is a password that a machine has. nixstatic serve --tokens FILE lets those\n" +
+			"in who show one that is in FILE, and notices within a second when FILE changes.\n" +
+			"FILE holds no secrets, only what is needed to know one again.\n\n" +
+			"Examples:\n" +
+			"   nixstatic token create --file tokens --name ci --scope upload --expires 90d\n" +
+			"   nixstatic token list --file tokens\n" +
+			"   nixstatic token revoke --file tokens ci\n\n" +
+			"Whoever uploads puts it into netrc:\n" +
+			"   machine cache.example.org login ci password nst_…\n" +
+			"or into the URL:\n" +
+			"   nix copy --to https://ci:nst_…@cache.example.org/upload ./result",
+		Subcommands: []*cli.Command{{
+			Name:      "create",
+			Usage:     "make a token, and print it",
+			ArgsUsage: " ",
+			Description: "The token goes to standard output. It is kept nowhere: who loses it gets another.\n\n" +
+				"The scopes, each of which includes those before it:\n" +
+				"   read     reading, where serve --private asks for it\n" +
+				"   upload   adding store paths, logs and signatures\n" +
+				"   admin    everything that changes the tree\n\n" +
+				"Example:\n" +
+				"   nixstatic token create --file tokens --name ci --scope upload --expires 90d > ci.token",
+			Flags: []cli.Flag{
+				tokenFileFlag(),
+				&cli.StringFlag{Name: "name", Usage: "`NAME` of whoever gets it; the log shows it"},
+				&cli.StringSliceFlag{Name: "scope", Usage: "what it is good for: `SCOPE` read, upload or admin; may be repeated"},
+				&cli.StringFlag{Name: "expires", Usage: "good for `DURATION`, such as 90d or 12h (default: for ever)"},
+			},
+			Action: runTokenCreate,
+		}, {
+			Name:      "list",
+			Usage:     "show who has a token",
+			ArgsUsage: " ",
+			Description: "One line for each: the name, the scopes, and until when it is good.\n\n" +
+				"Example:\n" +
+				"   nixstatic token list --file tokens",
+			Flags:  []cli.Flag{tokenFileFlag(), jsonFlag()},
+			Action: runTokenList,
+		}, {
+			Name:      "revoke",
+			Usage:     "remove a token",
+			ArgsUsage: "NAME",
+			Description: "A server that runs takes it no more, a second later. All else in the file stays.\n\n" +
+				"Example:\n" +
+				"   nixstatic token revoke --file tokens ci",
+			Flags:  []cli.Flag{tokenFileFlag()},
+			Action: runTokenRevoke,
+		}},
+	}
+}
+
+func tokenFileFlag() cli.Flag {
+	return &cli.StringFlag{Name: "file", Usage: "the `FILE` that serve --tokens names"}
+}
+
+func runTokenCreate(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usage("token create takes no arguments, only flags")
+	}
+	for _, flag := range []string{"file", "name", "scope"} {
+		if !c.IsSet(flag) {
+			return usage("token create needs --%s", flag)
+		}
+	}
+	scopes, err := webdav.ParseScopes(strings.Join(c.StringSlice("scope"), ","))
+	if err != nil {
+		return usage("--scope: %v", err)
+	}
+	var until time.Time
+	if c.IsSet("expires") {
+		d, err := parseDuration(c.String("expires"))
+		if err != nil {
+			return usage("--expires: %v", err)
+		}
+		until = time.Now().Add(d)
+	}
+	token, secret, err := webdav.NewToken(c.String("name"), scopes, until)
+	if err != nil {
+		return usage("--name: %v", err)
+	}
+	if err := webdav.AddToken(c.String("file"), token); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return withHint(fmt.Errorf("%s has a token of the name %s already", c.String("file"), token.Name),
+				"choose another name, or revoke that token first: nixstatic token revoke --file %s %s", c.String("file"), token.Name)
+		}
+		return err
+	}
+	fmt.Fprintln(c.App.Writer, secret)
+	return nil
+}
+
+// tokenResult is what --json prints of a token.
+type tokenResult struct {
+	Name    string     `json:"name"`
+	Scopes  []string   `json:"scopes"`
+	Until   *time.Time `json:"until,omitempty"`
+	Expired bool       `json:"expired"`
+}
+
+func runTokenList(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return usage("token list takes no arguments, only --file")
+	}
+	if err := need(c, "file"); err != nil {
+		return err
+	}
+	tokens, err := webdav.ReadTokens(c.String("file"))
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	if c.Bool("json") {
+		results := []tokenResult{}
+		for _, t := range tokens {
+			r := tokenResult{Name: t.Name, Scopes: strings.Split(t.ScopeList(), ","), Expired: t.Expired(now)}
+			if !t.Until.IsZero() {
+				r.Until = &t.Until
+			}
+			results = append(results, r)
+		}
+		return printJSON(c.App.Writer, results)
+	}
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	for _, t := range tokens {
+		until := "for ever"
+		if !t.Until.IsZero() {
+			until = "until " + t.Until.Format(time.RFC3339)
+		}
+		if t.Expired(now) {
+			until += " (expired)"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", t.Name, t.ScopeList(), until)
+	}
+	return w.Flush()
+}
+
+func runTokenRevoke(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return usage("token revoke takes one argument, the name")
+	}
+	if err := need(c, "file"); err != nil {
+		return err
+	}
+	name := c.Args().First()
+	err := webdav.RevokeToken(c.String("file"), name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("%s has no token of the name %s", c.String("file"), name),
+			"nixstatic token list --file %s shows which there are", c.String("file"))
+	}
+	return err
+}
+
+// parseDuration reads what time.ParseDuration does, and days and weeks.
+func parseDuration(text string) (time.Duration, error) {
+	var d time.Duration
+	var err error
+	switch number, unit := text[:max(len(text)-1, 0)], text[max(len(text)-1, 0):]; unit {
+	case "d", "w":
+		var n float64
+		n, err = strconv.ParseFloat(number, 64)
+		if unit == "w" {
+			n *= 7
+		}
+		if n > 36500 {
+			err = strconv.ErrRange
+		}
+		d = time.Duration(n * float64(24*time.Hour))
+	default:
+		d, err = time.ParseDuration(text)
+	}
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is no duration such as 90d, 2w or 12h", text)
+	}
+	return d, nil
+}
