@@ -1,0 +1,191 @@
+package s3
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// ErrNoBucket says that there is no bucket of that name. Prepare makes one.
+var ErrNoBucket = errors.New("the bucket does not exist")
+
+// errPrecondition is a 412: the condition of a Put does not hold.
+var errPrecondition = errors.New("precondition failed")
+
+// errNoUpload says that an upload in parts is not there: completed, removed by
+// someone, or expired.
+var errNoUpload = errors.New("the upload in parts is gone")
+
+// A refusal is an answer of the store that is no success.
+type refusal struct {
+	status int    // 0 where an error came inside a success
+	code   string // of S3
+	text   string // what the store says, cut short
+	region string // where the store says the bucket is
+	is     error  // what it means to a caller, or nil
+}
+
+func (e *refusal) Error() string {
+	switch {
+	case e.is == ErrNoBucket:
+		return e.is.Error()
+	case e.text == "" || e.text == e.code:
+		return fmt.Sprintf("the store answers %d %s", e.status, e.code)
+	case e.code == "":
+		return fmt.Sprintf("the store answers %d: %s", e.status, e.text)
+	}
+	return fmt.Sprintf("the store answers %s: %s", e.code, e.text)
+}
+
+func (e *refusal) Unwrap() error { return e.is }
+
+// expired reports that the credentials were good once.
+func (e *refusal) expired() bool {
+	return e.code == "ExpiredToken" || e.code == "ExpiredTokenException"
+}
+
+// meaning turns an error of the client library into one of ours.
+func meaning(err error) error {
+	var answer minio.ErrorResponse
+	if !errors.As(err, &answer) {
+		return withoutURL(err)
+	}
+	e := &refusal{status: answer.StatusCode, code: plain(answer.Code), text: plain(answer.Message), region: answer.Region}
+	switch answer.Code {
+	case "NoSuchKey":
+		e.is = fs.ErrNotExist
+	case "KeyTooLongError", "XMinioInvalidObjectName", "XMinioInvalidResourceName":
+		// The store has no room for such a name.
+		e.is = fs.ErrNotExist
+	case "NoSuchBucket":
+		e.is = ErrNoBucket
+	case "NoSuchUpload":
+		e.is = errNoUpload
+	case "PreconditionFailed":
+		e.is = errPrecondition
+	case "ConditionalRequestConflict", "OperationAborted":
+		// Amazon could not decide between two writers: it is to be tried again.
+	default:
+		switch {
+		case answer.StatusCode == http.StatusPreconditionFailed:
+			e.is = errPrecondition
+		case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
+			e.is = fs.ErrPermission
+		}
+	}
+	return e
+}
+
+// transient reports whether a request may succeed later, and whether the store
+// asks for fewer of them.
+func transient(err error) (again, throttled bool) {
+	if err == nil {
+		return false, false
+	}
+	var e *refusal
+	if errors.As(err, &e) {
+		switch e.code {
+		case "SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "RequestLimitExceeded",
+			"RequestThrottled", "TooManyRequests", "ServiceUnavailable", "ServerBusy":
+			return true, true
+		case "InternalError", "RequestTimeout", "RequestError", "ConditionalRequestConflict", "OperationAborted",
+			"IncompleteBody":
+			return true, false
+		case "NotImplemented":
+			return false, false
+		}
+		if e.expired() {
+			return true, false
+		}
+		// A checksum that does not fit the bytes we just hashed means that they
+		// were damaged on the way.
+		if mismatch(e) {
+			return true, false
+		}
+		slow := e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests
+		return slow || e.status == http.StatusRequestTimeout || e.status == 499 || e.status >= 500, slow
+	}
+	var cert *tls.CertificateVerificationError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &cert), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return false, false // the same in a minute
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return false, false
+	}
+	var network net.Error // *url.Error is one
+	return errors.As(err, &network) || errors.Is(err, errClosed) || errors.Is(err, io.ErrUnexpectedEOF), false
+}
+
+// mismatch reports whether the store found other bytes than we announced.
+func mismatch(err error) bool {
+	var e *refusal
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.code {
+	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+		return true
+	}
+	return false
+}
+
+// errClosed is a connection that ended before the answer.
+var errClosed = errors.New("the connection was closed")
+
+// withoutURL drops the URL of a request from its error: what was asked for is
+// said in words.
+func withoutURL(err error) error {
+	var u *url.Error
+	if !errors.As(err, &u) {
+		return err
+	}
+	// The client library words a closed connection with the URL in it.
+	if u.URL != "" && strings.Contains(u.Err.Error(), u.URL) {
+		return errClosed
+	}
+	if errors.Is(u.Err, io.EOF) || errors.Is(u.Err, io.ErrUnexpectedEOF) {
+		return errClosed
+	}
+	return u.Err
+}
+
+// plain makes one short line of what a stranger wrote.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.TrimSuffix(strings.Join(strings.Fields(s), " "), ".")
+	if cut := []rune(s); len(cut) > 300 {
+		s = string(cut[:300]) + "…"
+	}
+	return s
+}
+
+// lower begins an error of the client library as ours begin.
+func lower(err error) error {
+	text := err.Error()
+	return errors.New(strings.ToLower(text[:1]) + text[1:])
+}
+
+// about adds what was done to which object.
+func (b *Bucket) about(verb string, key layout.Key, err error) error {
+	if errors.Is(err, fs.ErrPermission) && b.anonymous {
+		err = fmt.Errorf("%w (asked without credentials: %s)", err, b.credentials)
+	}
+	return fmt.Errorf("%s %s: %w", verb, b.name(key), err)
+}

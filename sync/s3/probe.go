@@ -1,0 +1,134 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// Capabilities are what a store was seen to do.
+type Capabilities struct {
+	IfAbsent bool // of several Puts with IfAbsent, exactly one succeeds
+	IfMatch  bool // of several Puts with the same IfMatch, exactly one succeeds
+	Checksum bool // bytes that do not have the SHA-256 announced are refused
+}
+
+// SeveralWriters reports whether several processes may write at the same time.
+func (c Capabilities) SeveralWriters() bool { return c.IfAbsent && c.IfMatch }
+
+// racers is how many writers a probe sets against each other. A store that
+// looks first and writes then lets more than one of them pass.
+const racers = 8
+
+// Probe finds out what the store keeps to, with a private object that it
+// removes again. A store that lacks something is no error; not being allowed to
+// write is.
+func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
+	var c Capabilities
+	key := layout.Key(layout.PrivatePrefix + "probe/" + rand.Text())
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+		defer cancel()
+		if err := b.Delete(ctx, key); err != nil {
+			b.log.Warn("an object of a probe remains", "error", err)
+		}
+	}()
+	// Whatever the store lacks, a plain Put must work.
+	if err := b.putWhole(ctx, probe(key, "first", layout.PutOptions{})); err != nil {
+		return c, b.about("probe", key, err)
+	}
+	var err error
+	if c.IfAbsent, err = b.probeRace(ctx, key, layout.PutOptions{IfAbsent: true}, fs.ErrExist, 0); err != nil {
+		return c, b.about("probe", key, err)
+	}
+	have, err := b.Stat(ctx, key)
+	if err != nil {
+		return c, err
+	}
+	stale := layout.PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"}
+	if c.IfMatch, err = b.probeRace(ctx, key, stale, layout.ErrChanged, 0); err != nil {
+		return c, b.about("probe", key, err)
+	}
+	if c.IfMatch {
+		if c.IfMatch, err = b.probeRace(ctx, key, layout.PutOptions{IfMatch: have.ETag}, layout.ErrChanged, 1); err != nil {
+			return c, b.about("probe", key, err)
+		}
+	}
+	if err := b.Delete(ctx, key); err != nil {
+		return c, err
+	}
+	if c.IfAbsent {
+		if c.IfAbsent, err = b.probeRace(ctx, key, layout.PutOptions{IfAbsent: true}, fs.ErrExist, 1); err != nil {
+			return c, b.about("probe", key, err)
+		}
+	}
+	wrong := probe(key, "not what was announced", layout.PutOptions{})
+	wrong.sum = layout.Hash{1}
+	err = b.send(ctx, wrong)
+	c.Checksum = mismatch(err)
+	if err != nil && !c.Checksum {
+		return c, b.about("probe", key, err)
+	}
+	return c, nil
+}
+
+func probe(key layout.Key, text string, opts layout.PutOptions) *upload {
+	u := &upload{key: key, body: layout.Bytes([]byte(text)), opts: opts}
+	u.sum, _ = hash(u.body, 0, u.body.Size()) // of memory
+	return u
+}
+
+// probeRace has several put at once, all with the same condition. It reports
+// whether as many succeeded as should, and the others failed as they should.
+func (b *Bucket) probeRace(ctx context.Context, key layout.Key, opts layout.PutOptions, want error, winners int32) (bool, error) {
+	var won, lost atomic.Int32
+	errs := make([]error, racers)
+	var all sync.WaitGroup
+	for i := range racers {
+		all.Go(func() {
+			u := probe(key, string(bytes.Repeat([]byte{byte('a' + i)}, 10)), opts)
+			u.token = rand.Text()
+			err := b.putWhole(ctx, u)
+			switch {
+			case err == nil:
+				won.Add(1)
+			case errors.Is(err, want):
+				lost.Add(1)
+			case unknown(err):
+				// The store says itself that it cannot.
+			default:
+				errs[i] = err
+			}
+		})
+	}
+	all.Wait()
+	return won.Load() == winners && lost.Load() == racers-winners, errors.Join(errs...)
+}
+
+// unknown reports whether a store refuses a header that it does not know.
+func unknown(err error) bool {
+	var e *refusal
+	return errors.As(err, &e) && (e.code == "NotImplemented" || e.status == 501 || e.status == 400)
+}
+
+// AssumeOneWriter has conditions checked here, by looking before writing, for a
+// store that does not keep to them. Nobody else may write to the tree then: two
+// processes would undo each other's work without noticing.
+func (b *Bucket) AssumeOneWriter() { b.alone.Store(true) }
+
+// putAlone is a Put with a condition that the store cannot check.
+func (b *Bucket) putAlone(ctx context.Context, u *upload) error {
+	b.writer.Lock()
+	defer b.writer.Unlock()
+	if err := b.retry(ctx, fmt.Sprintf("look at %s", u.key), func(int) error { return b.look(ctx, u, false) }); err != nil {
+		return err
+	}
+	return b.putPlain(ctx, &upload{key: u.key, body: u.body})
+}

@@ -1,0 +1,157 @@
+// Package minio starts the real MinIO server for tests. tests/minio.sh builds it
+// from the module that tests/minio/server pins.
+package minio
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const remedy = "run `make test` (or tests/minio.sh), which builds it"
+
+// patience is how long a server may take to become ready on a busy machine.
+const patience = 2 * time.Minute
+
+// A Server is a running MinIO, which ends with the test.
+type Server struct {
+	Endpoint  string // http://127.0.0.1:port
+	AccessKey string
+	SecretKey string
+}
+
+// Start runs a server on that many drives until the test ends. On one it stores
+// objects as they come, on four it spreads each over them. More settings are
+// name=value, such as MINIO_REGION=eu-west-9.
+func Start(t testing.TB, drives int, settings ...string) Server {
+	t.Helper()
+	s, stop, err := Launch(drives, settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return s
+}
+
+// Launch is Start for a TestMain: the server runs until stop is called.
+func Launch(drives int, settings ...string) (s Server, stop func(), err error) {
+	cache, err := cache()
+	if err != nil {
+		return s, nil, err
+	}
+	program := filepath.Join(cache, "minio", "minio")
+	if _, err := os.Stat(program); err != nil {
+		return s, nil, fmt.Errorf("no MinIO: %w: %s", err, remedy)
+	}
+	s = Server{AccessKey: "nixstatic-test", SecretKey: "not-much-of-a-secret"}
+	// Two processes may be given the same free port. Whoever comes second does
+	// not become ready and looks for another.
+	for range 3 {
+		if stop, err = s.run(program, drives, settings); err == nil {
+			return s, stop, nil
+		}
+	}
+	return s, nil, err
+}
+
+func (s *Server) run(program string, drives int, settings []string) (stop func(), err error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	s.Endpoint = "http://" + address
+	dir, err := os.MkdirTemp("", "minio-")
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"server", "--quiet", "--address", address}
+	for i := range drives {
+		args = append(args, filepath.Join(dir, fmt.Sprint("drive", i+1)))
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Env = environment(append(settings, "HOME="+dir, "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
+		// Several drives of one disk are a mistake anywhere but in a test.
+		"MINIO_CI_CD=on", "MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SCANNER_SPEED=slowest"))
+	var log bytes.Buffer // read once the server has ended
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = withUs()
+	if err := cmd.Start(); err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	exited := make(chan struct{})
+	go func() {
+		cmd.Wait()
+		close(exited)
+	}()
+	stop = func() {
+		cmd.Process.Kill()
+		<-exited
+		os.RemoveAll(dir)
+	}
+	if !s.ready(exited) {
+		stop()
+		return nil, fmt.Errorf("MinIO does not become ready:\n%s", log.String())
+	}
+	return stop, nil
+}
+
+// environment is ours without what would change the server: the user's
+// settings, and proxies.
+func environment(more []string) []string {
+	var env []string
+	for _, setting := range os.Environ() {
+		name, _, _ := strings.Cut(strings.ToUpper(setting), "=")
+		if !strings.HasPrefix(name, "MINIO_") && !strings.HasPrefix(name, "AWS_") && !strings.HasSuffix(name, "_PROXY") {
+			env = append(env, setting)
+		}
+	}
+	return append(env, more...)
+}
+
+// ready waits until the server has its drives, or has ended.
+func (s *Server) ready(exited <-chan struct{}) bool {
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		select {
+		case <-exited:
+			return false
+		case <-time.After(50 * time.Millisecond):
+		}
+		resp, err := client.Get(s.Endpoint + "/minio/health/cluster")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return true
+		}
+	}
+	return false
+}
+
+// freeAddress returns a loopback address that nobody listens on at the moment.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+// cache returns the folder that tests/env.sh describes.
+func cache() (string, error) {
+	if dir := os.Getenv("NIXSTATIC_TEST_CACHE"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "nixstatic-tests"), err
+}
