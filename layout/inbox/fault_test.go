@@ -100,168 +100,6 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-func TestFreeSpace(t *testing.T) {
-	s := newSample(t)
-	nar := s.nar(t, "app")
-	size := int64(len(s.objects[nar]))
-	free := uint64(size + 1000)
-	tr := newTrial(t, func(c *Config) {
-		c.FreeSpace = func() (uint64, error) { return free, nil }
-		c.MinFree = 1000
-	})
-	check := func(size int64, want Reason) {
-		t.Helper()
-		if err := tr.Check(t.Context(), nar, Options{Size: size}); ReasonOf(err) != want {
-			t.Errorf("check %d bytes: %v, want %q", size, err, want)
-		}
-	}
-	check(size, "")
-	check(size+1, NoSpace)
-	check(-1, "")
-	// What is on its way counts.
-	reader, writer := io.Pipe()
-	done := make(chan error)
-	go func() {
-		_, err := tr.Put(t.Context(), nar, reader, Options{Size: size})
-		done <- err
-	}()
-	half := size / 2
-	if _, err := io.WriteString(writer, s.objects[nar][:half]); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(writer, s.objects[nar][half:half+1]); err != nil { // the half has been counted
-		t.Fatal(err)
-	}
-	check(half+2, NoSpace)
-	check(half-1, "")
-	if _, err := io.WriteString(writer, s.objects[nar][half+1:]); err != nil {
-		t.Fatal(err)
-	}
-	writer.Close()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if tr.space.coming != 0 {
-		t.Errorf("%d bytes are coming", tr.space.coming)
-	}
-	free = 999
-	check(0, NoSpace)
-	check(-1, NoSpace)
-	tr.refused(s.nar(t, "lib"), s.objects[s.nar(t, "lib")], true, NoSpace)
-	key := layout.NarInfoKey(s.path("builder.sh"))
-	tr.must(key, s.objects[key], false, Held) // records complete what is there
-}
-
-// The floor holds while a body of unknown size streams in.
-func TestFreeSpaceWhileStreaming(t *testing.T) {
-	asked := 0
-	tr := newTrial(t, func(c *Config) {
-		c.FreeSpace = func() (uint64, error) {
-			if asked++; asked > 2 {
-				return 10, nil
-			}
-			return 1 << 40, nil
-		}
-		c.MinFree = 1000
-	})
-	key := layout.Key("log/" + strings.Repeat("0", 32) + "-x.drv")
-	endless := io.LimitReader(zeros{}, 1<<30)
-	if _, err := tr.Put(t.Context(), key, endless, Options{Size: -1}); ReasonOf(err) != NoSpace {
-		t.Errorf("put: %v", err)
-	}
-	if asked != 3 {
-		t.Errorf("asked %d times", asked)
-	}
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
-// TestManyAtOnce: several clients send the same tree at the same time, in
-// different orders, in one process and in two.
-func TestManyAtOnce(t *testing.T) {
-	s := newSample(t)
-	for _, inDir := range []bool{false, true} {
-		t.Run(fmt.Sprint("directory ", inDir), func(t *testing.T) {
-			var tree layout.Tree = treetest.NewMem(t)
-			if inDir {
-				dir, err := layout.OpenDir(t.TempDir() + "/cache")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer dir.Close()
-				tree = dir
-			}
-			edit := func(c *Config) {
-				c.Writer.Keys = []signer.SecretKey{s.key}
-				if inDir {
-					c.Writer.Spool = nil // the tree's own
-				}
-			}
-			inboxes := []*trial{trialOn(t, tree, edit), trialOn(t, tree, edit)}
-			var clients sync.WaitGroup
-			for i := range 6 {
-				clients.Go(func() {
-					tr := inboxes[i%2]
-					rng := rand.New(rand.NewPCG(uint64(i), 0))
-					keys := s.keys()
-					if i < 2 {
-						keys = append(nixOrder(t, s, i == 0), "index.html", layout.CacheInfoKey)
-					} else {
-						rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-					}
-					for _, key := range keys {
-						if _, err := tr.send(key, s.objects[key], false); err != nil {
-							t.Errorf("put %s: %v", key, err)
-						}
-					}
-				})
-			}
-			clients.Wait()
-			// What one process held and the other completed is settled by a look.
-			for range 2 {
-				for _, tr := range inboxes {
-					if err := tr.Settle(context.Background()); err != nil {
-						t.Error(err)
-					}
-				}
-			}
-			inboxes[0].wantTree(s.objects, fsck.Options{Trusted: signer.Trusted{s.key.Public()}})
-		})
-	}
-}
-
-// TestSameKeyOtherBytes: of two records of one path one wins, whole.
-func TestSameKeyOtherBytes(t *testing.T) {
-	s := newSample(t)
-	first := s.narInfo(t, "twin")
-	second := *s.narInfo(t, "lib-debug")
-	second.Path, second.Sigs = first.Path, nil
-	key := layout.NarInfoKey(first.Path)
-	texts := []string{s.objects[key], string(second.Marshal(layout.DefaultStoreDir))}
-	for range 20 {
-		tr := newTrial(t, nil)
-		tr.sendNARs(s)
-		var both sync.WaitGroup
-		refused := make([]Reason, 2)
-		for i := range 2 {
-			both.Go(func() {
-				_, err := tr.send(key, texts[i], true)
-				refused[i] = ReasonOf(err)
-			})
-		}
-		both.Wait()
-		slices.Sort(refused)
-		if !slices.Equal(refused, []Reason{"", Conflict}) {
-			t.Fatalf("refused: %q", refused)
-		}
-		if err := fsck.Whole(t.Context(), tr.tree, fsck.Options{Deep: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // A damaged NAR counts as missing, and is mended by sending it again.
 func TestDamagedNAR(t *testing.T) {
 	s := newSample(t)
@@ -448,56 +286,6 @@ func (f *countedFile) Discard() {
 	f.SpoolFile.Discard()
 }
 
-// TestSomeoneWasFaster: another process publishes the path between our look and
-// our narinfo, with the same content or another.
-func TestSomeoneWasFaster(t *testing.T) {
-	s := newSample(t)
-	for _, same := range []bool{true, false} {
-		tr := newTrial(t, nil)
-		tr.sendNARs(s)
-		n := s.narInfo(t, "twin")
-		key, ls := layout.NarInfoKey(n.Path), layout.ListingKey(n.Path)
-		theirs := s.narInfo(t, "twin")
-		theirLs := s.objects[ls]
-		theirs.Sigs = nil
-		if !same {
-			*theirs = *s.narInfo(t, "lib-debug")
-			theirs.Path, theirs.Sigs = n.Path, nil
-			theirLs = s.objects[layout.ListingKey(s.path("lib-debug"))]
-		}
-		tr.Inbox.writer.Tree = &ambushed{Tree: tr.mem, key: key, first: func() {
-			tr.mem.Damage(ls, func([]byte) []byte { return []byte(theirLs) })
-			tr.mem.Damage(key, func([]byte) []byte { return theirs.Marshal(layout.DefaultStoreDir) })
-			// Our own listing had gone before.
-			if err := tr.mem.Put(t.Context(), ls, layout.Bytes([]byte(s.objects[ls])), layout.PutOptions{}); err != nil {
-				t.Error(err)
-			}
-		}}
-		outcome, err := tr.send(key, s.objects[key], true)
-		if same && (outcome != Merged || err != nil) || !same && ReasonOf(err) != Conflict {
-			t.Errorf("same content %v: %v, %v", same, outcome, err)
-		}
-		if err := fsck.Whole(t.Context(), tr.mem, fsck.Options{Deep: true}); err != nil {
-			t.Errorf("same content %v: %v", same, err)
-		}
-	}
-}
-
-// ambushed does something first when a key is put for the first time.
-type ambushed struct {
-	layout.Tree
-	key   layout.Key
-	first func()
-}
-
-func (a *ambushed) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
-	if key == a.key && a.first != nil {
-		a.first()
-		a.first = nil
-	}
-	return a.Tree.Put(ctx, key, body, opts)
-}
-
 // A record that no one could read any more is not made.
 func TestMergeHasALimit(t *testing.T) {
 	s := newSample(t)
@@ -518,4 +306,21 @@ func TestMergeHasALimit(t *testing.T) {
 			tr.refused(key, text, true, TooLarge)
 		}
 	}
+}
+
+// A record that is wrong in the tree gains no signature of ours from a second one
+// that is as wrong, though the NAR came by.
+func TestMergeVouchesForNothingWrong(t *testing.T) {
+	s := newSample(t)
+	ours, err := signer.Generate("ours-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTrial(t, func(c *Config) { c.Writer.Keys = []signer.SecretKey{ours} })
+	tr.sendNARs(s)
+	n := s.narInfo(t, "twin")
+	n.NarHash, n.Sigs = layout.Hash{1}, nil
+	key, text := layout.NarInfoKey(n.Path), string(n.Marshal(layout.DefaultStoreDir))
+	tr.mem.Damage(key, func([]byte) []byte { return []byte(text) })
+	tr.must(key, text, true, Unchanged)
 }

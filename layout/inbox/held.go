@@ -181,15 +181,17 @@ func (b *Inbox) retry(ctx context.Context, hash string) error {
 }
 
 // unhold removes a narinfo that was held and has been published. The narinfo's
-// lock is held.
-func (b *Inbox) unhold(ctx context.Context, hash string) error {
+// lock is held. One that stays is met by Settle, which finds it published.
+func (b *Inbox) unhold(ctx context.Context, hash string) {
 	b.mu.Lock()
 	known := b.held[hash] != nil
 	b.mu.Unlock()
 	if !known {
-		return nil
+		return
 	}
-	return b.drop(ctx, hash)
+	if err := b.drop(ctx, hash); err != nil {
+		b.log.WarnContext(ctx, "a held narinfo that was published stays", "key", heldKey(hash), "error", err)
+	}
 }
 
 // drop removes a held narinfo. Its lock is held.

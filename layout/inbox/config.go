@@ -1,0 +1,60 @@
+package inbox
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// Config says where uploads go and what is taken. All but Writer may be zero.
+type Config struct {
+	// Writer holds the tree, its store directory, and the keys whose signatures
+	// every path and realisation gains. Its compression is not used: NARs stay as
+	// they come.
+	Writer *layout.Writer
+
+	// Trusted are the keys whose word is taken.
+	Trusted signer.Trusted
+	// RequireSignature refuses a path that no trusted key has signed, unless its
+	// bytes prove its content address; and realisations likewise, which can prove
+	// nothing.
+	RequireSignature bool
+	// Provided reports whether a named upstream provides a path that is referred
+	// to and not in the tree (I3). An error means that it could not tell (I5):
+	// the upload then fails without being refused. Nil: none is.
+	Provided func(context.Context, layout.StorePath) (bool, error)
+
+	MaxFile    int64 // bytes of a NAR file; 0 for no bound but the disk's
+	MaxNarSize int64 // bytes that a NAR may decompress to; 0 for 64 GiB
+	MaxLog     int64 // bytes of a build log; 0 for 1 GiB
+
+	// FreeSpace returns the bytes that are free where the tree is. Uploads that
+	// would leave fewer than MinFree are refused, those that turn out so while
+	// they stream in as well. Nil: not looked at.
+	FreeSpace func() (uint64, error)
+	MinFree   int64
+
+	// Memory bounds what is kept in memory between the objects of one upload:
+	// notes of the NARs that came by get half of it, what clients sent ahead of
+	// its narinfo the rest. In bytes; 0 for 64 MiB.
+	Memory int64
+	// MaxHeld and MaxHeldBytes bound the narinfos that wait in the tree for what
+	// they lead to. 0 for 100,000, and for 256 MiB.
+	MaxHeld      int
+	MaxHeldBytes int64
+
+	Log *slog.Logger // nil for slog.Default()
+}
+
+// Options say how an object comes.
+type Options struct {
+	// Strict refuses what comes out of order, and what is empty. For clients that
+	// are Nix: they never do that, and take an object that is held for one that
+	// is there.
+	Strict bool
+	// Size is the announced number of bytes, -1 if none was announced. A body that
+	// has another number is a BodyError.
+	Size int64
+}

@@ -1,0 +1,66 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+func TestRecent(t *testing.T) {
+	forgotten := map[layout.Key]int{}
+	r := newRecent(10*(itemCost+10), func(key layout.Key, v int) { forgotten[key] += v })
+	key := func(i int) layout.Key { return layout.Key(fmt.Sprint(i)) }
+	for i := range 10 {
+		r.put(key(i), 1, 10)
+	}
+	r.get(key(0))
+	r.put(key(10), 1, 10)
+	if len(forgotten) != 1 || forgotten[key(1)] != 1 {
+		t.Errorf("forgotten: %v, want the one that was used longest ago", forgotten)
+	}
+	r.put(key(10), 2, 0)
+	if forgotten[key(10)] != 1 || r.cost != 10*itemCost+90 {
+		t.Errorf("forgotten: %v, cost %d", forgotten, r.cost)
+	}
+	r.put("large", 1, 1<<20)
+	if len(r.items) != 0 || r.cost != 0 || r.order.Len() != 0 || forgotten["large"] != 1 || forgotten[key(10)] != 3 {
+		t.Errorf("%d items of cost %d are left; forgotten: %v", len(r.items), r.cost, forgotten)
+	}
+}
+
+func TestLocks(t *testing.T) {
+	var l locks
+	var users sync.WaitGroup
+	counts := map[layout.Key]*int{"a": new(int), "b": new(int)}
+	for range 100 {
+		for key, n := range counts {
+			users.Go(func() {
+				unlock, err := l.lock(context.Background(), key)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				*n++
+				unlock()
+			})
+		}
+	}
+	users.Wait()
+	unlock, err := l.lock(t.Context(), "a")
+	if err != nil || *counts["a"] != 100 || *counts["b"] != 100 {
+		t.Errorf("%v, counted %d and %d", err, *counts["a"], *counts["b"])
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := l.lock(ctx, "a"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a lock that is taken, after the end: %v", err)
+	}
+	unlock()
+	if len(l.keys) != 0 {
+		t.Errorf("%d locks are left", len(l.keys))
+	}
+}
