@@ -1,0 +1,240 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// A Lister is a tree that is only read: every layout.Tree.
+type Lister interface {
+	layout.Reader
+	List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error]
+}
+
+// A Mirror makes a destination equal to a source, object by object. Two sorted
+// listings decide what is to be done; where they agree, nothing is asked.
+//
+// Immutable objects are equal if their sizes are: their names promise the rest.
+// The others are equal if their versions (ETags) are known to be, from an
+// earlier run or because both are MD5 sums; otherwise their bytes decide.
+//
+// Objects appear in the order of layout's kinds, a narinfo only when its NAR
+// and all its references are there, level by level; nix-cache-info comes last.
+// They go in the opposite order. So at every instant, and wherever a run is
+// killed, a reader of the destination finds I2 and I3 to hold, and the next run
+// goes on from there. What is wrong in the source is left out and told in the
+// end (see IncompleteError); what the source publishes or withdraws meanwhile is
+// taken up by looking again.
+//
+// The destination may be a web server that takes PUT (see PutServer): it cannot
+// be listed, so it is asked for each object, and Delete is refused.
+//
+// Memory holds the keys of paths and NARs as numbers: per path of the
+// destination 20 bytes, and 33 for its NAR; per path to copy some 150 bytes,
+// its references included. A million paths to copy take about 200 MB, a million
+// objects (a third of that in paths) 70 MB.
+type Mirror struct {
+	Source Lister
+	Dest   layout.Tree
+
+	Delete bool          // what the source does not have
+	Kinds  []layout.Kind // nil: all that are public
+	// Jobs is how many objects are on their way at once. 0 is 16.
+	Jobs      int
+	Bandwidth int64 // bytes a second; 0 for no limit
+	// State is a file that remembers which versions are equal. It is a cache: if
+	// it is lost or "", small objects are compared once more.
+	State   string
+	TempDir string // for bodies on their way; "" is the system's
+	// Provided reports whether a named upstream provides a path that is referred
+	// to and is in neither tree (I3). Nil: none is.
+	Provided func(layout.StorePath) bool
+
+	Progress *MirrorProgress   // may be nil
+	Report   func(MirrorEvent) // is told of each change, one at a time; may be nil
+}
+
+const (
+	defaultMirrorJobs = 16
+	// passes is how often a run looks again because the source changed meanwhile.
+	passes = 3
+)
+
+// errNoSource says that the source is not what it was taken for.
+var errNoSource = errors.New("the source is no binary cache: it has no " + string(layout.CacheInfoKey))
+
+// ErrNotListable says that a tree does not tell what it has.
+var ErrNotListable = fmt.Errorf("it cannot be listed: %w", errors.ErrUnsupported)
+
+// Run makes the destination equal to the source. Runs of several processes to
+// one destination wait for each other, where it is a directory or a bucket.
+func (m *Mirror) Run(ctx context.Context) error {
+	r := m.newRun()
+	differs, err := r.look(ctx)
+	if err != nil || !differs {
+		return err
+	}
+	return r.locked(ctx, func(ctx context.Context) error { return r.all(ctx) })
+}
+
+// RunKeys does the same for these keys alone, without listing anything, and
+// deletes nothing. What they need and the destination lacks is left for a Run;
+// the error tells so.
+func (m *Mirror) RunKeys(ctx context.Context, keys []layout.Key) error {
+	r := m.newRun()
+	r.keys = slices.Clone(keys)
+	slices.Sort(r.keys)
+	r.keys = slices.Compact(r.keys)
+	return r.locked(ctx, func(ctx context.Context) error { return r.all(ctx) })
+}
+
+// A Change is one thing that a Run would do.
+type Change struct {
+	Action string // ActionCopy, ActionReplace or ActionDelete
+	Key    layout.Key
+	Size   int64 // of what would be there, or is
+}
+
+// Plan tells what a Run would do if nothing changed meanwhile, in the order of
+// keys. It writes nothing. A Run may do less: what is wrong in the source shows
+// only when it is read.
+func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		r := m.newRun()
+		known := false
+		for d, err := range r.judged(ctx, r.pairs(ctx, ""), openLedger("")) {
+			if err != nil {
+				yield(Change{}, err)
+				return
+			}
+			known = known || d.key == layout.CacheInfoKey && d.inSrc
+			if d.verdict != same && m.wants(d.key) && !yield(d.change(), nil) {
+				return
+			}
+		}
+		if !known {
+			yield(Change{}, errNoSource)
+		}
+	}
+}
+
+// wants reports whether objects of this kind are mirrored.
+func (m *Mirror) wants(key layout.Key) bool {
+	return m.Kinds == nil || slices.Contains(m.Kinds, key.Kind())
+}
+
+// A run is one call of Run, with what its passes share.
+type run struct {
+	*Mirror
+	jobs     int
+	limit    *limiter
+	progress *MirrorProgress
+	report   reporter
+	blind    bool         // the destination cannot be listed
+	keys     []layout.Key // nil: all
+	storeDir string       // of the source
+
+	problems problems
+}
+
+func (m *Mirror) newRun() *run {
+	r := &run{Mirror: m, jobs: m.Jobs, limit: newLimiter(m.Bandwidth), progress: m.Progress, report: reporter{to: m.Report}}
+	if r.jobs <= 0 {
+		r.jobs = defaultMirrorJobs
+	}
+	if r.progress == nil {
+		r.progress = &MirrorProgress{}
+	}
+	return r
+}
+
+// look reports whether there is anything to do. It takes no lock, so that a run
+// with nothing to do costs the two listings and nothing else.
+func (r *run) look(ctx context.Context) (differs bool, err error) {
+	remembered := openLedger(r.State)
+	defer remembered.discard()
+	known := false
+	for d, err := range r.judged(ctx, r.pairs(ctx, ""), remembered) {
+		if errors.Is(err, ErrNotListable) && !r.blind {
+			if r.Delete {
+				return false, fmt.Errorf("what the destination has too much is not known: %w", err)
+			}
+			r.blind = true
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		known = known || d.key == layout.CacheInfoKey && d.inSrc
+		if d.verdict != same && r.wants(d.key) && (d.verdict != extra || r.Delete) {
+			return true, nil
+		}
+	}
+	if !known {
+		return false, errNoSource
+	}
+	r.remember(remembered)
+	return false, nil
+}
+
+// remember keeps what was found equal. That it cannot is no reason to fail.
+func (r *run) remember(s *ledger) {
+	if err := s.commit(); err != nil {
+		r.report.note("%w", err)
+	}
+}
+
+// all makes passes until the source held still, then removes.
+func (r *run) all(ctx context.Context) error {
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		r.problems.reset()
+		p := &pass{run: r}
+		if err := p.scan(ctx); err != nil {
+			return err
+		}
+		if err := p.copyAll(ctx); err != nil {
+			return err
+		}
+		if r.problems.moving() && n < passes && r.keys == nil {
+			r.report.note("the source changed meanwhile: looking again")
+			continue
+		}
+		if r.Delete && r.keys == nil {
+			if err := p.removeAll(ctx); err != nil {
+				return err
+			}
+		}
+		return r.problems.err()
+	}
+}
+
+// check finds out whether the trees go together.
+func (r *run) check(ctx context.Context) error {
+	src, err := layout.ReadCacheInfo(ctx, r.Source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errNoSource
+	}
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	r.storeDir = src.StoreDir
+	dst, err := layout.ReadCacheInfo(ctx, r.Dest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("destination: %w", err)
+	case dst.StoreDir != src.StoreDir:
+		return fmt.Errorf("the source is for the store directory %s, the destination for %s", src.StoreDir, dst.StoreDir)
+	}
+	return nil
+}

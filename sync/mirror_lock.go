@@ -1,0 +1,237 @@
+package sync
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// Two runs to one destination would trust each other's leftovers: one would
+// publish a narinfo whose NAR the other is about to remove. So whoever has
+// something to do holds a lock from before its listings to its end. It is among
+// the private keys; other commands do not care for it.
+
+const (
+	lockFile  = "sync.lock"
+	leaseKey  = layout.Key(layout.PrivatePrefix + "sync-lease")
+	leaseText = 200 // bytes at most
+	// A lease that nobody renews for leaseTime is free. Everyone measures it by
+	// their own clock, from when they saw the lease change: no clocks are
+	// compared.
+	leaseTime  = 60 * time.Second
+	leaseRenew = 10 * time.Second
+	lockPoll   = 200 * time.Millisecond
+)
+
+// errLeaseLost ends a run whose lease someone else took: it was cut off from
+// the destination for so long that it counted as dead.
+var errLeaseLost = errors.New("cut off from the destination for too long: another run has taken over; run the command again")
+
+// locked does work under the lock of the destination, if it is one that can be
+// locked.
+func (r *run) locked(ctx context.Context, work func(context.Context) error) error {
+	if r.blind {
+		return work(ctx)
+	}
+	if d, ok := r.Dest.(*layout.Dir); ok {
+		unlock, err := r.lockDir(ctx, d.Path())
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		return work(ctx)
+	}
+	l := &lease{run: r, holder: rand.Text()}
+	if err := l.take(ctx); err != nil {
+		return err
+	}
+	if l.version == "" {
+		return work(ctx) // the store cannot do it, and we have said so
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.renew(ctx, cancel)
+	}()
+	err := work(ctx)
+	cancel(nil)
+	<-done
+	if !errors.Is(err, errLeaseLost) {
+		l.giveBack(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// lockDir takes a lock that ends with the process.
+func (r *run) lockDir(ctx context.Context, path string) (unlock func(), err error) {
+	fail := func(err error) (func(), error) { return nil, fmt.Errorf("lock the destination: %w", err) }
+	if err := os.MkdirAll(path, 0o777); err != nil {
+		return fail(err)
+	}
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return fail(err)
+	}
+	defer root.Close()
+	if err := root.Mkdir(filepath.Clean(layout.PrivatePrefix), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fail(err)
+	}
+	f, err := root.OpenFile(layout.PrivatePrefix+lockFile, os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o666)
+	if err != nil {
+		return fail(err)
+	}
+	defer r.progress.Waiting.Store(false)
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { f.Close() }, nil
+		case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+			r.wait()
+			if err := sleepContext(ctx, lockPoll); err != nil {
+				f.Close()
+				return nil, err
+			}
+		default:
+			f.Close()
+			return fail(err)
+		}
+	}
+}
+
+func (r *run) wait() {
+	if !r.progress.Waiting.Swap(true) {
+		r.report.note("waiting for another run to the same destination")
+	}
+}
+
+// A lease is a lock made of an object that its holder keeps changing.
+type lease struct {
+	*run
+	holder  string
+	version string // ETag of the object that we put; "" if there is none
+}
+
+func (l *lease) text(n int) layout.Body {
+	host, _ := os.Hostname() // for people who look
+	return layout.Bytes(fmt.Appendf(nil, "%s\n%.100s %d\nrenewed %d times\n", l.holder, host, os.Getpid(), n))
+}
+
+// read returns who holds the lease.
+func (l *lease) read(ctx context.Context) (holder, version string, err error) {
+	body, info, err := l.Dest.Get(ctx, leaseKey)
+	if err != nil {
+		return "", "", err
+	}
+	defer body.Close()
+	text, err := io.ReadAll(io.LimitReader(body, leaseText))
+	if err != nil {
+		return "", "", err
+	}
+	name, _, _ := bytes.Cut(text, []byte("\n"))
+	return string(name), info.ETag, nil
+}
+
+// put makes the lease ours, under a condition. The error is fs.ErrExist or
+// layout.ErrChanged if someone else was faster.
+func (l *lease) put(ctx context.Context, n int, opts layout.PutOptions) error {
+	if err := l.Dest.Put(ctx, leaseKey, l.text(n), opts); err != nil {
+		return err
+	}
+	holder, version, err := l.read(ctx)
+	if err == nil && holder != l.holder {
+		err = layout.ErrChanged
+	}
+	if err == nil {
+		l.version = version
+	}
+	return err
+}
+
+// take waits until the lease is free.
+func (l *lease) take(ctx context.Context) error {
+	defer l.progress.Waiting.Store(false)
+	seen, since := "", time.Time{}
+	opts := layout.PutOptions{IfAbsent: true}
+	for {
+		err := l.put(ctx, 0, opts)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, errors.ErrUnsupported):
+			l.report.note("the destination knows no conditions: see to it that no other run writes to it")
+			return nil
+		case !errors.Is(err, fs.ErrExist) && !errors.Is(err, layout.ErrChanged) && !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("lock the destination: %w", err)
+		}
+		for {
+			holder, version, err := l.read(ctx)
+			if errors.Is(err, fs.ErrNotExist) {
+				opts = layout.PutOptions{IfAbsent: true}
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("lock the destination: %w", err)
+			}
+			if version != seen {
+				seen, since = version, time.Now()
+			}
+			if holder == l.holder || time.Since(since) >= leaseTime {
+				opts = layout.PutOptions{IfMatch: version}
+				break
+			}
+			l.wait()
+			if err := sleepContext(ctx, leaseRenew/4); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// renew keeps the lease until ctx ends, and ends ctx if it cannot.
+func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
+	end := time.Now().Add(leaseTime * 3 / 4) // before others may take it
+	for n := 1; sleepContext(ctx, leaseRenew) == nil; n++ {
+		begun := time.Now()
+		limited, done := context.WithDeadline(ctx, end)
+		err := l.put(limited, n, layout.PutOptions{IfMatch: l.version})
+		if errors.Is(err, layout.ErrChanged) {
+			// It may have been changed by ourselves, and the answer lost.
+			var holder, version string
+			if holder, version, err = l.read(limited); err == nil && holder == l.holder {
+				l.version = version
+			} else if err == nil || errors.Is(err, fs.ErrNotExist) {
+				err = errLeaseLost
+			}
+		}
+		done()
+		switch {
+		case err == nil:
+			end = begun.Add(leaseTime * 3 / 4)
+		case ctx.Err() == nil && (errors.Is(err, errLeaseLost) || !time.Now().Before(end)):
+			cancel(errLeaseLost)
+			return
+		}
+	}
+}
+
+// giveBack frees the lease if it is ours. If that fails it runs out.
+func (l *lease) giveBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaseRenew)
+	defer cancel()
+	if holder, _, err := l.read(ctx); err == nil && holder == l.holder {
+		l.Dest.Delete(ctx, leaseKey)
+	}
+}
