@@ -70,7 +70,7 @@ func TestFaults(t *testing.T) {
 		if total < 100 {
 			t.Fatalf("%d operations", total)
 		}
-		for at := 1; at <= total; at += 1 + total/150 {
+		for at := 1; at <= total; at += 1 + total/80 {
 			for _, done := range []bool{false, true} {
 				name := fmt.Sprintf("strict %v, operation %d, happened %v", strict, at, done)
 				if !t.Run(name, func(t *testing.T) { run(t, treetest.Fault{At: at, Done: done}) }) {
