@@ -1,0 +1,170 @@
+package serve_test
+
+import (
+	"bufio"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nixstatic/nixstatic/tests/nixtest"
+)
+
+// A server is a nixstatic serve that runs.
+type server struct {
+	URL     string // where readers read
+	Metrics string // URL of /metrics and /healthz
+	Tree    string
+	Key     nixtest.Key
+	Tokens  string // the file
+	Token   string // one that may upload
+
+	cmd    *exec.Cmd
+	log    *buffer
+	exited bool
+}
+
+// start runs serve for a new tree, with a key and a token, until the test ends.
+// More arguments come last.
+func start(t testing.TB, args ...string) *server {
+	t.Helper()
+	p, dir := newest(t), t.TempDir()
+	s := &server{Tree: filepath.Join(dir, "cache"), Key: p.NewKey(t, "serve.example.org-1"), Tokens: filepath.Join(dir, "tokens")}
+	s.Token = s.newToken(t, "ci", "upload")
+	s.run(t, "127.0.0.1:0", args...)
+	return s
+}
+
+// newToken makes a token. No output of the server may ever hold it.
+func (s *server) newToken(t testing.TB, name, scope string) string {
+	t.Helper()
+	return newest(t).Output(t, "token", "create", "--file", s.Tokens, "--name", name, "--scope", scope)
+}
+
+// run starts the server, on its tree as it is.
+func (s *server) run(t testing.TB, listen string, args ...string) {
+	t.Helper()
+	s.cmd = newest(t).Command(t, append([]string{"serve", s.Tree, "--listen", listen, "--metrics-listen", "127.0.0.1:0",
+		"--tokens", s.Tokens, "-k", s.Key.File, "--min-free", "0"}, args...)...)
+	// When the test ends, the server is to end as it does for systemd. That it was
+	// told so is no error of its own.
+	s.cmd.Cancel = func() error {
+		s.cmd.Process.Signal(syscall.SIGTERM)
+		return os.ErrProcessDone
+	}
+	s.log, s.exited = &buffer{}, false
+	s.cmd.Stderr = s.log
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !s.exited {
+			s.wait(t)
+		}
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		s.cmd.Wait()
+		s.exited = true
+		t.Fatalf("serve does not start: %v\n%s", err, s.log)
+	}
+	s.URL = strings.TrimSuffix(line, "\n")
+	_, rest, ok := strings.Cut(s.log.String(), `msg="metrics and health" url=`)
+	for deadline := time.Now().Add(10 * time.Second); !ok && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+		_, rest, ok = strings.Cut(s.log.String(), `msg="metrics and health" url=`)
+	}
+	s.Metrics, _, _ = strings.Cut(rest, "\n")
+}
+
+// address is the host and port of the server.
+func (s *server) address(t testing.TB) string {
+	t.Helper()
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
+// upload is the URL to upload to, with the token in it. Query is that of Nix's
+// store URLs.
+func (s *server) upload(query ...string) string {
+	u := strings.Replace(s.URL, "://", "://ci:"+s.Token+"@", 1) + "/upload"
+	if len(query) > 0 {
+		u += "?" + strings.Join(query, "&")
+	}
+	return u
+}
+
+// stop ends the server as systemd would, and checks that it ends well and has
+// kept its secrets.
+func (s *server) stop(t testing.TB) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	s.wait(t)
+}
+
+func (s *server) wait(t testing.TB) {
+	t.Helper()
+	err := s.cmd.Wait()
+	s.exited = true
+	if err != nil {
+		t.Errorf("serve ends with %v\n%s", err, s.log)
+	}
+	if s.Token != "" && strings.Contains(s.log.String(), s.Token) {
+		t.Errorf("the log holds a token:\n%s", s.log)
+	}
+	if strings.Contains(s.log.String(), "level=ERROR") {
+		t.Errorf("the log has errors:\n%s", s.log)
+	}
+}
+
+// kill ends the server at once.
+func (s *server) kill(t testing.TB) {
+	t.Helper()
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	s.cmd.Wait()
+	s.exited = true
+}
+
+// until waits for something to become true, and fails the test if it does not.
+func until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited a minute: %s", what)
+		}
+	}
+}
+
+// metric returns the lines of /metrics that begin with a name.
+func (s *server) metric(t testing.TB, name string) []string {
+	t.Helper()
+	status, body := get(t, s.Metrics+"/metrics")
+	if status != 200 {
+		t.Fatalf("/metrics: status %d", status)
+	}
+	var found []string
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, name) {
+			found = append(found, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return found
+}
+
+func (s *server) String() string { return fmt.Sprintf("serve %s at %s", s.Tree, s.URL) }
