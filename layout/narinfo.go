@@ -80,6 +80,7 @@ func ParseNarInfo(text []byte, storeDir string) (*NarInfo, error) {
 			return nil, &SyntaxError{0, "no " + field + " field"}
 		}
 	}
+	n.AddSigs() // sorts: once, as a stranger may send very many
 	return n, nil
 }
 
@@ -138,7 +139,7 @@ func (n *NarInfo) set(field, value string, storeDir *string) (err error) {
 		if _, err := signer.SignatureName(value); err != nil {
 			return err
 		}
-		n.AddSigs(value)
+		n.Sigs = append(n.Sigs, value)
 	case "CA":
 		if value != "" {
 			_, err = ParseContentAddress(value)
