@@ -159,10 +159,11 @@ func (p *pass) needListing(ctx context.Context, c pathCopy) error {
 	if c.listed {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if err := p.unlisted[c.id]; errors.As(err, new(*notYet)) || errors.Is(err, fs.ErrNotExist) {
-			return notYetf("its listing changed meanwhile")
+		// A listing that makes no sense keeps no path back.
+		if err := p.unlisted[c.id]; err != nil && !errors.As(err, new(*contentError)) {
+			return notYetf("its listing could not be mirrored: %w", err)
 		}
-		return nil // a listing that makes no sense keeps no path back
+		return nil
 	}
 	_, there, err := have(ctx, p.Source, key)
 	if err != nil || !there {
