@@ -2,6 +2,7 @@ package s3
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -11,8 +12,10 @@ import (
 // attempt would go better.
 type bodyError struct{ err error }
 
-func (e *bodyError) Error() string { return "read what is to be put: " + e.err.Error() }
+func (e *bodyError) Error() string { return e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
+
+func unreadable(err error) error { return &bodyError{fmt.Errorf("read it: %w", err)} }
 
 // A part is a stretch of a body as a request sends it. It can be sent again,
 // and remembers what its reader said: the HTTP client does not tell that from a
@@ -52,7 +55,7 @@ func (p *part) judge(err error) error {
 		return nil
 	}
 	if p.err != nil {
-		return &bodyError{p.err}
+		return unreadable(p.err)
 	}
 	var broken *bodyError
 	if errors.As(err, &broken) {

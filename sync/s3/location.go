@@ -97,6 +97,9 @@ func ParseURL(raw string) (Location, error) {
 		return Location{}, fmt.Errorf("s3 URL %q: not a URL of the form s3://bucket/prefix?endpoint=…", raw)
 	}
 	loc := Location{Bucket: u.Host, Prefix: strings.Trim(u.Path, "/")}
+	if strings.Contains(loc.Bucket, ":") {
+		return Location{}, fmt.Errorf("s3 URL %q: what stands first is the bucket; the host of the service goes into ?endpoint=", raw)
+	}
 	if err := s3utils.CheckValidBucketName(loc.Bucket); err != nil {
 		return Location{}, fmt.Errorf("s3 URL %q: bucket %q: %w", raw, loc.Bucket, lower(err))
 	}

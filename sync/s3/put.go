@@ -92,9 +92,9 @@ func hash(body layout.Body, offset, size int64) (layout.Hash, error) {
 	n, err := io.Copy(h, io.NewSectionReader(body, offset, size))
 	switch {
 	case err != nil:
-		return layout.Hash{}, &bodyError{err}
+		return layout.Hash{}, unreadable(err)
 	case n != size:
-		return layout.Hash{}, &bodyError{io.ErrUnexpectedEOF}
+		return layout.Hash{}, unreadable(io.ErrUnexpectedEOF)
 	}
 	return layout.Hash(h.Sum(nil)), nil
 }
