@@ -43,6 +43,9 @@ func (a *TokenAuth) Authorize(r *http.Request, need Scope) error {
 	if need == Read && !a.Private || need <= Upload && a.AnonymousUpload && !(need == Read && a.Private) {
 		return nil
 	}
+	if need == Upload && !a.Private && describes(r) {
+		return nil
+	}
 	secret, shown := credentials(r)
 	if !shown {
 		return a.anonymous(need)
@@ -58,6 +61,13 @@ func (a *TokenAuth) Authorize(r *http.Request, need Scope) error {
 		}
 	}
 	return a.unknown(r, moment)
+}
+
+// describes reports whether a request only wants to know what kind of cache this
+// is, which any reader may. A Nix before 2.26 that is refused it says that there
+// is no cache; so it comes to ask for more, and shows what that is answered.
+func describes(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.HasSuffix(r.URL.Path, "/nix-cache-info")
 }
 
 // anonymous answers who shows nothing. A challenge where no token would help
@@ -100,8 +110,14 @@ func (a *TokenAuth) unknown(r *http.Request, now time.Time) error {
 	wait := a.failures.take(addr, now)
 	if wait > 0 {
 		// Not logged: whoever guesses is not to fill the disk.
-		return &AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
+		refused := &AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
 			Msg: "too many wrong tokens from this address: correct the token in netrc or in the URL, and wait a little"}
+		if clientOf(r).nix {
+			// Nix 2.29 to 2.34 waits for a minute after each 429, four times, before
+			// it tells anyone why; 403 is told at once.
+			refused.Status, refused.RetryAfter = http.StatusForbidden, 0
+		}
+		return refused
 	}
 	a.log().Warn("wrong token", "from", addr.String())
 	if a.Tokens == nil {

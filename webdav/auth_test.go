@@ -132,6 +132,31 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
+// Everyone may know that there is a cache, but of a private one.
+func TestAuthorizeDescription(t *testing.T) {
+	f := newFixture(t)
+	private := &TokenAuth{Tokens: f.auth.Tokens, Private: true, Log: f.auth.Log}
+	at := func(method, path string) func(*http.Request) {
+		return func(r *http.Request) { r.Method, r.URL.Path = method, path }
+	}
+	for _, test := range []struct {
+		auth         *TokenAuth
+		method, path string
+		want         int
+	}{
+		{f.auth, "GET", "/upload/nix-cache-info", 200},
+		{f.auth, "HEAD", "/upload/nix-cache-info", 200},
+		{f.auth, "PUT", "/upload/nix-cache-info", 401},
+		{f.auth, "GET", "/upload/nix-cache-info/", 401},
+		{f.auth, "GET", "/upload/x.narinfo", 401},
+		{private, "GET", "/upload/nix-cache-info", 401},
+	} {
+		if got := status(t, test.auth, Upload, at(test.method, test.path)); got != test.want {
+			t.Errorf("%s %s: %d, want %d", test.method, test.path, got, test.want)
+		}
+	}
+}
+
 func TestTokenExpires(t *testing.T) {
 	f := newFixture(t)
 	if got := status(t, f.auth, Upload, basic("x", f.expire)); got != 200 {
@@ -230,6 +255,10 @@ func TestFailuresAreLimited(t *testing.T) {
 	}
 	if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1001")); got != 429 {
 		t.Errorf("one too many: %d", got)
+	}
+	nix := header("User-Agent", "curl/8.14.1 Nix/2.31.2")
+	if got := status(t, f.auth, Upload, wrong, nix, from("192.0.2.1:1001")); got != 403 {
+		t.Errorf("one too many, by Nix: %d", got)
 	}
 	if got := status(t, f.auth, Upload, wrong, from("192.0.2.2:1000")); got != 401 {
 		t.Errorf("from another address: %d", got)

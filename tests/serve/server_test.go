@@ -43,14 +43,26 @@ func start(t testing.TB, args ...string) *server {
 // newToken makes a token. No output of the server may ever hold it.
 func (s *server) newToken(t testing.TB, name, scope string) string {
 	t.Helper()
-	return newest(t).Output(t, "token", "create", "--file", s.Tokens, "--name", name, "--scope", scope)
+	token := newest(t).Output(t, "token", "create", "--file", s.Tokens, "--name", name, "--scope", scope)
+	if s.cmd != nil { // the server looks at the file once a second
+		until(t, "the new token is known", func() bool {
+			time.Sleep(100 * time.Millisecond) // wrong tokens are limited
+			status, _ := get(t, s.URL+"/upload/0.narinfo", "Authorization", "Bearer "+token)
+			return status != 401
+		})
+	}
+	return token
 }
 
 // run starts the server, on its tree as it is.
 func (s *server) run(t testing.TB, listen string, args ...string) {
 	t.Helper()
-	s.cmd = newest(t).Command(t, append([]string{"serve", s.Tree, "--listen", listen, "--metrics-listen", "127.0.0.1:0",
-		"--tokens", s.Tokens, "-k", s.Key.File, "--min-free", "0"}, args...)...)
+	args = append([]string{"serve", s.Tree, "--listen", listen, "--metrics-listen", "127.0.0.1:0", "-k", s.Key.File,
+		"--min-free", "0"}, args...)
+	if s.Tokens != "" {
+		args = append(args, "--tokens", s.Tokens)
+	}
+	s.cmd = newest(t).Command(t, args...)
 	// When the test ends, the server is to end as it does for systemd. That it was
 	// told so is no error of its own.
 	s.cmd.Cancel = func() error {
