@@ -44,6 +44,11 @@ func (c call) naming() bool {
 	return false
 }
 
+// staging reports whether all happens inside the folders of unfinished files.
+func (c call) staging() bool {
+	return c.To == "" && strings.Contains(c.Path, ".nixstatic/staging/")
+}
+
 // A shape tells what a system call is about: a descriptor, or directory
 // descriptors each followed by a path. The numbers are those of arguments.
 type shape struct {

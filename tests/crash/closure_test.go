@@ -87,6 +87,17 @@ func small(t testing.TB) closure {
 	return *shared.closure
 }
 
+// large returns paths of some megabytes each that refer to one another.
+func large(t testing.TB) closure {
+	t.Helper()
+	return makeClosure(t, t.TempDir(), []storePath{
+		{name: "base", files: map[string]string{"": noise(1 << 20)}},
+		{name: "lib", refs: []string{"base"}, files: map[string]string{"": noise(2 << 20)}},
+		{name: "make", refs: []string{"lib"}, files: map[string]string{"bin/make": noise(1<<20 + 1)}},
+		{name: "zenith", refs: []string{"make", "base"}, files: map[string]string{"": noise(1<<20 + 2)}},
+	})
+}
+
 // makeClosure has the oldest Nix make a store and a binary cache. The last path
 // is the one that all others are for.
 func makeClosure(t testing.TB, dir string, paths []storePath) closure {

@@ -3,7 +3,7 @@
 package crash
 
 import (
-	"fmt"
+	"crypto/sha256"
 	"maps"
 	"os"
 	"path"
@@ -18,19 +18,23 @@ import (
 // fsync of the file, and a name after an fsync of its directory. What was not
 // synced may be there or not, each piece for itself, in any order.
 type disk struct {
-	root  *node
-	nodes int
-	end   int // the last instant: beginnings and ends of calls are the instants
+	root *node
+	// The instants at which something comes or goes outside of staging: before
+	// they are in the tree, nobody asks what is left of files.
+	instants []int
+	end      int // the last instant: beginnings and ends of calls are the instants
 }
 
 // A node is a file or a directory.
 type node struct {
-	id     int
 	names  map[string][]version // of a directory; nil for a file
 	writes []span
 	syncs  []span
-	source string // the file that has its bytes
+	bytes  *content // of a file, if anyone can still read it
 }
+
+// A content is bytes and their digest.
+type content struct{ text, sum string }
 
 // A span is the time from the beginning of a call to its end. What it does
 // happens somewhere in between.
@@ -42,45 +46,46 @@ type version struct {
 	node *node // nil for nothing
 }
 
-// newDisk follows the calls of a run that found before and left after.
-func newDisk(t testing.TB, before, after string, calls []call) *disk {
+// newDisk returns a disk that holds what is in a directory, durably.
+func newDisk(t testing.TB, dir string) *disk {
 	t.Helper()
 	d := &disk{}
-	d.root = d.load(t, before)
+	d.root = d.load(t, dir)
+	return d
+}
+
+// run follows the calls of one more run, which left what is in a directory now.
+func (d *disk) run(t testing.TB, calls []call, dir string) {
+	t.Helper()
+	start := d.end
 	calls = slices.Clone(calls)
 	slices.SortFunc(calls, func(a, b call) int { return a.Exit - b.Exit })
 	for _, c := range calls {
+		c.Enter, c.Exit = c.Enter+start, c.Exit+start
 		d.end = max(d.end, c.Exit)
 		if c.Errno == 0 {
 			d.follow(t, c)
 		}
+		if !c.staging() {
+			d.instants = append(d.instants, c.Enter, c.Exit)
+		}
 	}
-	d.compare(t, d.root, after)
-	return d
-}
-
-func (d *disk) newNode() *node {
-	d.nodes++
-	return &node{id: d.nodes}
+	d.compare(t, d.root, dir)
 }
 
 // load takes a directory as it is for durable.
 func (d *disk) load(t testing.TB, dir string) *node {
 	t.Helper()
-	n := d.newNode()
+	n := &node{}
 	n.names = map[string][]version{}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
+	for _, entry := range list(t, dir) {
 		file := filepath.Join(dir, entry.Name())
 		var child *node
 		if entry.IsDir() {
 			child = d.load(t, file)
 		} else {
-			child = d.newNode()
-			child.source = file
+			child = &node{}
+			child.bytes = read(t, file)
 		}
 		n.names[entry.Name()] = []version{{node: child}}
 	}
@@ -93,12 +98,12 @@ func (d *disk) follow(t testing.TB, c call) {
 	when := span{c.Enter, c.Exit}
 	switch c.Name {
 	case "mkdirat":
-		n := d.newNode()
+		n := &node{}
 		n.names = map[string][]version{}
 		d.set(t, c.Path, when, n)
 	case "openat":
 		if d.at(c.Path) == nil {
-			d.set(t, c.Path, when, d.newNode())
+			d.set(t, c.Path, when, &node{})
 		}
 	case "write", "pwrite64", "writev", "pwritev", "copy_file_range", "sendfile", "splice":
 		n := d.there(t, c.Path)
@@ -153,16 +158,12 @@ func (d *disk) set(t testing.TB, name string, when span, n *node) {
 	dir.names[base] = append(dir.names[base], version{when, n})
 }
 
-// compare demands that the model has in the end what there is, and learns where
-// the bytes are.
+// compare demands that the model has by now what there is, and learns where the
+// bytes are.
 func (d *disk) compare(t testing.TB, n *node, dir string) {
 	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var have, want []string
-	for _, entry := range entries {
+	for _, entry := range list(t, dir) {
 		have = append(have, entry.Name())
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.names)) {
@@ -175,7 +176,7 @@ func (d *disk) compare(t testing.TB, n *node, dir string) {
 		if child.names != nil {
 			d.compare(t, child, file)
 		} else {
-			child.source = file
+			child.bytes = read(t, file)
 		}
 	}
 	if !slices.Equal(have, want) {
@@ -225,4 +226,21 @@ func lastSync(syncs []span, instant int) int {
 	return last
 }
 
-func (n *node) String() string { return fmt.Sprintf("node %d", n.id) }
+func list(t testing.TB, dir string) []os.DirEntry {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
+}
+
+func read(t testing.TB, file string) *content {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(text)
+	return &content{string(text), string(sum[:])}
+}

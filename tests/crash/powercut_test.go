@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -30,9 +31,6 @@ func TestPowerCut(t *testing.T) {
 }
 
 func testPowerCut(t *testing.T, s scenario) {
-	if s.tree == "" {
-		s.tree = "tree"
-	}
 	p := newRunner(t)
 	before, after := scratch(t), scratch(t)
 	if s.before != nil {
@@ -41,39 +39,111 @@ func testPowerCut(t *testing.T, s scenario) {
 	copyTree(t, after, before)
 	run := watch{Dir: after, Lacks: s.lacks}.run(t, p.Command(t, s.args(t, after)...))
 	run.Want(t, 0)
-	d := newDisk(t, before, after, run.Calls)
+	d := newDisk(t, before)
+	d.run(t, run.Calls, after)
+	trees := powerCuts(t, s, d, 0, after, nil)
+	t.Logf("%d calls, %d different trees", len(run.Calls), trees)
+}
 
-	seen := map[string]bool{}
-	for instant := range d.end + 1 {
+// What a run that was killed has not brought to disk, the next one must not
+// rest on: it goes with the power as well.
+func TestPowerCutAfterKill(t *testing.T) {
+	all := scenarios(t)
+	s := all[slices.IndexFunc(all, func(s scenario) bool { return s.name == "export from a cache" })]
+	p, plain := newRunner(t), scratch(t)
+	run := watch{Dir: plain}.run(t, p.Command(t, s.args(t, plain)...))
+	run.Want(t, 0)
+	for i, c := range run.Calls {
+		if c.staging() { // all the same to the next run
+			continue
+		}
+		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+			t.Parallel()
+			before, killed, after := scratch(t), scratch(t), scratch(t)
+			first := watch{Dir: after, Fault: fault{At: i + 1, Kill: true}}.run(t, p.Command(t, s.args(t, after)...))
+			copyTree(t, killed, after)
+			second := watch{Dir: after}.run(t, p.Command(t, s.args(t, after)...))
+			second.Want(t, 0)
+
+			d := newDisk(t, before)
+			d.run(t, settled(first.Calls, killed), killed)
+			between := d.end
+			d.run(t, second.Calls, after)
+			// Where a log is, it is not looked at again.
+			powerCuts(t, s, d, between, after, []string{"log/" + deriver})
+		})
+	}
+}
+
+// settled finds out from what is there which calls of a killed process have
+// happened although it did not see their end.
+func settled(calls []call, dir string) []call {
+	calls = slices.Clone(calls)
+	for i, c := range calls {
+		if c.Exit > 0 {
+			continue
+		}
+		calls[i].Exit = 2*len(calls) + 1
+		_, err := os.Lstat(filepath.Join(dir, c.Path))
+		there := err == nil
+		switch c.Name {
+		case "mkdirat", "openat":
+			if there {
+				calls[i].Errno = 0
+			}
+		case "renameat", "renameat2", "unlinkat":
+			if !there {
+				calls[i].Errno = 0
+			}
+		case "write":
+			calls[i].Errno = 0 // it may have
+		}
+	}
+	return calls
+}
+
+// powerCuts lets the power go at each instant from one on, and returns how many
+// different trees that leaves. In the end after is what a run left that
+// succeeded, and all of it must last but what is expendable.
+func powerCuts(t *testing.T, s scenario, d *disk, from int, after string, expendable []string) int {
+	t.Helper()
+	tree := s.tree
+	if tree == "" {
+		tree = "tree"
+	}
+	trees := map[string]bool{}
+	for _, instant := range append(slices.Clone(d.instants), d.end) {
+		if instant < from {
+			continue
+		}
 		for _, o := range d.outcomes(instant) {
-			if text := o.String(); !seen[text] {
-				seen[text] = true
-				checkOutage(t, p, s, d, o, instant, run.Calls)
+			id := o.id()
+			if trees[id] {
+				continue
+			}
+			trees[id] = true
+			if err := o.check(t, tree); err != nil {
+				t.Errorf("the power goes at instant %d of %d, and leaves\n%v%v", instant, d.end, o, err)
 			}
 		}
 	}
-	t.Logf("%d instants, %d different trees", d.end+1, len(seen))
 
 	// A run that succeeded has nothing left to lose.
-	kept := scratch(t)
-	d.outcome(d.end, nil).write(t, kept)
-	want := names(t, filepath.Join(after, s.tree))
-	have := names(t, filepath.Join(kept, s.tree))
-	for _, name := range want {
-		if !slices.Contains(have, name) && !strings.HasPrefix(name, ".nixstatic/") {
+	last := d.outcome(d.end, nil)
+	for _, name := range names(t, filepath.Join(after, tree)) {
+		if _, kept := last[filepath.Join(tree, name)]; !kept && !strings.HasPrefix(name, ".nixstatic/") && !slices.Contains(expendable, name) {
 			t.Errorf("the run succeeded, and %s can still be lost", name)
 		}
 	}
+	return len(trees)
 }
 
-// An outcome is what is on disk after the power went. Files that are not whole
-// are empty.
-type outcome map[string]file
+// An outcome is what is on disk after the power went: files and their bytes. A
+// file that is not whole is empty.
+type outcome map[string]*content
 
-type file struct {
-	node  *node
-	whole bool
-}
+// lost is what there is of a file that was not brought to disk.
+var lost = &content{}
 
 // A pick says which version of a name made it to disk.
 type pick struct {
@@ -136,8 +206,10 @@ func (d *disk) outcome(instant int, picks []pick) outcome {
 			case v.node == nil, strings.Contains(full+"/", "/.nixstatic/"): // swept, whatever is there
 			case v.node.names != nil:
 				visit(v.node, full)
+			case v.node.whole(instant):
+				o[full] = v.node.bytes
 			default:
-				o[full] = file{v.node, v.node.whole(instant)}
+				o[full] = lost
 			}
 		}
 	}
@@ -145,50 +217,48 @@ func (d *disk) outcome(instant int, picks []pick) outcome {
 	return o
 }
 
-// String tells outcomes apart.
 func (o outcome) String() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(o)) {
-		fmt.Fprintf(&b, "%s %d %v\n", name, o[name].node.id, o[name].whole)
+		fmt.Fprintf(&b, "%8d %s\n", len(o[name].text), name)
 	}
 	return b.String()
 }
 
-func (o outcome) write(t testing.TB, dir string) {
-	t.Helper()
-	for name, f := range o {
-		text := ""
-		if f.whole {
-			bytes, err := os.ReadFile(f.node.source)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text = string(bytes)
-		}
-		write(t, filepath.Join(dir, name), text)
+// id tells outcomes apart.
+func (o outcome) id() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		b.WriteString(name)
+		b.WriteByte(0)
+		b.WriteString(o[name].sum)
 	}
+	return b.String()
 }
 
-// checkOutage checks the tree of an outcome, with the checker itself: it is
-// quicker than the program by far.
-func checkOutage(t *testing.T, p runner, s scenario, d *disk, o outcome, instant int, calls []call) {
+// verdicts are those of outcomes: most runs come through the same ones.
+var verdicts sync.Map // id → error, or nil
+
+// check returns what is wrong with the tree of the outcome.
+func (o outcome) check(t testing.TB, tree string) error {
 	t.Helper()
+	id := tree + " " + o.id()
+	if err, known := verdicts.Load(id); known {
+		err, _ := err.(error)
+		return err
+	}
 	dir := scratch(t)
 	defer os.RemoveAll(dir)
-	o.write(t, dir)
-	if err := check(t.Context(), filepath.Join(dir, s.tree)); err == nil {
-		return
-	} else {
-		t.Errorf("the power goes at instant %d: %v", instant, err)
+	for name, bytes := range o {
+		write(t, filepath.Join(dir, name), bytes.text)
 	}
-	for _, c := range calls {
-		if c.Exit > instant-20 && c.Enter < instant+4 {
-			t.Logf("%d-%d %v", c.Enter, c.Exit, c)
-		}
-	}
+	err := check(t.Context(), filepath.Join(dir, tree))
+	verdicts.Store(id, err)
+	return err
 }
 
-// check returns what is wrong with a tree, which may not be one yet.
+// check returns what is wrong with a tree, which may not be one yet. It asks the
+// checker itself, which is quicker than the program by far.
 func check(ctx context.Context, dir string) error {
 	tree, err := layout.OpenDir(dir)
 	if err != nil {

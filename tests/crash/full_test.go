@@ -1,0 +1,134 @@
+//go:build linux
+
+package crash
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nixstatic/nixstatic/tests/nixtest"
+	"github.com/nixstatic/nixstatic/tests/peers"
+)
+
+// A disk that runs full ends the run with advice, and leaves a tree that is
+// right; given room, the next run completes it. The room differs, so that the
+// disk is full in the middle of a NAR, of a record, and before anything.
+func TestDiskFull(t *testing.T) {
+	if !mounting(t) {
+		return
+	}
+	p, c := newRunner(t), large(t)
+	for _, options := range []string{
+		"size=4k", "size=16k", "size=100k", "size=1000k", "size=2500k", "size=4000k",
+		"size=64m,nr_inodes=2", "size=64m,nr_inodes=5", "size=64m,nr_inodes=9", "size=64m,nr_inodes=14", "size=64m,nr_inodes=17",
+	} {
+		t.Run(options, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "disk")
+			mount(t, dir, 0, options)
+			tree := filepath.Join(dir, "tree")
+			export := []string{"export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Top}
+			for range 2 { // what the first run left must not be in the way of the second
+				r := p.Run(t, export...).Refused(t, "no space left on device")
+				wantHint(t, r, "make room and run the command again")
+				p.sound(t, tree)
+			}
+			mount(t, dir, unix.MS_REMOUNT, "size=64m,nr_inodes=10000")
+			p.Output(t, export...)
+			p.complete(t, tree, scenario{want: func(testing.TB) []string { return c.records() }})
+		})
+	}
+}
+
+// What cannot be written to is refused with advice, and not touched.
+func TestReadOnly(t *testing.T) {
+	if !mounting(t) {
+		return
+	}
+	p, c := newRunner(t), small(t)
+	dir := filepath.Join(t.TempDir(), "disk")
+	mount(t, dir, 0, "size=64m")
+	tree := filepath.Join(dir, "tree")
+	p.Output(t, "export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Paths[0])
+	was := contents(t, tree)
+	mount(t, dir, unix.MS_REMOUNT|unix.MS_RDONLY, "")
+
+	for _, to := range []string{tree, filepath.Join(dir, "new")} {
+		r := p.Run(t, "export", "--from", c.Cache, "--no-check-sigs", "--to", to, c.Top).Refused(t, "read-only file system")
+		wantHint(t, r, "mounted read-only")
+	}
+	r := p.Run(t, "sign", "-k", signingKey(t).File, tree).Refused(t, "read-only file system")
+	wantHint(t, r, "mounted read-only")
+	// To look at it takes no right to write.
+	p.verify(t, tree, nil)
+	p.Output(t, "export", "--dry-run", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Top)
+	if now := contents(t, tree); fmt.Sprint(now) != fmt.Sprint(was) {
+		t.Errorf("the tree was %v and is %v", was, now)
+	}
+}
+
+// A tree that belongs to somebody else is refused the same way.
+func TestForbidden(t *testing.T) {
+	p, c := newRunner(t), small(t)
+	for name, test := range map[string]struct {
+		lock func(tree string) string // what is taken away; returns the tree to write to
+		made bool                     // the tree is there before
+	}{
+		"tree":    {func(tree string) string { return tree }, true},
+		"nar":     {func(tree string) string { return filepath.Join(tree, "nar") }, true},
+		"staging": {func(tree string) string { return filepath.Join(tree, ".nixstatic/staging") }, true},
+		"parent":  {filepath.Dir, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			tree := filepath.Join(dir, "tree")
+			if test.made {
+				p.Output(t, "export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Paths[0])
+			}
+			was := contents(t, tree)
+			locked := test.lock(tree)
+			if err := os.Chmod(locked, 0o555); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.Chmod(locked, 0o777) })
+			r := asStranger(t, p, "export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Top)
+			r.Refused(t, "permission denied")
+			wantHint(t, r, "run the command as a user who may")
+			if !test.made {
+				return
+			}
+			p.verify(t, tree, []string{"unreferenced-nar", "unreferenced-listing"})
+			now := contents(t, tree)
+			for file, sum := range was {
+				if now[file] != sum {
+					t.Errorf("%s was changed", file)
+				}
+			}
+		})
+	}
+}
+
+func wantHint(t *testing.T, r nixtest.Result, words string) {
+	t.Helper()
+	for line := range strings.Lines(r.Stderr) {
+		if strings.HasPrefix(line, "nixstatic: hint: ") && strings.Contains(line, words) {
+			return
+		}
+	}
+	t.Errorf("no hint holds %q:\n%s", words, r.Stderr)
+}
+
+// asStranger runs nixstatic without root's right to pass over modes.
+func asStranger(t *testing.T, p runner, args ...string) nixtest.Result {
+	t.Helper()
+	cmd := p.Command(t, args...)
+	if os.Getuid() == 0 {
+		cmd.Args = append([]string{"setpriv", "--bounding-set=-dac_override,-dac_read_search", cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = peers.Program(t, "setpriv")
+	}
+	return nixtest.Wait(t, cmd)
+}
