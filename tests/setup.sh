@@ -27,6 +27,13 @@ gcc:gcc
 gpgv:gpgv
 flock:util-linux
 perl:perl-base
+wrk:wrk
+litmus:litmus
+cadaver:cadaver
+rclone:rclone
+setpriv:util-linux
+gzip:gzip
+lz4:lz4
 '
 
 say() { printf 'setup: %s\n' "$*"; }
