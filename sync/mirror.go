@@ -58,6 +58,8 @@ type Mirror struct {
 
 	Progress *MirrorProgress   // may be nil
 	Report   func(MirrorEvent) // is told of each change, one at a time; may be nil
+
+	busy func(layout.Key) bool // the source's object is being written; nil: none is
 }
 
 const (
@@ -151,23 +153,23 @@ func (m *Mirror) newRun() *run {
 	if r.progress == nil {
 		r.progress = &MirrorProgress{}
 	}
+	_, r.blind = m.Dest.(*PutServer)
 	return r
 }
 
 // look reports whether there is anything to do. It takes no lock, so that a run
 // with nothing to do costs the two listings and nothing else.
 func (r *run) look(ctx context.Context) (differs bool, err error) {
+	if r.blind && r.Delete {
+		return false, fmt.Errorf("what the destination has too much is not known: %w", ErrNotListable)
+	}
+	if r.blind {
+		return true, nil // to look twice would cost more than to do nothing under no lock
+	}
 	remembered := openLedger(r.State)
 	defer remembered.discard()
 	known := false
 	for d, err := range r.judged(ctx, r.pairs(ctx, ""), remembered) {
-		if errors.Is(err, ErrNotListable) && !r.blind {
-			if r.Delete {
-				return false, fmt.Errorf("what the destination has too much is not known: %w", err)
-			}
-			r.blind = true
-			return true, nil
-		}
 		if err != nil {
 			return false, err
 		}

@@ -73,6 +73,9 @@ func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
 		text, err := t.text(ctx)
 		return fetched{body: layout.Bytes(text)}, err
 	}
+	if p.busy != nil && p.busy(t.Key) {
+		return f, notYetf("it is being written")
+	}
 	body, info, err := p.Source.Get(ctx, t.Key)
 	if err != nil {
 		return f, err

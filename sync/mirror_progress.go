@@ -64,6 +64,8 @@ func (r *reporter) note(format string, args ...any) {
 type IncompleteError struct {
 	Count    int
 	Withheld []MirrorEvent // the first ones
+
+	moving bool // the source was changing
 }
 
 func (e *IncompleteError) Error() string {
@@ -150,5 +152,5 @@ func (p *problems) err() error {
 	if p.count == 0 {
 		return nil
 	}
-	return &IncompleteError{p.count, p.list}
+	return &IncompleteError{p.count, p.list, p.unstable > 0}
 }
