@@ -3,17 +3,16 @@
 #
 #   tests/minio.sh
 #
-# leaves $NIXSTATIC_TEST_CACHE/minio-<version>/minio, and minio pointing at that
-# folder. The version is the one that
-# tests/minio/server/go.mod pins: upstream publishes no programs any more, only
-# the Go module. The first build takes minutes, every later run none.
+# leaves $NIXSTATIC_TEST_CACHE/minio-<version>/minio, and points minio at that
+# folder. The version is the one that tests/minio/server/go.mod pins: upstream
+# publishes no programs any more, only the Go module. The first build takes
+# minutes, every later run none.
 set -euo pipefail
 umask 022
 cd "$(dirname "$0")"
 . ./env.sh
 
 module=github.com/minio/minio
-# The version that is built is the one go.mod says: the Go tests look there too.
 version=$(awk -v m="$module" '$1 == m { print $2 } $1 == "require" && $2 == m { print $3 }' minio/server/go.mod)
 [ -n "$version" ] || { echo "minio: error: tests/minio/server/go.mod does not pin $module" >&2; exit 1; }
 into=$NIXSTATIC_TEST_CACHE/minio-$version

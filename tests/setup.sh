@@ -93,6 +93,7 @@ flock 9
 ./nix-from-suite.sh bookworm
 ./nix-from-suite.sh trixie
 ./nix-from-suite.sh sid
+./minio.sh
 ./closure.sh "$NIXSTATIC_TEST_CACHE/closure"
 if [ "${1-}" = --bench ]; then
 	./synthetic.sh "$NIXSTATIC_TEST_CACHE/synthetic-50000" 50000

@@ -14,8 +14,10 @@ import (
 // gain nothing from more.
 const inFlight = 16
 
-// PutBatch stores groups of objects, those of a group at the same time. After
-// an error the objects of its group may be there or not, later ones are not.
+// PutBatch stores groups of objects, those of a group at the same time. A body
+// is durable when its key appears, not before: a crash between two groups leaves
+// the earlier ones, as it would in a directory. After an error the objects of
+// its group may be there or not, those of later groups are not.
 func (b *Bucket) PutBatch(ctx context.Context, groups ...[]layout.Object) (taken []layout.Key, err error) {
 	for _, group := range groups {
 		exists := make([]bool, len(group))

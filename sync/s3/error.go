@@ -102,8 +102,6 @@ func transient(err error) (again, throttled bool) {
 		case "InternalError", "RequestTimeout", "RequestError", "ConditionalRequestConflict", "OperationAborted",
 			"IncompleteBody":
 			return true, false
-		case "NotImplemented":
-			return false, false
 		}
 		if e.expired() {
 			return true, false
@@ -112,6 +110,9 @@ func transient(err error) (again, throttled bool) {
 		// were damaged on the way.
 		if mismatch(e) {
 			return true, false
+		}
+		if e.status == http.StatusNotImplemented || e.code == "NotImplemented" {
+			return false, false
 		}
 		slow := e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests
 		return slow || e.status == http.StatusRequestTimeout || e.status == 499 || e.status >= 500, slow

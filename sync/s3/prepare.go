@@ -92,7 +92,7 @@ func (b *Bucket) publish(ctx context.Context) error {
 	c := b.client.Load()
 	var text string
 	err := b.retry(ctx, "get policy", func(int) (err error) {
-		text, err = c.GetBucketPolicy(ctx, b.loc.Bucket)
+		text, err = c.Client.GetBucketPolicy(ctx, b.loc.Bucket) // "" if there is none
 		return meaning(err)
 	})
 	if err != nil {

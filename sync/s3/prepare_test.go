@@ -1,0 +1,168 @@
+package s3
+
+import (
+	"encoding/json"
+	"net/http"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// One key of each public kind, and private ones that were made to slip through
+// a pattern of the others.
+var (
+	publicKeys = []layout.Key{
+		"nix-cache-info", "index.html", "style.css", "favicon.ico", "favicon.svg", "robots.txt",
+		"0123456789abcdfghijklmnpqrsvwxyz.narinfo", "zyxwvsrqpnmlkjihgfdcba9876543210.ls",
+		"nar/0000000000000000000000000000000000000000000000000000.nar.zst",
+		"log/00000000000000000000000000000000-we?ird=x+1.0.drv",
+		"debuginfo/0123456789abcdef0123456789abcdef01234567.debug",
+		"realisations/sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef!out.doi",
+		"build-trace-v2/00000000000000000000000000000000-x.drv/out.doi",
+	}
+	privateKeys = []layout.Key{".nixstatic/x", ".nixstatic/aaaaaaaaaaaaaaaaaaaaa.narinfo",
+		".nixstatic/index.html", ".nixstatic/nar/x", ".nixstatic/a.ls"}
+)
+
+func TestPublic(t *testing.T) {
+	for _, prefix := range []string{"", "pre/fix"} {
+		loc := location(t, server.Endpoint)
+		loc.Prefix = prefix
+		b := connected(t, loc)
+		done, err := b.Prepare(t.Context(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(Prepared{Created: true, Public: true, Unwilling: done.Unwilling}, done); diff != "" {
+			t.Errorf("Prepare (-want +got):\n%s", diff)
+		}
+		if done.Unwilling == "" {
+			t.Error("MinIO has no such rule, and nothing is said of it")
+		}
+		for _, key := range append(publicKeys, privateKeys...) {
+			if err := b.putPlain(t.Context(), &upload{key: unhashed(key), body: layout.Bytes([]byte("x"))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, key := range publicKeys {
+			if key.Kind() == layout.KindNAR {
+				key = unhashed(key)
+			}
+			if got := anonymously(t, b, http.MethodGet, key); got != 200 {
+				t.Errorf("anyone's GET of %s: %d", b.object(key), got)
+			}
+			if got := anonymously(t, b, http.MethodPut, key); got != 403 {
+				t.Errorf("anyone's PUT of %s: %d", b.object(key), got)
+			}
+			if got := anonymously(t, b, http.MethodDelete, key); got != 403 {
+				t.Errorf("anyone's DELETE of %s: %d", b.object(key), got)
+			}
+		}
+		for _, key := range privateKeys {
+			if got := anonymously(t, b, http.MethodGet, key); got != 403 {
+				t.Errorf("anyone's GET of %s: %d", b.object(key), got)
+			}
+		}
+		if got := anonymously(t, b, http.MethodGet, ""); got != 403 {
+			t.Errorf("anyone's listing: %d", got)
+		}
+		// A second time changes nothing.
+		if again, err := b.Prepare(t.Context(), true); err != nil || again.Created {
+			t.Errorf("Prepare again: %+v, %v", again, err)
+		}
+	}
+}
+
+// unhashed gives a NAR the name of the bytes that the test puts.
+func unhashed(key layout.Key) layout.Key {
+	if key.Kind() == layout.KindNAR {
+		return narOf([]byte("x"))
+	}
+	return key
+}
+
+func anonymously(t *testing.T, b *Bucket, method string, key layout.Key) int {
+	t.Helper()
+	// As an URL has it: Go would leave the plus and the question mark alone.
+	escaped := strings.NewReplacer("?", "%3F", "+", "%2B", "=", "%3D", "!", "%21", ":", "%3A").Replace(b.object(key))
+	req, err := http.NewRequestWithContext(t.Context(), method, server.Endpoint+"/"+b.loc.Bucket+"/"+escaped, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// The patterns match what is public, whatever the length of the policy, and
+// nothing private. path.Match is stricter than the store about slashes, so each
+// pattern's beginning is looked at too.
+func TestPublicPatterns(t *testing.T) {
+	for _, key := range publicKeys {
+		if !key.Kind().Public() {
+			t.Errorf("%s is not public", key)
+		}
+	}
+	for _, pattern := range publicPatterns() {
+		start, _, _ := strings.Cut(pattern, "*")
+		if start == "" || strings.HasPrefix(layout.PrivatePrefix, start) || strings.HasPrefix(start, layout.PrivatePrefix) {
+			t.Errorf("%s matches private keys", pattern)
+		}
+		if _, err := path.Match(pattern, ""); err != nil {
+			t.Errorf("%s: %v", pattern, err)
+		}
+	}
+	b := connected(t, Location{Bucket: strings.Repeat("b", 63), Prefix: strings.Repeat("p", 100), Options: Options{Endpoint: server.Endpoint}})
+	text, err := addStatement("", b.statement())
+	if err != nil || len(text) > 20<<10 {
+		t.Errorf("the policy has %d bytes, Amazon takes 20 kB: %v", len(text), err)
+	}
+}
+
+// What others granted stays, and what we granted is there once.
+func TestAddStatement(t *testing.T) {
+	ours := statement{Sid: "Ours", Effect: "Allow", Resource: []string{"new"}}
+	for name, c := range map[string]struct {
+		policy string
+		sids   []string
+	}{
+		"none":             {"", []string{"Ours"}},
+		"others":           {`{"Version": "2012-10-17", "Id": "x", "Statement": [{"Sid": "Theirs", "NotPrincipal": {"AWS": "a"}}, {"Effect": "Deny"}]}`, []string{"Theirs", "", "Ours"}},
+		"ours of old":      {`{"Statement": [{"Sid": "Ours", "Resource": ["old"]}, {"Sid": "Theirs"}]}`, []string{"Theirs", "Ours"}},
+		"one, no brackets": {`{"Statement": {"Sid": "Theirs"}}`, []string{"Theirs", "Ours"}},
+	} {
+		text, err := addStatement(c.policy, ours)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var doc struct {
+			Version   string
+			Statement []map[string]any
+		}
+		if err := json.Unmarshal([]byte(text), &doc); err != nil {
+			t.Fatal(err)
+		}
+		var sids []string
+		for _, s := range doc.Statement {
+			sid, _ := s["Sid"].(string)
+			sids = append(sids, sid)
+			if strings.Contains(c.policy, "NotPrincipal") && sid == "Theirs" && s["NotPrincipal"] == nil {
+				t.Errorf("%s: their statement lost something: %v", name, s)
+			}
+		}
+		if diff := cmp.Diff(c.sids, sids); diff != "" || doc.Version == "" {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	if _, err := addStatement("no JSON", ours); err == nil {
+		t.Error("a policy that cannot be read is replaced")
+	}
+}
