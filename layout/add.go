@@ -1,11 +1,9 @@
 package layout
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 )
@@ -67,18 +65,32 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 		records[i] = n
 		levels[depth] = append(levels[depth], Object{NarInfoKey(n.Path), Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
 	}
+	taken := map[Key]bool{}
+	put := func(groups ...[]Object) error {
+		keys, err := PutBatch(ctx, w.Tree, groups...)
+		for _, key := range keys {
+			taken[key] = true
+		}
+		return err
+	}
 	groups := [][]Object{firstOfEach(bulk)}
 	if len(links) > 0 {
 		groups = append(groups, firstOfEach(links))
 	}
-	groups = append(groups, levels...)
-	keys, err := PutBatch(ctx, w.Tree, groups...)
-	if err != nil {
+	if err := put(groups...); err != nil {
 		return err
 	}
-	taken := make(map[Key]bool, len(keys))
-	for _, key := range keys {
-		taken[key] = true
+	for i, item := range items {
+		if key := ListingKey(records[i].Path); taken[key] {
+			ours, err := claimListing(ctx, w.Tree, records[i].Path, item.Packed.listing)
+			if err != nil {
+				return err
+			}
+			taken[key] = !ours
+		}
+	}
+	if err := put(levels...); err != nil {
+		return err
 	}
 	for i, item := range items {
 		if err := w.settle(ctx, records[i], item, taken); err != nil {
@@ -89,47 +101,6 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 		item.Packed.Discard()
 	}
 	return nil
-}
-
-// settle brings the record and the listing of a path together, where one of
-// them was there before.
-func (w *Writer) settle(ctx context.Context, n *NarInfo, item Item, taken map[Key]bool) error {
-	won, other := true, false
-	if taken[NarInfoKey(n.Path)] {
-		var err error
-		if won, other, err = w.merge(ctx, n, item.Replace); err != nil {
-			return err
-		}
-	}
-	key := ListingKey(n.Path)
-	switch {
-	case won && taken[key]:
-		// A listing without a record, left by a crash or put by who lost.
-		return w.Tree.Put(ctx, key, item.Packed.listing, PutOptions{})
-	case other && !taken[key]:
-		// Their path had no listing, and now has that of another build.
-		return withdrawListing(ctx, w.Tree, key, item.Packed.listing)
-	}
-	return nil
-}
-
-// withdrawListing deletes a listing unless someone has changed it.
-func withdrawListing(ctx context.Context, t Tree, key Key, ours Body) error {
-	have, err := ReadAll(ctx, t, key, ours.Size())
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrTooLarge) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	text := make([]byte, ours.Size())
-	if _, err := ours.ReadAt(text, 0); err != nil && err != io.EOF {
-		return err
-	}
-	if !bytes.Equal(have, text) {
-		return nil
-	}
-	return t.Delete(ctx, key)
 }
 
 // firstOfEach drops the objects whose key came before: two paths with the same
