@@ -46,7 +46,7 @@ func start(t testing.TB, args ...string) *server {
 func (s *server) newToken(t testing.TB, name, scope string) string {
 	t.Helper()
 	token := newest(t).Output(t, "token", "create", "--file", s.Tokens, "--name", name, "--scope", scope)
-	if s.cmd != nil { // the server looks at the file once a second
+	if s.cmd != nil && !s.exited { // the server looks at the file once a second
 		until(t, "the new token is known", func() bool {
 			time.Sleep(100 * time.Millisecond) // wrong tokens are limited
 			status, _ := get(t, s.URL+"/upload/0.narinfo", "Authorization", "Bearer "+token)
@@ -64,6 +64,12 @@ func (s *server) run(t testing.TB, listen string, args ...string) {
 	if s.Tokens != "" {
 		args = append(args, "--tokens", s.Tokens)
 	}
+	s.runAs(t, args...)
+}
+
+// runAs starts the server with these arguments and no others.
+func (s *server) runAs(t testing.TB, args ...string) {
+	t.Helper()
 	s.cmd = newest(t).Command(t, args...)
 	// When the test ends, the server is to end as it does for systemd. That it was
 	// told so is no error of its own.
@@ -92,12 +98,14 @@ func (s *server) run(t testing.TB, listen string, args ...string) {
 		t.Fatalf("serve does not start: %v\n%s", err, s.log)
 	}
 	s.URL = strings.TrimSuffix(line, "\n")
-	_, rest, ok := strings.Cut(s.log.String(), `msg="metrics and health" url=`)
-	for deadline := time.Now().Add(10 * time.Second); !ok && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
-		_, rest, ok = strings.Cut(s.log.String(), `msg="metrics and health" url=`)
+	if slices.Contains(args, "--metrics-listen") && !slices.Contains(args, "json") {
+		until(t, "the address of the metrics", func() bool {
+			_, rest, _ := strings.Cut(s.log.String(), `msg="metrics and health" url=`)
+			url, _, ok := strings.Cut(rest, "\n")
+			s.Metrics = url
+			return ok
+		})
 	}
-	s.Metrics, _, _ = strings.Cut(rest, "\n")
 }
 
 // address is the host and port of the server.
