@@ -84,7 +84,7 @@ func runExport(c *cli.Context) error {
 		}
 		roots = append(roots, p)
 	}
-	tree, err := openTree(c.String("to"))
+	tree, err := openTree(c, c.String("to"))
 	if err != nil {
 		return err
 	}
@@ -211,6 +211,11 @@ func openSource(c *cli.Context) (pathSource, *signer.Trusted, error) {
 	if c.IsSet("store") {
 		return nil, nil, usage("--from and --store exclude each other")
 	}
+	return openCache(c, from)
+}
+
+// openCache opens another cache, and tells whose signatures count.
+func openCache(c *cli.Context, from string) (*treesync.Cache, *signer.Trusted, error) {
 	texts := c.StringSlice("trusted-public-key")
 	if len(texts) == 0 {
 		texts = []string{nixosKey}

@@ -12,6 +12,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/nar"
 	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
 // The exit codes.
@@ -73,16 +74,25 @@ func fail(ctx context.Context, stderr io.Writer, err error) int {
 // hintFor tells what to do about an error.
 func hintFor(err error) string {
 	var (
-		hint      *hinted
-		wrong     *usageError
-		untrusted *treesync.UntrustedError
-		reference *treesync.MissingReferenceError
-		mismatch  *layout.HashMismatch
-		syntax    *nar.SyntaxError
+		hint       *hinted
+		incomplete *treesync.IncompleteError
+		wrong      *usageError
+		untrusted  *treesync.UntrustedError
+		reference  *treesync.MissingReferenceError
+		mismatch   *layout.HashMismatch
+		syntax     *nar.SyntaxError
 	)
 	switch {
 	case errors.As(err, &hint):
 		return hint.hint
+	case errors.As(err, &incomplete):
+		return "nixstatic verify --deep finds out what is wrong with the source; all else was mirrored"
+	case errors.Is(err, treesync.ErrNoSource):
+		return "check the path, and whether its disk is mounted; nothing was changed"
+	case errors.Is(err, treesync.ErrNotListable):
+		return "leave out --delete, or name a directory or a bucket"
+	case errors.Is(err, s3.ErrNoBucket):
+		return "make the bucket, or check its name and the endpoint"
 	case errors.As(err, &wrong):
 		return "nixstatic COMMAND --help explains each command with examples"
 	case errors.As(err, &untrusted):

@@ -33,7 +33,7 @@ func initCommand() *cli.Command {
 			if err := layout.CheckStoreDir(want.StoreDir); err != nil {
 				return usage("--store-dir: %v", err)
 			}
-			tree, err := openTree(location)
+			tree, err := openTree(c, location)
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ func initCommand() *cli.Command {
 				return withHint(fmt.Errorf("%s is a tree already, with other settings (priority %d, mass query %v)", location, have.Priority, have.WantMassQuery),
 					"edit the file %s in it; clients notice within a week", layout.CacheInfoKey)
 			}
-			fmt.Fprintln(c.App.Writer, tree.Path())
+			fmt.Fprintln(c.App.Writer, treeName(tree, location))
 			return nil
 		},
 	}

@@ -89,7 +89,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if err != nil {
 		return nil, err
 	}
-	if s.tree, err = openTree(location); err != nil {
+	if s.tree, err = openDir(location); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -37,7 +37,7 @@ func readUpstreams(c *cli.Context, log *slog.Logger) ([]webdav.UpstreamCache, er
 			}
 			cache.URL, cache.Reader = strings.TrimSuffix(reader.URL(), "/"), reader
 		} else {
-			tree, err := openTree(url)
+			tree, err := openDir(url)
 			if err != nil {
 				return nil, err
 			}

@@ -21,7 +21,7 @@ import (
 
 // Flags that several commands take.
 func toFlag() cli.Flag {
-	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `TREE`, a directory, made if it is not there"}
+	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `TREE`, a directory, made if it is not there, or s3://…"}
 }
 
 func jsonFlag() cli.Flag {
@@ -67,8 +67,8 @@ func need(c *cli.Context, flags ...string) error {
 	return nil
 }
 
-// openTree opens the tree at a location as Nix users write it.
-func openTree(location string) (*layout.Dir, error) {
+// openDir opens the tree in a directory.
+func openDir(location string) (*layout.Dir, error) {
 	scheme, rest, ok := strings.Cut(location, "://")
 	switch {
 	case location == "":
@@ -82,16 +82,16 @@ func openTree(location string) (*layout.Dir, error) {
 		}
 		return layout.OpenDir(u.Path)
 	}
-	return nil, usage("cannot write to %s://%s: a tree is a directory or a file:// URL", scheme, rest)
+	return nil, usage("%s://%s is no directory: want a path or a file:// URL", scheme, rest)
 }
 
 // existingTree opens a tree that must be one already.
-func existingTree(ctx context.Context, location string) (*layout.Dir, layout.CacheInfo, error) {
-	tree, err := openTree(location)
+func existingTree(c *cli.Context, location string) (openedTree, layout.CacheInfo, error) {
+	tree, err := openTree(c, location)
 	if err != nil {
 		return nil, layout.CacheInfo{}, err
 	}
-	info, err := layout.ReadCacheInfo(ctx, tree)
+	info, err := layout.ReadCacheInfo(c.Context, tree)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = withHint(fmt.Errorf("%s is no binary cache: it has no %s", location, layout.CacheInfoKey),
 			"nixstatic init %s makes one, nixstatic verify %s tells what is there", location, location)

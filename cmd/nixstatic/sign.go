@@ -41,7 +41,7 @@ func runSign(c *cli.Context) error {
 	if len(keys) == 0 {
 		return usage("sign needs at least one --secret-key-file")
 	}
-	tree, info, err := existingTree(c.Context, location)
+	tree, info, err := existingTree(c, location)
 	if err != nil {
 		return err
 	}

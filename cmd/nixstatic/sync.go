@@ -1,0 +1,234 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	treesync "github.com/nixstatic/nixstatic/sync"
+)
+
+func syncCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "sync",
+		Usage:     "make one tree equal to another",
+		ArgsUsage: "SOURCE DESTINATION [PATH…]",
+		Description: "SOURCE is a directory, a file:// URL or s3://bucket/prefix?endpoint=…; DESTINATION\n" +
+			"is one of these, or the URL of a server that takes PUT. Two listings decide what\n" +
+			"is to be copied. Readers of DESTINATION find it whole at every moment, and a run\n" +
+			"that was interrupted is completed by running it again. What is damaged in SOURCE\n" +
+			"is not copied; the exit code is then 1.\n\n" +
+			"A cache behind https:// cannot be listed: name the paths whose closure is wanted.\n" +
+			"They must be signed by a trusted key, as for export --from.\n\n" +
+			"--include and --exclude take the kinds " + strings.Join(kindNames(), ", ") + ".\n\n" +
+			"Examples:\n" +
+			"   nixstatic sync ./cache 's3://bucket/prefix?endpoint=minio:9000&scheme=http'\n" +
+			"   nixstatic sync --delete --dry-run ./cache /mnt/copy\n" +
+			"   nixstatic sync --watch --delete ./cache 's3://bucket?region=eu-west-1'\n" +
+			"   nixstatic sync ./cache https://user@cache.example.org/upload\n" +
+			"   nixstatic sync https://cache.nixos.org ./cache /nix/store/…-hello-2.12",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "delete", Usage: "remove what SOURCE does not have"},
+			&cli.StringSliceFlag{Name: "include", Usage: "only objects of this `KIND`; may be repeated"},
+			&cli.StringSliceFlag{Name: "exclude", Usage: "no objects of this `KIND`; may be repeated"},
+			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 10MB"},
+			&cli.BoolFlag{Name: "watch", Usage: "go on, and mirror what changes"},
+			&cli.DurationFlag{Name: "rescan", Value: 10 * time.Minute, Usage: "compare everything so often (with --watch)"},
+			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (from https://)"},
+			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (from https://)"},
+			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
+			jobsFlag("objects"),
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be done, and change nothing"},
+			&cli.BoolFlag{Name: "json", Usage: "print each event as a line of JSON on standard output"},
+			quietFlag(),
+		},
+		Action: runSync,
+	}
+}
+
+func runSync(c *cli.Context) error {
+	if c.NArg() < 2 {
+		return usage("sync takes the source and the destination")
+	}
+	from, to := c.Args().Get(0), c.Args().Get(1)
+	if isHTTP(from) {
+		return syncCache(c, from, to, c.Args().Slice()[2:])
+	}
+	if c.NArg() > 2 {
+		return usage("paths are named where the source is behind https://; nixstatic export --from takes them from a directory")
+	}
+	for _, flag := range []string{"trusted-public-key", "no-check-sigs"} {
+		if c.IsSet(flag) {
+			return usage("--%s goes with a source behind https://: a tree is mirrored as it is", flag)
+		}
+	}
+	m, err := newMirror(c)
+	if err != nil {
+		return err
+	}
+	src, err := openTree(c, from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := openDest(c, to)
+	if err != nil {
+		return err
+	}
+	defer dst.Close()
+	if treeName(src, from) == treeName(dst, to) {
+		return usage("source and destination are the same")
+	}
+	m.Source, m.Dest = src, dst
+	m.State = stateFile(treeName(src, from), treeName(dst, to))
+	m.Provided = providedFor(c, src)
+	out := newSyncOutput(c, m)
+	switch {
+	case c.Bool("dry-run"):
+		return syncPlan(c, m, out)
+	case c.Bool("watch"):
+		return syncWatch(c, m, out)
+	}
+	return syncOnce(c, m, out)
+}
+
+// newMirror makes a Mirror from the flags, without its trees.
+func newMirror(c *cli.Context) (*treesync.Mirror, error) {
+	m := &treesync.Mirror{Delete: c.Bool("delete"), Jobs: c.Int("jobs"), Progress: &treesync.MirrorProgress{}}
+	if c.Bool("watch") && c.Bool("dry-run") {
+		return nil, usage("--watch and --dry-run exclude each other")
+	}
+	if text := c.String("bandwidth"); text != "" {
+		var err error
+		if m.Bandwidth, err = parseBytes(strings.TrimSuffix(text, "/s")); err != nil || m.Bandwidth == 0 {
+			return nil, usage("--bandwidth: %q is no size such as 10MB", text)
+		}
+	}
+	var err error
+	m.Kinds, err = chosenKinds(c.StringSlice("include"), c.StringSlice("exclude"))
+	return m, err
+}
+
+// publicKinds are those that can be mirrored.
+func publicKinds() (kinds []layout.Kind) {
+	for k := layout.Kind(0); k.Public(); k++ {
+		kinds = append(kinds, k)
+	}
+	return kinds
+}
+
+func kindNames() (names []string) {
+	for _, k := range publicKinds() {
+		names = append(names, k.String())
+	}
+	return names
+}
+
+// chosenKinds returns the kinds to mirror, nil for all.
+func chosenKinds(include, exclude []string) ([]layout.Kind, error) {
+	for _, name := range slices.Concat(include, exclude) {
+		if !slices.Contains(kindNames(), name) {
+			return nil, usage("there is no kind %q: choose of %s", name, strings.Join(kindNames(), ", "))
+		}
+	}
+	if len(include)+len(exclude) == 0 {
+		return nil, nil
+	}
+	chosen := []layout.Kind{}
+	for _, k := range publicKinds() {
+		in := len(include) == 0 || slices.Contains(include, k.String())
+		if in && !slices.Contains(exclude, k.String()) {
+			chosen = append(chosen, k)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, usage("--include and --exclude leave nothing")
+	}
+	return chosen, nil
+}
+
+// syncOnce mirrors and reports.
+func syncOnce(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
+	start := time.Now()
+	out.meter = startMeter(c.App.ErrWriter, c.Bool("quiet"), out.line)
+	err := m.Run(c.Context)
+	out.meter.end()
+	out.done(time.Since(start), err)
+	return err
+}
+
+// syncPlan prints what would be done.
+func syncPlan(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
+	if _, blind := m.Dest.(*treesync.PutServer); blind && m.Delete {
+		return fmt.Errorf("what the destination has too much is not known: %w", treesync.ErrNotListable)
+	}
+	count, bytes, extra := int64(0), int64(0), int64(0)
+	for change, err := range m.Plan(c.Context) {
+		if err != nil {
+			return err
+		}
+		if change.Action == treesync.ActionDelete {
+			if !m.Delete {
+				continue
+			}
+			extra++
+		} else {
+			count++
+			bytes += max(0, change.Size)
+		}
+		if err := out.planned(change); err != nil {
+			return err
+		}
+	}
+	if !c.Bool("quiet") {
+		say(c, "would copy %s (%s) and delete %d", plural(count, "object"), bytesize(bytes), extra)
+	}
+	return nil
+}
+
+// syncWatch mirrors until it is told to end.
+func syncWatch(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
+	if c.Duration("rescan") <= 0 {
+		return usage("--rescan: want a time such as 10m")
+	}
+	w := &treesync.Watch{Mirror: m, Rescan: c.Duration("rescan"), Report: out.outcome}
+	return w.Run(c.Context)
+}
+
+// syncCache takes the closure of paths from a cache that cannot be listed.
+func syncCache(c *cli.Context, from, to string, args []string) error {
+	for _, flag := range []string{"delete", "include", "exclude", "bandwidth", "watch", "rescan"} {
+		if c.IsSet(flag) {
+			return usage("--%s needs a source that can be listed, which a cache behind https:// cannot", flag)
+		}
+	}
+	if len(args) == 0 {
+		return withHint(usage("a cache behind https:// cannot be listed: name the paths whose closure is wanted"),
+			"a directory or a bucket can be mirrored whole: nixstatic sync s3://… DESTINATION")
+	}
+	cache, trusted, err := openCache(c, from)
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	var roots []layout.StorePath
+	for _, arg := range args {
+		p, err := cache.Resolve(c.Context, arg)
+		if err != nil {
+			return err
+		}
+		roots = append(roots, p)
+	}
+	tree, err := openTree(c, to)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	w := &layout.Writer{Tree: tree, StoreDir: cache.StoreDir(), Method: compress.Zstd}
+	return export(c, &treesync.Import{Source: cache, Writer: w, Trusted: trusted, Jobs: c.Int("jobs"), Progress: &treesync.Progress{}}, roots)
+}

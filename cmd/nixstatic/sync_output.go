@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	treesync "github.com/nixstatic/nixstatic/sync"
+)
+
+// syncOutput words what a mirror does: as lines of JSON, or for people, who are
+// told of what is not as it should be and of the outcome.
+type syncOutput struct {
+	c        *cli.Context
+	progress *treesync.MirrorProgress
+	watching bool
+	meter    *meter
+
+	mu   sync.Mutex
+	json *json.Encoder // nil for people
+	told int64         // objects copied or deleted that an outcome told of
+}
+
+// syncEvent is a line of --json.
+type syncEvent struct {
+	// Event is copy, replace, delete, withhold, keep, note; plan for --dry-run;
+	// attempt of --watch; done at the end.
+	Event   string     `json:"event"`
+	Action  string     `json:"action,omitempty"` // of a plan
+	Key     layout.Key `json:"key,omitempty"`
+	Bytes   int64      `json:"bytes,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	Copied  *int64     `json:"copied,omitempty"` // objects so far, with attempt and done
+	Deleted *int64     `json:"deleted,omitempty"`
+	Seconds float64    `json:"seconds,omitempty"`
+	Retry   float64    `json:"retrySeconds,omitempty"`
+}
+
+func newSyncOutput(c *cli.Context, m *treesync.Mirror) *syncOutput {
+	o := &syncOutput{c: c, progress: m.Progress, watching: c.Bool("watch")}
+	if c.Bool("json") {
+		o.json = json.NewEncoder(c.App.Writer)
+		o.json.SetEscapeHTML(false)
+	}
+	m.Report = o.event
+	return o
+}
+
+func (o *syncOutput) print(e syncEvent) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.json.Encode(e)
+}
+
+// event is for Mirror.Report.
+func (o *syncOutput) event(e treesync.MirrorEvent) {
+	reason := ""
+	if e.Err != nil {
+		reason = e.Err.Error()
+	}
+	if o.json != nil {
+		o.meter.above(func() { o.print(syncEvent{Event: e.Action, Key: e.Key, Bytes: e.Size, Reason: reason}) })
+		return
+	}
+	if o.c.Bool("quiet") {
+		return
+	}
+	switch e.Action {
+	case treesync.ActionKeep:
+		o.meter.above(func() { say(o.c, "not deleted: %s: %s", e.Key, printable(reason)) })
+	case treesync.ActionNote:
+		o.meter.above(func() { say(o.c, "note: %s", printable(reason)) })
+	case treesync.ActionWithhold:
+		if o.watching { // else the error at the end tells
+			say(o.c, "left out: %s: %s", e.Key, printable(reason))
+		}
+	}
+}
+
+// planned prints a change of a --dry-run.
+func (o *syncOutput) planned(change treesync.Change) error {
+	if o.json != nil {
+		return o.print(syncEvent{Event: "plan", Action: change.Action, Key: change.Key, Bytes: change.Size})
+	}
+	_, err := fmt.Fprintf(o.c.App.Writer, "%-7s %s (%s)\n", change.Action, change.Key, bytesize(max(0, change.Size)))
+	return err
+}
+
+// line is the line of progress.
+func (o *syncOutput) line(elapsed time.Duration) string {
+	p := o.progress
+	switch {
+	case p.Waiting.Load():
+		return "sync: waiting for another run to the same destination"
+	case p.Deleted.Load() > 0:
+		return fmt.Sprintf("sync: %d of %s deleted", p.Deleted.Load(), plural(p.Extra.Load(), "object"))
+	case p.ObjectsDone.Load() > 0 || p.BytesDone.Load() > 0:
+		return fmt.Sprintf("sync: %d of %s, %s", p.ObjectsDone.Load(), plural(p.Objects.Load(), "object"),
+			amount(p.BytesDone.Load(), max(p.Bytes.Load(), p.BytesDone.Load()), elapsed))
+	}
+	return fmt.Sprintf("sync: %s compared", plural(p.Listed.Load(), "object"))
+}
+
+// done reports the end of a run.
+func (o *syncOutput) done(took time.Duration, err error) {
+	copied, deleted := o.progress.ObjectsDone.Load(), o.progress.Deleted.Load()
+	if o.json != nil {
+		e := syncEvent{Event: "done", Bytes: o.progress.BytesDone.Load(), Copied: &copied, Deleted: &deleted, Seconds: took.Seconds()}
+		if err != nil {
+			e.Reason = err.Error()
+		}
+		o.print(e)
+		return
+	}
+	if err == nil && !o.c.Bool("quiet") {
+		say(o.c, "%s copied (%s), %d deleted, in %s", plural(copied, "object"), bytesize(o.progress.BytesDone.Load()),
+			deleted, took.Round(10*time.Millisecond))
+	}
+}
+
+// outcome is for Watch.Report.
+func (o *syncOutput) outcome(w treesync.WatchOutcome) {
+	copied, deleted := o.progress.ObjectsDone.Load(), o.progress.Deleted.Load()
+	reason := ""
+	if w.Err != nil {
+		reason = w.Err.Error()
+	}
+	if o.json != nil {
+		o.print(syncEvent{Event: "attempt", Reason: reason, Copied: &copied, Deleted: &deleted,
+			Bytes: o.progress.BytesDone.Load(), Seconds: w.Took.Seconds(), Retry: w.Retry.Seconds()})
+		return
+	}
+	switch {
+	case w.Err != nil && w.Retry > 0:
+		say(o.c, "%s; trying again in %s", printable(reason), w.Retry)
+	case w.Err != nil:
+		say(o.c, "%s", printable(reason))
+	case copied+deleted > o.told && !o.c.Bool("quiet"):
+		say(o.c, "current: %s copied (%s), %d deleted so far", plural(copied, "object"), bytesize(o.progress.BytesDone.Load()), deleted)
+	}
+	o.told = copied + deleted
+}
+
+// stateFile is where it is remembered what is equal in two trees; "" where
+// there is no place for such things.
+func stateFile(from, to string) string {
+	dir := os.Getenv("CACHE_DIRECTORY") // a service of systemd has this one
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return ""
+		}
+		dir = filepath.Join(cache, "nixstatic")
+	}
+	sum := sha256.Sum256([]byte(from + "\x00" + to))
+	return filepath.Join(dir, "sync", hex.EncodeToString(sum[:16]))
+}
+
+// providedFor tells what the source's upstreams provide, if it says that it
+// leans on any. That is looked up when something is missing.
+func providedFor(c *cli.Context, src layout.Reader) func(layout.StorePath) bool {
+	read := sync.OnceValues(func() (*provided, error) { return readProvided(context.WithoutCancel(c.Context), src) })
+	return func(p layout.StorePath) bool {
+		upstreams, err := read()
+		if err != nil {
+			say(c, "note: %v", err)
+			return false
+		}
+		ok, err := upstreams.provision.Provides(c.Context, p)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			say(c, "note: cannot tell whether an upstream provides %s: %v", p, err)
+		}
+		return ok && err == nil
+	}
+}
