@@ -103,6 +103,7 @@ func (b *body) drain() bool {
 // before it answers, does not wait for it for ever.
 func (b *body) leave() {
 	if !b.eof {
-		b.ctl.SetReadDeadline(time.Now().Add(drainTime))
+		// Less than the answer has to be taken in: its time may be running already.
+		b.ctl.SetReadDeadline(time.Now().Add(min(drainTime, b.stall/2)))
 	}
 }

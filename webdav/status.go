@@ -24,7 +24,7 @@ type failure struct {
 	cause      error         // for the log: trouble of ours
 	challenge  string        // WWW-Authenticate
 	retryAfter time.Duration // 0: not said
-	hangUp     bool          // the rest of the body is not wanted
+	hangUp     bool          // nothing more is to be expected of the body
 }
 
 // refusals is the status of every reason to refuse. They are all fatal to every
@@ -184,10 +184,10 @@ func reply(w *response, r *http.Request, f *failure) {
 func refuse(w *response, r *http.Request, in *body, f *failure) {
 	waits := !in.touched && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	switch rest := r.ContentLength - in.n; {
-	case in.eof, waits:
+	case in.eof, waits, f.hangUp:
 		reply(w, r, f)
 	case r.ContentLength >= 0 && rest <= drainFirst:
-		f.hangUp = !in.drain() || f.hangUp
+		f.hangUp = !in.drain()
 		reply(w, r, f)
 	default:
 		f.hangUp = true
