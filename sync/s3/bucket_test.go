@@ -8,25 +8,37 @@ import (
 	"github.com/nixstatic/nixstatic/tests/minio"
 )
 
-func TestBucket(t *testing.T) { conforms(t, server, "") }
+// Each subtest has a bucket of its own, on one drive and on four, for itself and
+// shared with others.
+func TestBucket(t *testing.T) { conforms(t, location(t, server.Endpoint)) }
 
-func TestBucketBelowPrefix(t *testing.T) { conforms(t, server, "some/where") }
-
-func TestBucketOnFourDrives(t *testing.T) { conforms(t, minio.Start(t, 4), "") }
+func TestBucketOnFourDrives(t *testing.T) {
+	loc := location(t, minio.Start(t, 4).Endpoint)
+	loc.Prefix = "some/where"
+	conforms(t, loc)
+}
 
 // TestBucketInParts has everything that may go up in parts do so.
 func TestBucketInParts(t *testing.T) {
-	treetest.Test(t, func(t *testing.T) layout.Tree {
-		loc := location(t, server.Endpoint)
-		loc.PartThreshold, loc.PartSize = 1, minPartSize
-		return create(t, loc)
-	})
+	loc := location(t, server.Endpoint)
+	loc.Prefix = "some/where"
+	loc.PartThreshold, loc.PartSize = 1, minPartSize
+	conforms(t, loc)
 }
 
-func conforms(t *testing.T, s minio.Server, prefix string) {
+func conforms(t *testing.T, loc Location) {
 	treetest.Test(t, func(t *testing.T) layout.Tree {
-		loc := location(t, s.Endpoint)
-		loc.Prefix = prefix
-		return create(t, loc)
+		loc.Bucket = location(t, loc.Endpoint).Bucket
+		loc.Log = nil
+		b := create(t, loc)
+		// What others keep beside the tree is none of it.
+		if loc.Prefix != "" {
+			loc := loc
+			loc.Prefix = ""
+			put(t, connected(t, loc), "nix-cache-info", nil, layout.PutOptions{})
+			loc.Prefix = loc.Prefix + "some/where-else"
+			put(t, connected(t, loc), "nix-cache-info", nil, layout.PutOptions{})
+		}
+		return b
 	})
 }

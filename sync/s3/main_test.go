@@ -92,6 +92,7 @@ type middleman struct {
 	mu       sync.Mutex
 	requests []string
 	harm     func(n int, r *http.Request) harm // n counts the requests from 1
+	instead  func(w http.ResponseWriter, r *http.Request) bool
 }
 
 // harm is what befalls a request.
@@ -123,7 +124,11 @@ func between(t *testing.T, endpoint string) *middleman {
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { panic(http.ErrAbortHandler) },
 	}
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch m.count(r) {
+		what := m.count(r)
+		if m.instead != nil && m.instead(w, r) {
+			return
+		}
+		switch what {
 		case none:
 			proxy.ServeHTTP(w, r)
 		case dropBefore:

@@ -75,7 +75,7 @@ func New(ctx context.Context, loc Location) (*Bucket, error) {
 	loc.Attempts = cmp.Or(loc.Attempts, attempts)
 	loc.RetryDelay = cmp.Or(loc.RetryDelay, retryDelay)
 	loc.Stall = cmp.Or(loc.Stall, stall)
-	loc.PartSize = cmp.Or(loc.PartSize, partSize)
+	loc.PartSize = min(cmp.Or(loc.PartSize, partSize), maxSinglePut)
 	loc.PartThreshold = cmp.Or(loc.PartThreshold, partThreshold)
 	if loc.PartThreshold < 0 || loc.PartThreshold > maxSinglePut {
 		loc.PartThreshold = maxSinglePut

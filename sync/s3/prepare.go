@@ -28,7 +28,7 @@ type Prepared struct {
 	Public  bool // anyone may read the public objects
 	// CleansUp says that the store removes unfinished uploads by itself from now
 	// on. If not, Unwilling is why: Leftovers finds them, and some stores, MinIO
-	// among them, have a rule of their own that cannot be asked for.
+	// among them, remove them unasked and know no such rule.
 	CleansUp  bool
 	Unwilling string
 }
@@ -58,10 +58,10 @@ func (b *Bucket) Prepare(ctx context.Context, public bool) (Prepared, error) {
 	}
 	if err := b.cleanUp(ctx); err != nil {
 		var e *refusal
-		if !errors.As(err, &e) {
+		if !errors.As(err, &e) && err != errOtherRules {
 			return p, fmt.Errorf("set the lifecycle of %s: %w", b.loc, err)
 		}
-		p.Unwilling = e.Error()
+		p.Unwilling = err.Error()
 		return p, nil
 	}
 	p.CleansUp = true
@@ -182,35 +182,51 @@ func addStatement(policy string, s statement) (string, error) {
 	return string(text), err
 }
 
+// errOtherRules says that we leave the lifecycle of the bucket to whoever wrote
+// its rules: the client library would drop what it does not know of them.
+var errOtherRules = errors.New("the bucket has lifecycle rules of its own; one that aborts incomplete multipart uploads is missing")
+
 // cleanUp asks the store to remove unfinished uploads when they are old.
 func (b *Bucket) cleanUp(ctx context.Context) error {
 	c := b.client.Load()
 	config := lifecycle.NewConfiguration()
 	err := b.retry(ctx, "get lifecycle", func(int) error {
 		have, err := c.GetBucketLifecycle(ctx, b.loc.Bucket)
+		err = meaning(err)
 		var e *refusal
-		if errors.As(meaning(err), &e) && e.code == "NoSuchLifecycleConfiguration" {
+		if errors.As(err, &e) && e.code == "NoSuchLifecycleConfiguration" {
 			return nil
 		}
 		if err == nil {
 			config = have
 		}
-		return meaning(err)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	id := lifecycleID
-	if b.prefix != "" {
-		id += "-" + strings.TrimPrefix(b.statementID(), policyID)
-	}
-	config.Rules = slices.DeleteFunc(config.Rules, func(r lifecycle.Rule) bool { return r.ID == id })
-	config.Rules = append(config.Rules, lifecycle.Rule{
-		ID:                             id,
+	ours := lifecycle.Rule{
+		ID:                             lifecycleID,
 		Status:                         "Enabled",
 		RuleFilter:                     lifecycle.Filter{Prefix: b.prefix + "nar/"},
 		AbortIncompleteMultipartUpload: lifecycle.AbortIncompleteMultipartUpload{DaysAfterInitiation: lifecycleDays},
-	})
+	}
+	if b.prefix != "" {
+		ours.ID += "-" + strings.TrimPrefix(b.statementID(), policyID)
+	}
+	others := false
+	for _, r := range config.Rules {
+		covers := strings.HasPrefix(ours.RuleFilter.Prefix, r.RuleFilter.Prefix) && strings.HasPrefix(ours.RuleFilter.Prefix, r.Prefix) &&
+			r.RuleFilter.Tag.IsEmpty() && r.RuleFilter.And.IsEmpty()
+		if r.Status == "Enabled" && covers && !r.AbortIncompleteMultipartUpload.IsDaysNull() {
+			return nil
+		}
+		others = others || !strings.HasPrefix(r.ID, lifecycleID)
+	}
+	if others {
+		return errOtherRules
+	}
+	config.Rules = append(slices.DeleteFunc(config.Rules, func(r lifecycle.Rule) bool { return r.ID == ours.ID }), ours)
 	return b.retry(ctx, "put lifecycle", func(int) error {
 		return meaning(c.SetBucketLifecycle(ctx, b.loc.Bucket, config))
 	})

@@ -2,12 +2,14 @@ package s3
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"path"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/minio/minio-go/v7/pkg/lifecycle"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -164,5 +166,63 @@ func TestAddStatement(t *testing.T) {
 	}
 	if _, err := addStatement("no JSON", ours); err == nil {
 		t.Error("a policy that cannot be read is replaced")
+	}
+}
+
+// TestCleansUp stands in for a store that knows the rule, which MinIO does not.
+func TestCleansUp(t *testing.T) {
+	m := between(t, server.Endpoint)
+	var rules string
+	m.instead = func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case !r.URL.Query().Has("lifecycle"):
+			return false
+		case r.Method == http.MethodPut:
+			text, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			rules = string(text)
+		case rules == "":
+			answer(w, 404, "NoSuchLifecycleConfiguration")
+		default:
+			io.WriteString(w, rules)
+		}
+		return true
+	}
+	loc := location(t, m.URL)
+	for _, prefix := range []string{"", "", "pre/fix", "pre/fix"} {
+		loc.Prefix = prefix
+		done, err := connected(t, loc).Prepare(t.Context(), false)
+		if err != nil || !done.CleansUp || done.Unwilling != "" {
+			t.Errorf("Prepare below %q: %+v, %v", prefix, done, err)
+		}
+	}
+	rule := func(id, prefix string) string {
+		return "<Rule><AbortIncompleteMultipartUpload><DaysAfterInitiation>7</DaysAfterInitiation></AbortIncompleteMultipartUpload>" +
+			"<ID>" + id + "</ID><Filter><Prefix>" + prefix + "nar/</Prefix></Filter><Status>Enabled</Status></Rule>"
+	}
+	wanted := "<LifecycleConfiguration>" + rule("nixstatic-unfinished-uploads", "") + rule("nixstatic-unfinished-uploads-prefix", "pre/fix/") + "</LifecycleConfiguration>"
+	if diff := cmp.Diff(wanted, rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+// Rules of others are left to them.
+func TestRulesOfOthers(t *testing.T) {
+	b := create(t, location(t, server.Endpoint))
+	config := lifecycle.NewConfiguration()
+	config.Rules = []lifecycle.Rule{{ID: "theirs", Status: "Enabled", RuleFilter: lifecycle.Filter{Prefix: "tmp/"},
+		Expiration: lifecycle.Expiration{Days: 1}}}
+	if err := b.client.Load().SetBucketLifecycle(t.Context(), b.loc.Bucket, config); err != nil {
+		t.Fatal(err)
+	}
+	done, err := b.Prepare(t.Context(), false)
+	if err != nil || done.CleansUp || !strings.Contains(done.Unwilling, "rules of its own") {
+		t.Errorf("Prepare: %+v, %v", done, err)
+	}
+	have, err := b.client.Load().GetBucketLifecycle(t.Context(), b.loc.Bucket)
+	if err != nil || len(have.Rules) != 1 || have.Rules[0].ID != "theirs" {
+		t.Errorf("rules: %+v, %v", have, err)
 	}
 }
