@@ -67,7 +67,7 @@ func (s *Server) run(program string, drives int, settings []string) (stop func()
 		return nil, err
 	}
 	s.Endpoint = "http://" + address
-	dir, err := os.MkdirTemp("", "minio-")
+	dir, err := os.MkdirTemp(scratch(), "minio-")
 	if err != nil {
 		return nil, err
 	}

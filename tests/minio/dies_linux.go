@@ -1,6 +1,0 @@
-package minio
-
-import "syscall"
-
-// withUs has the server end when the test binary does, even if that is killed.
-func withUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
