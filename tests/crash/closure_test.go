@@ -72,7 +72,7 @@ func storePaths() []storePath {
 
 var shared struct {
 	sync.Mutex
-	closure *closure
+	closure, other *closure
 }
 
 // small returns the closure, which all tests share: copy it before changing it.
@@ -85,6 +85,25 @@ func small(t testing.TB) closure {
 		shared.closure = &c
 	}
 	return *shared.closure
+}
+
+// otherBuild returns the same store paths with other contents, as from builds
+// that do not come out the same twice.
+func otherBuild(t testing.TB) closure {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.other == nil {
+		paths := storePaths()
+		for _, p := range paths {
+			for name, text := range p.files {
+				p.files[name] = text + " of another build"
+			}
+		}
+		c := makeClosure(t, nixtest.SharedDir(t, "other"), paths)
+		shared.other = &c
+	}
+	return *shared.other
 }
 
 // large returns paths of some megabytes each that refer to one another.

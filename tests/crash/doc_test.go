@@ -10,13 +10,18 @@
 //     brought to disk by then: of a file its content, of a directory its names.
 //   - The disk is full, has no inodes left, is read-only, or somebody else's.
 //   - Other exporters work in the same tree and are killed.
-//   - The source lies.
+//   - The tree cannot be read at one place.
+//   - The source lies, or is far larger than it says.
 //
 // After each of these `nixstatic verify --deep` must find nothing but
-// unreferenced files, and the next run must complete the tree.
+// unreferenced files, and the next run must complete the tree. Memory is
+// measured on what is large or many.
 //
 // The system calls are reached through ptrace and not through strace --inject,
 // which counts the calls of each thread by itself: in a Go program that is
 // neither repeatable nor does it reach every call. That both see the same calls
 // is tested.
+//
+// Linux alone has what this takes. Root is not needed: where we are not, the
+// tests that mount file systems take a user namespace.
 package crash

@@ -83,7 +83,7 @@ func testFault(t *testing.T, p runner, s scenario, before string, f fault) {
 		}
 	}()
 	checkOutcome(t, f, run)
-	p.sound(t, tree)
+	p.sound(t, tree, s.between...)
 	unchanged(t, dir, before)
 
 	if run.Hit != nil { // even if it succeeded: it may not have tidied up
