@@ -68,8 +68,9 @@ const (
 	passes = 3
 )
 
-// errNoSource says that the source is not what it was taken for.
-var errNoSource = errors.New("the source is no binary cache: it has no " + string(layout.CacheInfoKey))
+// ErrNoSource says that the source is not what it was taken for: a disk that is
+// not mounted must not empty a mirror.
+var ErrNoSource = errors.New("the source is no binary cache: it has no " + string(layout.CacheInfoKey))
 
 // ErrNotListable says that a tree does not tell what it has.
 var ErrNotListable = fmt.Errorf("it cannot be listed: %w", errors.ErrUnsupported)
@@ -121,7 +122,7 @@ func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
 			}
 		}
 		if !known {
-			yield(Change{}, errNoSource)
+			yield(Change{}, ErrNoSource)
 		}
 	}
 }
@@ -179,7 +180,7 @@ func (r *run) look(ctx context.Context) (differs bool, err error) {
 		}
 	}
 	if !known {
-		return false, errNoSource
+		return false, ErrNoSource
 	}
 	r.remember(remembered)
 	return false, nil
@@ -223,7 +224,7 @@ func (r *run) all(ctx context.Context) error {
 func (r *run) check(ctx context.Context) error {
 	src, err := layout.ReadCacheInfo(ctx, r.Source)
 	if errors.Is(err, fs.ErrNotExist) {
-		return errNoSource
+		return ErrNoSource
 	}
 	if err != nil {
 		return fmt.Errorf("source: %w", err)

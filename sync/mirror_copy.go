@@ -170,6 +170,7 @@ func (p *pass) copyNARs(ctx context.Context) error {
 // copyListings copies the listings. One that cannot be had does not keep its
 // path back: only few clients want it.
 func (p *pass) copyListings(ctx context.Context) error {
+	defer func() { p.newListings = nil }() // the rest takes memory too
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
 		for _, l := range p.newListings {
 			t := task{Change: Change{action(l.replace), l.id.listing(), 0}, left: func(err error) {

@@ -244,7 +244,7 @@ func TestMirrorLeaseLost(t *testing.T) {
 		dst := treetest.NewMem(t)
 		start := time.Now()
 		puts := 0
-		faulty := &treetest.Faulty{Tree: slow{dst, 5 * time.Second}, Fault: treetest.Fault{At: 2, Down: true, Only: func(op treetest.Op, key layout.Key) bool {
+		faulty := &treetest.Faulty{Tree: slow{dst, 5 * time.Second}, Fault: treetest.Fault{At: 4, Down: true, Only: func(op treetest.Op, key layout.Key) bool {
 			if op == treetest.OpPut && key != lease {
 				puts++
 			}
@@ -275,7 +275,7 @@ func TestMirrorNoConditions(t *testing.T) {
 		}
 	}}
 	mustRun(t, m)
-	if len(notes) != 1 || !strings.Contains(notes[0], "no conditions") {
+	if len(notes) != 1 || !strings.Contains(notes[0], "no conditional") {
 		t.Errorf("notes: %q", notes)
 	}
 }

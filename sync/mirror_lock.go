@@ -121,7 +121,8 @@ func (r *run) wait() {
 type lease struct {
 	*run
 	holder  string
-	version string // ETag of the object that we put; "" if there is none
+	version string    // ETag of the object that we put; "" if there is none
+	begun   time.Time // of that Put
 }
 
 func (l *lease) text(n int) layout.Body {
@@ -147,6 +148,7 @@ func (l *lease) read(ctx context.Context) (holder, version string, err error) {
 // put makes the lease ours, under a condition. The error is fs.ErrExist or
 // layout.ErrChanged if someone else was faster.
 func (l *lease) put(ctx context.Context, n int, opts layout.PutOptions) error {
+	begun := time.Now()
 	if err := l.Dest.Put(ctx, leaseKey, l.text(n), opts); err != nil {
 		return err
 	}
@@ -155,7 +157,7 @@ func (l *lease) put(ctx context.Context, n int, opts layout.PutOptions) error {
 		err = layout.ErrChanged
 	}
 	if err == nil {
-		l.version = version
+		l.version, l.begun = version, begun
 	}
 	return err
 }
@@ -169,9 +171,9 @@ func (l *lease) take(ctx context.Context) error {
 		err := l.put(ctx, 0, opts)
 		switch {
 		case err == nil:
-			return nil
+			return l.prove(ctx)
 		case errors.Is(err, errors.ErrUnsupported):
-			l.report.note("the destination knows no conditions: see to it that no other run writes to it")
+			l.alone()
 			return nil
 		case !errors.Is(err, fs.ErrExist) && !errors.Is(err, layout.ErrChanged) && !errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("lock the destination: %w", err)
@@ -200,27 +202,53 @@ func (l *lease) take(ctx context.Context) error {
 	}
 }
 
+// prove finds out whether the conditions that the lease rests on mean anything
+// to the store: some take them and do not look.
+func (l *lease) prove(ctx context.Context) error {
+	for _, c := range []struct {
+		opts   layout.PutOptions
+		refuse error
+	}{
+		{layout.PutOptions{IfAbsent: true}, fs.ErrExist},
+		{layout.PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"}, layout.ErrChanged},
+	} {
+		err := l.Dest.Put(ctx, leaseKey, l.text(0), c.opts)
+		if errors.Is(err, c.refuse) {
+			continue
+		}
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return fmt.Errorf("lock the destination: %w", err)
+		}
+		l.alone()
+		l.giveBack(context.WithoutCancel(ctx))
+		return nil
+	}
+	return nil
+}
+
+// alone goes on without a lease.
+func (l *lease) alone() {
+	l.version = ""
+	l.report.note("the destination knows no conditional writes: see to it that nobody else writes to it")
+}
+
 // renew keeps the lease until ctx ends, and ends ctx if it cannot.
 func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
-	end := time.Now().Add(leaseTime * 3 / 4) // before others may take it
 	for n := 1; sleepContext(ctx, leaseRenew) == nil; n++ {
-		begun := time.Now()
+		end := l.begun.Add(leaseTime * 3 / 4) // before others may take it
 		limited, done := context.WithDeadline(ctx, end)
 		err := l.put(limited, n, layout.PutOptions{IfMatch: l.version})
 		if errors.Is(err, layout.ErrChanged) {
 			// It may have been changed by ourselves, and the answer lost.
 			var holder, version string
 			if holder, version, err = l.read(limited); err == nil && holder == l.holder {
-				l.version = version
+				l.version = version // and it counts from the last that we know of
 			} else if err == nil || errors.Is(err, fs.ErrNotExist) {
 				err = errLeaseLost
 			}
 		}
 		done()
-		switch {
-		case err == nil:
-			end = begun.Add(leaseTime * 3 / 4)
-		case ctx.Err() == nil && (errors.Is(err, errLeaseLost) || !time.Now().Before(end)):
+		if err != nil && ctx.Err() == nil && (errors.Is(err, errLeaseLost) || !time.Now().Before(end)) {
 			cancel(errLeaseLost)
 			return
 		}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"sync/atomic"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,26 +16,30 @@ import (
 
 // maxTexts bounds the narinfos that are kept between being looked at and being
 // put, in bytes. Those beyond are read twice.
-const maxTexts = 32 << 20
+const maxTexts = 16 << 20
 
 // texts are the narinfos that are kept.
 type texts struct {
-	list [][]byte
-	size atomic.Int64
+	mu   sync.Mutex
+	byID map[int32][]byte
+	size int
 }
 
 func (t *texts) keep(i int32, text []byte) {
-	if t.size.Add(int64(len(text))) > maxTexts {
-		t.size.Add(-int64(len(text)))
-		return
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.size+len(text) <= maxTexts {
+		t.size += len(text)
+		t.byID[i] = text
 	}
-	t.list[i] = text
 }
 
 func (t *texts) take(i int32) []byte {
-	text := t.list[i]
-	t.list[i] = nil
-	t.size.Add(-int64(len(text)))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := t.byID[i]
+	delete(t.byID, i)
+	t.size -= len(text)
 	return text
 }
 
@@ -44,7 +48,7 @@ func (t *texts) take(i int32) []byte {
 // references takes part (I2, I3).
 func (p *pass) copyPaths(ctx context.Context) error {
 	p.graph = newGraph(len(p.newPaths))
-	kept := &texts{list: make([][]byte, len(p.newPaths))}
+	kept := &texts{byID: map[int32][]byte{}}
 	if err := p.readPaths(ctx, kept); err != nil {
 		return err
 	}
@@ -186,6 +190,9 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 			continue
 		}
 		if i, ok := findCopy(p.newPaths, id); ok {
+			if refs == nil {
+				refs = make([]int32, 0, len(n.References))
+			}
 			refs = append(refs, int32(i))
 			continue
 		}
@@ -216,7 +223,7 @@ func findCopy(copies []pathCopy, id pathID) (int, bool) {
 func (p *pass) pathTask(i int32, kept *texts) task {
 	c := p.newPaths[i]
 	return task{
-		Change: Change{Action: action(c.replace), Key: c.id.narInfo(), Size: int64(len(kept.list[i]))},
+		Change: Change{Action: action(c.replace), Key: c.id.narInfo()},
 		text: func(ctx context.Context) ([]byte, error) {
 			text := kept.take(i)
 			if text == nil {

@@ -1,0 +1,152 @@
+package mirror_test
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/tests/nixtest"
+)
+
+// TestBuckets goes round: directory, bucket, another bucket, directory.
+func TestBuckets(t *testing.T) {
+	w := newWorld(t)
+	oneURL, one := w.bucket(t)
+	twoURL, two := w.bucket(t)
+	back := openDir(t, filepath.Join(t.TempDir(), "back"))
+	w.sync(t, w.dir, oneURL)
+	w.sync(t, oneURL, twoURL)
+	w.sync(t, "--delete", twoURL, back.Path())
+	for _, tree := range []layout.Tree{one, two, back} {
+		equal(t, openDir(t, w.dir), tree)
+		whole(t, tree)
+	}
+	for _, args := range [][]string{{w.dir, oneURL}, {oneURL, twoURL}, {twoURL, back.Path()}} {
+		if r := w.sync(t, args...); !strings.Contains(r.Stderr, ": 0 objects copied") {
+			t.Errorf("nothing to do from %s to %s: %s", args[0], args[1], r.Stderr)
+		}
+	}
+	// A page that is not there any more.
+	put(t, openDir(t, w.dir), "index.html", "<!doctype html>")
+	w.sync(t, w.dir, oneURL)
+	if err := openDir(t, w.dir).Delete(t.Context(), "index.html"); err != nil {
+		t.Fatal(err)
+	}
+	w.sync(t, "--delete", w.dir, oneURL)
+	equal(t, openDir(t, w.dir), one)
+	for info, err := range one.List(t.Context(), layout.PrivatePrefix) {
+		t.Errorf("left behind: %s, %v", info.Key, err)
+	}
+}
+
+func put(t *testing.T, tree layout.Tree, key layout.Key, text string) {
+	t.Helper()
+	if err := tree.Put(t.Context(), key, layout.Bytes([]byte(text)), layout.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKilledBucket kills mirrors to a bucket while someone reads it. The lock
+// that the dead leave is taken away here, not waited for.
+func TestKilledBucket(t *testing.T) {
+	w := newWorld(t)
+	url, bucket := w.bucket(t)
+	w.sync(t, w.dir, url)
+	stop := readAllTheWhile(t, bucket)
+	killed := 0
+	for range 8 {
+		for _, source := range []string{w.dir, lessOf(t, w)} {
+			r := nixtest.Start(t, w.command(t, "sync", "--delete", "--json", source, url))
+			time.Sleep(20*time.Millisecond + rand.N(200*time.Millisecond))
+			if !r.Ended() {
+				r.Signal(t, syscall.SIGKILL)
+			}
+			if r.Wait(t).Code != 0 {
+				killed++
+			}
+			if err := bucket.Delete(t.Context(), layout.PrivatePrefix+"sync-lease"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	t.Logf("%d of 16 runs were killed, %d reads of the whole", killed, stop())
+	w.sync(t, "--delete", w.dir, url)
+	equal(t, openDir(t, w.dir), bucket)
+	whole(t, bucket)
+}
+
+// lessOf makes a cache with some of the paths of the world's.
+func lessOf(t *testing.T, w *world) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "less")
+	w.sync(t, w.dir, dir)
+	less := openDir(t, dir)
+	for _, name := range []string{"-app", "-selfish"} {
+		for key, text := range contents(t, less) {
+			n, err := layout.ParseNarInfo([]byte(text), "")
+			if key.Kind() != layout.KindNarInfo || err != nil || !strings.HasSuffix(string(n.Path), name) {
+				continue
+			}
+			for _, gone := range []layout.Key{key, layout.ListingKey(n.Path), layout.Key(n.URL)} {
+				if err := less.Delete(t.Context(), gone); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	return dir
+}
+
+// TestWatch mirrors while another program writes, and ends when it is told to.
+func TestWatch(t *testing.T) {
+	w := newWorld(t)
+	url, bucket := w.bucket(t)
+	r := nixtest.Start(t, w.command(t, "sync", "--watch", "--delete", "--json", w.dir, url))
+	until(t, "the first run", func() bool {
+		_, err := bucket.Stat(t.Context(), layout.CacheInfoKey)
+		return err == nil
+	})
+	stop := readAllTheWhile(t, bucket)
+	for _, name := range []string{"main_test.go", "mirror_test.go"} {
+		w.program.Run(t, "add", "--to", w.dir, name).Want(t, 0)
+		until(t, name, func() bool { return same(t, openDir(t, w.dir), bucket) })
+	}
+	// The last change comes right before the end.
+	w.program.Run(t, "add", "--to", w.dir, "--name", "last", ".").Want(t, 0)
+	r.Signal(t, syscall.SIGTERM)
+	result := r.Wait(t).Want(t, 0)
+	stop()
+	equal(t, openDir(t, w.dir), bucket)
+	whole(t, bucket)
+	attempts := 0
+	for line := range strings.Lines(result.Stdout) {
+		var event struct{ Event, Key, Reason string }
+		if err := json.Unmarshal([]byte(line), &event); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if event.Event == "attempt" {
+			attempts++
+		}
+	}
+	if attempts < 3 {
+		t.Errorf("%d attempts:\n%s", attempts, result.Stdout)
+	}
+}
+
+func same(t *testing.T, a, b layout.Tree) bool { return cmp.Equal(contents(t, a), contents(t, b)) }
+
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); !done(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not in two minutes: %s", what)
+		}
+	}
+}
