@@ -30,12 +30,14 @@ var own = map[string][]string{
 	"layout/treetest": onLayout,
 	"sync":            onLayout,
 	"sync/nixstore":   onLayout,
+	"sync/s3":         onLayout,
 	"webdav":          append([]string{"layout/inbox"}, onLayout...),
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/inbox", "sync", "sync/nixstore", "webdav"},
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/inbox", "sync", "sync/nixstore", "sync/s3", "webdav"},
 		onLayout...),
 
 	// The testing ground shares no code with what it tests.
 	"tests/peers":      {},
+	"tests/minio":      {},
 	"tests/nixtest":    {"tests/peers"},
 	"tests/closure":    {},
 	"tests/synthetic":  {},
@@ -50,7 +52,7 @@ var onLayout = []string{"layout", "layout/nar", "layout/compress", "signer"}
 // passes, the checker that is the oracle, and the real programs. Whole-program
 // tests have folders of their own, under tests/ and examples/, and may import
 // anything.
-var forTests = []string{"layout/fsck", "layout/treetest", "tests/peers"}
+var forTests = []string{"layout/fsck", "layout/treetest", "tests/minio", "tests/peers"}
 
 // others says which packages may use a module that is heavy, or that one package
 // exists to hide. A prefix covers all packages below it; no packages means none.
