@@ -2,6 +2,7 @@ package serve_test
 
 import (
 	"bufio"
+	"context"
 	"net"
 	"net/http"
 	"os"
@@ -129,7 +130,7 @@ func TestUnixSocket(t *testing.T) {
 		if s.URL != "unix:"+socket {
 			t.Errorf("it serves at %s", s.URL)
 		}
-		transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }}
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", socket) }}
 		response, _ := do(t, transport, "GET", "http://cache/nix-cache-info", nil)
 		if response.StatusCode != 200 {
 			t.Errorf("status %d", response.StatusCode)
