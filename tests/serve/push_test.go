@@ -161,3 +161,24 @@ func TestPushAgain(t *testing.T) {
 	}
 	verify(t, s.Tree, s.Key.Public)
 }
+
+// With one URL for both, which is warned of, everything works for those who do
+// only one of the two; and with another prefix the old one is gone.
+func TestUploadPrefix(t *testing.T) {
+	s := start(t, "--upload-prefix", "/")
+	if !strings.Contains(s.log.String(), "readers and uploading clients share one URL") {
+		t.Errorf("no warning:\n%s", s.log)
+	}
+	for _, nix := range peers.Nixes(t) {
+		push(t, nix, strings.Replace(s.upload("compression=none"), "/upload", "", 1), somePaths(t)...)
+		pull(t, fresh(t, nix), s.URL, s.Key.Public, somePaths(t)...)
+	}
+	verify(t, s.Tree, s.Key.Public)
+
+	s = start(t, "--upload-prefix", "ci/push")
+	push(t, peers.Old(t), strings.Replace(s.upload("compression=none"), "/upload", "/ci/push", 1), somePaths(t)...)
+	pull(t, peers.Old(t), s.URL, s.Key.Public, somePaths(t)...)
+	if status, _ := get(t, s.URL+"/upload/nix-cache-info"); status != 404 {
+		t.Errorf("at the prefix that was given up: status %d", status)
+	}
+}
