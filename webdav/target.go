@@ -21,9 +21,6 @@ type target struct {
 // root reports whether the target is the root of its URL.
 func (t *target) root() bool { return t.name == "" && !t.bad }
 
-// public reports whether the target is a key that readers may see.
-func (t *target) public() bool { return t.key != "" && t.kind.Public() }
-
 // route finds out what a request is about. The path was decoded once by
 // net/http; nothing is decoded or cleaned again.
 func (h *Handler) route(r *http.Request) target {
