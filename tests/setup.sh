@@ -17,6 +17,9 @@ programs='
 nix:nix-bin
 nginx:nginx
 curl:curl
+rclone:rclone
+cadaver:cadaver
+litmus:litmus
 jq:jq
 xz:xz-utils
 zstd:zstd

@@ -14,8 +14,10 @@ const (
 	// slowest is how many bytes of a body have to come within one stall. A client
 	// that sends a byte now and then would otherwise keep its place for ever.
 	slowest = 16 << 10
-	// drainTime is how long the rest of a refused body is read.
-	drainTime = 5 * time.Second
+	// drainTime is how long the rest of a refused body is read, and drainPause how
+	// long nothing of it may come meanwhile.
+	drainTime  = 5 * time.Second
+	drainPause = time.Second
 	// drainFirst is how much of one is read before the answer, to keep the
 	// connection.
 	drainFirst = 1 << 20
@@ -91,7 +93,7 @@ func (b *body) drain() bool {
 	buf := copyBuffers.Get().(*[64 << 10]byte)
 	defer copyBuffers.Put(buf)
 	for end := time.Now().Add(drainTime); !b.eof; {
-		b.left = time.Until(end)
+		b.left = min(drainPause, time.Until(end))
 		if _, err := b.Read(buf[:]); err != nil && err != io.EOF {
 			break
 		}

@@ -181,6 +181,7 @@ func reply(w *response, r *http.Request, f *failure) {
 // and read on for a while: curl stops sending when the answer comes, over HTTP/1
 // by closing the connection. If we closed ours at once, the answer could be lost
 // on the way; over HTTP/2 the curl of Nix 2.8 then always loses the text of it.
+// Later ones stop sending there and wait for us to end the stream.
 func refuse(w *response, r *http.Request, in *body, f *failure) {
 	waits := !in.touched && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	switch rest := r.ContentLength - in.n; {

@@ -370,7 +370,7 @@ func TestContentEncoding(t *testing.T) {
 		return &b
 	}
 	for encoding, method := range encodings {
-		r := newRig(t, nil)
+		r := newRig(t, func(c *Config, _ *inbox.Config) { c.MaxSmall = 1 << 20 })
 		listing := layout.ListingKey(paths.Named("app").Info.Path)
 		text, err := os.ReadFile(filepath.Join(dir, string(listing)))
 		if err != nil {
@@ -394,9 +394,9 @@ func TestContentEncoding(t *testing.T) {
 		if cut.Status != 400 || r.recorded.last() != ResultEncoding+" nix-cache-info" {
 			t.Errorf("%s that is cut off: %d %s, %s", encoding, cut.Status, cut.Body, r.recorded.last())
 		}
-		bomb := packed(method, make([]byte, 40<<20))
+		bomb := packed(method, make([]byte, 2<<20))
 		if got := r.do(t, "PUT", "/upload/"+string(listing), bomb, "Content-Encoding: "+encoding); got.Status != 413 || r.recorded.last() != "too-large ls" {
-			t.Errorf("%s of 40 MiB: %d %s, %s", encoding, got.Status, got.Body, r.recorded.last())
+			t.Errorf("%s of 2 MiB: %d %s, %s", encoding, got.Status, got.Body, r.recorded.last())
 		}
 	}
 }
