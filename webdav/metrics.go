@@ -80,7 +80,7 @@ func NewMetrics(version string) *Metrics {
 	m.narBytes = gauge("tree_nar_bytes", "Bytes of the NAR files in the tree, at the last count and since.")
 	m.held = gauge("held_narinfos", "Narinfos that wait for what they lead to.")
 	m.counted = gauge("tree_counted_timestamp_seconds", "When the tree was counted last; 0 if it was not yet.")
-	m.healthy = gauge("healthy", "1 if the tree can be read and its disk has room, by the last look.")
+	m.healthy = gauge("healthy", "1 if the tree can be read and its disk has room.")
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nixstatic_build_info", Help: "Always 1; the labels tell what runs.",
 			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, func() float64 { return 1 }))

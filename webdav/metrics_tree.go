@@ -99,14 +99,29 @@ func (h *Health) Check(ctx context.Context) error {
 	return nil
 }
 
-// ServeHTTP answers 200 or 503, with one line.
-func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+// look checks, and tells the metrics.
+func (h *Health) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	err := h.Check(ctx)
 	if h.Metrics != nil {
 		h.Metrics.healthy.Set(map[bool]float64{true: 1}[err == nil])
 	}
+	return err
+}
+
+// Before looks each time before next answers, so that metrics are never those of
+// an earlier look.
+func (h *Health) Before(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = h.look(r.Context())
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ServeHTTP answers 200 or 503, with one line.
+func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	err := h.look(r.Context())
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if err != nil {

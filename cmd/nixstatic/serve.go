@@ -93,7 +93,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 			s.metrics.KeepCounting(background, s.tree, func(err error) { s.log.Warn("metrics", "err", err) })
 		})
 		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", s.metrics.Handler())
+		mux.Handle("GET /metrics", s.health.Before(s.metrics.Handler()))
 		mux.Handle("GET /healthz", s.health)
 		side := &server{handler: mux, log: s.log}
 		wait.Go(func() {

@@ -60,6 +60,8 @@ var forTests = []string{"layout/fsck", "layout/treetest", "tests/minio", "tests/
 var others = map[string][]string{
 	"github.com/minio/minio-go":     {"sync/s3"},
 	"golang.org/x/net/webdav":       {"webdav"},
+	"github.com/prometheus":         {"webdav"},
+	"github.com/coreos/go-systemd":  {"cmd/nixstatic"},
 	"github.com/fsnotify/fsnotify":  {"sync"},
 	"github.com/urfave/cli":         {"cmd/nixstatic"},
 	"github.com/klauspost/compress": {"layout/compress", "tests/bench/bound"},
