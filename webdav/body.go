@@ -38,6 +38,9 @@ type body struct {
 	n       int64         // bytes of the whole body so far
 	touched bool          // a client that waits for 100 Continue has got it
 	eof     bool
+	// http2: a deadline that passes there ends the body for good, even while
+	// nobody reads. It is taken away after each Read.
+	http2 bool
 }
 
 // noBody is that of a request that has none. It is never changed.
@@ -50,7 +53,7 @@ func newBody(w http.ResponseWriter, r *http.Request, stall time.Duration) *body 
 	if r.Body == nil || r.Body == http.NoBody {
 		return noBody
 	}
-	b := &body{from: r.Body, ctl: http.NewResponseController(w), stall: stall, left: stall}
+	b := &body{from: r.Body, ctl: http.NewResponseController(w), stall: stall, left: stall, http2: r.ProtoMajor == 2}
 	// Asking for the body writes 100 Continue, and the deadline of the answer
 	// before this one may have passed.
 	b.ctl.SetWriteDeadline(time.Time{})
@@ -72,13 +75,13 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.window += n; b.window >= slowest {
 		b.window, b.left = 0, b.stall
 	}
-	switch {
-	case err == io.EOF:
-		b.eof = true
-		// The server watches the connection from here on, and would take the
-		// deadline for the end of it.
+	b.eof = err == io.EOF
+	if b.eof || b.http2 {
+		// At the end of a body the server begins to watch the connection, and would
+		// take the deadline for the end of that.
 		b.ctl.SetReadDeadline(time.Time{})
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = fmt.Errorf("%w: %d bytes came", errStalled, b.n)
 	}
 	return n, err
@@ -101,10 +104,10 @@ func (b *body) drain() bool {
 	return b.eof
 }
 
-// leave sees to it that the server, which reads a little of what we left unread
-// before it answers, does not wait for it for ever.
+// leave sees to it that the server, which over HTTP/1 reads a little of what we
+// left unread before it answers, does not wait for it for ever.
 func (b *body) leave() {
-	if !b.eof {
+	if !b.eof && !b.http2 {
 		// Less than the answer has to be taken in: its time may be running already.
 		b.ctl.SetReadDeadline(time.Now().Add(min(drainTime, b.stall/2)))
 	}

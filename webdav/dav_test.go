@@ -565,7 +565,13 @@ func FuzzRoute(f *testing.F) {
 
 // Whatever a PROPFIND asks, the answer is well-formed.
 func FuzzPropfind(f *testing.F) {
-	for _, body := range []string{"", "<", `<propfind xmlns="DAV:"><prop><getetag/><x xmlns="u:&amp;"/></prop></propfind>`, `<propfind xmlns="DAV:"><propname/></propfind>`,
+	for _, body := range []string{
+		// davfs2, rclone and Explorer.
+		`<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><resourcetype xmlns="DAV:"/><getcontentlength xmlns="DAV:"/>` +
+			`<executable xmlns="http://apache.org/dav/props/"/><quota-available-bytes xmlns="DAV:"/></prop></propfind>`,
+		`<?xml version="1.0"?><d:propfind  xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns"><d:prop><d:displayname /><oc:checksums /></d:prop></d:propfind>`,
+		`<?xml version="1.0" encoding="utf-8" ?><D:propfind xmlns:D="DAV:"><D:prop><D:creationdate/><D:ishidden/><Z:Win32FileAttributes xmlns:Z="urn:schemas-microsoft-com:"/></D:prop></D:propfind>`,
+		"", "<", `<propfind xmlns="DAV:"><prop><getetag/><x xmlns="u:&amp;"/></prop></propfind>`, `<propfind xmlns="DAV:"><propname/></propfind>`,
 		`<D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`, `<D:propfind xmlns:D="DAV:"><D:prop><D:a-b.c/><y:ü xmlns:y=""/></D:prop></D:propfind>`} {
 		f.Add(body)
 	}

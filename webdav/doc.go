@@ -28,7 +28,7 @@
 // 2.33.2 cannot send a body twice: it announces it again, sends nothing, and
 // waits. Such a client therefore gets no answer that it would take for an
 // invitation, unless it waits for 100 Continue and has sent nothing yet: trouble
-// of ours is 501 to it and 500, 503 or 507 to everyone else. To no one is a held
+// of ours is 501 to it, and 503 or 507 to everyone else. To no one is a held
 // narinfo 202, which every Nix takes for failure.
 //
 // A refusal is 4xx with the one line, see status.go for the table. What can be

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -14,7 +15,7 @@ import (
 
 // maxDecoding is how many bodies are decoded at the same time: a few bytes can
 // oblige a decoder to a window of 128 MiB.
-const maxDecoding = 8
+const maxDecoding = 4
 
 // encodings are the values of Content-Encoding that Nix's narinfo-compression,
 // ls-compression and log-compression send, and what others call the same.
@@ -57,6 +58,9 @@ func (h *Handler) decode(ctx context.Context, method compress.Method, kind layou
 	case h.decoding <- struct{}{}:
 	case <-ctx.Done():
 		return nil, nil, failureOf(ctx.Err())
+	case <-time.After(h.cfg.BodyStall):
+		return nil, nil, &failure{status: http.StatusServiceUnavailable, result: ResultEncoding, retryAfter: 5 * time.Second,
+			text: "too many uploads with a Content-Encoding at the same time, try again later"}
 	}
 	source := &sourceError{from: from}
 	reader, err := compress.NewReader(source, method)

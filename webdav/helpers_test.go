@@ -181,6 +181,12 @@ func (r *recorder) last() string {
 	return r.uploads[len(r.uploads)-1]
 }
 
+func (r *recorder) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.requests)
+}
+
 // A fakeInbox answers as it is told.
 type fakeInbox struct {
 	lister

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -331,6 +332,54 @@ func TestRefusedInTheMiddle(t *testing.T) {
 	text, err := io.ReadAll(resp.Body)
 	if resp.StatusCode != 413 || !strings.Contains(string(text), "too large") || err != nil || !resp.Close {
 		t.Errorf("%d %q %v, closes %v", resp.StatusCode, text, err, resp.Close)
+	}
+}
+
+// Time in which we do not read does not count against the client.
+func TestSlowStorage(t *testing.T) {
+	mem := treetest.NewMem(t)
+	h := newHandler(Config{Tree: mem, Log: quiet, BodyStall: 50 * time.Millisecond}, fakeInbox{lister: mem, take: func(_ layout.Key, from io.Reader) (inbox.Outcome, error) {
+		sum := int64(0)
+		for range 4 {
+			time.Sleep(100 * time.Millisecond)
+			n, err := io.CopyN(io.Discard, from, 1<<20)
+			if sum += n; err != nil {
+				return 0, &inbox.BodyError{Err: fmt.Errorf("after %d bytes: %w", sum, err)}
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+		return inbox.Created, nil
+	}})
+	for _, version := range []int{1, 2} {
+		s := httptest.NewUnstartedServer(h)
+		s.EnableHTTP2 = version == 2
+		s.StartTLS()
+		t.Cleanup(s.Close)
+		r := &rig{Server: s}
+		if got := r.do(t, "PUT", "/upload/nix-cache-info", bytes.NewReader(make([]byte, 4<<20))); got.Status != 201 {
+			t.Errorf("HTTP/%d: %d %s", version, got.Status, got.Body)
+		}
+	}
+}
+
+// A client that takes nothing of an answer loses its connection.
+func TestStalledReader(t *testing.T) {
+	r := newRig(t, func(c *Config, _ *inbox.Config) { c.BodyStall = 100 * time.Millisecond })
+	key := "log/" + strings.Repeat("0", 32) + "-x.drv"
+	if err := r.tree.Put(t.Context(), layout.Key(key), layout.Bytes(make([]byte, 64<<20)), layout.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", r.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: x\r\n\r\n", key)
+	for r.recorded.count() == 0 { // the handler is still at it
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n, err := io.Copy(io.Discard, conn); n >= 64<<20 {
+		t.Errorf("all of it came: %d bytes, %v", n, err)
 	}
 }
 
