@@ -199,7 +199,10 @@ func TestRealisationsSubstitute(t *testing.T) {
 				return client(nix, "nix", "copy", "--from", from, "--to", "URI", "--file", file, "mid", "deferred")
 			}
 			write()
-			if out, err := fetch(nix); err == nil || !strings.Contains(out, "cannot register realisation") {
+			// When several of its threads fail, Nix 2.8 may report another's complaint
+			// that the first one is ending the rest.
+			const reason, ending = "cannot register realisation", "thread pool is shutting down"
+			if out, err := fetch(nix); err == nil || !strings.Contains(out, reason) && !strings.Contains(out, ending) {
 				t.Errorf("unsigned realisations: %v, want them refused\n%s", err, out)
 			}
 			write(key)
