@@ -571,6 +571,7 @@ func FuzzPropfind(f *testing.F) {
 			`<executable xmlns="http://apache.org/dav/props/"/><quota-available-bytes xmlns="DAV:"/></prop></propfind>`,
 		`<?xml version="1.0"?><d:propfind  xmlns:d="DAV:" xmlns:oc="http://owncloud.org/ns"><d:prop><d:displayname /><oc:checksums /></d:prop></d:propfind>`,
 		`<?xml version="1.0" encoding="utf-8" ?><D:propfind xmlns:D="DAV:"><D:prop><D:creationdate/><D:ishidden/><Z:Win32FileAttributes xmlns:Z="urn:schemas-microsoft-com:"/></D:prop></D:propfind>`,
+		`<D:propfind xmlns:D="DAV:"><D:prop><:/></D:prop></D:propfind>`, `<propfind xmlns="DAV:"><prop><x xmlns=""/><a:1/></prop></propfind>`,
 		"", "<", `<propfind xmlns="DAV:"><prop><getetag/><x xmlns="u:&amp;"/></prop></propfind>`, `<propfind xmlns="DAV:"><propname/></propfind>`,
 		`<D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`, `<D:propfind xmlns:D="DAV:"><D:prop><D:a-b.c/><y:ü xmlns:y=""/></D:prop></D:propfind>`} {
 		f.Add(body)

@@ -58,6 +58,10 @@ func (m *multistatus) add(e *entry) error {
 			b = append(append(append(b, "<D:"...), p.name...), "/>"...)
 		}
 		for _, name := range m.q.unknown {
+			if name.Space == "" { // a prefix cannot stand for it
+				b = append(append(append(b, '<'), name.Local...), ` xmlns=""/>`...)
+				continue
+			}
 			b = append(append(b, "<x:"...), name.Local...)
 			b = append(appendText(append(b, ` xmlns:x="`...), name.Space), `"/>`...)
 		}

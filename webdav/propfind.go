@@ -8,7 +8,10 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -151,10 +154,20 @@ func (q *query) ask(name xml.Name) error {
 	}
 	i := slices.IndexFunc(properties, func(p property) bool { return name.Space == dav && p.name == name.Local })
 	switch {
+	case i < 0 && !echoable(name.Local):
+		return errors.New("not well-formed XML")
 	case i < 0:
 		q.unknown = append(q.unknown, name)
 	case !slices.Contains(q.known, &properties[i]):
 		q.known = append(q.known, &properties[i])
 	}
 	return nil
+}
+
+// echoable reports whether a name stands in XML behind a prefix of ours. The
+// decoder lets pass what only the prefix that it came with made one, or not
+// even that, such as ":" and "a:1".
+func echoable(local string) bool {
+	first, _ := utf8.DecodeRuneInString(local)
+	return (first == '_' || unicode.IsLetter(first)) && !strings.Contains(local, ":")
 }
