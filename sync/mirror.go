@@ -75,6 +75,8 @@ var ErrNoSource = errors.New("the source is no binary cache: it has no " + strin
 // ErrNotListable says that a tree does not tell what it has.
 var ErrNotListable = fmt.Errorf("it cannot be listed: %w", errors.ErrUnsupported)
 
+var errBlindDelete = fmt.Errorf("what the destination has too much is not known: %w", ErrNotListable)
+
 // Run makes the destination equal to the source. Runs of several processes to
 // one destination wait for each other, where it is a directory or a bucket.
 func (m *Mirror) Run(ctx context.Context) error {
@@ -110,6 +112,10 @@ type Change struct {
 func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		r := m.newRun()
+		if r.blind && r.Delete {
+			yield(Change{}, errBlindDelete)
+			return
+		}
 		known := false
 		for d, err := range r.judged(ctx, r.pairs(ctx, ""), openLedger("")) {
 			if err != nil {
@@ -117,7 +123,7 @@ func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
 				return
 			}
 			known = known || d.key == layout.CacheInfoKey && d.inSrc
-			if d.verdict != same && m.wants(d.key) && !yield(d.change(), nil) {
+			if r.toDo(d) && !yield(d.change(), nil) {
 				return
 			}
 		}
@@ -130,6 +136,11 @@ func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
 // wants reports whether objects of this kind are mirrored.
 func (m *Mirror) wants(key layout.Key) bool {
 	return m.Kinds == nil || slices.Contains(m.Kinds, key.Kind())
+}
+
+// toDo reports whether a difference is one that a run removes.
+func (r *run) toDo(d decision) bool {
+	return d.verdict != same && r.wants(d.key) && (d.verdict != extra || r.Delete)
 }
 
 // A run is one call of Run, with what its passes share.
@@ -162,7 +173,7 @@ func (m *Mirror) newRun() *run {
 // with nothing to do costs the two listings and nothing else.
 func (r *run) look(ctx context.Context) (differs bool, err error) {
 	if r.blind && r.Delete {
-		return false, fmt.Errorf("what the destination has too much is not known: %w", ErrNotListable)
+		return false, errBlindDelete
 	}
 	if r.blind {
 		return true, nil // to look twice would cost more than to do nothing under no lock
@@ -175,7 +186,7 @@ func (r *run) look(ctx context.Context) (differs bool, err error) {
 			return false, err
 		}
 		known = known || d.key == layout.CacheInfoKey && d.inSrc
-		if d.verdict != same && r.wants(d.key) && (d.verdict != extra || r.Delete) {
+		if r.toDo(d) {
 			return true, nil
 		}
 	}

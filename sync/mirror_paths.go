@@ -231,6 +231,7 @@ func (p *pass) pathTask(i int32, kept *texts) task {
 				if text, err = p.readPath(ctx, i); err != nil {
 					return nil, err
 				}
+				p.progress.BytesDone.Add(-int64(len(text))) // counted before
 			}
 			if ref := p.graph.leansOn(i); ref >= 0 {
 				return nil, fmt.Errorf("it refers to %s: %w", p.newPaths[ref].id.hash(), errLeftOut)

@@ -90,10 +90,13 @@ func (m *madeUp) text(key layout.Key) ([]byte, error) {
 		i := numberOf(key.PathHash())
 		n := layout.NarInfo{PathInfo: layout.PathInfo{Path: pathOf(i), NarHash: layout.Hash{1}, NarSize: 8}, URL: string(narOf(i)), Compression: "zstd",
 			FileHash: layout.Hash(sha256.Sum256(content(i))), FileSize: 8}
-		for j := int64(1); j <= 8 && i-j*j >= 0; j++ {
-			n.References = append(n.References, pathOf(i-j*j))
+		for j := 1; j <= 8; j++ {
+			if ref := i >> j; ref < i {
+				n.References = append(n.References, pathOf(ref))
+			}
 		}
 		slices.Sort(n.References)
+		n.References = slices.Compact(n.References)
 		return n.Marshal(layout.DefaultStoreDir), nil
 	}
 	return nil, fmt.Errorf("get %s: %w", key, fs.ErrNotExist)

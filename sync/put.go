@@ -71,16 +71,16 @@ func (s *PutServer) Put(ctx context.Context, key layout.Key, body layout.Body, o
 	if key.Kind() == layout.KindForeign {
 		return fmt.Errorf("put %s: not a key of a binary cache", key)
 	}
-	put := func() error {
-		r := request{method: http.MethodPut, url: s.keyURL(key)}
-		return s.retry(ctx, r, func() error { return s.send(ctx, r, key, body, opts) })
-	}
-	err := put()
-	if dir := path.Dir(string(key)); dir != "." && isStatus(err, http.StatusConflict, http.StatusNotFound) {
-		// To WebDAV a folder is something to make first.
-		s.makeCollections(ctx, dir)
-		err = put()
-	}
+	r := request{method: http.MethodPut, url: s.keyURL(key)}
+	err := s.retry(ctx, r, func() error {
+		err := s.send(ctx, r, key, body, opts)
+		// To WebDAV a folder is something to make first. An nginx that misses one
+		// takes that for a mistake of its own.
+		if isStatus(err, http.StatusConflict, http.StatusNotFound, http.StatusInternalServerError) && s.makeCollections(ctx, path.Dir(string(key))) {
+			err = s.send(ctx, r, key, body, opts)
+		}
+		return err
+	})
 	switch {
 	case isStatus(err, http.StatusPreconditionFailed) && opts.IfAbsent:
 		return fmt.Errorf("put %s: %w", key, fs.ErrExist)
@@ -107,12 +107,16 @@ func (s *PutServer) List(context.Context, string) iter.Seq2[layout.Info, error] 
 	}
 }
 
-// makeCollections makes the folders of a key, unless that was tried before.
-func (s *PutServer) makeCollections(ctx context.Context, dir string) {
+// makeCollections makes the folders of a key, and reports whether there are
+// any. It asks for each once.
+func (s *PutServer) makeCollections(ctx context.Context, dir string) bool {
+	if dir == "." {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.made[dir] {
-		return
+		return true
 	}
 	s.made[dir] = true
 	var part strings.Builder
@@ -121,8 +125,9 @@ func (s *PutServer) makeCollections(ctx context.Context, dir string) {
 		part.WriteByte('/')
 		r := request{method: "MKCOL", url: s.keyURL(layout.Key(part.String()))}
 		// What keeps a folder from being made, the next PUT will tell.
-		s.retry(ctx, r, func() error { return s.send(ctx, r, "", nil, layout.PutOptions{}) })
+		s.send(ctx, r, "", nil, layout.PutOptions{})
 	}
+	return true
 }
 
 // send makes a request that changes something, once.

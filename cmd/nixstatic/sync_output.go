@@ -106,10 +106,28 @@ func (o *syncOutput) line(elapsed time.Duration) string {
 	case p.Deleted.Load() > 0:
 		return fmt.Sprintf("sync: %d of %s deleted", p.Deleted.Load(), plural(p.Extra.Load(), "object"))
 	case p.ObjectsDone.Load() > 0 || p.BytesDone.Load() > 0:
-		return fmt.Sprintf("sync: %d of %s, %s", p.ObjectsDone.Load(), plural(p.Objects.Load(), "object"),
-			amount(p.BytesDone.Load(), max(p.Bytes.Load(), p.BytesDone.Load()), elapsed))
+		return o.amount(elapsed)
 	}
 	return fmt.Sprintf("sync: %s compared", plural(p.Listed.Load(), "object"))
+}
+
+// objectCost is what an object takes beside its bytes, in the bytes that could
+// be sent meanwhile: a guess that makes the time left come true for many small
+// objects as well as for few large ones.
+const objectCost = 32 << 10
+
+func (o *syncOutput) amount(elapsed time.Duration) string {
+	p := o.progress
+	objects, bytes := p.Objects.Load(), p.Bytes.Load()
+	objectsDone, bytesDone := min(p.ObjectsDone.Load(), objects), min(p.BytesDone.Load(), bytes)
+	text := fmt.Sprintf("sync: %d of %s, %s of %s, %s/s", objectsDone, plural(objects, "object"), bytesize(bytesDone), bytesize(bytes),
+		bytesize(int64(float64(bytesDone)/max(elapsed.Seconds(), 0.001))))
+	done, all := float64(bytesDone+objectsDone*objectCost), float64(bytes+objects*objectCost)
+	if done < all && elapsed > time.Second {
+		left := time.Duration((all - done) / done * float64(elapsed))
+		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+	}
+	return text
 }
 
 // done reports the end of a run.

@@ -1,0 +1,93 @@
+package mirror_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A counter stands before a server and counts what it is asked for.
+type counter struct {
+	*httptest.Server
+	mu    sync.Mutex
+	asked map[string]int // method, and "list" for a listing
+}
+
+func countRequests(t *testing.T, target string) *counter {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &counter{asked: map[string]int{}}
+	proxy := httputil.NewSingleHostReverseProxy(u)
+	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		what := r.Method
+		if r.URL.Query().Has("list-type") || r.URL.Query().Has("delimiter") || r.URL.Query().Has("max-keys") {
+			what = "list"
+		}
+		c.mu.Lock()
+		c.asked[what]++
+		c.mu.Unlock()
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// take returns what was asked since the last call.
+func (c *counter) take() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var counts []string
+	for what, n := range c.asked {
+		counts = append(counts, fmt.Sprintf("%d %s", n, what))
+	}
+	clear(c.asked)
+	slices.Sort(counts)
+	return strings.Join(counts, ", ")
+}
+
+// TestRequests: what a run costs where requests cost money. Opening a bucket
+// lists one object.
+func TestRequests(t *testing.T) {
+	w := newWorld(t)
+	c := countRequests(t, w.store.Endpoint)
+	bucketURL, bucket := w.bucket(t)
+	bucketURL = strings.Replace(bucketURL, strings.TrimPrefix(w.store.Endpoint, "http://"), strings.TrimPrefix(c.URL, "http://"), 1)
+	otherURL, _ := w.bucket(t)
+	otherURL = strings.Replace(otherURL, strings.TrimPrefix(w.store.Endpoint, "http://"), strings.TrimPrefix(c.URL, "http://"), 1)
+	w.sync(t, w.dir, bucketURL)
+	w.sync(t, bucketURL, otherURL)
+	c.take()
+	check := func(what, want string, args ...string) {
+		t.Helper()
+		w.sync(t, args...)
+		if got := c.take(); got != want {
+			t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	check("nothing to do", "2 list", w.dir, bucketURL)
+	check("nothing to do, between buckets", "4 list", "--delete", bucketURL, otherURL)
+	w.home = t.TempDir()
+	check("nothing to do, and the memory is lost", "2 list", "--delete", w.dir, bucketURL)
+	put(t, openDir(t, w.dir), "index.html", "<!doctype html>")
+	// The lock is put, tried twice, read twice and deleted; a page is put.
+	check("a page", "1 DELETE, 3 GET, 3 list, 4 PUT", w.dir, bucketURL)
+	if diff := cmp.Diff(contents(t, openDir(t, w.dir)), contents(t, bucket)); diff != "" {
+		t.Error(diff)
+	}
+	back := filepath.Join(t.TempDir(), "back")
+	w.sync(t, bucketURL, back)
+	c.take()
+	check("nothing to do, from a bucket", "2 list", bucketURL, back)
+}
