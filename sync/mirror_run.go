@@ -1,0 +1,125 @@
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// toDo reports whether a difference is one that a run removes.
+func (r *run) toDo(d decision) bool {
+	return d.verdict != same && r.wants(d.key) && (d.verdict != extra || r.Delete)
+}
+
+// A run is one call of Run, with what its passes share.
+type run struct {
+	*Mirror
+	jobs     int
+	limit    *limiter
+	progress *MirrorProgress
+	report   reporter
+	blind    bool         // the destination cannot be listed
+	keys     []layout.Key // nil: all
+	storeDir string       // of the source
+
+	problems problems
+}
+
+func (m *Mirror) newRun() *run {
+	r := &run{Mirror: m, jobs: m.Jobs, limit: newLimiter(m.Bandwidth), progress: m.Progress, report: reporter{to: m.Report}}
+	if r.jobs <= 0 {
+		r.jobs = defaultMirrorJobs
+	}
+	if r.progress == nil {
+		r.progress = &MirrorProgress{}
+	}
+	_, r.blind = m.Dest.(*PutServer)
+	return r
+}
+
+// look reports whether there is anything to do. It takes no lock, so that a run
+// with nothing to do costs the two listings and nothing else.
+func (r *run) look(ctx context.Context) (differs bool, err error) {
+	if r.blind && r.Delete {
+		return false, errBlindDelete
+	}
+	if r.blind {
+		return true, nil // to look twice would cost more than to do nothing under no lock
+	}
+	remembered := openLedger(r.State)
+	defer remembered.discard()
+	known := false
+	for d, err := range r.judged(ctx, r.pairs(ctx, ""), remembered) {
+		if err != nil {
+			return false, err
+		}
+		known = known || d.key == layout.CacheInfoKey && d.inSrc
+		if r.toDo(d) {
+			return true, nil
+		}
+	}
+	if !known {
+		return false, ErrNoSource
+	}
+	r.remember(remembered)
+	return false, nil
+}
+
+// remember keeps what was found equal. That it cannot is no reason to fail.
+func (r *run) remember(s *ledger) {
+	if err := s.commit(); err != nil {
+		r.report.note("%w", err)
+	}
+}
+
+// all makes passes until the source held still, then removes.
+func (r *run) all(ctx context.Context) error {
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		r.problems.reset()
+		p := &pass{run: r}
+		if err := p.scan(ctx); err != nil {
+			return err
+		}
+		if err := p.copyAll(ctx); err != nil {
+			return err
+		}
+		if r.problems.moving() && n < passes && r.keys == nil {
+			r.report.note("the source changed meanwhile: looking again")
+			continue
+		}
+		if r.Delete && r.keys == nil {
+			if err := p.removeAll(ctx); err != nil {
+				return err
+			}
+		}
+		return r.problems.err()
+	}
+}
+
+// check finds out whether the trees go together.
+func (r *run) check(ctx context.Context) error {
+	src, err := layout.ReadCacheInfo(ctx, r.Source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoSource
+	}
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	r.storeDir = src.StoreDir
+	dst, err := layout.ReadCacheInfo(ctx, r.Dest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("destination: %w", err)
+	case dst.StoreDir != src.StoreDir:
+		return fmt.Errorf("the source is for the store directory %s, the destination for %s", src.StoreDir, dst.StoreDir)
+	}
+	return nil
+}
