@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 )
@@ -179,7 +180,10 @@ func etag(st fs.FileInfo) string {
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 		ino = uint64(sys.Ino)
 	}
-	return fmt.Sprintf("%x-%x-%x", ino, st.Size(), st.ModTime().UnixNano())
+	b := make([]byte, 0, 48)
+	b = append(strconv.AppendUint(b, ino, 16), '-')
+	b = append(strconv.AppendInt(b, st.Size(), 16), '-')
+	return string(strconv.AppendInt(b, st.ModTime().UnixNano(), 16))
 }
 
 // regular refuses directories and special files in the place of an object.
