@@ -1,7 +1,7 @@
 # A part of the closure as xz: curl and what it refers to. Nix 2.8, whose size
 # is the measure, takes one core.
 . ./common.sh
-grep -E -- '-curl-[0-9]' "$CLOSURE/paths" | head -n 1 >"$WORK/list"
+grep -E -- '-curl-[0-9]' "$CLOSURE/paths" | sed -n 1p >"$WORK/list"
 n="$WORK/nix" o="$WORK/ours"
 "$PAIR" -n "${N:-3}" -prepare "$(forget "$n" "$o")" \
 	nixstatic "$(ours "$CLOSURE" "$o" "$WORK/list" --compression xz)" \

@@ -13,7 +13,7 @@ put() {
 # The trees are emptied, not removed: both servers stand in them.
 empty="find $n $o -mindepth 1 ! -path '$o/.nixstatic*' ! -name nix-cache-info -delete; rm -rf $WORK/home; printf 'StoreDir: /nix/store\n' >$n/nix-cache-info; sync"
 echo "as Nix does it by default, xz, a part of the closure:"
-grep -E -- '-curl-[0-9]' "$CLOSURE/paths" | head -n 1 >"$WORK/list"
+grep -E -- '-curl-[0-9]' "$CLOSURE/paths" | sed -n 1p >"$WORK/list"
 "$PAIR" -n "${N:-3}" -prepare "$empty" \
 	nixstatic "$(put 18090/upload '' "$WORK/list")" \
 	nginx-dav "$(put 18091 '' "$WORK/list")"

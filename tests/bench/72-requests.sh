@@ -5,8 +5,8 @@ o="$WORK/tree"
 eval "$(ours "$CLOSURE" "$o" "$CLOSURE/top")"
 serve_nginx 18091 "$o"
 serve_ours 18090 "$o" --read-only
-narinfo=$(basename "$(find "$o" -maxdepth 1 -name '*.narinfo' | sort | head -n 1)")
-nar=nar/$(ls -S "$o/nar" | head -n 1)
+narinfo=$(basename "$(find "$o" -maxdepth 1 -name '*.narinfo' | sort | sed -n 1p)")
+nar=nar/$(ls -S "$o/nar" | sed -n 1p)
 # The programs take turns, since the machine changes its speed.
 for what in "$narinfo" "$nar"; do
 	for _ in $(seq "${N:-5}"); do
