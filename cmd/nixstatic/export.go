@@ -205,7 +205,7 @@ func openSource(c *cli.Context) (pathSource, *signer.Trusted, error) {
 				return nil, nil, usage("--%s goes with --from: the local store is believed as it is", flag)
 			}
 		}
-		store, err := nixstore.Open(c.Context, nixstore.Options{Store: c.String("store")})
+		store, err := nixstore.Open(c.Context, nixstore.Options{Store: c.String("store"), Lazy: true})
 		return store, nil, err
 	}
 	if c.IsSet("store") {

@@ -23,6 +23,9 @@ type Options struct {
 	// Daemon is the program to spawn where there is no socket; "" means
 	// nix-daemon on PATH.
 	Daemon string
+	// Lazy leaves the connection to the first question: where all is known
+	// already, none is asked.
+	Lazy bool
 }
 
 // A Store is an open Nix store. All methods are safe for concurrent use.
@@ -66,6 +69,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		}
 		return c, s.holdAgain(ctx, c)
 	})
+	if o.Lazy {
+		return s, nil
+	}
 	if _, _, err := s.roots.current(ctx); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open %s: %w", s.name, err)
