@@ -1,7 +1,8 @@
 # One path of 2 GB.
 . ./common.sh
-find "$CLOSURE/nix/store" -type f -size +4k -print0 | sort -z | xargs -0 cat | head -c 600M >"$WORK/part"
-cat "$WORK"/part{,,,} | head -c 2000000000 >"$WORK/large"
+find "$CLOSURE/nix/store" -type f -size +4k -print0 | sort -z | xargs -0 cat >"$WORK/part"
+cat "$WORK"/part{,,,} >"$WORK/large"
+truncate -s 2000000000 "$WORK/large"
 rm "$WORK/part"
 store="$WORK/store"
 "$old/nix-store" --store "$store" --add "$WORK/large" >"$WORK/list"
