@@ -4,6 +4,7 @@
 # start_minio starts the pinned MinIO on one drive, with the bucket "cache".
 # Its URL for nixstatic is s3 PREFIX, its name for rclone is minio:cache.
 start_minio() {
+	unset AWS_CA_BUNDLE # rclone refuses one that it does not need
 	export AWS_ACCESS_KEY_ID=bench AWS_SECRET_ACCESS_KEY=benchbench
 	export MINIO_ROOT_USER=$AWS_ACCESS_KEY_ID MINIO_ROOT_PASSWORD=$AWS_SECRET_ACCESS_KEY
 	export RCLONE_CONFIG_MINIO_TYPE=s3 RCLONE_CONFIG_MINIO_PROVIDER=Minio RCLONE_CONFIG_MINIO_ENV_AUTH=true
@@ -16,7 +17,7 @@ start_minio() {
 		! curl -fs -o /dev/null http://127.0.0.1:18093/minio/health/ready || break
 		sleep 0.1
 	done
-	"$NIXSTATIC" init "$(s3)" >/dev/null
+	rclone -q mkdir minio:cache
 }
 
 s3() {
