@@ -153,32 +153,52 @@ func (p *pass) leave(ctx context.Context, t task, err error) error {
 	return nil
 }
 
+// largeFirst is the size in bytes of NARs that go before the others: begun last,
+// one of them would be under way alone in the end.
+const largeFirst = 8 << 20
+
 // copyNARs copies the NARs that are missing or damaged.
 func (p *pass) copyNARs(ctx context.Context) error {
+	p.fate = make([]narFate, p.newNARs.len())
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
-		for i := range p.newNARs {
-			n := &p.newNARs[i]
-			t := task{Change: Change{action(n.replace), n.id.key(), n.size}, done: func() { n.done = true }}
-			t.left = func(err error) { n.bad = errors.As(err, new(*contentError)) }
-			if !yield(t, nil) {
-				return
+		for _, large := range []bool{true, false} {
+			for record, err := range p.newNARs.all() {
+				c := unpackNARCopy(record.bytes)
+				if err == nil && c.size >= largeFirst != large {
+					continue
+				}
+				if !yield(p.narTask(c, record.i), err) {
+					return
+				}
 			}
 		}
 	})
 }
 
+func (p *pass) narTask(c narCopy, i int) task {
+	return task{
+		Change: Change{action(c.replace), c.id.key(), c.size},
+		done:   func() { p.fate[i] = narThere },
+		left: func(err error) {
+			if errors.As(err, new(*contentError)) {
+				p.fate[i] = narBad
+			}
+		},
+	}
+}
+
 // copyListings copies the listings. One that cannot be had does not keep its
 // path back: only few clients want it.
 func (p *pass) copyListings(ctx context.Context) error {
-	defer func() { p.newListings = nil }() // the rest takes memory too
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
-		for _, l := range p.newListings {
+		for record, err := range p.newListings.all() {
+			l := unpackPathCopy(record.bytes)
 			t := task{Change: Change{action(l.replace), l.id.listing(), 0}, left: func(err error) {
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				p.unlisted[l.id] = err
 			}}
-			if !yield(t, nil) {
+			if !yield(t, err) {
 				return
 			}
 		}

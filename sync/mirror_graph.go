@@ -1,96 +1,178 @@
 package sync
 
 import (
-	"slices"
+	"encoding/binary"
+	"errors"
 	"sync/atomic"
 )
 
-// A graph orders narinfos by what refers to what. Nodes are numbers; it takes
-// four bytes for a reference, and thirty for a node.
+// A graph orders narinfos by what refers to what. Nodes are numbers, in the
+// order in which they are added. In memory a node takes eight bytes, and those
+// on the way from a node down to its lowest reference eight more; who refers to
+// whom is in a scratch.
 type graph struct {
-	refs  [][]int32       // of each node, to other nodes
-	state []atomic.Uint32 // a nodeState
-	level []int32         // one more than the highest of refs
+	state []atomic.Uint32 // a nodeState, and above it the level
+	nodes *shelf          // where kept has what a node refers to
+	kept  scratch
+	added int
 }
 
+// A nodeState says what is known of a node.
 type nodeState = uint32
 
 const (
-	nodeUnknown nodeState = iota
-	nodeReady             // may be published once all of refs are
-	nodePublished
-	nodeOut  // left out
-	nodeGone // left out because the source has it no more
+	nodeUnknown   nodeState = iota
+	nodeReady               // may be published once all that it refers to is
+	nodeAbove               // likewise; the walk came through here
+	nodePlaced              // likewise; its level is known
+	nodePublished           //
+	nodeOut                 // left out
+	nodeGone                // left out because the source has it no more
+	nodeStays               // of what is removed: to refer to it counts for nothing
+
+	stateBits = 3
+	stateMask = 1<<stateBits - 1
+
+	nodeRecord = 8 + 4 + 4 // place, number of references, bytes of text
 )
 
-func newGraph(n int) graph {
-	return graph{make([][]int32, n), make([]atomic.Uint32, n), make([]int32, n)}
+func newGraph(n int, dir string) *graph {
+	return &graph{state: make([]atomic.Uint32, n), nodes: newShelf(dir, nodeRecord, 0), kept: scratch{dir: dir}}
 }
 
-// Marks of the walk, in the place of levels.
-const (
-	levelNone  int32 = -1
-	levelAbove int32 = -2 // the walk came through here
-)
+// add adds the next node, with a text to be had back.
+func (g *graph) add(state nodeState, refs []int32, text []byte) {
+	var record [nodeRecord]byte
+	binary.LittleEndian.PutUint64(record[:], uint64(g.kept.size))
+	binary.LittleEndian.PutUint32(record[8:], uint32(len(refs)))
+	binary.LittleEndian.PutUint32(record[12:], uint32(len(text)))
+	g.nodes.add(record[:])
+	var number [4]byte
+	for _, ref := range refs {
+		binary.LittleEndian.PutUint32(number[:], uint32(ref))
+		g.kept.append(number[:])
+	}
+	if len(text) > 0 {
+		g.kept.append(text)
+	}
+	g.state[g.added].Store(state)
+	g.added++
+}
 
-// arrange finds the levels of all ready nodes and returns the nodes by level,
-// lowest first. Nodes that lean on one that is left out, or on themselves in a
-// circle, are left out too; out is told of each with the node at fault. The
-// walk keeps its own stack: chains of references may be long.
-func (g *graph) arrange(out func(node, because int32)) [][]int32 {
-	for i := range g.level {
-		g.level[i] = levelNone
+// seal ends the adding.
+func (g *graph) seal() error { return errors.Join(g.nodes.seal(), g.kept.seal()) }
+
+func (g *graph) close() {
+	if g != nil {
+		g.nodes.close()
+		g.kept.close()
 	}
-	type frame struct {
-		node  int32
-		next  int
-		level int32
-		fault int32
+}
+
+func (g *graph) stateOf(node int32) nodeState { return g.state[node].Load() & stateMask }
+
+// refs returns what a node refers to, in room if that suffices.
+func (g *graph) refs(node int32, room []int32) ([]int32, error) {
+	raw, count, err := g.read(node, false)
+	return appendRefs(room[:0], raw[:4*count]), err
+}
+
+// recall returns what a node refers to and its text, nil if it has none.
+func (g *graph) recall(node int32) (refs []int32, text []byte, err error) {
+	raw, count, err := g.read(node, true)
+	if len(raw) > 4*count {
+		text = raw[4*count:]
 	}
+	return appendRefs(nil, raw[:4*count]), text, err
+}
+
+// read reads what was kept of a node: count references, and its text.
+func (g *graph) read(node int32, withText bool) (raw []byte, count int, err error) {
+	var record [nodeRecord]byte
+	if err := g.nodes.at(int(node), record[:]); err != nil {
+		return nil, 0, err
+	}
+	count = int(binary.LittleEndian.Uint32(record[8:]))
+	size := 4 * count
+	if withText {
+		size += int(binary.LittleEndian.Uint32(record[12:]))
+	}
+	raw = make([]byte, size)
+	return raw, count, g.kept.read(raw, int64(binary.LittleEndian.Uint64(record[:])))
+}
+
+func appendRefs(refs []int32, raw []byte) []int32 {
+	for ; len(raw) > 0; raw = raw[4:] {
+		refs = append(refs, int32(binary.LittleEndian.Uint32(raw)))
+	}
+	return refs
+}
+
+// arrange finds the levels of all ready nodes, each one above the highest that
+// it refers to, and returns the nodes by level, lowest first. Nodes that lean on
+// one that is left out, or on themselves in a circle, are left out too; out is
+// told of each with the node at fault. The walk keeps its own stack: chains of
+// references may be long.
+func (g *graph) arrange(out func(node, because int32)) ([][]int32, error) {
+	type frame struct{ node, next int32 }
 	var stack []frame
+	var refs []int32
 	highest := int32(-1)
-	for root := range g.refs {
-		if g.level[root] == levelNone && g.state[root].Load() == nodeReady {
-			g.level[root] = levelAbove
-			stack = append(stack, frame{int32(root), 0, 0, -1})
+	enter := func(node int32) {
+		g.state[node].Store(nodeAbove)
+		stack = append(stack, frame{node, 0})
+	}
+	for root := range int32(len(g.state)) {
+		if g.stateOf(root) == nodeReady {
+			enter(root)
 		}
 		for len(stack) > 0 {
 			top := &stack[len(stack)-1]
-			if top.next < len(g.refs[top.node]) {
-				ref := g.refs[top.node][top.next]
-				switch {
-				case g.state[ref].Load() != nodeReady || g.level[ref] == levelAbove:
-					top.fault = ref
-					top.next++
-				case g.level[ref] == levelNone:
-					g.level[ref] = levelAbove
-					stack = append(stack, frame{ref, 0, 0, -1}) // and look at ref again
+			var err error
+			if refs, err = g.refs(top.node, refs); err != nil {
+				return nil, err
+			}
+			fault, below := int32(-1), int32(-1)
+			level := int32(g.state[top.node].Load() >> stateBits)
+			for fault < 0 && below < 0 && int(top.next) < len(refs) {
+				ref := refs[top.next]
+				switch word := g.state[ref].Load(); word & stateMask {
+				case nodeReady:
+					below = ref // and look at it again
+					continue
+				case nodePlaced:
+					level = max(level, int32(word>>stateBits)+1)
+				case nodeStays:
 				default:
-					top.level = max(top.level, g.level[ref]+1)
-					top.next++
+					fault = ref
 				}
-				continue
+				top.next++
 			}
-			if top.fault >= 0 {
+			switch {
+			case fault >= 0:
 				g.state[top.node].Store(nodeOut)
-				out(top.node, top.fault)
-			} else {
-				g.level[top.node] = top.level
-				highest = max(highest, top.level)
+				out(top.node, fault)
+				stack = stack[:len(stack)-1]
+			case below >= 0:
+				g.state[top.node].Store(nodeAbove | uint32(level)<<stateBits)
+				enter(below)
+			default:
+				g.state[top.node].Store(nodePlaced | uint32(level)<<stateBits)
+				highest = max(highest, level)
+				stack = stack[:len(stack)-1]
 			}
-			stack = stack[:len(stack)-1]
 		}
 	}
-	return g.byLevel(highest)
+	return g.byLevel(highest), nil
 }
 
-// byLevel returns the ready nodes of each level.
+// byLevel returns the placed nodes of each level.
 func (g *graph) byLevel(highest int32) [][]int32 {
 	counts := make([]int, highest+1)
 	total := 0
-	for i, level := range g.level {
-		if g.state[i].Load() == nodeReady {
-			counts[level]++
+	for i := range g.state {
+		if word := g.state[i].Load(); word&stateMask == nodePlaced {
+			counts[word>>stateBits]++
 			total++
 		}
 	}
@@ -101,19 +183,21 @@ func (g *graph) byLevel(highest int32) [][]int32 {
 		levels[i] = all[len(all):len(all):end]
 		all = all[:end]
 	}
-	for i, level := range g.level {
-		if g.state[i].Load() == nodeReady {
+	for i := range g.state {
+		if word := g.state[i].Load(); word&stateMask == nodePlaced {
+			level := word >> stateBits
 			levels[level] = append(levels[level], int32(i))
 		}
 	}
 	return levels
 }
 
-// leansOn returns a reference of node that is not published, or -1.
-func (g *graph) leansOn(node int32) int32 {
-	i := slices.IndexFunc(g.refs[node], func(ref int32) bool { return g.state[ref].Load() != nodePublished })
-	if i < 0 {
-		return -1
+// leansOn returns one of refs that is not published, or -1.
+func (g *graph) leansOn(refs []int32) int32 {
+	for _, ref := range refs {
+		if g.stateOf(ref) != nodePublished {
+			return ref
+		}
 	}
-	return g.refs[node][i]
+	return -1
 }

@@ -2,13 +2,14 @@ package sync
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// Keys are held in the millions, so they are held as numbers: 20 bytes for a
+// Keys are kept in the millions, so they are kept as numbers: 20 bytes for a
 // store path's hash, 33 for a NAR's key, in the order that the keys have in a
 // listing. What a listing yields is thereby sorted, and found by bisection.
 
@@ -96,11 +97,56 @@ func findPath(ids []pathID, id pathID) int {
 	return i
 }
 
-// findNAR returns where id is in sorted ids, or -1.
-func findNAR(ids []narID, id narID) int {
-	i, ok := slices.BinarySearchFunc(ids, id, func(a, b narID) int { return bytes.Compare(a[:], b[:]) })
-	if !ok {
-		return -1
+// A narCopy is a NAR to copy.
+type narCopy struct {
+	id      narID
+	replace bool // the one at the destination has another size
+	size    int64
+}
+
+// A pathCopy is a narinfo or a listing to copy.
+type pathCopy struct {
+	id      pathID
+	replace bool
+	listed  bool // of a narinfo: the source has a listing beside it
+}
+
+// As they are on a shelf: the id, the flags, and of a NAR the size.
+const (
+	narCopyBytes  = len(narID{}) + 1 + 8
+	pathCopyBytes = len(pathID{}) + 1
+
+	flagReplace = 1
+	flagListed  = 2
+)
+
+func (c narCopy) pack() []byte {
+	return binary.LittleEndian.AppendUint64(append(c.id[:], flag(c.replace, flagReplace)), uint64(c.size))
+}
+
+func unpackNARCopy(record []byte) (c narCopy) {
+	rest := record[copy(c.id[:], record):]
+	return narCopy{c.id, rest[0]&flagReplace != 0, int64(binary.LittleEndian.Uint64(rest[1:]))}
+}
+
+func (c pathCopy) pack() []byte {
+	return append(c.id[:], flag(c.replace, flagReplace)|flag(c.listed, flagListed))
+}
+
+func unpackPathCopy(record []byte) (c pathCopy) {
+	flags := record[copy(c.id[:], record)]
+	return pathCopy{c.id, flags&flagReplace != 0, flags&flagListed != 0}
+}
+
+// pathAt returns a path of a shelf of pathIDs.
+func pathAt(s *shelf, i int) (id pathID, err error) {
+	err = s.at(i, id[:])
+	return id, err
+}
+
+func flag(set bool, bit byte) byte {
+	if set {
+		return bit
 	}
-	return i
+	return 0
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,19 +14,25 @@ import (
 
 // decide finds out what has to stay.
 func (r *removal) decide(ctx context.Context) error {
-	r.graph = newGraph(len(r.extraPaths))
-	r.nars = make([]int32, len(r.extraPaths))
-	if err := r.each(ctx, len(r.extraPaths), r.readExtra); err != nil {
+	if err := r.readExtras(ctx); err != nil {
 		return err
 	}
-	if err := r.each(ctx, len(r.paths), r.readStaying); err != nil {
+	err := r.each(ctx, r.paths, func(ctx context.Context, _ int, record []byte) error {
+		id := pathID(record)
+		if i, err := r.extraPaths.find(record); err != nil || i >= 0 {
+			return err
+		}
+		return r.stays(ctx, id, true)
+	})
+	if err != nil {
 		return err
 	}
-	err := r.each(ctx, len(r.newPaths), func(ctx context.Context, i int) error {
-		if r.newPaths[i].replace || r.pass.graph.state[i].Load() != nodePublished {
+	err = r.each(ctx, r.newPaths, func(ctx context.Context, i int, record []byte) error {
+		c := unpackPathCopy(record)
+		if c.replace || r.pass.graph.stateOf(int32(i)) != nodePublished {
 			return nil // among paths, or not there
 		}
-		return r.stays(ctx, r.newPaths[i].id, false)
+		return r.stays(ctx, c.id, false)
 	})
 	if err != nil {
 		return err
@@ -38,39 +45,53 @@ func (r *removal) decide(ctx context.Context) error {
 	for len(stack) > 0 {
 		i := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		because := r.extraPaths[i].hash() + " stays"
+		id, err := pathAt(r.extraPaths, int(i))
+		if err != nil {
+			return err
+		}
+		because := id.hash() + " stays"
 		if nar := r.nars[i]; nar >= 0 {
 			r.keepNAR(nar, because)
 		}
-		for _, ref := range r.graph.refs[i] {
+		refs, err := r.graph.refs(i, nil)
+		if err != nil {
+			return err
+		}
+		for _, ref := range refs {
 			if r.keepPath(ref, because) {
 				stack = append(stack, ref)
 			}
 		}
 	}
 	for i, why := range r.keptPaths {
-		r.keep(r.extraPaths[i].narInfo(), why)
+		id, err := pathAt(r.extraPaths, int(i))
+		if err != nil {
+			return err
+		}
+		r.keep(id.narInfo(), why)
 	}
 	for i, why := range r.keptNARs {
-		r.keep(r.extraNARs[i].key(), why)
+		var id narID
+		if err := r.extraNARs.at(int(i), id[:]); err != nil {
+			return err
+		}
+		r.keep(id.key(), why)
 	}
 	return nil
 }
 
-// each does work for n things, side by side.
-func (r *removal) each(ctx context.Context, n int, work func(context.Context, int) error) error {
+// each does work for all records of a shelf, side by side.
+func (r *removal) each(ctx context.Context, s *shelf, work func(ctx context.Context, i int, record []byte) error) error {
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(r.jobs)
-	const stride = 16
-	for first := 0; first < n && inGroup.Err() == nil; first += stride {
-		group.Go(func() error {
-			for i := first; i < min(first+stride, n); i++ {
-				if err := work(inGroup, i); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+	var reading error
+	for record, err := range s.all() {
+		if err != nil || inGroup.Err() != nil {
+			reading = err
+			break
+		}
+		bytes := slices.Clone(record.bytes)
+		group.Go(func() error { return work(inGroup, record.i, bytes) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -78,38 +99,43 @@ func (r *removal) each(ctx context.Context, n int, work func(context.Context, in
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return nil
+	return reading
 }
 
-// readExtra notes what a narinfo that is too much leads to.
-func (r *removal) readExtra(ctx context.Context, i int) error {
-	r.nars[i] = -1
-	key := r.extraPaths[i].narInfo()
-	if _, there, err := have(ctx, r.Source, key); err != nil {
-		return err
-	} else if there {
-		r.keepPath(int32(i), "the source has it by now")
+// readExtras notes what the narinfos that are too much lead to.
+func (r *removal) readExtras(ctx context.Context) error {
+	r.graph = newGraph(r.extraPaths.len(), r.TempDir)
+	r.nars = make([]int32, 0, r.extraPaths.len())
+	type lead struct {
+		nar  int32
+		refs []int32
 	}
-	r.graph.state[i].Store(nodeReady)
-	nar, refs, err := r.needs(ctx, r.Dest, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // someone else removed it
+	leads := inOrder(ctx, r.jobs, numbered(r.extraPaths),
+		func(placed) (lead, bool) { return lead{}, false },
+		func(ctx context.Context, record placed) (lead, error) {
+			key := pathID(record.bytes).narInfo()
+			if _, there, err := have(ctx, r.Source, key); err != nil {
+				return lead{}, err
+			} else if there {
+				r.keepPath(int32(record.i), "the source has it by now")
+			}
+			nar, refs, err := r.needs(ctx, r.Dest, key)
+			if errors.Is(err, fs.ErrNotExist) {
+				return lead{nar: -1}, nil // someone else removed it
+			}
+			return lead{nar, refs}, err
+		})
+	for lead, err := range leads {
+		if err != nil {
+			return err
+		}
+		r.nars = append(r.nars, lead.nar)
+		r.graph.add(nodeReady, lead.refs, nil)
 	}
-	if err != nil {
-		return err
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	r.nars[i] = nar
-	r.graph.refs[i] = refs
-	return nil
-}
-
-// readStaying keeps what a narinfo of the destination leads to, if it is to
-// stay.
-func (r *removal) readStaying(ctx context.Context, i int) error {
-	if id := r.paths[i]; findPath(r.extraPaths, id) < 0 {
-		return r.stays(ctx, id, true)
-	}
-	return nil
+	return r.graph.seal()
 }
 
 func (r *removal) stays(ctx context.Context, id pathID, equal bool) error {
@@ -118,8 +144,14 @@ func (r *removal) stays(ctx context.Context, id pathID, equal bool) error {
 	// this run is not equal.
 	_, local := r.Source.(*layout.Dir)
 	var from layout.Reader = r.Dest
-	if local && equal && !r.outOfDate(id) {
-		from = r.Source
+	if local && equal {
+		old, err := r.outOfDate(id)
+		if err != nil {
+			return err
+		}
+		if !old {
+			from = r.Source
+		}
 	}
 	nar, refs, err := r.needs(ctx, from, key)
 	if errors.Is(err, fs.ErrNotExist) && from != layout.Reader(r.Dest) {
@@ -144,9 +176,9 @@ func (r *removal) stays(ctx context.Context, id pathID, equal bool) error {
 
 // outOfDate reports whether the destination's narinfo may differ from the
 // source's after this pass.
-func (r *removal) outOfDate(id pathID) bool {
-	i, changed := findCopy(r.newPaths, id)
-	return changed && r.pass.graph.state[i].Load() != nodePublished
+func (r *removal) outOfDate(id pathID) (bool, error) {
+	i, err := r.newPaths.find(id[:])
+	return i >= 0 && r.pass.graph.stateOf(int32(i)) != nodePublished, err
 }
 
 // needs returns what of the superfluous a narinfo leads to. One that cannot be
@@ -166,11 +198,20 @@ func (r *removal) needs(ctx context.Context, t layout.Reader, key layout.Key) (n
 	nar = -1
 	if key, err := layout.ParseKey(n.URL); err == nil {
 		if id, ok := packNAR(key); ok {
-			nar = int32(findNAR(r.extraNARs, id))
+			i, err := r.extraNARs.find(id[:])
+			if err != nil {
+				return -1, nil, err
+			}
+			nar = int32(i)
 		}
 	}
 	for _, ref := range n.References {
-		if i := findPath(r.extraPaths, packPath(ref.Hash())); i >= 0 && ref != n.Path {
+		id := packPath(ref.Hash())
+		i, err := r.extraPaths.find(id[:])
+		if err != nil {
+			return -1, nil, err
+		}
+		if i >= 0 && ref != n.Path {
 			refs = append(refs, int32(i))
 		}
 	}

@@ -1,11 +1,9 @@
 package sync
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -20,16 +18,21 @@ func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
 	if !ok {
 		return &contentError{fmt.Errorf("it leads to %s, whose name holds no hash", nar)}
 	}
-	if findNAR(p.nars, id) >= 0 {
-		return nil
+	// In a new tree most are among those that were copied.
+	i, err := p.newNARs.find(id[:])
+	if err != nil {
+		return err
 	}
-	i, copied := slices.BinarySearchFunc(p.newNARs, id, func(n narCopy, id narID) int { return bytes.Compare(n.id[:], id[:]) })
 	switch {
-	case copied && p.newNARs[i].done:
+	case i >= 0 && p.fate[i] == narThere:
 		return nil
-	case copied && p.newNARs[i].bad:
+	case i >= 0 && p.fate[i] == narBad:
 		return &contentError{fmt.Errorf("it leads to %s, which was left out", nar)}
-	case !copied && p.keys != nil:
+	}
+	if at, err := p.nars.find(id[:]); err != nil || at >= 0 {
+		return err
+	}
+	if i < 0 && p.keys != nil {
 		if _, there, err := have(ctx, p.Dest, nar); err != nil || there {
 			return err
 		}

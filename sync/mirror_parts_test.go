@@ -3,6 +3,8 @@ package sync
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -46,11 +48,6 @@ func TestIDs(t *testing.T) {
 	if !slices.IsSortedFunc(ids, func(a, b narID) int { return bytes.Compare(a[:], b[:]) }) {
 		t.Error("NARs are not in the order of their keys")
 	}
-	for i, id := range ids {
-		if findNAR(ids, id) != i {
-			t.Errorf("%s is not found", id.key())
-		}
-	}
 	// The first of 52 characters holds one bit.
 	if id, ok := packNAR(layout.Key("nar/" + strings.Repeat("z", narChars) + ".nar")); ok {
 		t.Errorf("a key that is no hash: %s", id.key())
@@ -74,6 +71,50 @@ func TestIDs(t *testing.T) {
 	}
 	if !slices.IsSortedFunc(paths, func(a, b pathID) int { return bytes.Compare(a[:], b[:]) }) {
 		t.Error("paths are not in the order of their keys")
+	}
+}
+
+// TestShelf: what was put on a shelf is found, whether it fits memory or not.
+func TestShelf(t *testing.T) {
+	const record, key = 5, 4
+	number := func(i int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(i)) }
+	for _, n := range []int{0, 1, 2, blockBytes / record, blockBytes/record + 1, 10_000, scratchInMemory/record + 1, 200_000} {
+		s := newShelf(t.TempDir(), record, key)
+		defer s.close()
+		for i := range n {
+			s.add(append(number(2*i+1), byte(i)))
+		}
+		if err := s.seal(); err != nil {
+			t.Fatal(err)
+		}
+		if inFile := s.file != nil; inFile != (n*record >= scratchInMemory) {
+			t.Errorf("%d records in a file: %v", n, inFile)
+		}
+		for i := 0; i <= n; i += max(1, n/1000) {
+			if at, err := s.find(number(2*i + 1)); err != nil || at != i && (i < n || at != -1) {
+				t.Fatalf("%d of %d is found at %d, %v", i, n, at, err)
+			}
+			if at, err := s.find(number(2 * i)); err != nil || at != -1 {
+				t.Fatalf("what is not among %d is found at %d, %v", n, at, err)
+			}
+		}
+		next := 0
+		for record, err := range s.all() {
+			if err != nil || record.i != next || !bytes.Equal(record.bytes, append(number(2*next+1), byte(next))) {
+				t.Fatalf("%d of %d: %v, %v", next, n, record, err)
+			}
+			next++
+		}
+		if next != n || s.len() != n {
+			t.Errorf("%d of %d", next, n)
+		}
+	}
+	full := newShelf("/dev/null/nowhere", record, key)
+	for i := range 200_000 {
+		full.add(append(number(i), 0))
+	}
+	if err := full.seal(); !errors.As(err, new(*spoolError)) {
+		t.Errorf("no room: %v", err)
 	}
 }
 
@@ -243,30 +284,48 @@ func TestGraph(t *testing.T) {
 				n = max(n, int(ref)+1)
 			}
 		}
-		g := newGraph(n)
-		for i := range n {
-			g.refs[i] = c.refs[int32(i)]
-			g.state[i].Store(nodeReady)
+		g := newGraph(n, t.TempDir())
+		defer g.close()
+		for i := range int32(n) {
+			state := nodeReady
+			if slices.Contains(c.out, i) {
+				state = nodeOut
+			}
+			g.add(state, c.refs[i], nil)
 		}
-		for _, i := range c.out {
-			g.state[i].Store(nodeOut)
+		if err := g.seal(); err != nil {
+			t.Fatal(err)
 		}
 		left := []int32{}
-		levels := g.arrange(func(node, _ int32) { left = append(left, node) })
+		levels, err := g.arrange(func(node, _ int32) { left = append(left, node) })
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got := fmt.Sprintf("%v left out %v", levels, left); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
 	// A chain of references may be long.
 	const long = 300_000
-	g := newGraph(long)
-	for i := range long {
-		g.state[i].Store(nodeReady)
-		if i > 0 {
-			g.refs[long-1-i] = []int32{int32(long - i)}
+	g := newGraph(long, t.TempDir())
+	defer g.close()
+	for i := range int32(long) {
+		refs := []int32{i + 1}
+		if i == long-1 {
+			refs = nil
 		}
+		g.add(nodeReady, refs, fmt.Append(nil, i))
 	}
-	if levels := g.arrange(nil); len(levels) != long || levels[0][0] != long-1 {
-		t.Errorf("%d levels", len(levels))
+	if err := g.seal(); err != nil {
+		t.Fatal(err)
+	}
+	if g.kept.file == nil {
+		t.Error("all of it is in memory")
+	}
+	if levels, err := g.arrange(nil); err != nil || len(levels) != long || levels[0][0] != long-1 {
+		t.Errorf("%d levels, %v", len(levels), err)
+	}
+	if refs, text, err := g.recall(12345); err != nil || !slices.Equal(refs, []int32{12346}) || string(text) != "12345" {
+		t.Errorf("recalled %d, %q, %v", refs, text, err)
 	}
 }

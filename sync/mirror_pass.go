@@ -8,48 +8,71 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// A pass is one look at both trees and what came of it. All ids are sorted.
+// A pass is one look at both trees and what came of it. What there may be
+// millions of is on shelves, in the order of keys.
 type pass struct {
 	*run
 
 	// What the destination has.
-	paths []pathID // narinfos
-	nars  []narID  // of the right size
+	paths *shelf // pathIDs, of narinfos
+	nars  *shelf // narIDs, of those of the right size
 
 	// What is to be copied.
-	newNARs     []narCopy
-	newListings []pathCopy
-	newPaths    []pathCopy
+	newNARs     *shelf // narCopies
+	newListings *shelf // pathCopies
+	newPaths    *shelf // pathCopies
 	newPages    []Change
 	newInfo     *Change                       // nix-cache-info
 	newOthers   [layout.KindForeign + 1]int64 // logs and the like, found again by their prefix
 
 	// What the destination has too much.
-	extraPaths    []pathID
-	extraListings []pathID
-	extraNARs     []narID
+	extraPaths    *shelf // pathIDs
+	extraListings *shelf // pathIDs
+	extraNARs     *shelf // narIDs
 	extraPages    []layout.Key
 	extraOthers   [layout.KindForeign + 1]int64
 
 	mu       sync.Mutex
 	unlisted map[pathID]error // listings that were to be copied and were not
-	graph    graph            // of newPaths
+	fate     []narFate        // of newNARs
+	graph    *graph           // of newPaths
 }
 
-// A narCopy is a NAR to copy.
-type narCopy struct {
-	id      narID
-	replace bool // the one at the destination has another size
-	done    bool // it is there
-	bad     bool // it cannot be
-	size    int64
+// A narFate says what became of a NAR to copy.
+type narFate uint8
+
+const (
+	narMissing narFate = iota
+	narThere
+	narBad // its bytes are wrong
+)
+
+func newPass(r *run) *pass {
+	dir := r.TempDir
+	return &pass{
+		run:           r,
+		paths:         newShelf(dir, len(pathID{}), len(pathID{})),
+		nars:          newShelf(dir, len(narID{}), len(narID{})),
+		newNARs:       newShelf(dir, narCopyBytes, len(narID{})),
+		newListings:   newShelf(dir, pathCopyBytes, len(pathID{})),
+		newPaths:      newShelf(dir, pathCopyBytes, len(pathID{})),
+		extraPaths:    newShelf(dir, len(pathID{}), len(pathID{})),
+		extraListings: newShelf(dir, len(pathID{}), len(pathID{})),
+		extraNARs:     newShelf(dir, len(narID{}), len(narID{})),
+		unlisted:      map[pathID]error{},
+	}
 }
 
-// A pathCopy is a narinfo or a listing to copy.
-type pathCopy struct {
-	id      pathID
-	replace bool
-	listed  bool // of a narinfo: the source has a listing beside it
+func (p *pass) shelves() []*shelf {
+	return []*shelf{p.paths, p.nars, p.newNARs, p.newListings, p.newPaths, p.extraPaths, p.extraListings, p.extraNARs}
+}
+
+// close gives the room back that the pass takes outside of memory.
+func (p *pass) close() {
+	for _, s := range p.shelves() {
+		s.close()
+	}
+	p.graph.close()
 }
 
 // othersPrefixes are where the kinds are that may be many and have long names:
@@ -68,7 +91,6 @@ func (p *pass) scan(ctx context.Context) error {
 	}
 	remembered := openLedger(name)
 	defer remembered.discard()
-	p.unlisted = map[pathID]error{}
 	p.progress.Listed.Store(0)
 	p.progress.Withheld.Store(0)
 	p.progress.Objects.Store(p.progress.ObjectsDone.Load())
@@ -82,6 +104,11 @@ func (p *pass) scan(ctx context.Context) error {
 			listed = packPath(d.key.PathHash())
 		}
 		p.sort(d, listed)
+	}
+	for _, s := range p.shelves() {
+		if err := s.seal(); err != nil {
+			return err
+		}
 	}
 	p.remember(remembered)
 	p.count()
@@ -104,29 +131,29 @@ func (p *pass) sort(d decision, listed pathID) {
 			return
 		}
 		if d.inDst && d.verdict != differ {
-			p.nars = append(p.nars, id)
+			p.nars.add(id[:])
 		}
 		if put {
-			p.newNARs = append(p.newNARs, narCopy{id: id, replace: d.inDst, size: d.src.Size})
+			p.newNARs.add(narCopy{id, d.inDst, d.src.Size}.pack())
 		} else if tooMuch {
-			p.extraNARs = append(p.extraNARs, id)
+			p.extraNARs.add(id[:])
 		}
 	case layout.KindNarInfo:
 		id := packPath(d.key.PathHash())
 		if d.inDst {
-			p.paths = append(p.paths, id)
+			p.paths.add(id[:])
 		}
 		if put {
-			p.newPaths = append(p.newPaths, pathCopy{id, d.inDst, listed == id})
+			p.newPaths.add(pathCopy{id, d.inDst, listed == id}.pack())
 		} else if tooMuch {
-			p.extraPaths = append(p.extraPaths, id)
+			p.extraPaths.add(id[:])
 		}
 	case layout.KindListing:
 		id := packPath(d.key.PathHash())
 		if put {
-			p.newListings = append(p.newListings, pathCopy{id: id, replace: d.inDst})
+			p.newListings.add(pathCopy{id, d.inDst, false}.pack())
 		} else if tooMuch {
-			p.extraListings = append(p.extraListings, id)
+			p.extraListings.add(id[:])
 		}
 	case layout.KindPage:
 		if put {
@@ -154,7 +181,7 @@ func (p *pass) sort(d decision, listed pathID) {
 
 // count tells how much there is to remove.
 func (p *pass) count() {
-	n := len(p.extraPaths) + len(p.extraListings) + len(p.extraNARs) + len(p.extraPages)
+	n := p.extraPaths.len() + p.extraListings.len() + p.extraNARs.len() + len(p.extraPages)
 	for _, more := range p.extraOthers {
 		n += int(more)
 	}

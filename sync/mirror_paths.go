@@ -1,64 +1,33 @@
 package sync
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
-	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
 
 // maxTexts bounds the narinfos that are kept between being looked at and being
-// put, in bytes. Those beyond are read twice.
-const maxTexts = 16 << 20
-
-// texts are the narinfos that are kept.
-type texts struct {
-	mu   sync.Mutex
-	byID map[int32][]byte
-	size int
-}
-
-func (t *texts) keep(i int32, text []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.size+len(text) <= maxTexts {
-		t.size += len(text)
-		t.byID[i] = text
-	}
-}
-
-func (t *texts) take(i int32) []byte {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	text := t.byID[i]
-	delete(t.byID, i)
-	t.size -= len(text)
-	return text
-}
+// put, in bytes of temporary files. Those beyond are read twice.
+const maxTexts = 256 << 20
 
 // copyPaths publishes the narinfos that are new or changed, references first.
 // First it reads them all, to know the order; only what has its NAR and its
 // references takes part (I2, I3).
 func (p *pass) copyPaths(ctx context.Context) error {
-	p.graph = newGraph(len(p.newPaths))
-	kept := &texts{byID: map[int32][]byte{}}
-	if err := p.readPaths(ctx, kept); err != nil {
+	if err := p.readPaths(ctx); err != nil {
 		return err
 	}
-	levels := p.graph.arrange(func(node, because int32) {
-		p.leanOut(node, because)
-	})
+	levels, err := p.graph.arrange(p.leanOut)
+	if err != nil {
+		return err
+	}
 	for _, nodes := range levels {
 		err := p.copyTasks(ctx, func(yield func(task, error) bool) {
 			for _, i := range nodes {
-				if !yield(p.pathTask(i, kept), nil) {
+				if !yield(p.pathTask(i)) {
 					return
 				}
 			}
@@ -72,11 +41,18 @@ func (p *pass) copyPaths(ctx context.Context) error {
 
 // leanOut leaves out a narinfo because of another one that it refers to.
 func (p *pass) leanOut(node, because int32) {
-	err := fmt.Errorf("it refers to %s, which was left out", p.newPaths[because].id.hash())
-	if p.graph.state[because].Load() == nodeGone {
-		err = notYetf("it refers to %s, which was withdrawn meanwhile", p.newPaths[because].id.hash())
+	err := fmt.Errorf("it refers to %s, which was left out", p.newPath(because).hash())
+	if p.graph.stateOf(because) == nodeGone {
+		err = notYetf("it refers to %s, which was withdrawn meanwhile", p.newPath(because).hash())
 	}
-	p.withhold(p.newPaths[node].id.narInfo(), err)
+	p.withhold(p.newPath(node).narInfo(), err)
+}
+
+// newPath names a path for a message.
+func (p *pass) newPath(i int32) pathID {
+	var record [pathCopyBytes]byte
+	p.newPaths.at(int(i), record[:]) // the next read of the shelf will tell
+	return unpackPathCopy(record[:]).id
 }
 
 func outState(err error) nodeState {
@@ -86,71 +62,103 @@ func outState(err error) nodeState {
 	return nodeOut
 }
 
+// A readNarInfo is the text of a narinfo, and which of the new ones it refers to.
+type readNarInfo struct {
+	text []byte
+	refs []int32
+	err  error // it is to be left out
+}
+
 // readPaths reads the narinfos and fills the graph.
-func (p *pass) readPaths(ctx context.Context, kept *texts) error {
-	group, inGroup := errgroup.WithContext(ctx)
-	group.SetLimit(p.jobs)
+func (p *pass) readPaths(ctx context.Context) error {
+	p.graph = newGraph(p.newPaths.len(), p.TempDir)
+	// Some at a time: to hand one from worker to worker costs more than to look
+	// at it.
 	const stride = 16
-	for first := 0; first < len(p.newPaths) && inGroup.Err() == nil; first += stride {
-		group.Go(func() error {
-			for i := first; i < min(first+stride, len(p.newPaths)); i++ {
-				text, err := p.readPath(inGroup, int32(i))
-				if err == nil {
-					p.graph.state[i].Store(nodeReady)
-					kept.keep(int32(i), text)
-					continue
+	batches := func(yield func([]pathCopy, error) bool) {
+		batch := make([]pathCopy, 0, stride)
+		for record, err := range p.newPaths.all() {
+			batch = append(batch, unpackPathCopy(record.bytes))
+			if err != nil || len(batch) == stride {
+				if !yield(batch, err) {
+					return
 				}
-				p.graph.state[i].Store(outState(err))
-				t := task{Change: Change{Key: p.newPaths[i].id.narInfo()}}
-				if err := p.leave(inGroup, t, err); err != nil {
-					return err
+				batch = make([]pathCopy, 0, stride)
+			}
+		}
+		if len(batch) > 0 {
+			yield(batch, nil)
+		}
+	}
+	read := inOrder(ctx, p.jobs, batches,
+		func([]pathCopy) ([]readNarInfo, bool) { return nil, false },
+		func(ctx context.Context, batch []pathCopy) ([]readNarInfo, error) {
+			all := make([]readNarInfo, len(batch))
+			for i, c := range batch {
+				var err error
+				if all[i].text, all[i].refs, err = p.readPath(ctx, c); err != nil {
+					t := task{Change: Change{Key: c.id.narInfo()}}
+					if err := p.leave(ctx, t, err); err != nil {
+						return nil, err
+					}
+					all[i] = readNarInfo{err: err}
 				}
 			}
-			return nil
+			return all, nil
 		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
+	for batch, err := range read {
+		if err != nil {
+			return err
+		}
+		for _, n := range batch {
+			switch {
+			case n.err != nil:
+				p.graph.add(outState(n.err), nil, nil)
+			case p.graph.kept.size+int64(len(n.text)) > maxTexts:
+				p.graph.add(nodeReady, n.refs, nil)
+			default:
+				p.graph.add(nodeReady, n.refs, n.text)
+			}
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return nil
+	return p.graph.seal()
 }
 
 // readPath reads a narinfo and finds out whether the destination has, or will
 // have, what it leads to.
-func (p *pass) readPath(ctx context.Context, i int32) ([]byte, error) {
-	c := p.newPaths[i]
+func (p *pass) readPath(ctx context.Context, c pathCopy) (text []byte, refs []int32, err error) {
 	key := c.id.narInfo()
 	f, err := p.fetch(ctx, task{Change: Change{Key: key}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.release()
-	text := make([]byte, f.body.Size())
+	text = make([]byte, f.body.Size())
 	if _, err := f.body.ReadAt(text, 0); err != nil && len(text) > 0 {
-		return nil, err
+		return nil, nil, err
 	}
 	n, err := layout.ParseNarInfo(text, p.storeDir)
 	if err != nil {
-		return nil, &contentError{err}
+		return nil, nil, &contentError{err}
 	}
 	if layout.NarInfoKey(n.Path) != key {
-		return nil, &contentError{fmt.Errorf("it is the record of %s", n.Path)}
+		return nil, nil, &contentError{fmt.Errorf("it is the record of %s", n.Path)}
 	}
 	nar, err := n.NARKey()
 	if err != nil {
-		return nil, &contentError{err}
+		return nil, nil, &contentError{err}
 	}
 	if err := p.needNAR(ctx, key, nar); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := p.needListing(ctx, c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	p.graph.refs[i], err = p.needReferences(ctx, key, n)
-	return text, err
+	refs, err = p.needReferences(ctx, key, n)
+	return text, refs, err
 }
 
 // needListing sees to it that a path whose listing the source has does not
@@ -185,11 +193,18 @@ func (p *pass) needListing(ctx context.Context, c pathCopy) error {
 // others are at the destination.
 func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.NarInfo) (refs []int32, err error) {
 	for _, ref := range n.References {
-		id := packPath(ref.Hash())
-		if ref == n.Path || findPath(p.paths, id) >= 0 {
+		if ref == n.Path {
 			continue
 		}
-		if i, ok := findCopy(p.newPaths, id); ok {
+		id := packPath(ref.Hash())
+		if i, err := p.paths.find(id[:]); err != nil {
+			return nil, err
+		} else if i >= 0 {
+			continue
+		}
+		if i, err := p.newPaths.find(id[:]); err != nil {
+			return nil, err
+		} else if i >= 0 {
 			if refs == nil {
 				refs = make([]int32, 0, len(n.References))
 			}
@@ -213,34 +228,33 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 	return refs, nil
 }
 
-// findCopy returns where id is in sorted copies.
-func findCopy(copies []pathCopy, id pathID) (int, bool) {
-	return slices.BinarySearchFunc(copies, id, func(c pathCopy, id pathID) int { return bytes.Compare(c.id[:], id[:]) })
-}
-
 // pathTask puts a narinfo whose references are of lower levels. One of them may
 // have been left out since the levels were found.
-func (p *pass) pathTask(i int32, kept *texts) task {
-	c := p.newPaths[i]
+func (p *pass) pathTask(i int32) (task, error) {
+	var record [pathCopyBytes]byte
+	if err := p.newPaths.at(int(i), record[:]); err != nil {
+		return task{}, err
+	}
+	c := unpackPathCopy(record[:])
 	return task{
 		Change: Change{Action: action(c.replace), Key: c.id.narInfo()},
 		text: func(ctx context.Context) ([]byte, error) {
-			text := kept.take(i)
-			if text == nil {
-				var err error
-				if text, err = p.readPath(ctx, i); err != nil {
-					return nil, err
-				}
+			refs, text, err := p.graph.recall(i)
+			if err == nil && text == nil {
+				text, refs, err = p.readPath(ctx, c)
 				p.progress.BytesDone.Add(-int64(len(text))) // counted before
 			}
-			if ref := p.graph.leansOn(i); ref >= 0 {
-				return nil, fmt.Errorf("it refers to %s: %w", p.newPaths[ref].id.hash(), errLeftOut)
+			if err != nil {
+				return nil, err
+			}
+			if ref := p.graph.leansOn(refs); ref >= 0 {
+				return nil, fmt.Errorf("it refers to %s: %w", p.newPath(ref).hash(), errLeftOut)
 			}
 			return text, nil
 		},
 		done: func() { p.graph.state[i].Store(nodePublished) },
 		left: func(err error) { p.graph.state[i].Store(outState(err)) },
-	}
+	}, nil
 }
 
 // errLeftOut says that an object leans on another that was left out.

@@ -16,7 +16,7 @@ import (
 // A removal is what the destination has too much, and what of it has to stay.
 type removal struct {
 	*pass
-	graph graph // of extraPaths
+	graph *graph // of extraPaths
 
 	mu        sync.Mutex
 	keptPaths map[int32]string // in extraPaths: why
@@ -32,7 +32,8 @@ type removal struct {
 // does it.
 func (p *pass) removeAll(ctx context.Context) error {
 	r := &removal{pass: p, keptPaths: map[int32]string{}, keptNARs: map[int32]string{}}
-	if len(p.extraPaths)+len(p.extraNARs) > 0 {
+	defer func() { r.graph.close() }()
+	if p.extraPaths.len()+p.extraNARs.len() > 0 {
 		if err := r.decide(ctx); err != nil {
 			return err
 		}
@@ -103,22 +104,26 @@ func (r *removal) remove(ctx context.Context, keys iter.Seq2[layout.Key, error])
 
 // removePaths withdraws narinfos, level by level from the top.
 func (r *removal) removePaths(ctx context.Context) error {
-	for i := range r.keptPaths {
-		r.graph.state[i].Store(nodeOut)
+	if r.graph == nil {
+		return nil
 	}
-	for i := range r.graph.refs {
-		r.graph.refs[i] = slices.DeleteFunc(r.graph.refs[i], func(ref int32) bool { return r.graph.state[ref].Load() == nodeOut })
+	for i := range r.keptPaths {
+		r.graph.state[i].Store(nodeStays)
 	}
 	// What refers to itself in a circle, or leans on one, goes one by one.
 	var circle []int32
-	levels := r.graph.arrange(func(node, because int32) { circle = append(circle, node) })
+	levels, err := r.graph.arrange(func(node, because int32) { circle = append(circle, node) })
+	if err != nil {
+		return err
+	}
 	for _, node := range circle {
 		levels = append(levels, []int32{node})
 	}
 	for _, nodes := range slices.Backward(levels) {
 		err := r.remove(ctx, func(yield func(layout.Key, error) bool) {
 			for _, i := range nodes {
-				if !yield(r.extraPaths[i].narInfo(), nil) {
+				id, err := pathAt(r.extraPaths, int(i))
+				if !yield(id.narInfo(), err) {
 					return
 				}
 			}
@@ -133,24 +138,40 @@ func (r *removal) removePaths(ctx context.Context) error {
 // removeListings removes the listings of paths that are no more.
 func (r *removal) removeListings(ctx context.Context) error {
 	return r.remove(ctx, func(yield func(layout.Key, error) bool) {
-		for _, id := range r.extraListings {
-			_, stays := findCopy(r.newPaths, id)
-			if findPath(r.paths, id) >= 0 {
-				i := findPath(r.extraPaths, id)
-				_, kept := r.keptPaths[int32(i)]
-				stays = i < 0 || kept
+		for record, err := range r.extraListings.all() {
+			id := pathID(record.bytes)
+			stays := false
+			if err == nil {
+				stays, err = r.hasPath(id)
 			}
-			if !stays && !yield(id.listing(), nil) {
+			if (err != nil || !stays) && !yield(id.listing(), err) {
 				return
 			}
 		}
 	})
 }
 
+// hasPath reports whether the destination has, or is to have, a narinfo when
+// all is removed that can be.
+func (r *removal) hasPath(id pathID) (bool, error) {
+	at, err := r.paths.find(id[:])
+	if err != nil {
+		return false, err
+	}
+	if at < 0 {
+		i, err := r.newPaths.find(id[:])
+		return i >= 0, err
+	}
+	i, err := r.extraPaths.find(id[:])
+	_, kept := r.keptPaths[int32(i)]
+	return i < 0 || kept, err
+}
+
 func (r *removal) removeNARs(ctx context.Context) error {
 	return r.remove(ctx, func(yield func(layout.Key, error) bool) {
-		for i, id := range r.extraNARs {
-			if _, stays := r.keptNARs[int32(i)]; !stays && !yield(id.key(), nil) {
+		for record, err := range r.extraNARs.all() {
+			_, stays := r.keptNARs[int32(record.i)]
+			if (err != nil || !stays) && !yield(narID(record.bytes).key(), err) {
 				return
 			}
 		}

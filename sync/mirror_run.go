@@ -81,25 +81,33 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	for n := 1; ; n++ {
-		r.problems.reset()
-		p := &pass{run: r}
-		if err := p.scan(ctx); err != nil {
+		if again, err := r.once(ctx, n); err != nil || !again {
 			return err
 		}
-		if err := p.copyAll(ctx); err != nil {
-			return err
-		}
-		if r.problems.moving() && n < passes && r.keys == nil {
-			r.report.note("the source changed meanwhile: looking again")
-			continue
-		}
-		if r.Delete && r.keys == nil {
-			if err := p.removeAll(ctx); err != nil {
-				return err
-			}
-		}
-		return r.problems.err()
+		r.report.note("the source changed meanwhile: looking again")
 	}
+}
+
+// once makes pass n, and reports whether another is needed.
+func (r *run) once(ctx context.Context, n int) (again bool, err error) {
+	r.problems.reset()
+	p := newPass(r)
+	defer p.close()
+	if err := p.scan(ctx); err != nil {
+		return false, err
+	}
+	if err := p.copyAll(ctx); err != nil {
+		return false, err
+	}
+	if r.problems.moving() && n < passes && r.keys == nil {
+		return true, nil
+	}
+	if r.Delete && r.keys == nil {
+		if err := p.removeAll(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, r.problems.err()
 }
 
 // check finds out whether the trees go together.
