@@ -47,6 +47,15 @@ type Reader interface {
 	Stat(ctx context.Context, key Key) (Info, error)
 }
 
+// A RangeReader is a Reader that can open an object in its middle, where to read
+// up to there costs more than to ask once again.
+type RangeReader interface {
+	Reader
+	// GetRange opens the bytes [from, to) of the version that a Stat described.
+	// The error is ErrChanged if another stands there by now.
+	GetRange(ctx context.Context, version Info, from, to int64) (io.ReadCloser, error)
+}
+
 // A Tree stores objects. The interface is shaped after what an object store
 // can do; a directory can do it too. All methods are safe for concurrent use,
 // by several processes as well.

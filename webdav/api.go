@@ -27,6 +27,12 @@ type Config struct {
 	// layout.DefaultStoreDir.
 	StoreDir string
 
+	// Redirect returns a URL at which a NAR can be read, to which readers are sent
+	// instead of getting the bytes from here; an error is trouble of ours. Only GET
+	// at the read URL is answered so, never the upload URL, not even where both are
+	// one. It must be cheap. Nil: the bytes pass through here.
+	Redirect func(ctx context.Context, nar layout.Key) (string, error)
+
 	Auth     Authenticator // nil: everyone may read and upload
 	Upstream Upstream      // nil: none
 	Metrics  Recorder      // nil: none

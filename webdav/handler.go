@@ -129,6 +129,9 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		if t.upload && !h.shared {
 			return h.readUploads(w, r, t)
 		}
+		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload {
+			return h.redirect(w, r, t)
+		}
 		return serveObject(w, r, t, h.cfg.Tree, readHeaders, &h.lately)
 	case http.MethodPut:
 		return h.put(w, r, t, in, start)

@@ -101,7 +101,7 @@ func TestCount(t *testing.T) {
 	m := NewMetrics("")
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
-	wait.Go(func() { m.KeepCounting(ctx, tree, func(err error) { t.Error(err) }) })
+	wait.Go(func() { m.KeepCounting(ctx, tree, time.Minute, func(err error) { t.Error(err) }) })
 	for !strings.Contains(scrape(t, m), "nixstatic_held_narinfos 1\n") {
 		time.Sleep(time.Millisecond)
 	}

@@ -54,17 +54,18 @@ func (m *Metrics) CountHeld(ctx context.Context, tree layout.Tree) error {
 
 // countEvery is how long to wait after a count that took so long: a tree so
 // large that it takes a minute is counted every few hours.
-func countEvery(took time.Duration) time.Duration { return max(10*time.Minute, 200*took) }
+func countEvery(least, took time.Duration) time.Duration { return max(least, 200*took) }
 
-// KeepCounting counts the tree until ctx ends, at once and then now and then. A
-// count that fails is told to failed, and tried again in its turn.
-func (m *Metrics) KeepCounting(ctx context.Context, tree layout.Tree, failed func(error)) {
+// KeepCounting counts the tree until ctx ends, at once and then now and then,
+// but not more often than once in least. A count that fails is told to failed,
+// and tried again in its turn.
+func (m *Metrics) KeepCounting(ctx context.Context, tree layout.Tree, least time.Duration, failed func(error)) {
 	for ctx.Err() == nil {
 		start := time.Now()
 		if err := m.Count(ctx, tree); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
-		timer := time.NewTimer(countEvery(time.Since(start)))
+		timer := time.NewTimer(countEvery(least, time.Since(start)))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -114,6 +115,9 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 			}
 		}
 	}
+	if ranged, ok := tree.(layout.RangeReader); ok && !whole {
+		return servePart(w, r, key, kind, fixed, ranged)
+	}
 	from, info, err := tree.Get(r.Context(), key)
 	if err != nil {
 		return unreadable(err)
@@ -181,12 +185,13 @@ func sendSmall(w *response, from io.Reader, info layout.Info, lately *recent) *f
 
 // unreadable makes the answer for an object that could not be opened or read.
 // Only one that is known to be absent is 404: clients remember that for an hour,
-// and take it for an answer (I5).
+// and take it for an answer (I5). After 503 every Nix tries again.
 func unreadable(err error) *failure {
 	if errors.Is(err, fs.ErrNotExist) {
 		return absent()
 	}
-	return &failure{status: http.StatusInternalServerError, text: "the object cannot be read just now", cause: err}
+	return &failure{status: http.StatusServiceUnavailable, text: "the object cannot be read just now, try again later",
+		cause: err, retryAfter: 5 * time.Second}
 }
 
 // A forward makes what http.ServeContent wants of a body that can only be read

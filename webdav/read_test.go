@@ -155,7 +155,7 @@ func TestReadNothingElse(t *testing.T) {
 			}
 		}
 	}
-	if got := r.do(t, "GET", "/"+planted, nil); got.Status != 500 && got.Status != 404 || strings.Contains(got.Body, "SECRET") {
+	if got := r.do(t, "GET", "/"+planted, nil); got.Status != 503 && got.Status != 404 || strings.Contains(got.Body, "SECRET") {
 		t.Errorf("a planted link: %d %q", got.Status, got.Body)
 	}
 	if got := r.do(t, "GET", "/"+strings.Repeat("1", 32)+".narinfo", nil); got.Status != 404 || got.Header.Get("Cache-Control") != "no-store" || got.Body != "not in this cache\n" {
@@ -207,7 +207,7 @@ func TestReadTrouble(t *testing.T) {
 		h := New(Config{Tree: &treetest.Faulty{Tree: mem, Fault: treetest.Fault{At: 1}}, Log: quiet})
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(method, "/"+string(key), nil))
-		if w.Code != 500 || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("ETag") != "" {
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" || w.Header().Get("Cache-Control") != "no-store" || w.Header().Get("ETag") != "" {
 			t.Errorf("%s of a tree that fails: %d %v", method, w.Code, w.Header())
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/minio/minio-go/v7"
 
@@ -44,7 +45,7 @@ func (b *Bucket) open(ctx context.Context, key layout.Key) (io.ReadCloser, layou
 	}
 	info := layout.Info{Key: key, Size: o.Size, ModTime: o.LastModified, ETag: o.ETag}
 	if key.Kind().Immutable() || o.Size < 0 || o.Size > readWhole {
-		return &download{b: b, ctx: ctx, info: info, raw: raw}, info, nil
+		return &download{b: b, ctx: ctx, info: info, end: o.Size, raw: raw}, info, nil
 	}
 	defer raw.Close()
 	data := make([]byte, o.Size)
@@ -75,13 +76,33 @@ func (b *Bucket) stat(ctx context.Context, key layout.Key) (minio.ObjectInfo, er
 	return o, nil
 }
 
-// A download reads one version of an object over as many answers as it takes.
+var _ layout.RangeReader = (*Bucket)(nil)
+
+// GetRange opens the bytes [from, to) of the version that info describes. The
+// error is layout.ErrChanged if another stands there by now.
+func (b *Bucket) GetRange(ctx context.Context, info layout.Info, from, to int64) (io.ReadCloser, error) {
+	if from < 0 || from > to || to > info.Size {
+		return nil, b.about("get", info.Key, fmt.Errorf("no bytes %d to %d in %d", from, to, info.Size))
+	}
+	if from == to {
+		return http.NoBody, nil // no range is empty
+	}
+	d := &download{b: b, ctx: ctx, info: info, off: from, mark: from, end: to}
+	if err := d.ask(); err != nil {
+		return nil, b.about("get", info.Key, err)
+	}
+	return d, nil
+}
+
+// A download reads one version of an object, or a part of it, over as many
+// answers as it takes.
 type download struct {
 	b    *Bucket
 	ctx  context.Context
 	info layout.Info
 	raw  io.ReadCloser
-	off  int64 // bytes given out
+	off  int64 // where the next byte is from
+	end  int64 // where to stop; -1 if the size is not known
 
 	failures int   // in a row
 	mark     int64 // off at the last failure
@@ -94,7 +115,7 @@ func (d *download) Read(p []byte) (int, error) {
 		n, err := d.raw.Read(p)
 		d.off += int64(n)
 		switch {
-		case err == io.EOF && (d.info.Size < 0 || d.off == d.info.Size):
+		case err == io.EOF && (d.end < 0 || d.off == d.end):
 			d.err = io.EOF
 		case err != nil:
 			d.err = d.resume(err)
@@ -114,7 +135,7 @@ func (d *download) resume(err error) error {
 	if d.ctx.Err() != nil {
 		return d.b.about("get", key, context.Cause(d.ctx))
 	}
-	if d.info.ETag == "" || d.info.Size < 0 {
+	if d.info.ETag == "" || d.end < 0 {
 		return d.b.about("get", key, err) // two versions could be mixed
 	}
 	if d.off-d.mark >= muchProgress {
@@ -127,28 +148,32 @@ func (d *download) resume(err error) error {
 	if err := d.b.pause(d.ctx, "get "+string(key), d.failures, false, err); err != nil {
 		return err
 	}
-	var opts minio.GetObjectOptions
-	if err := errors.Join(opts.SetMatchETag(d.info.ETag), opts.SetRange(d.off, 0)); err != nil {
+	if err := d.ask(); err != nil {
 		return d.b.about("get", key, err)
 	}
-	err = d.b.retry(d.ctx, "get "+string(key), func(int) error {
-		raw, o, _, err := d.b.client.Load().GetObject(d.ctx, d.b.loc.Bucket, d.b.object(key), opts)
+	return nil
+}
+
+// ask requests the bytes from off to end, of this very version.
+func (d *download) ask() error {
+	var opts minio.GetObjectOptions
+	if err := errors.Join(opts.SetMatchETag(d.info.ETag), opts.SetRange(d.off, d.end-1)); err != nil {
+		return err
+	}
+	return d.b.retry(d.ctx, "get "+string(d.info.Key), func(int) error {
+		raw, o, _, err := d.b.client.Load().GetObject(d.ctx, d.b.loc.Bucket, d.b.object(d.info.Key), opts)
 		switch {
 		case err != nil && errors.Is(meaning(err), errPrecondition):
 			return layout.ErrChanged
 		case err != nil:
 			return meaning(err)
-		case o.ETag != d.info.ETag || o.Size != d.info.Size-d.off:
+		case o.ETag != d.info.ETag || o.Size != d.end-d.off:
 			raw.Close()
 			return layout.ErrChanged
 		}
 		d.raw = raw
 		return nil
 	})
-	if err != nil {
-		return d.b.about("get", key, err)
-	}
-	return nil
 }
 
 // Close ends the request.

@@ -47,6 +47,11 @@ type Options struct {
 	PartThreshold int64
 	// PartSize is how large those parts are at least. 0 is 32 MiB.
 	PartSize int64
+	// OneWriter is the word of whoever wrote the URL that no two processes write
+	// to the tree at the same time. It is for stores that do not keep to
+	// conditions; whether one does is for Probe to find out, and what follows from
+	// it for the caller, see AssumeOneWriter.
+	OneWriter bool
 
 	// Attempts is how often a request is tried, the first time included. 0 is 8.
 	Attempts int
@@ -81,7 +86,8 @@ var nixOnly = []string{"compression", "compression-level", "parallel-compression
 // ParseURL reads s3://bucket/prefix?endpoint=…&region=…&profile=…&scheme=… as
 // Nix has it: endpoint is a URL, or a host and perhaps a port for which scheme
 // says whether it is http. addressing-style, storage-class, multipart-upload,
-// multipart-threshold and multipart-chunk-size (or buffer-size) are read too.
+// multipart-threshold and multipart-chunk-size (or buffer-size) are read too;
+// one-writer=true is ours, see Options.
 //
 // Credentials have no place in it, and an error repeats none.
 func ParseURL(raw string) (Location, error) {
@@ -158,8 +164,15 @@ func (loc *Location) parameters(query url.Values) error {
 			o.PartSize = max(n, minPartSize)
 		}
 	}
+	switch word := query.Get("one-writer"); word {
+	case "", "false":
+	case "true":
+		o.OneWriter = true
+	default:
+		return fmt.Errorf("one-writer=%s: choose true or false", word)
+	}
 	known := []string{"endpoint", "scheme", "region", "profile", "storage-class", "addressing-style",
-		"multipart-upload", "multipart-threshold", "multipart-chunk-size", "buffer-size"}
+		"multipart-upload", "multipart-threshold", "multipart-chunk-size", "buffer-size", "one-writer"}
 	for name := range query {
 		switch {
 		case slices.Contains(known, name):

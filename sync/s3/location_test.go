@@ -31,6 +31,8 @@ func TestParseURL(t *testing.T) {
 		"s3://bucket?multipart-upload=true":                       {Bucket: "bucket"},
 		"s3://bucket?multipart-threshold=9000000":                 {Bucket: "bucket", Options: Options{PartThreshold: 9000000}},
 		"s3://bucket?buffer-size=6000000":                         {Bucket: "bucket", Options: Options{PartSize: 6000000}},
+		"s3://bucket?one-writer=true":                             {Bucket: "bucket", Options: Options{OneWriter: true}},
+		"s3://bucket?one-writer=false":                            {Bucket: "bucket"},
 		"s3://bucket?multipart-chunk-size=1":                      {Bucket: "bucket", Options: Options{PartSize: minPartSize}},
 	} {
 		got, err := ParseURL(raw)
@@ -63,6 +65,7 @@ func TestParseURLRefuses(t *testing.T) {
 		"s3://bucket?endpoint=https://h/base":        "a path in it is not supported",
 		"s3://bucket?endpoint=http://h&scheme=https": "contradicts",
 		"s3://bucket?addressing-style=dns":           "choose one of auto, path, virtual",
+		"s3://bucket?one-writer=perhaps":             "choose true or false",
 		"s3://bucket?buffer-size=big":                "want a number of bytes",
 		"s3://bucket?multipart-threshold=-1":         "want a number of bytes",
 	} {

@@ -28,8 +28,8 @@ func (c Capabilities) SeveralWriters() bool { return c.IfAbsent && c.IfMatch }
 const racers = 8
 
 // Probe finds out what the store keeps to, with a private object that it
-// removes again. A store that lacks something is no error; not being allowed to
-// write is.
+// removes again: 23 requests, where the store keeps to all. A store that lacks
+// something is no error; not being allowed to write is.
 func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 	var c Capabilities
 	key := layout.Key(layout.PrivatePrefix + "probe/" + rand.Text())
@@ -45,7 +45,7 @@ func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 		return c, b.about("probe", key, err)
 	}
 	var err error
-	if c.IfAbsent, err = b.probeRace(ctx, key, layout.PutOptions{IfAbsent: true}, fs.ErrExist, 0); err != nil {
+	if c.IfAbsent, err = b.probeRace(ctx, key, layout.PutOptions{IfAbsent: true}, fs.ErrExist, 1, 0); err != nil {
 		return c, b.about("probe", key, err)
 	}
 	have, err := b.Stat(ctx, key)
@@ -53,11 +53,11 @@ func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 		return c, err
 	}
 	stale := layout.PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"}
-	if c.IfMatch, err = b.probeRace(ctx, key, stale, layout.ErrChanged, 0); err != nil {
+	if c.IfMatch, err = b.probeRace(ctx, key, stale, layout.ErrChanged, 1, 0); err != nil {
 		return c, b.about("probe", key, err)
 	}
 	if c.IfMatch {
-		if c.IfMatch, err = b.probeRace(ctx, key, layout.PutOptions{IfMatch: have.ETag}, layout.ErrChanged, 1); err != nil {
+		if c.IfMatch, err = b.probeRace(ctx, key, layout.PutOptions{IfMatch: have.ETag}, layout.ErrChanged, racers, 1); err != nil {
 			return c, b.about("probe", key, err)
 		}
 	}
@@ -65,7 +65,7 @@ func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 		return c, err
 	}
 	if c.IfAbsent {
-		if c.IfAbsent, err = b.probeRace(ctx, key, layout.PutOptions{IfAbsent: true}, fs.ErrExist, 1); err != nil {
+		if c.IfAbsent, err = b.probeRace(ctx, key, layout.PutOptions{IfAbsent: true}, fs.ErrExist, racers, 1); err != nil {
 			return c, b.about("probe", key, err)
 		}
 	}
@@ -85,9 +85,9 @@ func probe(key layout.Key, text string, opts layout.PutOptions) *upload {
 	return u
 }
 
-// probeRace has several put at once, all with the same condition. It reports
+// probeRace has so many put at once, all with the same condition. It reports
 // whether as many succeeded as should, and the others failed as they should.
-func (b *Bucket) probeRace(ctx context.Context, key layout.Key, opts layout.PutOptions, want error, winners int32) (bool, error) {
+func (b *Bucket) probeRace(ctx context.Context, key layout.Key, opts layout.PutOptions, want error, racers, winners int) (bool, error) {
 	var won, lost atomic.Int32
 	errs := make([]error, racers)
 	var all sync.WaitGroup
@@ -109,7 +109,7 @@ func (b *Bucket) probeRace(ctx context.Context, key layout.Key, opts layout.PutO
 		})
 	}
 	all.Wait()
-	return won.Load() == winners && lost.Load() == racers-winners, errors.Join(errs...)
+	return int(won.Load()) == winners && int(lost.Load()) == racers-winners, errors.Join(errs...)
 }
 
 // unknown reports whether a store refuses a header that it does not know.

@@ -15,8 +15,13 @@ import (
 )
 
 func TestProbe(t *testing.T) {
-	b := create(t, location(t, server.Endpoint))
+	m := between(t, server.Endpoint)
+	b := create(t, location(t, m.URL))
+	m.counted()
 	got, err := b.Probe(t.Context())
+	if n := len(m.counted()); n != 23 {
+		t.Errorf("%d requests, want the 23 that are promised", n)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
