@@ -11,43 +11,80 @@ import (
 func initCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "init",
-		Usage:     "make an empty tree",
+		Usage:     "make an empty tree, and the bucket for it",
 		ArgsUsage: "TREE",
 		Description: "Writes nix-cache-info. A tree that is there already is left as it is, and it is\n" +
 			"an error if it is one for another store directory. export and add make a tree\n" +
 			"by themselves; init is for one that differs from the defaults.\n\n" +
+			"For s3://bucket/prefix?endpoint=… it makes the bucket if there is none, asks the\n" +
+			"store to remove what broken uploads leave, and tells what the store keeps to.\n" +
+			"With --public anyone may read the cache, and neither list it nor read what is in\n" +
+			".nixstatic. Other rules of the bucket stay as they are; to run it again is safe.\n\n" +
 			"Examples:\n" +
 			"   nixstatic init ./cache\n" +
-			"   nixstatic init ./cache --priority 30     asked before cache.nixos.org, which has 40",
+			"   nixstatic init ./cache --priority 30     asked before cache.nixos.org, which has 40\n" +
+			"   nixstatic init --public 's3://cache?endpoint=minio.example.org'",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of the paths and of all clients"},
 			&cli.IntFlag{Name: "priority", Value: 40, Usage: "`N`: clients ask caches with lower numbers first"},
 			&cli.BoolFlag{Name: "no-mass-query", Usage: "ask clients not to look up paths in bulk"},
+			&cli.BoolFlag{Name: "public", Usage: "let anyone read the cache in a bucket"},
+			jsonFlag(),
 		},
-		Action: func(c *cli.Context) error {
-			location, err := oneTree(c)
-			if err != nil {
-				return err
-			}
-			want := layout.CacheInfo{StoreDir: c.String("store-dir"), WantMassQuery: !c.Bool("no-mass-query"), Priority: c.Int("priority")}
-			if err := layout.CheckStoreDir(want.StoreDir); err != nil {
-				return usage("--store-dir: %v", err)
-			}
-			tree, err := openTree(c, location)
-			if err != nil {
-				return err
-			}
-			defer tree.Close()
-			have, err := layout.Init(c.Context, tree, want)
-			if err != nil {
-				return err
-			}
-			if have != want {
-				return withHint(fmt.Errorf("%s is a tree already, with other settings (priority %d, mass query %v)", location, have.Priority, have.WantMassQuery),
-					"edit the file %s in it; clients notice within a week", layout.CacheInfoKey)
-			}
-			fmt.Fprintln(c.App.Writer, treeName(tree, location))
-			return nil
-		},
+		Action: runInit,
 	}
+}
+
+// initResult is what --json prints.
+type initResult struct {
+	Tree          string         `json:"tree"`
+	StoreDir      string         `json:"storeDir"`
+	Priority      int            `json:"priority"`
+	WantMassQuery bool           `json:"wantMassQuery"`
+	Bucket        *preparedStore `json:"bucket,omitempty"`
+}
+
+func runInit(c *cli.Context) error {
+	location, err := oneTree(c)
+	if err != nil {
+		return err
+	}
+	want := layout.CacheInfo{StoreDir: c.String("store-dir"), WantMassQuery: !c.Bool("no-mass-query"), Priority: c.Int("priority")}
+	if err := layout.CheckStoreDir(want.StoreDir); err != nil {
+		return usage("--store-dir: %v", err)
+	}
+	tree, store, err := openToInit(c, location)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	have, err := layout.Init(c.Context, tree, want)
+	if err != nil {
+		return err
+	}
+	if have != want {
+		return withHint(fmt.Errorf("%s is a tree already, with other settings (priority %d, mass query %v)", location, have.Priority, have.WantMassQuery),
+			"edit the file %s in it; clients notice within a week", layout.CacheInfoKey)
+	}
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, initResult{treeName(tree, location), have.StoreDir, have.Priority, have.WantMassQuery, store})
+	}
+	if store != nil {
+		store.tell(c)
+	}
+	fmt.Fprintln(c.App.Writer, treeName(tree, location))
+	return nil
+}
+
+// openToInit opens a tree that may not be there yet. The preparedStore is nil
+// for a directory.
+func openToInit(c *cli.Context, location string) (openedTree, *preparedStore, error) {
+	if isBucket(location) {
+		return prepareBucket(c, location)
+	}
+	if c.Bool("public") {
+		return nil, nil, usage("--public is for buckets: who may read a directory, its file system and the web server decide")
+	}
+	tree, err := openTree(c, location)
+	return tree, nil, err
 }

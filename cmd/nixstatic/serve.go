@@ -16,7 +16,6 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
-	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/webdav"
 )
@@ -28,7 +27,8 @@ func serveCommand() *cli.Command {
 		ArgsUsage: "TREE",
 		Description: "Readers use the URL itself. Whoever has a token uploads with nothing but Nix, to\n" +
 			"/upload: what arrives is checked, listed and signed before anyone sees it. The\n" +
-			"tree is made if it is not there.\n\n" +
+			"tree is made if it is not there. It may be in a bucket, and then have any number\n" +
+			"of servers, on any number of machines; nixstatic init makes the bucket.\n\n" +
 			"Stopped by a signal, it finishes the uploads under way; a second signal ends it\n" +
 			"at once. It takes sockets from systemd, and tells it how it is.\n\n" +
 			"Examples:\n" +
@@ -37,7 +37,8 @@ func serveCommand() *cli.Command {
 			"   nix copy --to http://ci:nst_…@127.0.0.1:8080/upload ./result\n\n" +
 			"   nixstatic serve ./cache --read-only --listen :8080\n\n" +
 			"   nixstatic serve ./cache --tokens tokens -k secret.key --listen :443 \\\n" +
-			"      --tls-cert cert.pem --tls-key key.pem --upstream https://cache.nixos.org",
+			"      --tls-cert cert.pem --tls-key key.pem --upstream https://cache.nixos.org\n\n" +
+			"   nixstatic serve 's3://bucket?endpoint=…' --tokens tokens -k secret.key --redirect presigned",
 		Flags:  serveFlags(),
 		Action: runServe,
 	}
@@ -46,7 +47,7 @@ func serveCommand() *cli.Command {
 // A service is what serve is made of.
 type service struct {
 	log     *slog.Logger
-	tree    *layout.Dir
+	tree    *servedTree
 	inbox   *inbox.Inbox // nil: read-only
 	auth    *webdav.TokenAuth
 	metrics *webdav.Metrics
@@ -82,7 +83,7 @@ func runServe(c *cli.Context) error {
 	if s.inbox != nil {
 		err = errors.Join(err, s.inbox.Close())
 	}
-	return errors.Join(err, s.tree.Close())
+	return errors.Join(err, s.tree.close())
 }
 
 // run serves until the context of the command ends, with what has to be done
@@ -97,7 +98,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	wait.Go(func() { s.keepSettling(background) })
 	if metricsListener != nil {
 		wait.Go(func() {
-			s.metrics.KeepCounting(background, s.tree, func(err error) { s.log.Warn("metrics", "err", err) })
+			s.metrics.KeepCounting(background, s.tree.Tree, s.tree.countEvery, func(err error) { s.log.Warn("metrics", "err", err) })
 		})
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.health.Before(s.metrics.Handler()))
@@ -141,7 +142,7 @@ func (s *service) keepSettling(ctx context.Context) {
 		case <-tick.C:
 			err := s.inbox.Settle(ctx)
 			if err == nil {
-				err = s.metrics.CountHeld(ctx, s.tree)
+				err = s.metrics.CountHeld(ctx, s.tree.Tree)
 			}
 			if err != nil && ctx.Err() == nil {
 				s.log.Warn("what is held cannot be settled", "err", err)
@@ -193,7 +194,7 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	local := true
 	for _, l := range listeners {
 		fmt.Fprintln(c.App.Writer, urlOf(l, s.cert != nil))
-		s.log.Info("serving", "tree", s.tree.Path(), "url", urlOf(l, s.cert != nil), "uploads", s.inbox != nil)
+		s.log.Info("serving", "tree", s.tree.name, "url", urlOf(l, s.cert != nil), "uploads", s.inbox != nil)
 		local = local && isLoopback(l.Addr())
 	}
 	if metricsListener != nil {

@@ -27,6 +27,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "tls-key", Usage: "its key is in `FILE`"},
 
 		&cli.BoolFlag{Name: "read-only", Usage: "take no uploads"},
+		&cli.StringFlag{Name: "redirect", Usage: "send readers of NARs to the store of a bucket: presigned, or the public `URL` of the same tree"},
 		&cli.StringFlag{Name: "upload-prefix", Value: "/upload/", Usage: "uploads go to `PATH` of the URL"},
 		&cli.StringFlag{Name: "tokens", Usage: "the tokens in `FILE` say who may; nixstatic token makes them"},
 		&cli.BoolFlag{Name: "private", Usage: "reading needs a token as well"},
@@ -42,7 +43,7 @@ func serveFlags() []cli.Flag {
 
 		&cli.StringFlag{Name: "max-nar-size", Value: "64GiB", Usage: "refuse NARs that decompress to more than `SIZE`"},
 		&cli.StringFlag{Name: "max-body", Usage: "refuse NAR files of more than `SIZE` (default: what the disk takes)"},
-		&cli.StringFlag{Name: "min-free", Usage: "refuse uploads that leave less than `SIZE` of the disk, in bytes or % (default: 1GiB, or 2% of a small disk)"},
+		&cli.StringFlag{Name: "min-free", Usage: "refuse uploads that leave less than `SIZE` of a directory's disk, in bytes or % (default: 1GiB, or 2% of a small disk)"},
 		&cli.IntFlag{Name: "max-uploads", Value: 32, Usage: "take `N` NARs at the same time, others wait"},
 
 		&cli.StringFlag{Name: "metrics-listen", Usage: "serve /metrics (Prometheus) and /healthz on `ADDRESS`"},
@@ -89,32 +90,32 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if err != nil {
 		return nil, err
 	}
-	if s.tree, err = openDir(location); err != nil {
+	if s.tree, err = openServed(c, location, log); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			s.tree.Close()
+			s.tree.close()
 		}
 	}()
 	info, err := s.cacheInfo(c, location)
 	if err != nil {
 		return nil, err
 	}
-	volume := disk(s.tree.Path())
-	if policy.MinFree, err = parseMinFree(c.String("min-free"), volume); err != nil {
-		return nil, usage("--min-free: %v", err)
-	}
-	s.health = &webdav.Health{Tree: s.tree, Metrics: s.metrics}
-	config := webdav.Config{Tree: s.tree, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Metrics: s.metrics, Log: log}
+	s.health = &webdav.Health{Tree: s.tree.reading, Metrics: s.metrics}
+	config := webdav.Config{Tree: s.tree.reading, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Redirect: s.tree.redirect,
+		Metrics: s.metrics, Log: log}
 	turns := newTurnstile(s.auth, c.Int("max-uploads"))
 	config.Auth = turns
 	if !c.Bool("read-only") {
-		s.health.FreeSpace, s.health.MinFree = volume.free, policy.MinFree
-		policy.FreeSpace, policy.Log = volume.free, log
-		policy.Writer = &layout.Writer{Tree: s.tree, StoreDir: info.StoreDir, Keys: keys}
+		if policy.MinFree, err = parseMinFree(c.String("min-free"), s.tree.volume); err != nil {
+			return nil, usage("--min-free: %v", err)
+		}
+		policy.FreeSpace, policy.Log = s.tree.volume.free, log
+		s.health.FreeSpace, s.health.MinFree = policy.FreeSpace, policy.MinFree
+		policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: info.StoreDir, Keys: keys}
 		if len(upstreams) > 0 {
-			up, err := webdav.OpenUpstreams(c.Context, webdav.UpstreamConfig{Tree: s.tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
+			up, err := webdav.OpenUpstreams(c.Context, webdav.UpstreamConfig{Tree: s.tree.Tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
 			if err != nil {
 				return nil, err
 			}
@@ -133,21 +134,21 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 // cacheInfo returns what the tree is for. One that takes uploads is made if it
 // is not there.
 func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, error) {
-	have, err := layout.ReadCacheInfo(c.Context, s.tree)
+	have, err := layout.ReadCacheInfo(c.Context, s.tree.Tree)
 	switch {
 	case err == nil && c.IsSet("store-dir") && have.StoreDir != c.String("store-dir"):
 		return have, fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, c.String("store-dir"))
 	case err == nil || !errors.Is(err, fs.ErrNotExist):
 		return have, err
 	case c.Bool("read-only"):
-		return have, withHint(fmt.Errorf("%s is no binary cache: it has no %s", location, layout.CacheInfoKey), "nixstatic init %s makes one", location)
+		return have, withHint(fmt.Errorf("%s is no binary cache: it has no %s", location, layout.CacheInfoKey), "nixstatic init '%s' makes one", location)
 	}
 	want := layout.DefaultCacheInfo()
 	want.StoreDir = c.String("store-dir")
 	if err := layout.CheckStoreDir(want.StoreDir); err != nil {
 		return want, usage("--store-dir: %v", err)
 	}
-	return layout.Init(c.Context, s.tree, want)
+	return layout.Init(c.Context, s.tree.Tree, want)
 }
 
 // readPolicy reads what may be uploaded.

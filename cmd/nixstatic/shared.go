@@ -154,8 +154,12 @@ func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Write
 		DebugInfo: c.Bool("debug-info")}, nil
 }
 
-// initTree makes the tree that the Writer is for, if it is not there yet.
+// initTree makes the tree that the Writer is for, if it is not there yet. It
+// looks first: to a bucket, nothing is put without need.
 func initTree(ctx context.Context, w *layout.Writer) error {
+	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
+		return nil // newWriter has looked whether it is for the same store directory
+	}
 	info := layout.DefaultCacheInfo()
 	info.StoreDir = w.StoreDir
 	_, err := layout.Init(ctx, w.Tree, info)

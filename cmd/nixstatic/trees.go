@@ -8,7 +8,6 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	treesync "github.com/nixstatic/nixstatic/sync"
-	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
 // An openedTree is a tree that the command closes.
@@ -20,13 +19,17 @@ type openedTree interface {
 // openTree opens the tree at a location as Nix users write it: a directory, a
 // file:// URL, or s3://bucket/prefix?….
 func openTree(c *cli.Context, location string) (openedTree, error) {
-	if strings.HasPrefix(location, "s3://") {
-		return openBucket(c, location)
+	// A nil Dir or bucket in the interface would be no nil.
+	if isBucket(location) {
+		bucket, err := openBucket(c, location, nil)
+		if err != nil {
+			return nil, err
+		}
+		return bucket, nil
 	}
 	if isHTTP(location) {
 		return nil, usage("%s cannot be written to like a tree: want a directory, a file:// URL or s3://…; nixstatic sync knows servers that take PUT", withoutUser(location))
 	}
-	// A nil Dir in the interface would be no nil.
 	dir, err := openDir(location)
 	if err != nil {
 		return nil, err
@@ -34,26 +37,20 @@ func openTree(c *cli.Context, location string) (openedTree, error) {
 	return dir, nil
 }
 
-func openBucket(c *cli.Context, location string) (openedTree, error) {
-	loc, err := s3.ParseURL(location)
-	if err != nil {
-		return nil, usage("%v", err)
-	}
-	if len(loc.Ignored) > 0 {
-		say(c, "note: what means something to Nix alone is passed over: %s", strings.Join(loc.Ignored, ", "))
-	}
-	bucket, err := s3.Open(c.Context, loc)
-	if err != nil {
-		return nil, err
-	}
-	if why, anonymous := bucket.Credentials(); anonymous {
-		say(c, "note: requests to %s are not signed: %s", bucket.URL(), why)
-	}
-	return bucket, nil
-}
-
 // openDest opens what a mirror can write to: a tree, or a server that takes PUT.
 func openDest(c *cli.Context, location string) (openedTree, error) {
+	if isBucket(location) {
+		bucket, err := openBucket(c, location, nil)
+		if err != nil {
+			return nil, err
+		}
+		// The lock of a mirror finds out by itself what the store keeps to, and a
+		// run that changes one page is not to cost two dozen requests.
+		if bucket.oneWriter {
+			bucket.AssumeOneWriter()
+		}
+		return bucket.Bucket, nil
+	}
 	if !isHTTP(location) {
 		return openTree(c, location)
 	}

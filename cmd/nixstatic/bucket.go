@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/s3"
+)
+
+func isBucket(location string) bool { return strings.HasPrefix(location, "s3://") }
+
+// A bucketTree is a bucket to which nothing is written before its store was seen
+// to keep to the conditions that several writers agree by. Whoever writes
+// nothing asks nothing of it.
+type bucketTree struct {
+	*s3.Bucket
+	oneWriter bool   // the URL says that nobody else writes
+	alone     func() // is called where the store keeps to no conditions, and nobody said that
+
+	mu     sync.Mutex
+	probed bool
+	can    s3.Capabilities
+}
+
+// Put stores an object.
+func (b *bucketTree) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	if _, err := b.probe(ctx); err != nil {
+		return err
+	}
+	return b.Bucket.Put(ctx, key, body, opts)
+}
+
+// PutBatch stores groups of objects.
+func (b *bucketTree) PutBatch(ctx context.Context, groups ...[]layout.Object) ([]layout.Key, error) {
+	if _, err := b.probe(ctx); err != nil {
+		return nil, err
+	}
+	return b.Bucket.PutBatch(ctx, groups...)
+}
+
+// probe finds out what the store keeps to, once in the life of the process.
+// Where it keeps to no conditions, they are checked here from then on, which is
+// right for as long as nobody else writes.
+func (b *bucketTree) probe(ctx context.Context) (s3.Capabilities, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.probed {
+		return b.can, nil
+	}
+	can, err := b.Probe(ctx)
+	if err != nil {
+		return can, err
+	}
+	b.can, b.probed = can, true
+	if !can.SeveralWriters() {
+		b.AssumeOneWriter()
+		if !b.oneWriter && b.alone != nil {
+			b.alone()
+		}
+	}
+	return can, nil
+}
+
+// parseBucket reads the URL of a bucket.
+func parseBucket(c *cli.Context, location string, log *slog.Logger) (s3.Location, error) {
+	loc, err := s3.ParseURL(location)
+	if err != nil {
+		return loc, usage("%v", err)
+	}
+	if len(loc.Ignored) > 0 {
+		say(c, "note: what means something to Nix alone is passed over: %s", strings.Join(loc.Ignored, ", "))
+	}
+	loc.Log = log
+	return loc, nil
+}
+
+// newBucket makes the tree of a bucket, which nobody was asked for yet.
+func newBucket(c *cli.Context, loc s3.Location) (*bucketTree, error) {
+	bucket, err := s3.New(c.Context, loc)
+	if err != nil {
+		return nil, err
+	}
+	if why, anonymous := bucket.Credentials(); anonymous {
+		say(c, "note: requests to %s are not signed: %s", bucket.URL(), why)
+	}
+	return &bucketTree{Bucket: bucket, oneWriter: loc.OneWriter, alone: func() {
+		say(c, "warning: %s", noConditions)
+	}}, nil
+}
+
+// noConditions is said of a store that may have one writer.
+const noConditions = "the store keeps to no conditions when it is written to: nothing else may write to this tree meanwhile"
+
+// openBucket opens a bucket that is there. What it has to say goes to log, nil
+// for nobody.
+func openBucket(c *cli.Context, location string, log *slog.Logger) (*bucketTree, error) {
+	loc, err := parseBucket(c, location, log)
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBucket(c, loc)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Check(c.Context); err != nil {
+		b.Close()
+		if errors.Is(err, s3.ErrNoBucket) {
+			return nil, withHint(err, "nixstatic init '%s' makes it; or check its name and the endpoint", location)
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+// proveWriters finds out whether several servers may take uploads into a bucket
+// at once, and fails if they may not and nobody said that there is one alone: a
+// server that runs for months is not to undo what others do.
+func (b *bucketTree) proveWriters(ctx context.Context, location string) error {
+	b.alone = nil // it is an error instead
+	can, err := b.probe(ctx)
+	if err != nil || can.SeveralWriters() || b.oneWriter {
+		return err
+	}
+	parameter := "?"
+	if strings.Contains(location, "?") {
+		parameter = "&"
+	}
+	return withHint(fmt.Errorf("the store of %s keeps to no conditions (If-None-Match, If-Match) when it is written to: two who write at once would undo each other's work", b.URL()),
+		"if this server is the only one that ever writes there, say so: '%s%sone-writer=true'", location, parameter)
+}
