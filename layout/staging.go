@@ -121,7 +121,8 @@ type stagedFile struct {
 	name   string   // "" once it is published or discarded
 	file   *os.File // nil while it is closed
 	size   int64
-	synced bool
+	synced bool  // or it failed, for good: what the disk refused once is gone, whatever it says the next time
+	failed error // how
 }
 
 func (f *stagedFile) Write(p []byte) (int, error) {
@@ -174,7 +175,7 @@ func (f *stagedFile) sync() error {
 	defer f.mu.Unlock()
 	switch {
 	case f.synced:
-		return nil
+		return f.failed
 	case f.name == "":
 		return fs.ErrClosed
 	case f.file == nil:
@@ -183,11 +184,11 @@ func (f *stagedFile) sync() error {
 			return err
 		}
 		defer file.Close()
-		f.synced = true
-		return file.Sync()
+		f.synced, f.failed = true, file.Sync()
+		return f.failed
 	}
-	f.synced = true
-	return f.file.Sync()
+	f.synced, f.failed = true, f.file.Sync()
+	return f.failed
 }
 
 func (f *stagedFile) Discard() {

@@ -39,7 +39,7 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload) (Ou
 	switch {
 	case err == nil && string(have) == string(text):
 		b.dropNote(key)
-		return Unchanged, nil
+		return Unchanged, b.sync(ctx, key)
 	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, layout.ErrTooLarge):
 		return 0, err
 	}

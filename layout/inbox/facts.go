@@ -55,6 +55,11 @@ func (b *Inbox) facts(ctx context.Context, key layout.Key, claim *layout.PathInf
 		found.release()
 		return r, proof, nil
 	}
+	// Whoever put it may have died before it was sure to stay.
+	if err := b.sync(ctx, key); err != nil {
+		found.release()
+		return nil, 0, err
+	}
 	found.object = object
 	b.remember(&found.receipt)
 	return &found.receipt, proof, nil
@@ -112,6 +117,12 @@ func (b *Inbox) inspect(ctx context.Context, key layout.Key, claim *layout.PathI
 
 // anyNAR is a claim that says nothing but how long a NAR may be.
 func (b *Inbox) anyNAR() *layout.PathInfo { return &layout.PathInfo{NarSize: b.cfg.MaxNarSize} }
+
+// sync makes an object last that is there, and that someone is about to be told
+// of, or that a record is about to rest on, though this inbox did not put it there.
+func (b *Inbox) sync(ctx context.Context, key layout.Key) error {
+	return storage(layout.Sync(ctx, b.writer.Tree, key))
+}
 
 // exists reports whether an object is there.
 func (b *Inbox) exists(ctx context.Context, key layout.Key) (bool, error) {

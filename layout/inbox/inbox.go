@@ -72,7 +72,13 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
-	if err := b.Settle(ctx); err != nil {
+	// Clients are told what is in the tree, and send none of it. A process that
+	// was killed may have left names that the next power cut would take.
+	err = layout.Sync(ctx, writer.Tree)
+	if err == nil {
+		err = b.Settle(ctx)
+	}
+	if err != nil {
 		b.Close()
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}

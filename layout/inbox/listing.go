@@ -68,7 +68,7 @@ func (b *Inbox) fitListing(ctx context.Context, have *layout.NarInfo, sent *kept
 	case err == nil:
 		defer there.release()
 		if equalBytes(there, sent) {
-			return Unchanged, nil
+			return Unchanged, b.sync(ctx, key)
 		}
 	case errors.Is(err, fs.ErrNotExist):
 		outcome = Created

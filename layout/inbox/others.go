@@ -40,13 +40,16 @@ func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o O
 	if err != nil {
 		return 0, err
 	}
-	if !there {
+	if there {
+		err = b.sync(ctx, key)
+	} else {
 		ours := layout.DefaultCacheInfo()
 		ours.StoreDir = b.writer.StoreDir
-		if _, err := layout.Init(ctx, b.writer.Tree, ours); err != nil {
-			return 0, storage(err)
-		}
+		_, err = layout.Init(ctx, b.writer.Tree, ours)
 		outcome = Created
+	}
+	if err != nil {
+		return 0, storage(err)
 	}
 	b.dropNote(key)
 	if !o.Strict {
@@ -116,7 +119,7 @@ func (b *Inbox) putIfOther(ctx context.Context, key layout.Key, body *kept) (Out
 			return 0, fmt.Errorf("read %s: %w", key, err)
 		}
 		if same {
-			return Unchanged, nil
+			return Unchanged, b.sync(ctx, key)
 		}
 	}
 	return outcome, storage(b.writer.Tree.Put(ctx, key, copied(body.Body), layout.PutOptions{}))

@@ -162,7 +162,10 @@ func (b *Inbox) update(ctx context.Context, r *record) (outcome Outcome, err err
 		outcome = Merged
 		return &merged, nil
 	})
-	return outcome, err
+	if err == nil && outcome == Unchanged {
+		err = b.sync(ctx, r.key)
+	}
+	return outcome, storage(err)
 }
 
 // instead returns the record that takes the place of a broken one. One that is

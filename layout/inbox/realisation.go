@@ -79,7 +79,7 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 			return 0, tooLarge(layout.KindRealisation, layout.MaxRealisation)
 		}
 		if outcome == Merged && string(text) == string(have) {
-			return Unchanged, nil
+			return Unchanged, b.sync(ctx, key)
 		}
 		err = b.writer.Tree.Put(ctx, key, layout.Bytes(text), opts)
 		if errors.Is(err, layout.ErrChanged) || errors.Is(err, fs.ErrExist) {
