@@ -17,7 +17,8 @@ const maxKey = 1024
 // CacheInfoKey is where a client looks first.
 const CacheInfoKey Key = "nix-cache-info"
 
-// PrivatePrefix begins the keys that are never served and never mirrored.
+// PrivatePrefix begins the keys that are never served, and never mirrored but
+// for what a tree leans on, see Provision.
 const PrivatePrefix = ".nixstatic/"
 
 // ParseKey reads a key. It refuses what could leave the tree or be understood

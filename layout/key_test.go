@@ -80,7 +80,7 @@ func TestKinds(t *testing.T) {
 // TestOrderOfPublication: what a narinfo leads to is public before it is, and
 // the tree is a cache last of all (I2).
 func TestOrderOfPublication(t *testing.T) {
-	order := []layout.Kind{layout.KindNAR, layout.KindListing, layout.KindRealisation, layout.KindNarInfo, layout.KindCacheInfo}
+	order := []layout.Kind{layout.KindNAR, layout.KindListing, layout.KindNarInfo, layout.KindRealisation, layout.KindCacheInfo}
 	if !slices.IsSorted(order) {
 		t.Errorf("kinds are not in the order of publication: %v", order)
 	}

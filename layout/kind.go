@@ -18,10 +18,10 @@ const (
 	KindDebugInfo
 	KindListing
 	KindPage
-	KindRealisation
 	KindNarInfo
+	KindRealisation // leads to a narinfo
 	KindCacheInfo
-	KindPrivate // never served, never mirrored
+	KindPrivate // never served
 	KindForeign // nothing of ours: left alone wherever it is met
 )
 
@@ -42,8 +42,8 @@ var kinds = [...]struct {
 	KindDebugInfo:   {"debuginfo", "application/json", aDay, false},
 	KindListing:     {"ls", "application/json", aDay, false},
 	KindPage:        {"page", "", fiveMinutes, false},
-	KindRealisation: {"realisation", "application/json", fiveMinutes, false},
 	KindNarInfo:     {"narinfo", "text/x-nix-narinfo", fiveMinutes, false},
+	KindRealisation: {"realisation", "application/json", fiveMinutes, false},
 	KindCacheInfo:   {"nix-cache-info", "text/x-nix-cache-info", fiveMinutes, false},
 	KindPrivate:     {"private", "application/octet-stream", "no-store", false},
 	KindForeign:     {"foreign", "application/octet-stream", "no-store", false},
@@ -64,7 +64,7 @@ func (k Kind) String() string { return kinds[k].name }
 // Immutable reports whether bytes at such a key never change (I4).
 func (k Kind) Immutable() bool { return kinds[k].immutable }
 
-// Public reports whether such an object is served and mirrored.
+// Public reports whether such an object is served.
 func (k Kind) Public() bool { return k < KindPrivate }
 
 // CacheControl returns the HTTP header of that name.

@@ -19,7 +19,7 @@ type pair struct {
 	inSrc, inDst bool
 }
 
-// diff merges two listings into the pairs of all public keys, in order. It
+// diff merges two listings into the pairs of all keys that are mirrored, in order. It
 // holds one object of each listing, however long they are. A listing that is
 // out of order would make present objects look absent, so it is an error.
 func diff(src, dst listing) iter.Seq2[pair, error] {
@@ -86,7 +86,7 @@ func (f *feed) fill() error {
 			return fmt.Errorf("list the %s: %s comes after %s", f.name, info.Key, f.last)
 		}
 		f.last = info.Key
-		f.head, f.full = info, info.Key.Kind().Public()
+		f.head, f.full = info, info.Key.Kind().Public() || isProvision(info.Key)
 	}
 	return nil
 }

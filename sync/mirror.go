@@ -51,9 +51,6 @@ type Mirror struct {
 	// it is lost or "", small objects are compared once more.
 	State   string
 	TempDir string // for bodies on their way; "" is the system's
-	// Provided reports whether a named upstream provides a path that is referred
-	// to and is in neither tree (I3). Nil: none is.
-	Provided func(layout.StorePath) bool
 
 	Progress *MirrorProgress   // may be nil
 	Report   func(MirrorEvent) // is told of each change, one at a time; may be nil
@@ -132,7 +129,12 @@ func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
 	}
 }
 
-// wants reports whether objects of this kind are mirrored.
+// wants reports whether objects of this kind are mirrored. What narinfos lean on
+// goes with them.
 func (m *Mirror) wants(key layout.Key) bool {
-	return m.Kinds == nil || slices.Contains(m.Kinds, key.Kind())
+	kind := key.Kind()
+	if kind == layout.KindPrivate {
+		kind = layout.KindNarInfo
+	}
+	return m.Kinds == nil || slices.Contains(m.Kinds, kind)
 }

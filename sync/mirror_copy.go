@@ -141,7 +141,7 @@ func (p *pass) leave(ctx context.Context, t task, err error) error {
 	var spool *spoolError
 	var wrong *contentError
 	switch {
-	case errors.As(err, &spool):
+	case errors.As(err, &spool), errors.As(err, new(*destError)):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // withdrawn since it was listed

@@ -29,19 +29,19 @@ func scenarios(t *testing.T) map[string]scenario {
 	full := source(t)
 	fresh := scenario{full, treetest.NewMem(t)}
 	changed := scenario{full.Clone(t), full.Clone(t)}
-	withdraw(t, changed.dst, "app")
-	withdraw(t, changed.dst, "env")
-	withdraw(t, changed.dst, "lib")
-	withdraw(t, changed.src, "lib-debug")
-	withdraw(t, changed.src, "app")
-	withdraw(t, changed.src, "flat")
-	withdraw(t, changed.src, "selfish")
+	treetest.Withdraw(t, changed.dst, "app")
+	treetest.Withdraw(t, changed.dst, "env")
+	treetest.Withdraw(t, changed.dst, "lib")
+	treetest.Withdraw(t, changed.src, "lib-debug")
+	treetest.Withdraw(t, changed.src, "app")
+	treetest.Withdraw(t, changed.src, "flat")
+	treetest.Withdraw(t, changed.src, "selfish")
 	for _, key := range changed.src.Keys() {
 		if key.Kind() == layout.KindDebugInfo || key.Kind() == layout.KindLog {
 			changed.src.Delete(t.Context(), key)
 		}
 	}
-	put(t, changed.src, "index.html", "<!DOCTYPE html>")
+	treetest.PutText(t, changed.src, "index.html", "<!DOCTYPE html>")
 	return map[string]scenario{"new": fresh, "changed": changed}
 }
 
@@ -49,22 +49,29 @@ func scenarios(t *testing.T) map[string]scenario {
 // destination polices each step; a run after that completes the work.
 func TestMirrorFaults(t *testing.T) {
 	for name, scenario := range scenarios(t) {
-		for _, side := range []string{"source", "destination"} {
-			for _, fault := range []treetest.Fault{{}, {Done: true}, {Down: true}, {Done: true, Down: true}, {Err: syscall.ENOSPC}} {
-				t.Run(fmt.Sprintf("%s/%s/done=%v,down=%v,%v", name, side, fault.Done, fault.Down, fault.Err), func(t *testing.T) {
-					for n := 1; ; n++ {
-						fault.At = n
-						more := false
-						synctest.Test(t, func(t *testing.T) { more = runWithFault(t, scenario.clone(t), side, fault) })
-						if t.Failed() {
-							t.Fatalf("at operation %d", n)
-						}
-						if !more {
-							break
-						}
+		t.Run(name, func(t *testing.T) {
+			faults(t, scenario, treetest.Fault{}, treetest.Fault{Done: true}, treetest.Fault{Down: true},
+				treetest.Fault{Done: true, Down: true}, treetest.Fault{Err: syscall.ENOSPC})
+		})
+	}
+}
+
+func faults(t *testing.T, s scenario, all ...treetest.Fault) {
+	for _, side := range []string{"source", "destination"} {
+		for _, fault := range all {
+			t.Run(fmt.Sprintf("%s/done=%v,down=%v,%v", side, fault.Done, fault.Down, fault.Err), func(t *testing.T) {
+				for n := 1; ; n++ {
+					fault.At = n
+					more := false
+					synctest.Test(t, func(t *testing.T) { more = runWithFault(t, s.clone(t), side, fault) })
+					if t.Failed() {
+						t.Fatalf("at operation %d", n)
 					}
-				})
-			}
+					if !more {
+						break
+					}
+				}
+			})
 		}
 	}
 }
@@ -78,12 +85,12 @@ func runWithFault(t *testing.T, s scenario, side string, fault treetest.Fault) (
 	}
 	err := m.Run(t.Context())
 	if err == nil {
-		equal(t, s.src, s.dst)
+		treetest.Equal(t, s.src, s.dst)
 	}
 	if fault.Err != nil && err != nil && side == "destination" && !errors.Is(err, fault.Err) {
 		t.Errorf("%v is lost: %v", fault.Err, err)
 	}
-	if err := fsck.Whole(t.Context(), s.dst, fsck.Options{}); err != nil && !strings.Contains(err.Error(), "no-cache-info") {
+	if err := fsck.Whole(t.Context(), s.dst, fsck.Options{Provided: treetest.Provided(t, s.dst)}); err != nil && !strings.Contains(err.Error(), "no-cache-info") {
 		t.Errorf("after the fault: %v", err)
 	}
 	more = faulty.Ops() >= fault.At
@@ -91,7 +98,7 @@ func runWithFault(t *testing.T, s scenario, side string, fault treetest.Fault) (
 	if err := m.Run(t.Context()); err != nil {
 		t.Errorf("the run after the fault: %v", err)
 	}
-	equal(t, s.src, s.dst)
+	treetest.Equal(t, s.src, s.dst)
 	return more
 }
 
@@ -145,12 +152,12 @@ func TestMirrorMoving(t *testing.T) {
 	writer.Go(func() {
 		for {
 			for _, name := range []string{"app", "env", "lib"} {
-				withdraw(t, src, name)
+				treetest.Withdraw(t, src, name)
 			}
 			// Publication, in order.
 			copyOver(t, before, src, layout.KindNAR, layout.KindListing)
 			for _, name := range []string{"lib", "env", "app"} {
-				copyKey(t, before, src, layout.NarInfoKey(path(t, before, name)))
+				copyKey(t, before, src, layout.NarInfoKey(treetest.Record(t, before, name).Path))
 			}
 			select {
 			case <-stop:
@@ -172,7 +179,7 @@ func TestMirrorMoving(t *testing.T) {
 	close(stop)
 	writer.Wait()
 	mustRun(t, m)
-	equal(t, src, dst)
+	treetest.Equal(t, src, dst)
 }
 
 func copyOver(t *testing.T, from, to layout.Tree, kinds ...layout.Kind) {
@@ -207,25 +214,25 @@ func TestMirrorLease(t *testing.T) {
 	src := source(t)
 	synctest.Test(t, func(t *testing.T) {
 		dst := treetest.NewMem(t)
-		put(t, dst, lease, "somebody\nwho died\n")
+		treetest.PutText(t, dst, lease, "somebody\nwho died\n")
 		start := time.Now()
 		m := &treesync.Mirror{Source: src.Clone(t), Dest: dst, Progress: &treesync.MirrorProgress{}}
 		mustRun(t, m)
 		if took := time.Since(start); took < 60*time.Second || took > 70*time.Second {
 			t.Errorf("waited %v", took)
 		}
-		if m.Progress.Waiting.Load() {
+		if m.Progress.Waiting.Load() != nil {
 			t.Error("still waiting")
 		}
 		// While it is renewed it is not free.
-		put(t, src, "index.html", "changed")
+		treetest.PutText(t, src, "index.html", "changed")
 		m.Source = src.Clone(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
 		var other sync.WaitGroup
 		other.Go(func() {
 			for ctx.Err() == nil {
-				put(t, dst, lease, "somebody\nwho lives\n"+time.Now().String())
+				treetest.PutText(t, dst, lease, "somebody\nwho lives\n"+time.Now().String())
 				time.Sleep(20 * time.Second)
 			}
 		})

@@ -58,7 +58,7 @@ func (p *pass) inspect(ctx context.Context, key layout.Key, body layout.Body) er
 			return &contentError{err}
 		}
 		return nil
-	case layout.KindDebugInfo, layout.KindRealisation, layout.KindCacheInfo:
+	case layout.KindDebugInfo, layout.KindRealisation, layout.KindCacheInfo, layout.KindPrivate:
 	default:
 		return nil
 	}
@@ -67,8 +67,13 @@ func (p *pass) inspect(ctx context.Context, key layout.Key, body layout.Body) er
 		return err
 	}
 	switch key.Kind() {
+	case layout.KindPrivate:
+		return p.inspectProvision(key, text)
 	case layout.KindRealisation:
-		_, err = layout.ParseRealisation(key, text)
+		var r layout.Realisation
+		if r, err = layout.ParseRealisation(key, text); err == nil {
+			return p.needPath(ctx, r.OutPath)
+		}
 	case layout.KindCacheInfo:
 		_, err = layout.ParseCacheInfo(text)
 	default:

@@ -235,5 +235,6 @@ func (r *removal) keepNAR(i int32, why string) {
 }
 
 func (r *removal) keep(key layout.Key, why string) {
+	r.kept.Add(1)
 	r.report.event(MirrorEvent{Action: ActionKeep, Key: key, Err: errors.New(why)})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout/fsck"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 	treesync "github.com/nixstatic/nixstatic/sync"
 )
 
@@ -27,7 +28,7 @@ func TestMirrorChild(t *testing.T) {
 		return // no child
 	}
 	os.Stdout.WriteString("ready\n")
-	m := &treesync.Mirror{Source: openDir(t, from), Dest: openDir(t, to), Delete: true}
+	m := &treesync.Mirror{Source: treetest.OpenDir(t, from), Dest: treetest.OpenDir(t, to), Delete: true}
 	if err := m.Run(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -39,9 +40,9 @@ func TestMirrorKilled(t *testing.T) {
 	base := t.TempDir()
 	s := scenarios(t)["changed"]
 	sources := []string{base + "/one", base + "/two"}
-	mustRun(t, &treesync.Mirror{Source: s.src, Dest: openDir(t, sources[0])})
-	mustRun(t, &treesync.Mirror{Source: s.dst, Dest: openDir(t, sources[1])})
-	target := openDir(t, base+"/target")
+	mustRun(t, &treesync.Mirror{Source: s.src, Dest: treetest.OpenDir(t, sources[0])})
+	mustRun(t, &treesync.Mirror{Source: s.dst, Dest: treetest.OpenDir(t, sources[1])})
+	target := treetest.OpenDir(t, base+"/target")
 	mustRun(t, &treesync.Mirror{Source: s.src, Dest: target})
 
 	stop := make(chan struct{})
@@ -75,8 +76,8 @@ func TestMirrorKilled(t *testing.T) {
 	close(stop)
 	reader.Wait()
 	t.Logf("%d of 50 runs were killed, %d reads of the whole", killed, reads)
-	mustRun(t, &treesync.Mirror{Source: openDir(t, sources[0]), Dest: target, Delete: true})
-	equal(t, s.src, target)
+	mustRun(t, &treesync.Mirror{Source: treetest.OpenDir(t, sources[0]), Dest: target, Delete: true})
+	treetest.Equal(t, s.src, target)
 	whole(t, target)
 }
 

@@ -1,13 +1,15 @@
 package sync
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -17,28 +19,49 @@ import (
 type lease struct {
 	*run
 	holder  string
+	boot    string    // ours
 	version string    // ETag of the object that we put; "" if there is none
 	begun   time.Time // of that Put
 }
 
+// text is the lease: a line that tells its holder from all others, one for
+// people, one that changes, and one that says where others may find a pulse.
 func (l *lease) text(n int) layout.Body {
-	host, _ := os.Hostname() // for people who look
-	return layout.Bytes(fmt.Appendf(nil, "%s\n%.100s %d\nrenewed %d times\n", l.holder, host, os.Getpid(), n))
+	return layout.Bytes(fmt.Appendf(nil, "%s\n%s\nrenewed %d times\nboot %s\n", l.holder, ourselves(), n, l.boot))
 }
 
-// read returns who holds the lease.
-func (l *lease) read(ctx context.Context) (holder, version string, err error) {
+// A held lease is one that was read.
+type held struct {
+	holder, who, boot string
+	version           string // ETag
+}
+
+func (l *lease) read(ctx context.Context) (h held, err error) {
 	body, info, err := l.Dest.Get(ctx, leaseKey)
 	if err != nil {
-		return "", "", err
+		return h, err
 	}
 	defer body.Close()
 	text, err := io.ReadAll(io.LimitReader(body, leaseText))
 	if err != nil {
-		return "", "", err
+		return h, err
 	}
-	name, _, _ := bytes.Cut(text, []byte("\n"))
-	return string(name), info.ETag, nil
+	lines := append(strings.Split(string(text), "\n"), "", "", "")
+	boot, _ := strings.CutPrefix(lines[3], "boot ")
+	return held{lines[0], whose(lines[1]), boot, info.ETag}, nil
+}
+
+// pulses is where the pulses of this machine's leases are.
+func (l *lease) pulses() string {
+	if l.State == "" {
+		return filepath.Join(cmp.Or(l.TempDir, os.TempDir()), "nixstatic-sync")
+	}
+	return filepath.Dir(l.State)
+}
+
+// dead reports whether the holder of a lease is known to have died.
+func (l *lease) dead(h held) bool {
+	return l.boot != "" && h.boot == l.boot && stopped(l.pulses(), h.holder)
 }
 
 // put makes the lease ours, under a condition. The error is fs.ErrExist or
@@ -48,19 +71,19 @@ func (l *lease) put(ctx context.Context, n int, opts layout.PutOptions) error {
 	if err := l.Dest.Put(ctx, leaseKey, l.text(n), opts); err != nil {
 		return err
 	}
-	holder, version, err := l.read(ctx)
-	if err == nil && holder != l.holder {
+	h, err := l.read(ctx)
+	if err == nil && h.holder != l.holder {
 		err = layout.ErrChanged
 	}
 	if err == nil {
-		l.version, l.begun = version, begun
+		l.version, l.begun = h.version, begun
 	}
 	return err
 }
 
 // take waits until the lease is free.
 func (l *lease) take(ctx context.Context) error {
-	defer l.progress.Waiting.Store(false)
+	defer l.progress.Waiting.Store(nil)
 	seen, since := "", time.Time{}
 	opts := layout.PutOptions{IfAbsent: true}
 	for {
@@ -75,7 +98,7 @@ func (l *lease) take(ctx context.Context) error {
 			return fmt.Errorf("lock the destination: %w", err)
 		}
 		for {
-			holder, version, err := l.read(ctx)
+			h, err := l.read(ctx)
 			if errors.Is(err, fs.ErrNotExist) {
 				opts = layout.PutOptions{IfAbsent: true}
 				break
@@ -83,14 +106,18 @@ func (l *lease) take(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("lock the destination: %w", err)
 			}
-			if version != seen {
-				seen, since = version, time.Now()
+			if h.version != seen {
+				seen, since = h.version, time.Now()
 			}
-			if holder == l.holder || time.Since(since) >= leaseTime {
-				opts = layout.PutOptions{IfMatch: version}
+			free := since.Add(leaseTime)
+			if l.dead(h) {
+				free = since.Add(deadTime)
+			}
+			if h.holder == l.holder || !time.Now().Before(free) {
+				opts = layout.PutOptions{IfMatch: h.version}
 				break
 			}
-			l.wait()
+			l.wait(&MirrorWait{For: h.who, Until: free})
 			if err := sleepContext(ctx, leaseRenew/4); err != nil {
 				return err
 			}
@@ -136,9 +163,9 @@ func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 		err := l.put(limited, n, layout.PutOptions{IfMatch: l.version})
 		if errors.Is(err, layout.ErrChanged) {
 			// It may have been changed by ourselves, and the answer lost.
-			var holder, version string
-			if holder, version, err = l.read(limited); err == nil && holder == l.holder {
-				l.version = version // and it counts from the last that we know of
+			var h held
+			if h, err = l.read(limited); err == nil && h.holder == l.holder {
+				l.version = h.version // and it counts from the last that we know of
 			} else if err == nil || errors.Is(err, fs.ErrNotExist) {
 				err = errLeaseLost
 			}
@@ -155,7 +182,7 @@ func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 func (l *lease) giveBack(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaseRenew)
 	defer cancel()
-	if holder, _, err := l.read(ctx); err == nil && holder == l.holder {
+	if h, err := l.read(ctx); err == nil && h.holder == l.holder {
 		l.Dest.Delete(ctx, leaseKey)
 	}
 }

@@ -50,10 +50,16 @@ const ledgerNew = ".new-"
 func sweepLedger(name string) {
 	left, _ := filepath.Glob(name + ledgerNew + "*") // the pattern is well formed
 	for _, file := range left {
-		if st, err := os.Stat(file); err == nil && time.Since(st.ModTime()) > 24*time.Hour {
+		if older(file, 24*time.Hour) {
 			os.Remove(file)
 		}
 	}
+}
+
+// older reports whether nobody has written to a file for so long.
+func older(file string, age time.Duration) bool {
+	st, err := os.Stat(file)
+	return err == nil && time.Since(st.ModTime()) > age
 }
 
 const ledgerHeader = "nixstatic sync ledger 1\n"

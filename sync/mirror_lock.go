@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,13 +25,16 @@ import (
 const (
 	lockFile  = "sync.lock"
 	leaseKey  = layout.Key(layout.PrivatePrefix + "sync-lease")
-	leaseText = 200 // bytes at most
+	leaseText = 400 // bytes at most
 	// A lease that nobody renews for leaseTime is free. Everyone measures it by
 	// their own clock, from when they saw the lease change: no clocks are
 	// compared.
 	leaseTime  = 60 * time.Second
 	leaseRenew = 10 * time.Second
-	lockPoll   = 200 * time.Millisecond
+	// The lease of a holder that is known to be dead is free after deadTime: the
+	// last requests of the dead may still be on their way.
+	deadTime = 5 * time.Second
+	lockPoll = 200 * time.Millisecond
 )
 
 // errLeaseLost ends a run whose lease someone else took: it was cut off from
@@ -50,7 +55,8 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 		defer unlock()
 		return work(ctx)
 	}
-	l := &lease{run: r, holder: rand.Text()}
+	l := &lease{run: r, holder: rand.Text(), boot: bootID()}
+	defer beat(l.pulses(), l.holder).end() // once the lease is given back
 	if err := l.take(ctx); err != nil {
 		return err
 	}
@@ -90,14 +96,18 @@ func (r *run) lockDir(ctx context.Context, path string) (unlock func(), err erro
 	if err != nil {
 		return fail(err)
 	}
-	defer r.progress.Waiting.Store(false)
+	defer r.progress.Waiting.Store(nil)
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:
+			if f.Truncate(0) == nil { // for people, and for who waits
+				f.WriteAt([]byte(ourselves()+"\n"), 0)
+			}
 			return func() { f.Close() }, nil
 		case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
-			r.wait()
+			text, _ := io.ReadAll(io.NewSectionReader(f, 0, leaseText))
+			r.wait(&MirrorWait{For: whose(string(text))})
 			if err := sleepContext(ctx, lockPoll); err != nil {
 				f.Close()
 				return nil, err
@@ -109,8 +119,26 @@ func (r *run) lockDir(ctx context.Context, path string) (unlock func(), err erro
 	}
 }
 
-func (r *run) wait() {
-	if !r.progress.Waiting.Swap(true) {
-		r.report.note("waiting for another run to the same destination")
+func (r *run) wait(w *MirrorWait) {
+	if before := r.progress.Waiting.Swap(w); before == nil || before.For != w.For {
+		r.report.note("%s", w)
 	}
+}
+
+// ourselves is how this process is called where others wait for it.
+func ourselves() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown host"
+	}
+	return fmt.Sprintf("process %d on %.100s", os.Getpid(), host)
+}
+
+// whose reads what a lock says of its holder.
+func whose(text string) string {
+	who, _, _ := strings.Cut(text, "\n")
+	if !strings.HasPrefix(who, "process ") {
+		return "another run"
+	}
+	return who
 }

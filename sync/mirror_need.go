@@ -40,6 +40,38 @@ func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
 	return p.missing(ctx, of, nar, fmt.Sprintf("it leads to %s", nar))
 }
 
+// needPath returns nil if the destination has the path that a realisation leads
+// to, or the source does without it as well: true the realisation is
+// nevertheless, and another cache may have the path.
+func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
+	id := packPath(path.Hash())
+	if i, err := p.paths.find(id[:]); err != nil || i >= 0 {
+		return err
+	}
+	i, err := p.newPaths.find(id[:])
+	if err != nil {
+		return err
+	}
+	if i >= 0 {
+		switch p.graph.stateOf(int32(i)) {
+		case nodePublished:
+			return nil
+		case nodeOut:
+			return &contentError{fmt.Errorf("it leads to %s, which was left out", path)}
+		}
+	}
+	key := layout.NarInfoKey(path)
+	if p.keys != nil {
+		if _, there, err := have(ctx, p.Dest, key); err != nil || there {
+			return err
+		}
+	}
+	if _, there, err := have(ctx, p.Source, key); err != nil || !there {
+		return err
+	}
+	return notYetf("it leads to %s, which is not at the destination yet", path)
+}
+
 // missing says why what the object at key of needs is not at the destination:
 // because the source has changed, or because the source is wrong.
 func (p *pass) missing(ctx context.Context, of, needed layout.Key, what string) error {

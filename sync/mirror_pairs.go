@@ -20,7 +20,20 @@ func (r *run) pairs(ctx context.Context, prefix string) iter.Seq2[pair, error] {
 	case r.blind:
 		return r.askDest(ctx, prefix)
 	}
-	return diff(r.Source.List(ctx, prefix), r.Dest.List(ctx, prefix))
+	all := diff(r.Source.List(ctx, prefix), r.Dest.List(ctx, prefix))
+	if prefix != "" {
+		return all
+	}
+	return func(yield func(pair, error) bool) {
+		// They are the first in the order of keys.
+		for _, part := range []iter.Seq2[pair, error]{r.provisionPairs(ctx), all} {
+			for p, err := range part {
+				if !yield(p, err) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // askDest goes through the source and asks the destination for each object.

@@ -32,6 +32,8 @@ type pass struct {
 	extraPages    []layout.Key
 	extraOthers   [layout.KindForeign + 1]int64
 
+	provisions provisions
+
 	mu       sync.Mutex
 	unlisted map[pathID]error // listings that were to be copied and were not
 	fate     []narFate        // of newNARs
@@ -103,7 +105,11 @@ func (p *pass) scan(ctx context.Context) error {
 		if d.key.Kind() == layout.KindListing && d.inSrc {
 			listed = packPath(d.key.PathHash())
 		}
-		p.sort(d, listed)
+		if isProvision(d.key) {
+			p.sortProvision(d)
+		} else {
+			p.sort(d, listed)
+		}
 	}
 	for _, s := range p.shelves() {
 		if err := s.seal(); err != nil {
@@ -181,7 +187,7 @@ func (p *pass) sort(d decision, listed pathID) {
 
 // count tells how much there is to remove.
 func (p *pass) count() {
-	n := p.extraPaths.len() + p.extraListings.len() + p.extraNARs.len() + len(p.extraPages)
+	n := len(p.provisions.extra) + p.extraPaths.len() + p.extraListings.len() + p.extraNARs.len() + len(p.extraPages)
 	for _, more := range p.extraOthers {
 		n += int(more)
 	}
@@ -206,8 +212,9 @@ func (p *pass) copyAll(ctx context.Context) error {
 		p.others(layout.KindDebugInfo), // they lead to NARs
 		p.copyListings,
 		p.copyPages,
-		p.others(layout.KindRealisation),
+		p.copyProvisions,
 		p.copyPaths,
+		p.others(layout.KindRealisation), // they lead to paths
 		p.copyCacheInfo,
 	}
 	for _, step := range steps {

@@ -218,7 +218,9 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 				continue
 			}
 		}
-		if p.Provided != nil && p.Provided(ref) {
+		if provided, err := p.provided(ctx, ref); err != nil {
+			return nil, err
+		} else if provided {
 			continue
 		}
 		if err := p.missing(ctx, key, layout.NarInfoKey(ref), "it refers to "+string(ref)); err != nil {

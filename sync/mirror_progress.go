@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -19,7 +20,24 @@ type MirrorProgress struct {
 	Bytes, BytesDone     atomic.Int64 // likewise
 	Extra, Deleted       atomic.Int64 // objects too much; removed
 	Withheld             atomic.Int64 // objects left out in the last pass
-	Waiting              atomic.Bool  // for another run to the same destination
+
+	Waiting atomic.Pointer[MirrorWait] // nil if it does not wait
+}
+
+// A MirrorWait tells which run to the same destination is waited for.
+type MirrorWait struct {
+	For string // "process 4711 on host", or "another run" if it does not say
+	// Until is when its lock runs out if it gives no sign of life; zero for a lock
+	// that ends with its process.
+	Until time.Time
+}
+
+func (w *MirrorWait) String() string {
+	if w.Until.IsZero() {
+		return "waiting for " + w.For + ", which writes to the same destination"
+	}
+	left := max(0, time.Until(w.Until)).Round(time.Second)
+	return fmt.Sprintf("waiting for %s, which writes to the same destination, or %v if it does not live any more", w.For, left)
 }
 
 // What a MirrorEvent or a Change tells of.

@@ -39,13 +39,14 @@ func (p *pass) removeAll(ctx context.Context) error {
 		}
 	}
 	steps := []func(context.Context) error{
-		r.removePaths,
 		r.removeOthers(layout.KindRealisation),
+		r.removePaths,
 		r.removePages,
 		r.removeListings,
 		r.removeOthers(layout.KindDebugInfo),
 		r.removeOthers(layout.KindLog),
 		r.removeNARs,
+		r.removeProvisions,
 	}
 	for _, step := range steps {
 		err := step(ctx)

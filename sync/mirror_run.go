@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
+	"sync/atomic"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
 
 // toDo reports whether a difference is one that a run removes.
 func (r *run) toDo(d decision) bool {
+	if d.key == layout.UpstreamsKey && d.verdict == extra {
+		return false // of what it was promised nothing is taken back
+	}
 	return d.verdict != same && r.wants(d.key) && (d.verdict != extra || r.Delete)
 }
 
@@ -26,6 +31,7 @@ type run struct {
 	storeDir string       // of the source
 
 	problems problems
+	kept     atomic.Int64 // objects that a removal left
 }
 
 func (m *Mirror) newRun() *run {
@@ -93,6 +99,9 @@ func (r *run) once(ctx context.Context, n int) (again bool, err error) {
 	r.problems.reset()
 	p := newPass(r)
 	defer p.close()
+	p.provisions.read = sync.OnceValues(func() (*layout.Provision, error) {
+		return layout.ReadProvision(ctx, r.Source, r.storeDir)
+	})
 	if err := p.scan(ctx); err != nil {
 		return false, err
 	}

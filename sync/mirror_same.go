@@ -70,7 +70,7 @@ func judge(p pair, remembered *ledger) (decision, bool) {
 		d.verdict = absent
 	case !p.inSrc:
 		d.verdict = extra
-	case p.src.Size != p.dst.Size && p.src.Size >= 0 && p.dst.Size >= 0:
+	case p.key != layout.UpstreamsKey && p.src.Size != p.dst.Size && p.src.Size >= 0 && p.dst.Size >= 0:
 		d.verdict = differ
 	case p.key.Kind().Immutable():
 		d.verdict = same
@@ -90,6 +90,11 @@ func (r *run) compare(ctx context.Context, p pair) (decision, error) {
 	d := decision{pair: p, verdict: differ}
 	var err error
 	switch {
+	case p.key == layout.UpstreamsKey:
+		if err := r.compareUpstreams(ctx, &d); err != nil {
+			return d, fmt.Errorf("compare %s: %w", p.key, err)
+		}
+		return d, nil
 	case isMD5(p.dst.ETag) && !isMD5(p.src.ETag):
 		var sum, etag string
 		if sum, etag, err = md5Of(ctx, r.Source, p.key); err == nil && sum == p.dst.ETag {

@@ -114,6 +114,9 @@ func (m *madeUp) Stat(_ context.Context, key layout.Key) (layout.Info, error) {
 
 func (m *madeUp) List(_ context.Context, prefix string) iter.Seq2[layout.Info, error] {
 	return func(yield func(layout.Info, error) bool) {
+		if prefix != "" {
+			return // it has narinfos, listings and NARs alone
+		}
 		one := func(key layout.Key, size int64) bool {
 			return yield(layout.Info{Key: key, Size: size, ETag: "0123456789abcdef0123456789abcdef"}, nil)
 		}

@@ -38,7 +38,7 @@ func TestMirrorKinds(t *testing.T) {
 // needs it, and nothing else.
 func TestMirrorBadSource(t *testing.T) {
 	nar := func(t *testing.T, src layout.Tree, name string) layout.Key {
-		for n := range records(t, src) {
+		for n := range treetest.Records(t, src) {
 			if n.Path.Name() == name {
 				return layout.Key(n.URL)
 			}
@@ -50,7 +50,9 @@ func TestMirrorBadSource(t *testing.T) {
 	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }
 	gone := func([]byte) []byte { return nil }
 	info := func(name string) func(*testing.T, layout.Tree) layout.Key {
-		return func(t *testing.T, src layout.Tree) layout.Key { return layout.NarInfoKey(path(t, src, name)) }
+		return func(t *testing.T, src layout.Tree) layout.Key {
+			return layout.NarInfoKey(treetest.Record(t, src, name).Path)
+		}
 	}
 	narOf := func(name string) func(*testing.T, layout.Tree) layout.Key {
 		return func(t *testing.T, src layout.Tree) layout.Key { return nar(t, src, name) }
@@ -69,15 +71,19 @@ func TestMirrorBadSource(t *testing.T) {
 		{"a narinfo is cut off", info("lib"), cut, "cut off", []string{"lib", "env", "app"}},
 		{"a narinfo is empty", info("app"), func([]byte) []byte { return []byte{} }, "no StorePath", []string{"app"}},
 		{"a reference is gone", info("lib"), gone, "which the source does not have", []string{"lib", "env", "app"}},
-		{"a listing is gone", func(t *testing.T, src layout.Tree) layout.Key { return layout.ListingKey(path(t, src, "app")) }, gone, "", nil},
-		{"a listing is damaged", func(t *testing.T, src layout.Tree) layout.Key { return layout.ListingKey(path(t, src, "app")) }, cut, "parse listing", nil},
+		{"a listing is gone", func(t *testing.T, src layout.Tree) layout.Key {
+			return layout.ListingKey(treetest.Record(t, src, "app").Path)
+		}, gone, "", nil},
+		{"a listing is damaged", func(t *testing.T, src layout.Tree) layout.Key {
+			return layout.ListingKey(treetest.Record(t, src, "app").Path)
+		}, cut, "parse listing", nil},
 		{"nix-cache-info is gone", func(*testing.T, layout.Tree) layout.Key { return layout.CacheInfoKey }, gone, "no binary cache", []string{"all"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			src := source(t)
 			dst := treetest.NewMem(nil)
 			all := map[string]bool{}
-			for n := range records(t, src) {
+			for n := range treetest.Records(t, src) {
 				all[n.Path.Name()] = true
 			}
 			src.Damage(c.key(t, src), c.edit)
@@ -92,7 +98,7 @@ func TestMirrorBadSource(t *testing.T) {
 				}
 				return
 			}
-			for n := range records(t, dst) {
+			for n := range treetest.Records(t, dst) {
 				delete(all, n.Path.Name())
 			}
 			for _, name := range c.lost {
@@ -115,7 +121,7 @@ func TestMirrorBadSource(t *testing.T) {
 
 func TestMirrorRefuses(t *testing.T) {
 	src, dst := source(t), treetest.NewMem(t)
-	put(t, dst, layout.CacheInfoKey, "StoreDir: /gnu/store\n")
+	treetest.PutText(t, dst, layout.CacheInfoKey, "StoreDir: /gnu/store\n")
 	before := dst.Keys()
 	err := (&treesync.Mirror{Source: src, Dest: dst}).Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "/gnu/store") {
@@ -143,19 +149,19 @@ func TestMirrorRefuses(t *testing.T) {
 func TestMirrorDirs(t *testing.T) {
 	mem := source(t)
 	base := t.TempDir()
-	a, b := openDir(t, base+"/a"), openDir(t, base+"/b")
+	a, b := treetest.OpenDir(t, base+"/a"), treetest.OpenDir(t, base+"/b")
 	state := filepath.Join(base, "state")
 	mustRun(t, &treesync.Mirror{Source: mem, Dest: a})
 	m := &treesync.Mirror{Source: a, Dest: b, Delete: true, State: state}
 	mustRun(t, m)
-	equal(t, mem, b)
+	treetest.Equal(t, mem, b)
 	whole(t, b)
 	mustRun(t, m)
-	withdraw(t, a, "app")
+	treetest.Withdraw(t, a, "app")
 	mustRun(t, m)
-	equal(t, a, b)
+	treetest.Equal(t, a, b)
 	whole(t, b)
-	if _, err := b.Stat(t.Context(), layout.NarInfoKey(path(t, mem, "app"))); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := b.Stat(t.Context(), layout.NarInfoKey(treetest.Record(t, mem, "app").Path)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("app is still there: %v", err)
 	}
 	// Back into memory, which polices.
@@ -166,13 +172,13 @@ func TestMirrorKeys(t *testing.T) {
 	src, dst := source(t), treetest.NewMem(t)
 	m := &treesync.Mirror{Source: src, Dest: dst}
 	mustRun(t, m)
-	lib := path(t, src, "lib")
+	lib := treetest.Record(t, src, "lib").Path
 	for _, name := range []string{"app", "env"} {
-		withdraw(t, dst, name)
+		treetest.Withdraw(t, dst, name)
 	}
-	withdraw(t, dst, "lib")
+	treetest.Withdraw(t, dst, "lib")
 	var keys []layout.Key
-	for n := range records(t, src) {
+	for n := range treetest.Records(t, src) {
 		if n.Path == lib {
 			keys = append(keys, layout.NarInfoKey(lib), layout.ListingKey(lib), layout.Key(n.URL), "log/none", ".nixstatic/x")
 		}
@@ -187,12 +193,12 @@ func TestMirrorKeys(t *testing.T) {
 	}
 	want(t, dst, layout.NarInfoKey(lib))
 	// Without what it needs a path is left to a whole run.
-	err := m.RunKeys(t.Context(), []layout.Key{layout.NarInfoKey(path(t, src, "app"))})
+	err := m.RunKeys(t.Context(), []layout.Key{layout.NarInfoKey(treetest.Record(t, src, "app").Path)})
 	if err == nil || !strings.Contains(err.Error(), "not at the destination yet") {
 		t.Errorf("app alone: %v", err)
 	}
 	mustRun(t, m)
-	equal(t, src, dst)
+	treetest.Equal(t, src, dst)
 }
 
 func want(t *testing.T, tree layout.Tree, key layout.Key) {

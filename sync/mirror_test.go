@@ -22,10 +22,10 @@ func TestMirror(t *testing.T) {
 		order = append(order, e.Key.Kind())
 	}, Progress: &treesync.MirrorProgress{}}
 	mustRun(t, m)
-	equal(t, src, dst)
+	treetest.Equal(t, src, dst)
 	whole(t, dst)
 	want := []layout.Kind{layout.KindNAR, layout.KindLog, layout.KindDebugInfo, layout.KindListing, layout.KindPage,
-		layout.KindRealisation, layout.KindNarInfo, layout.KindCacheInfo}
+		layout.KindNarInfo, layout.KindRealisation, layout.KindCacheInfo}
 	if diff := cmp.Diff(want, slices.Compact(order)); diff != "" {
 		t.Errorf("order of kinds (-want +got):\n%s", diff)
 	}
@@ -48,15 +48,15 @@ func TestMirrorCounts(t *testing.T) {
 		if diff := cmp.Diff([]treetest.Counts{wantSrc, wantDst}, []treetest.Counts{src.Counts(), dst.Counts()}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
-		equal(t, src, dst)
+		treetest.Equal(t, src, dst)
 		src.Counts()
 		dst.Counts()
 	}
 	objects := len(src.Keys())
-	// The first look ends at the first difference. Each kind with long names is
-	// listed again. Each object is read once, and nix-cache-info twice. The lock
+	// The source is asked twice what it leans on. The first look ends at the first
+	// difference. Each kind with long names is listed again. Each object is read once, and nix-cache-info twice. The lock
 	// is put, tried twice, read twice and deleted.
-	check("first run", treetest.Counts{Get: objects + 1, List: 2 + 4}, treetest.Counts{Get: 1 + 2, Put: objects + 3, Delete: 1, List: 2 + 4})
+	check("first run", treetest.Counts{Get: objects + 1, List: 2 + 2 + 4}, treetest.Counts{Get: 1 + 2, Put: objects + 3, Delete: 1, List: 2 + 4})
 	// Versions of such trees say nothing of each other: small objects are compared
 	// once, in the next run.
 	mutable := 0
@@ -65,11 +65,11 @@ func TestMirrorCounts(t *testing.T) {
 			mutable++
 		}
 	}
-	check("second run", treetest.Counts{Get: mutable, List: 1}, treetest.Counts{Get: mutable, List: 1})
-	check("nothing to do", treetest.Counts{List: 1}, treetest.Counts{List: 1})
-	put(t, src, "index.html", "<!doctype html>!")
+	check("second run", treetest.Counts{Get: mutable, List: 1 + 1}, treetest.Counts{Get: mutable, List: 1})
+	check("nothing to do", treetest.Counts{List: 1 + 1}, treetest.Counts{List: 1})
+	treetest.PutText(t, src, "index.html", "<!doctype html>!")
 	src.Counts()
-	check("one page", treetest.Counts{Get: 2, List: 2}, treetest.Counts{Get: 3, Put: 4, Delete: 1, List: 2})
+	check("one page", treetest.Counts{Get: 2, List: 2 + 2}, treetest.Counts{Get: 3, Put: 4, Delete: 1, List: 2})
 }
 
 // TestMirrorMD5Counts: between object stores nothing but the listings is asked
@@ -82,7 +82,7 @@ func TestMirrorMD5Counts(t *testing.T) {
 	dst.Counts()
 	mustRun(t, m)
 	want := treetest.Counts{List: 1}
-	if got := []treetest.Counts{src.Counts(), dst.Counts()}; got[0] != want || got[1] != want {
+	if got := []treetest.Counts{src.Counts(), dst.Counts()}; got[0] != (treetest.Counts{List: 1 + 1}) || got[1] != want {
 		t.Errorf("nothing to do: %+v", got)
 	}
 	// From a directory, it is enough to read that.
@@ -97,19 +97,19 @@ func TestMirrorDelete(t *testing.T) {
 	src, dst := source(t), treetest.NewMem(t)
 	m := &treesync.Mirror{Source: src, Dest: dst}
 	mustRun(t, m)
-	withdraw(t, src, "app")
-	withdraw(t, src, "env")
-	withdraw(t, src, "twin") // its NAR is that of source, too
-	withdraw(t, src, "lib")
+	treetest.Withdraw(t, src, "app")
+	treetest.Withdraw(t, src, "env")
+	treetest.Withdraw(t, src, "twin") // its NAR is that of source, too
+	treetest.Withdraw(t, src, "lib")
 	for _, key := range src.Keys() {
 		if kind := key.Kind(); kind == layout.KindLog || kind == layout.KindDebugInfo || kind == layout.KindRealisation || kind == layout.KindPage {
 			src.Delete(t.Context(), key)
 		}
 	}
-	withdraw(t, src, "lib-debug")
-	before := contents(t, dst)
+	treetest.Withdraw(t, src, "lib-debug")
+	before := treetest.Contents(t, dst)
 	mustRun(t, m)
-	if diff := cmp.Diff(before, contents(t, dst)); diff != "" {
+	if diff := cmp.Diff(before, treetest.Contents(t, dst)); diff != "" {
 		t.Errorf("without Delete (-before +after):\n%s", diff)
 	}
 	m.Delete = true
@@ -122,7 +122,7 @@ func TestMirrorDelete(t *testing.T) {
 	}
 	m.Report = func(e treesync.MirrorEvent) { done = append(done, e.Key) }
 	mustRun(t, m)
-	equal(t, src, dst)
+	treetest.Equal(t, src, dst)
 	whole(t, dst)
 	slices.Sort(done)
 	if diff := cmp.Diff(planned, done); diff != "" {
@@ -137,9 +137,9 @@ func TestMirrorKeeps(t *testing.T) {
 	m := &treesync.Mirror{Source: src, Dest: dst, Delete: true}
 	mustRun(t, m)
 	// The source loses a NAR and, of another path, all but the dependents.
-	lib, app := path(t, src, "lib"), path(t, src, "app")
+	lib, app := treetest.Record(t, src, "lib").Path, treetest.Record(t, src, "app").Path
 	var appNAR layout.Key
-	for n := range records(t, src) {
+	for n := range treetest.Records(t, src) {
 		if n.Path == app {
 			appNAR = layout.Key(n.URL)
 		}
@@ -166,12 +166,12 @@ func TestMirrorMutable(t *testing.T) {
 	mustRun(t, m)
 	mustRun(t, m)
 	// The same size and other bytes, at the source and at the destination.
-	put(t, src, "index.html", "<!doctype HTML>")
+	treetest.PutText(t, src, "index.html", "<!doctype HTML>")
 	mustRun(t, m)
-	equal(t, src, dst)
-	put(t, dst, "index.html", "<!doctype hTmL>")
+	treetest.Equal(t, src, dst)
+	treetest.PutText(t, dst, "index.html", "<!doctype hTmL>")
 	mustRun(t, m)
-	equal(t, src, dst)
+	treetest.Equal(t, src, dst)
 	// A damaged NAR of another size is mended.
 	for _, key := range dst.Keys() {
 		if key.Kind() == layout.KindNAR {
@@ -179,5 +179,55 @@ func TestMirrorMutable(t *testing.T) {
 		}
 	}
 	mustRun(t, m)
-	equal(t, src, dst)
+	treetest.Equal(t, src, dst)
+}
+
+// TestMirrorRealisations: whoever finds a realisation asks for its path next. One
+// appears after the path and goes before it, and stays away if the path does.
+func TestMirrorRealisations(t *testing.T) {
+	src, dst := source(t), treetest.NewMem(t)
+	var order []layout.Kind
+	m := &treesync.Mirror{Source: src, Dest: dst, Delete: true, Report: func(e treesync.MirrorEvent) {
+		if kind := e.Key.Kind(); kind == layout.KindRealisation || kind == layout.KindNarInfo {
+			order = append(order, kind)
+		}
+	}}
+	damaged := layout.NarInfoKey(treetest.Record(t, src, "source").Path) // the realisations lead there
+	src.Damage(damaged, func(b []byte) []byte { return b[:10] })
+	if err := m.Run(t.Context()); err == nil {
+		t.Error("half a narinfo was mirrored")
+	}
+	for key := range treetest.Contents(t, dst) {
+		if key.Kind() == layout.KindRealisation {
+			t.Errorf("%s is there, and its path is not", key)
+		}
+	}
+	m.Source = source(t)
+	mustRun(t, m)
+	treetest.Equal(t, m.Source.(layout.Tree), dst)
+	whole(t, dst)
+
+	// A source that does without the path is mirrored as it is.
+	empty := treetest.NewMem(nil)
+	for key, text := range treetest.Contents(t, dst) {
+		if key.Kind() == layout.KindCacheInfo || key.Kind() == layout.KindRealisation {
+			treetest.PutText(t, empty, key, text)
+		}
+	}
+	other := treetest.NewMem(t)
+	mustRun(t, &treesync.Mirror{Source: empty, Dest: other})
+	treetest.Equal(t, empty, other)
+
+	for key := range treetest.Contents(t, empty) {
+		if key.Kind() == layout.KindRealisation {
+			if err := empty.Delete(t.Context(), key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m.Source, order = empty, nil
+	mustRun(t, m)
+	if diff := cmp.Diff([]layout.Kind{layout.KindRealisation, layout.KindNarInfo}, slices.Compact(order)); diff != "" {
+		t.Errorf("order of removal (-want +got):\n%s", diff)
+	}
 }

@@ -42,11 +42,11 @@ type watched struct {
 
 func watch(t *testing.T, rescan time.Duration) *watched {
 	t.Helper()
-	w := &watched{src: openDir(t, t.TempDir()+"/source"), from: source(t), dst: treetest.NewMem(t), outcomes: make(chan treesync.WatchOutcome, 1000)}
+	w := &watched{src: treetest.OpenDir(t, t.TempDir()+"/source"), from: source(t), dst: treetest.NewMem(t), outcomes: make(chan treesync.WatchOutcome, 1000)}
 	w.gate = &gated{Tree: w.dst}
-	withdraw(t, w.from, "twin")
+	treetest.Withdraw(t, w.from, "twin")
 	before := w.from.Clone(t)
-	withdraw(t, before, "app")
+	treetest.Withdraw(t, before, "app")
 	mustRun(t, &treesync.Mirror{Source: before, Dest: w.src})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -74,7 +74,7 @@ func (w *watched) until(t *testing.T, what string, done func() bool) {
 }
 
 func (w *watched) equal(t *testing.T) func() bool {
-	return func() bool { return cmp.Equal(contents(t, w.src), contents(t, w.dst)) }
+	return func() bool { return cmp.Equal(treetest.Contents(t, w.src), treetest.Contents(t, w.dst)) }
 }
 
 func TestWatch(t *testing.T) {
@@ -92,7 +92,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	// A removal.
-	withdraw(t, w.src, "env")
+	treetest.Withdraw(t, w.src, "env")
 	w.until(t, "a removal", w.equal(t))
 
 	// Half a file is left alone; so is what it is not to be.
@@ -121,7 +121,7 @@ func TestWatch(t *testing.T) {
 
 	// The destination is away for a while.
 	w.gate.away.Store(true)
-	put(t, w.src, "index.html", "while you were out")
+	treetest.PutText(t, w.src, "index.html", "while you were out")
 	w.until(t, "a failure", func() bool {
 		for o := range pending(w.outcomes) {
 			if errors.Is(o.Err, syscall.EHOSTUNREACH) && o.Retry > 0 {
@@ -134,7 +134,7 @@ func TestWatch(t *testing.T) {
 	w.until(t, "coming back", w.equalPublic(t))
 
 	// The end mirrors what came a moment before.
-	put(t, w.src, "index.html", "last words")
+	treetest.PutText(t, w.src, "index.html", "last words")
 	if err := w.stop(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
@@ -147,13 +147,13 @@ func TestWatch(t *testing.T) {
 // equalPublic leaves out what is nothing of a cache's.
 func (w *watched) equalPublic(t *testing.T) func() bool {
 	return func() bool {
-		have := contents(t, w.src)
+		have := treetest.Contents(t, w.src)
 		for key := range have {
 			if !key.Kind().Public() {
 				delete(have, key)
 			}
 		}
-		return cmp.Equal(have, contents(t, w.dst))
+		return cmp.Equal(have, treetest.Contents(t, w.dst))
 	}
 }
 
@@ -163,7 +163,7 @@ func TestWatchRescan(t *testing.T) {
 	w.until(t, "the first run", w.equal(t))
 	// A folder that is not watched.
 	drv := layout.StorePath("00000000000000000000000000000000-deep.drv")
-	for n := range records(t, w.src) {
+	for n := range treetest.Records(t, w.src) {
 		r := layout.Realisation{OutPath: n.Path, Output: "out", DrvPath: drv}
 		objects, err := r.Objects()
 		if err != nil {
@@ -191,7 +191,7 @@ func TestWatchRescan(t *testing.T) {
 	if err := os.Rename(w.src.Path()+"/.aside", w.src.Path()+"/nix-cache-info"); err != nil {
 		t.Fatal(err)
 	}
-	put(t, w.src, "index.html", "back")
+	treetest.PutText(t, w.src, "index.html", "back")
 	w.until(t, "coming back", w.equalPublic(t))
 	if err := w.stop(); err != nil {
 		t.Errorf("Run: %v", err)

@@ -43,7 +43,7 @@ type UpstreamConfig struct {
 // minutes. What cannot be told is an error, and never taken for absence (I5).
 //
 // When a path is published that refers to an upstream's, the upstream's signed
-// record of that is kept in the tree: see Provision. It counts only as long as
+// record of that is kept in the tree: see layout.Provision. It counts only as long as
 // the cache is still configured.
 type Upstreams struct {
 	cfg     UpstreamConfig
@@ -77,12 +77,12 @@ func OpenUpstreams(ctx context.Context, c UpstreamConfig) (*Upstreams, error) {
 		c.Log = slog.Default()
 	}
 	u := &Upstreams{cfg: c, asking: make(chan struct{}, maxAsking), now: time.Now}
-	var record []RecordedUpstream
+	var record []layout.RecordedUpstream
 	for _, cache := range c.Caches {
 		if len(cache.Keys) == 0 {
 			return nil, fmt.Errorf("upstream %s: no public key", cache.URL)
 		}
-		r := RecordedUpstream{URL: cache.URL}
+		r := layout.RecordedUpstream{URL: cache.URL}
 		for _, key := range cache.Keys {
 			r.Keys = append(r.Keys, key.String())
 		}
@@ -90,7 +90,7 @@ func OpenUpstreams(ctx context.Context, c UpstreamConfig) (*Upstreams, error) {
 		u.keys = append(u.keys, cache.Keys...)
 		u.caches = append(u.caches, &askedCache{UpstreamCache: cache, log: c.Log})
 	}
-	if err := recordUpstreams(ctx, c.Tree, record); err != nil {
+	if err := layout.RecordUpstreams(ctx, c.Tree, record); err != nil {
 		return nil, fmt.Errorf("record upstreams: %w", err)
 	}
 	return u, nil
@@ -108,15 +108,15 @@ func (u *Upstreams) Has(ctx context.Context, hash string) (*layout.NarInfo, erro
 // Provided reports whether a cache has the path, and keeps the record in the
 // tree if so: it is to be asked of what is about to be leaned on.
 func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, error) {
-	hash, key := path.Hash(), provisionKey(path.Hash())
+	hash, key := path.Hash(), layout.ProvisionKey(path)
 	// What the tree says counts while it says so: files may go behind our back.
 	if info, err := u.cfg.Tree.Stat(ctx, key); err == nil {
 		if a, ok := u.leaned.get(hash, u.now()); ok && string(a) == info.ETag+" "+string(path) {
 			return true, nil
 		}
-		text, etag, err := readWithETag(ctx, u.cfg.Tree, key, layout.MaxNarInfo)
+		text, etag, err := layout.ReadVersion(ctx, u.cfg.Tree, key, layout.MaxNarInfo)
 		if err == nil {
-			if n, err := verifiedRecord(text, hash, u.cfg.StoreDir, u.keys); err == nil && n.Path == path {
+			if n, err := layout.VerifyNarInfo(text, hash, u.cfg.StoreDir, u.keys); err == nil && n.Path == path {
 				u.leaned.put(hash, []byte(etag+" "+string(path)), u.now(), 24*time.Hour)
 				return true, nil
 			}

@@ -51,7 +51,7 @@ func (c *askedCache) ask(ctx context.Context, hash, storeDir string, timeout tim
 	if err != nil {
 		return nil, fs.ErrNotExist
 	}
-	if _, err := verifiedRecord(text, hash, storeDir, c.Keys); err != nil {
+	if _, err := layout.VerifyNarInfo(text, hash, storeDir, c.Keys); err != nil {
 		// Not what this upstream was named for: as good as absent, and worth a word.
 		c.log.Warn("a record of an upstream does not count", "upstream", c.URL, "hash", hash, "err", err)
 		return nil, fs.ErrNotExist

@@ -283,9 +283,9 @@ func TestUpstreamProvided(t *testing.T) {
 		}
 	}
 	u.wantAsked(t, 2, 1)
-	provision := func() *Provision {
+	provision := func() *layout.Provision {
 		t.Helper()
-		v, err := ReadProvision(t.Context(), u.tree, layout.DefaultStoreDir)
+		v, err := layout.ReadProvision(t.Context(), u.tree, layout.DefaultStoreDir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,9 +300,9 @@ func TestUpstreamProvided(t *testing.T) {
 	wantProvides(p, true)
 	wantProvides(q, false) // it was asked for, and nothing leans on it
 	wantProvides(storePath("0", "othername"), false)
-	want := []RecordedUpstream{
-		{"https://a.example.org", []string{u.keyA.Public().String()}},
-		{"https://b.example.org", []string{u.keyB.Public().String()}},
+	want := []layout.RecordedUpstream{
+		{URL: "https://a.example.org", Keys: []string{u.keyA.Public().String()}},
+		{URL: "https://b.example.org", Keys: []string{u.keyB.Public().String()}},
 	}
 	if diff := cmp.Diff(want, provision().Upstreams()); diff != "" {
 		t.Errorf("upstreams in the tree (-want +got):\n%s", diff)
@@ -326,12 +326,12 @@ func TestUpstreamProvided(t *testing.T) {
 	}
 
 	// A record that was changed, or is gone, proves nothing.
-	text, err := layout.ReadAll(t.Context(), u.tree, provisionKey(p.Hash()), layout.MaxNarInfo)
+	text, err := layout.ReadAll(t.Context(), u.tree, layout.ProvisionKey(p), layout.MaxNarInfo)
 	if err != nil {
 		t.Fatal(err)
 	}
 	changed := bytes.Replace(text, []byte("NarSize: 120"), []byte("NarSize: 121"), 1)
-	if err := u.tree.Put(t.Context(), provisionKey(p.Hash()), layout.Bytes(changed), layout.PutOptions{}); err != nil {
+	if err := u.tree.Put(t.Context(), layout.ProvisionKey(p), layout.Bytes(changed), layout.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	wantProvides(p, false)
@@ -341,7 +341,7 @@ func TestUpstreamProvided(t *testing.T) {
 		t.Errorf("a damaged record is fetched again: %v, %v", ok, err)
 	}
 	wantProvides(p, true)
-	if err := u.tree.Delete(t.Context(), provisionKey(p.Hash())); err != nil {
+	if err := u.tree.Delete(t.Context(), layout.ProvisionKey(p)); err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := u.Provided(t.Context(), p); !ok || err != nil {
@@ -362,7 +362,7 @@ func TestUpstreamKeyChanges(t *testing.T) {
 	c := u.configFirst
 	c.Caches = []UpstreamCache{{URL: "https://a.example.org", Keys: signer.Trusted{next.Public()}, Reader: u.one}}
 	u.open(t, c)
-	v, err := ReadProvision(t.Context(), u.tree, layout.DefaultStoreDir)
+	v, err := layout.ReadProvision(t.Context(), u.tree, layout.DefaultStoreDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,14 +380,14 @@ func TestOpenUpstreamsRefuses(t *testing.T) {
 	if _, err := OpenUpstreams(t.Context(), c); err == nil {
 		t.Error("an upstream without a key was taken")
 	}
-	if err := tree.Put(t.Context(), upstreamsKey, layout.Bytes([]byte("{")), layout.PutOptions{}); err != nil {
+	if err := tree.Put(t.Context(), layout.UpstreamsKey, layout.Bytes([]byte("{")), layout.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	c.Caches[0].Keys = signer.Trusted{newKey(t, "a-1").Public()}
 	if _, err := OpenUpstreams(t.Context(), c); err == nil {
 		t.Error("a broken file was written over")
 	}
-	if _, err := ReadProvision(t.Context(), tree, layout.DefaultStoreDir); err == nil {
+	if _, err := layout.ReadProvision(t.Context(), tree, layout.DefaultStoreDir); err == nil {
 		t.Error("a broken file was read")
 	}
 }

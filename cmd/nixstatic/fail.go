@@ -105,6 +105,14 @@ func hintFor(err error) string {
 		return "the NAR is damaged or was not made by Nix; nothing of this path was written"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room and run the command again: what was finished is in the tree"
+	case errors.Is(err, s3.ErrClock):
+		return "set the clock of this machine, as with timedatectl set-ntp true; nothing is wrong with the credentials"
+	case errors.Is(err, s3.ErrUnsigned):
+		return "give credentials as for the AWS tools: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
+	case errors.Is(err, s3.ErrCredentials):
+		return "the credentials are wrong, or have run out: get new ones, or name a profile with a credential_process, which renews them by itself; what was finished is in the tree"
+	case errors.Is(err, s3.ErrDenied):
+		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):

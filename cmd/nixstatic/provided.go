@@ -9,14 +9,13 @@ import (
 	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/webdav"
 )
 
 // provided answers a check of a tree that leans on upstreams: with what is
 // written in the tree, without asking anyone.
 type provided struct {
 	ctx       context.Context
-	provision *webdav.Provision
+	provision *layout.Provision
 	urls      []string
 
 	mu   sync.Mutex
@@ -30,7 +29,7 @@ func readProvided(ctx context.Context, tree layout.Reader) (*provided, error) {
 	if info, err := layout.ReadCacheInfo(ctx, tree); err == nil {
 		storeDir = info.StoreDir
 	}
-	provision, err := webdav.ReadProvision(ctx, tree, storeDir)
+	provision, err := layout.ReadProvision(ctx, tree, storeDir)
 	if err != nil {
 		return nil, withHint(err, "the file says which upstreams may provide references; put it right by hand, or start serve without it and with --upstream")
 	}

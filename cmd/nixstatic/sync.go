@@ -88,7 +88,6 @@ func runSync(c *cli.Context) error {
 	debug.SetGCPercent(50)
 	m.Source, m.Dest = src, dst
 	m.State = stateFile(treeName(src, from), treeName(dst, to))
-	m.Provided = providedFor(c, src)
 	out := newSyncOutput(c, m)
 	switch {
 	case c.Bool("dry-run"):

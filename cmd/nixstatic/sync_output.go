@@ -1,13 +1,10 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -101,8 +98,8 @@ func (o *syncOutput) planned(change treesync.Change) error {
 func (o *syncOutput) line(elapsed time.Duration) string {
 	p := o.progress
 	switch {
-	case p.Waiting.Load():
-		return "sync: waiting for another run to the same destination"
+	case p.Waiting.Load() != nil:
+		return "sync: " + printable(p.Waiting.Load().String())
 	case p.Deleted.Load() > 0:
 		return fmt.Sprintf("sync: %d of %s deleted", p.Deleted.Load(), plural(p.Extra.Load(), "object"))
 	case p.ObjectsDone.Load() > 0 || p.BytesDone.Load() > 0:
@@ -183,22 +180,4 @@ func stateFile(from, to string) string {
 	}
 	sum := sha256.Sum256([]byte(from + "\x00" + to))
 	return filepath.Join(dir, "sync", hex.EncodeToString(sum[:16]))
-}
-
-// providedFor tells what the source's upstreams provide, if it says that it
-// leans on any. That is looked up when something is missing.
-func providedFor(c *cli.Context, src layout.Reader) func(layout.StorePath) bool {
-	read := sync.OnceValues(func() (*provided, error) { return readProvided(context.WithoutCancel(c.Context), src) })
-	return func(p layout.StorePath) bool {
-		upstreams, err := read()
-		if err != nil {
-			say(c, "note: %v", err)
-			return false
-		}
-		ok, err := upstreams.provision.Provides(c.Context, p)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			say(c, "note: cannot tell whether an upstream provides %s: %v", p, err)
-		}
-		return ok && err == nil
-	}
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -71,7 +71,12 @@ func (m *Mem) policeNarInfo(key layout.Key, data []byte) {
 	}
 }
 
-func (m *Mem) provided(p layout.StorePath) bool { return m.Provided != nil && m.Provided(p) }
+// provided reports whether a reference need not be in the tree. The mutex is
+// held.
+func (m *Mem) provided(p layout.StorePath) bool {
+	_, recorded := m.objects[layout.ProvisionKey(p)]
+	return recorded || m.Provided != nil && m.Provided(p)
+}
 
 // policeDelete checks that what leans on an object went before it. The mutex
 // is held.
@@ -83,28 +88,32 @@ func (m *Mem) policeDelete(key layout.Key, data []byte) {
 		m.leaning(key, func(n *layout.NarInfo) bool { return layout.ListingKey(n.Path) == key })
 	case layout.KindNarInfo:
 		gone, err := layout.ParseNarInfo(data, "")
-		if err != nil {
-			return // a damaged record: no one can lean on it
+		if err == nil && !m.provided(gone.Path) { // on a damaged record no one can lean
+			m.leaning(key, refersTo(gone.Path))
 		}
-		m.leaning(key, func(n *layout.NarInfo) bool {
-			for _, ref := range n.References {
-				if ref == gone.Path && n.Path != gone.Path && !m.provided(ref) {
-					return true
-				}
-			}
-			return false
-		})
+	case layout.KindPrivate:
+		gone, err := layout.ParseNarInfo(data, "")
+		if err != nil || key != layout.ProvisionKey(gone.Path) {
+			return
+		}
+		if _, published := m.objects[layout.NarInfoKey(gone.Path)]; !published {
+			m.leaning(key, refersTo(gone.Path))
+		}
 	}
+}
+
+func refersTo(p layout.StorePath) func(*layout.NarInfo) bool {
+	return func(n *layout.NarInfo) bool { return n.Path != p && slices.Contains(n.References, p) }
 }
 
 func (m *Mem) leaning(key layout.Key, on func(*layout.NarInfo) bool) {
 	for other, o := range m.objects {
-		if !strings.HasSuffix(string(other), ".narinfo") || other == key {
+		if other.Kind() != layout.KindNarInfo || other == key {
 			continue
 		}
 		if n, err := layout.ParseNarInfo(o.data, ""); err == nil && on(n) {
 			rule := "I2"
-			if key.Kind() == layout.KindNarInfo {
+			if key.Kind() != layout.KindNAR && key.Kind() != layout.KindListing {
 				rule = "I3"
 			}
 			m.violation("%s: delete %s while %s still needs it", rule, key, other)

@@ -101,6 +101,43 @@ func findCredentials(ctx context.Context, o Options, client *http.Client) (creds
 	return nil, strings.Join(missed, ", "), nil
 }
 
+// present returns the credentials that requests are signed with at the moment.
+func (b *Bucket) present() credentials.Value {
+	value, err := b.creds.GetWithContext(&credentials.CredContext{Client: b.asking})
+	if err != nil {
+		return credentials.Value{} // the request will tell
+	}
+	return value
+}
+
+// renew looks for other credentials than those that the store did not take, and
+// reports whether there are any by now: a role or a process gives new ones, and
+// the file of a profile may have been written anew. The environment stays as it
+// is.
+func (b *Bucket) renew(ctx context.Context, used credentials.Value) bool {
+	if b.anonymous {
+		return false
+	}
+	if now := b.present(); !sameCredentials(now, used) {
+		return true // another request was faster
+	}
+	b.creds.Expire()
+	now, err := b.creds.GetWithContext(&credentials.CredContext{Client: b.asking, Context: ctx})
+	if err != nil {
+		b.log.Warn("no new credentials", "from", b.credentials, "error", secretless(err))
+		return false
+	}
+	if sameCredentials(now, used) {
+		return false
+	}
+	b.log.Info("new credentials", "from", b.credentials)
+	return true
+}
+
+func sameCredentials(a, b credentials.Value) bool {
+	return a.AccessKeyID == b.AccessKeyID && a.SecretAccessKey == b.SecretAccessKey && a.SessionToken == b.SessionToken
+}
+
 func set(names ...string) bool {
 	for _, name := range names {
 		if os.Getenv(name) != "" {

@@ -20,6 +20,18 @@ import (
 // ErrNoBucket says that there is no bucket of that name. Prepare makes one.
 var ErrNoBucket = errors.New("the bucket does not exist")
 
+// ErrCredentials says that the store does not take the credentials: it does not
+// know the access key, finds the signature wrong, or they have run out. It is a
+// fs.ErrPermission.
+var ErrCredentials = fmt.Errorf("the store does not take the credentials: %w", fs.ErrPermission)
+
+// ErrDenied says that the store knows who asks, and does not allow what is asked
+// for. It is a fs.ErrPermission.
+var ErrDenied = fmt.Errorf("the store does not allow it: %w", fs.ErrPermission)
+
+// ErrUnsigned says that a request had no credentials, where the store wants some.
+var ErrUnsigned = errors.New("asked without credentials")
+
 // errPrecondition is a 412: the condition of a Put does not hold.
 var errPrecondition = errors.New("precondition failed")
 
@@ -50,11 +62,6 @@ func (e *refusal) Error() string {
 
 func (e *refusal) Unwrap() error { return e.is }
 
-// expired reports that the credentials were good once.
-func (e *refusal) expired() bool {
-	return e.code == "ExpiredToken" || e.code == "ExpiredTokenException"
-}
-
 // meaning turns an error of the client library into one of ours.
 func meaning(err error) error {
 	var answer minio.ErrorResponse
@@ -74,6 +81,11 @@ func meaning(err error) error {
 		e.is = errNoUpload
 	case "PreconditionFailed":
 		e.is = errPrecondition
+	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "InvalidTokenId",
+		"InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch":
+		e.is = ErrCredentials
+	case "RequestTimeTooSkewed":
+		e.is = ErrClock
 	case "ConditionalRequestConflict", "OperationAborted":
 		// Amazon could not decide between two writers: it is to be tried again.
 	default:
@@ -81,7 +93,7 @@ func meaning(err error) error {
 		case answer.StatusCode == http.StatusPreconditionFailed:
 			e.is = errPrecondition
 		case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
-			e.is = fs.ErrPermission
+			e.is = ErrDenied
 		}
 	}
 	return e
@@ -101,9 +113,6 @@ func transient(err error) (again, throttled bool) {
 			return true, true
 		case "InternalError", "RequestTimeout", "RequestError", "ConditionalRequestConflict", "OperationAborted",
 			"IncompleteBody":
-			return true, false
-		}
-		if e.expired() {
 			return true, false
 		}
 		// A checksum that does not fit the bytes we just hashed means that they
@@ -183,10 +192,15 @@ func lower(err error) error {
 	return errors.New(strings.ToLower(text[:1]) + text[1:])
 }
 
+// explain adds to a refusal what the store does not know.
+func (b *Bucket) explain(err error) error {
+	if errors.Is(err, fs.ErrPermission) && b.anonymous {
+		return fmt.Errorf("%w (%w: %s)", err, ErrUnsigned, b.credentials)
+	}
+	return b.clock.explain(err)
+}
+
 // about adds what was done to which object.
 func (b *Bucket) about(verb string, key layout.Key, err error) error {
-	if errors.Is(err, fs.ErrPermission) && b.anonymous {
-		err = fmt.Errorf("%w (asked without credentials: %s)", err, b.credentials)
-	}
 	return fmt.Errorf("%s %s: %w", verb, b.name(key), err)
 }

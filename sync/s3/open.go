@@ -31,6 +31,8 @@ type Bucket struct {
 	anonymous   bool
 	transport   *http.Transport
 	guard       http.RoundTripper
+	asking      *http.Client // for credentials
+	clock       clock
 	client      atomic.Pointer[client] // replaced when the region turns out
 
 	alone  atomic.Bool // AssumeOneWriter was called
@@ -90,9 +92,9 @@ func New(ctx context.Context, loc Location) (*Bucket, error) {
 	if b.transport, err = newTransport(loc.Stall); err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
 	}
-	b.guard = &guard{b.transport}
-	asking := &http.Client{Transport: b.guard, Timeout: tokenTimeout}
-	if b.creds, b.credentials, err = findCredentials(ctx, loc.Options, asking); err != nil {
+	b.guard = &guard{&dated{b.transport, &b.clock}}
+	b.asking = &http.Client{Transport: b.guard, Timeout: tokenTimeout}
+	if b.creds, b.credentials, err = findCredentials(ctx, loc.Options, b.asking); err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
 	}
 	if b.creds == nil {

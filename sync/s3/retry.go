@@ -21,6 +21,7 @@ const (
 // counts attempts knows that an earlier one may have happened.
 func (b *Bucket) retry(ctx context.Context, what string, try func(n int) error) error {
 	for n := 1; ; n++ {
+		used := b.present()
 		err := try(n)
 		if err == nil {
 			return nil
@@ -29,14 +30,11 @@ func (b *Bucket) retry(ctx context.Context, what string, try func(n int) error) 
 			return context.Cause(ctx)
 		}
 		again, throttled := transient(err)
-		var e *refusal
-		if errors.As(err, &e) && e.expired() {
-			// A profile or a role gives new ones, the environment does not.
-			b.creds.Expire()
-			again = n == 1
+		if errors.Is(err, ErrCredentials) {
+			again = b.renew(ctx, used)
 		}
 		if !again {
-			return err
+			return b.explain(err)
 		}
 		if n >= b.loc.Attempts {
 			return fmt.Errorf("%w (attempt %d of %d)", err, n, b.loc.Attempts)
