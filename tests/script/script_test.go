@@ -16,6 +16,8 @@
 //	DRV     a derivation; its closure is three paths, all content-addressed
 //	DEBUG   a path with separate debug files; there is a log of its build
 //	ODD     a path whose name needs escaping in URLs; there is a log as well
+//	S3      the endpoint of a MinIO that is empty; its credentials are in the
+//	        environment, where the AWS tools look
 package script_test
 
 import (
@@ -30,6 +32,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/nixstatic/nixstatic/tests/minio"
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
@@ -38,12 +41,16 @@ func TestMain(m *testing.M) { nixtest.Main(m) }
 
 func TestScripts(t *testing.T) {
 	binary, nix, store := nixtest.Binary(t), peers.Newest(t), peers.Closure(t)
+	bucket := minio.Start(t, 1)
 	vars := map[string]string{
 		"STORE": store.Root,
 		"APP":   store.Named(t, "libgcc-s1-"),
 		"DRV":   store.Named(t, "second.drv"),
 		"DEBUG": store.Named(t, "hello-2.10-debug"),
 		"ODD":   store.Named(t, "odd?name"),
+		"S3":    bucket.Endpoint,
+
+		"AWS_ACCESS_KEY_ID": bucket.AccessKey, "AWS_SECRET_ACCESS_KEY": bucket.SecretKey,
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
