@@ -121,14 +121,27 @@ type stagedFile struct {
 	name   string   // "" once it is published or discarded
 	file   *os.File // nil while it is closed
 	size   int64
+	pushed int64 // bytes that are on their way to disk
 	synced bool  // or it failed, for good: what the disk refused once is gone, whatever it says the next time
 	failed error // how
 }
 
+// pushStep is how much of a file is written between two calls that set its
+// bytes on their way to disk, so that the fsync at its end finds little to do.
+const pushStep = 8 << 20
+
 func (f *stagedFile) Write(p []byte) (int, error) {
 	n, err := f.file.Write(p)
 	f.size += int64(n)
+	if f.size-f.pushed >= pushStep {
+		f.push()
+	}
 	return n, err
+}
+
+func (f *stagedFile) push() {
+	startWriteback(f.file, f.pushed, f.size-f.pushed)
+	f.pushed = f.size
 }
 
 // Size returns the bytes written.
@@ -151,20 +164,20 @@ func (f *stagedFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.file.ReadAt(p, off)
 }
 
-// earlySync is the size from which a file is brought to disk as soon as it is
-// written, while other work goes on. Smaller ones wait for PutBatch, which
-// syncs many at once.
-const earlySync = 4 << 20
+// pushLast is the size from which it is worth while to push out the rest.
+const pushLast = 4 << 20
 
-// Done closes the file, so that ten thousand of them may wait for publication.
+// Done closes the file, so that ten thousand small ones may wait for publication.
+// It does not wait for the disk, as its caller has the next file to write:
+// PutBatch does, for many files at once. A large one stays open until then: that
+// its bytes did not reach the disk is told to those who have it open.
 func (f *stagedFile) Done() error {
-	if f.size >= earlySync {
-		if err := f.sync(); err != nil {
-			return err
-		}
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.size >= pushLast {
+		f.push()
+		return nil
+	}
 	err := f.file.Close()
 	f.file = nil
 	return err
