@@ -3,6 +3,7 @@ package serve_test
 import (
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -28,13 +29,16 @@ type store struct {
 	Down atomic.Bool  // every request is answered 500
 	Deaf atomic.Bool  // conditions are refused
 	nars atomic.Int64 // that clients asked for
+
+	mu    sync.Mutex
+	asked map[string]int // by servers: methods, "LIST" for a listing
 }
 
 // startStore starts one until the test ends. The programs of the tests find its
 // credentials in their environment.
 func startStore(t testing.TB) *store {
 	t.Helper()
-	s := &store{Server: minio.Start(t, 1)}
+	s := &store{Server: minio.Start(t, 1), asked: map[string]int{}}
 	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": s.AccessKey, "AWS_SECRET_ACCESS_KEY": s.SecretKey,
 		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull} {
 		t.Setenv(name, value)
@@ -56,10 +60,32 @@ func startStore(t testing.TB) *store {
 		case r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/nar/") && !strings.Contains(r.UserAgent(), "MinIO"):
 			s.nars.Add(1) // by a client, not by a server of ours
 		}
+		what := r.Method
+		if r.URL.Query().Has("list-type") {
+			what = "LIST"
+		}
+		s.mu.Lock()
+		s.asked[what]++
+		s.mu.Unlock()
 		proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.front.Close)
 	return s
+}
+
+// cost returns what the store was asked for since the last call, but for
+// listings, which servers make by the clock.
+func (s *store) cost() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var parts []string
+	for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE"} {
+		if n := s.asked[method]; n > 0 {
+			parts = append(parts, fmt.Sprint(n, " ", method))
+		}
+	}
+	clear(s.asked)
+	return strings.Join(parts, ", ")
 }
 
 // bucket names a bucket that is not there yet.
@@ -157,6 +183,44 @@ func TestBucket(t *testing.T) {
 		t.Errorf("when the store is back: %d", status)
 	}
 	s.allowErrors(t, "request failed")
+}
+
+// What each request of a client costs at the store: docs/serving-buckets.md does
+// the arithmetic.
+func TestBucketCosts(t *testing.T) {
+	store := startStore(t)
+	bucket := store.bucket()
+	newest(t).Output(t, "init", bucket)
+	s := startOn(t, bucket, nil)
+	until(t, "the bucket is counted", func() bool {
+		return s.metric(t, "nixstatic_tree_counted_timestamp_seconds")[0] != "nixstatic_tree_counted_timestamp_seconds 0"
+	})
+	tree := exportedTree(t, s.Key)
+	narinfo := hashPart(named(t, "flat")[0]) + ".narinfo"
+	record := readFile(t, tree, narinfo)
+	nar := lines(record, "URL")[0]
+	store.cost()
+	for _, c := range []struct{ method, path, body, want string }{
+		{"GET", narinfo, "", "1 GET"}, // 404
+		{"GET", "upload/" + narinfo, "", "1 GET"},
+		{"HEAD", "upload/" + nar, "", "1 HEAD"},
+		{"PUT", "upload/" + nar, readFile(t, tree, nar), "2 HEAD, 1 PUT"},
+		{"PUT", "upload/" + narinfo, record, "1 GET, 1 HEAD, 2 PUT"},
+		{"GET", narinfo, "", "1 GET"},
+		{"GET", narinfo, "", "1 HEAD"}, // remembered, if it is still the same
+		{"HEAD", nar, "", "1 HEAD"},
+		{"GET", nar, "", "1 GET"},
+	} {
+		response, body := do(t, http.DefaultTransport, c.method, s.URL+"/"+c.path, strings.NewReader(c.body),
+			"Authorization", "Bearer "+s.Token, "User-Agent", "curl/8.14.1 Nix/2.26.3")
+		if got := store.cost(); got != c.want {
+			t.Errorf("%s %s (%s %s): %s, want %s", c.method, c.path, response.Status, body[:min(len(body), 30)], got, c.want)
+		}
+	}
+	get(t, s.Metrics+"/healthz")
+	if got := store.cost(); got != "1 GET" {
+		t.Errorf("a look at the health: %s", got)
+	}
 }
 
 // Several servers, on one bucket and with nothing else in common but their key,
