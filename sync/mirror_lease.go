@@ -178,11 +178,14 @@ func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// giveBack frees the lease if it is ours. If that fails it runs out.
-func (l *lease) giveBack(ctx context.Context) {
+// giveBack frees the lease if it is ours. It reports whether it is not ours any
+// more; else it runs out.
+func (l *lease) giveBack(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, leaseRenew)
 	defer cancel()
-	if h, err := l.read(ctx); err == nil && h.holder == l.holder {
-		l.Dest.Delete(ctx, leaseKey)
+	h, err := l.read(ctx)
+	if err == nil && h.holder == l.holder {
+		return l.Dest.Delete(ctx, leaseKey) == nil
 	}
+	return err == nil || errors.Is(err, fs.ErrNotExist)
 }

@@ -56,7 +56,9 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 		return work(ctx)
 	}
 	l := &lease{run: r, holder: rand.Text(), boot: bootID()}
-	defer beat(l.pulses(), l.holder).end() // once the lease is given back
+	pulse := beat(l.pulses(), l.holder)
+	left := false
+	defer func() { pulse.end(left) }()
 	if err := l.take(ctx); err != nil {
 		return err
 	}
@@ -73,7 +75,7 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	cancel(nil)
 	<-done
 	if !errors.Is(err, errLeaseLost) {
-		l.giveBack(context.WithoutCancel(ctx))
+		left = !l.giveBack(context.WithoutCancel(ctx))
 	}
 	return err
 }

@@ -28,9 +28,9 @@ func isProvision(key layout.Key) bool {
 
 // provisions are what a pass has to do about them.
 type provisions struct {
-	there     []pathID // at the destination, sorted
-	copies    []Change
-	extra     []layout.Key
+	there  []pathID // at the destination, sorted
+	copies []Change
+	extra  []layout.Key
 
 	read func() (*layout.Provision, error) // the source's
 

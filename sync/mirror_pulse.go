@@ -43,12 +43,17 @@ func beat(dir, holder string) *pulse {
 	return &pulse{f}
 }
 
-// end removes the file before the lock goes: an unlocked one means a death.
-func (p *pulse) end() {
-	if p.file != nil {
-		os.Remove(p.file.Name())
-		p.file.Close()
+// end ends the pulse. A lease that was left behind, because the destination could
+// not be reached, is as free as that of the dead: then the file stays, without
+// its lock.
+func (p *pulse) end(left bool) {
+	if p.file == nil {
+		return
 	}
+	if !left {
+		os.Remove(p.file.Name())
+	}
+	p.file.Close()
 }
 
 // stopped reports whether the holder of a lease is known to be dead.

@@ -194,10 +194,13 @@ func lower(err error) error {
 
 // explain adds to a refusal what the store does not know.
 func (b *Bucket) explain(err error) error {
-	if errors.Is(err, fs.ErrPermission) && b.anonymous {
+	switch {
+	case !errors.Is(err, fs.ErrPermission):
+		return b.clock.explain(err)
+	case b.anonymous:
 		return fmt.Errorf("%w (%w: %s)", err, ErrUnsigned, b.credentials)
 	}
-	return b.clock.explain(err)
+	return fmt.Errorf("%w (the credentials are from %s)", err, b.credentials)
 }
 
 // about adds what was done to which object.

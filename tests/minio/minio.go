@@ -3,12 +3,9 @@
 package minio
 
 import (
-	"bytes"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +22,8 @@ type Server struct {
 	Endpoint  string // http://127.0.0.1:port
 	AccessKey string
 	SecretKey string
+
+	*process
 }
 
 // Start runs a server on that many drives until the test ends. On one it stores
@@ -71,34 +70,21 @@ func (s *Server) run(program string, drives int, settings []string) (stop func()
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"server", "--quiet", "--address", address}
+	args := []string{program, "server", "--quiet", "--address", address}
 	for i := range drives {
 		args = append(args, filepath.Join(dir, fmt.Sprint("drive", i+1)))
 	}
-	cmd := exec.Command(program, args...)
-	cmd.Env = environment(append(settings, "HOME="+dir, "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
-		// Several drives of one disk are a mistake anywhere but in a test.
-		"MINIO_CI_CD=on", "MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SCANNER_SPEED=slowest"))
-	var log bytes.Buffer // read once the server has ended
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = withUs()
-	if err := cmd.Start(); err != nil {
-		os.RemoveAll(dir)
-		return nil, err
-	}
-	exited := make(chan struct{})
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
+	s.process = &process{args: args, health: s.Endpoint + "/minio/health/cluster",
+		env: environment(append(settings, "HOME="+dir, "MINIO_ROOT_USER="+s.AccessKey, "MINIO_ROOT_PASSWORD="+s.SecretKey,
+			// Several drives of one disk are a mistake anywhere but in a test.
+			"MINIO_CI_CD=on", "MINIO_BROWSER=off", "MINIO_UPDATE=off", "MINIO_SCANNER_SPEED=slowest"))}
 	stop = func() {
-		cmd.Process.Kill()
-		<-exited
+		s.process.Kill()
 		os.RemoveAll(dir)
 	}
-	if !s.ready(exited) {
+	if err := s.process.start(); err != nil {
 		stop()
-		return nil, fmt.Errorf("MinIO does not become ready:\n%s", log.String())
+		return nil, err
 	}
 	return stop, nil
 }
@@ -114,27 +100,6 @@ func environment(more []string) []string {
 		}
 	}
 	return append(env, more...)
-}
-
-// ready waits until the server has its drives, or has ended.
-func (s *Server) ready(exited <-chan struct{}) bool {
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		select {
-		case <-exited:
-			return false
-		case <-time.After(50 * time.Millisecond):
-		}
-		resp, err := client.Get(s.Endpoint + "/minio/health/cluster")
-		if err != nil {
-			continue
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
-			return true
-		}
-	}
-	return false
 }
 
 // freeAddress returns a loopback address that nobody listens on at the moment.

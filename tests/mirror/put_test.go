@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
@@ -26,14 +27,14 @@ func TestNginx(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "root")
 			url := serveDAV(t, root, folders)
 			w.sync(t, w.dir, url+"/sub/")
-			there := openDir(t, root+"/sub")
-			equal(t, openDir(t, w.dir), there)
+			there := treetest.OpenDir(t, root+"/sub")
+			treetest.Equal(t, treetest.OpenDir(t, w.dir), there)
 			if r := w.sync(t, w.dir, url+"/sub/"); !strings.Contains(r.Stderr, ": 0 objects copied") {
 				t.Errorf("nothing to do: %s", r.Stderr)
 			}
-			put(t, openDir(t, w.dir), "index.html", "for "+folders)
+			treetest.PutText(t, treetest.OpenDir(t, w.dir), "index.html", "for "+folders)
 			w.sync(t, w.dir, url+"/sub/")
-			equal(t, openDir(t, w.dir), there)
+			treetest.Equal(t, treetest.OpenDir(t, w.dir), there)
 		})
 	}
 }
@@ -118,9 +119,9 @@ func TestServe(t *testing.T) {
 	}
 	upload := strings.Replace(strings.TrimSpace(line), "://", "://ci:"+token+"@", 1) + "/upload"
 	w.sync(t, w.dir, upload)
-	served := openDir(t, tree)
+	served := treetest.OpenDir(t, tree)
 	whole(t, served)
-	want, got := contents(t, openDir(t, w.dir)), contents(t, served)
+	want, got := treetest.Contents(t, treetest.OpenDir(t, w.dir)), treetest.Contents(t, served)
 	for key, text := range want {
 		if key.Kind() == layout.KindNarInfo {
 			if !strings.Contains(got[key], "\nSig: served-1:") {

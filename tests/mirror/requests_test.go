@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
 // A counter stands before a server and counts what it is asked for.
@@ -58,7 +60,7 @@ func (c *counter) take() string {
 }
 
 // TestRequests: what a run costs where requests cost money. Opening a bucket
-// lists one object.
+// lists one object, and a source is asked what it leans on.
 func TestRequests(t *testing.T) {
 	w := newWorld(t)
 	c := countRequests(t, w.store.Endpoint)
@@ -77,17 +79,17 @@ func TestRequests(t *testing.T) {
 		}
 	}
 	check("nothing to do", "2 list", w.dir, bucketURL)
-	check("nothing to do, between buckets", "4 list", "--delete", bucketURL, otherURL)
+	check("nothing to do, between buckets", "5 list", "--delete", bucketURL, otherURL)
 	w.home = t.TempDir()
 	check("nothing to do, and the memory is lost", "2 list", "--delete", w.dir, bucketURL)
-	put(t, openDir(t, w.dir), "index.html", "<!doctype html>")
+	treetest.PutText(t, treetest.OpenDir(t, w.dir), "index.html", "<!doctype html>")
 	// The lock is put, tried twice, read twice and deleted; a page is put.
 	check("a page", "1 DELETE, 3 GET, 3 list, 4 PUT", w.dir, bucketURL)
-	if diff := cmp.Diff(contents(t, openDir(t, w.dir)), contents(t, bucket)); diff != "" {
+	if diff := cmp.Diff(treetest.Contents(t, treetest.OpenDir(t, w.dir)), treetest.Contents(t, bucket)); diff != "" {
 		t.Error(diff)
 	}
 	back := filepath.Join(t.TempDir(), "back")
 	w.sync(t, bucketURL, back)
 	c.take()
-	check("nothing to do, from a bucket", "2 list", bucketURL, back)
+	check("nothing to do, from a bucket", "3 list", bucketURL, back)
 }
