@@ -171,10 +171,15 @@ func (b *Inbox) retry(ctx context.Context, hash string) error {
 			return nil
 		}
 	}
-	if err != nil && ReasonOf(err) == "" {
+	switch {
+	case err == nil:
+	case ReasonOf(err) == "":
 		return err
-	}
-	if err != nil {
+	case ReasonOf(err) == NoSpace:
+		// That is no fault of its own: it stays, and Settle tries again.
+		b.log.WarnContext(ctx, "a held narinfo has to wait for room on the disk", "key", key, "error", err)
+		return nil
+	default:
 		b.log.WarnContext(ctx, "a held narinfo is wrong and was dropped", "key", key, "reason", ReasonOf(err), "error", err)
 	}
 	return b.drop(ctx, hash)
