@@ -5,6 +5,7 @@ package crash
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,9 @@ type call struct {
 	// somewhere in between.
 	Enter, Exit int
 	Errno       unix.Errno // 0 if it happened
+	// Bytes are those of a file that a server gives its final name: another may
+	// take its place before anyone can look.
+	Bytes *content
 }
 
 func (c call) String() string {
@@ -98,6 +102,13 @@ var reading = map[uint64]shape{
 	sysNewfstatat:       {"newfstatat", -1, []int{0}},
 }
 
+// serving are the calls by which a server changes files and talks to clients.
+var serving = func() map[uint64]shape {
+	all := maps.Clone(changing)
+	all[unix.SYS_READ] = shape{"read", 0, nil}
+	return all
+}()
+
 // look tells whether the call that a thread is about to make is on something
 // in dir, and of the kind that is looked for.
 func look(tid int, shapes map[uint64]shape, dir string, nr uint64, args [6]uint64) (call, bool) {
@@ -108,7 +119,7 @@ func look(tid int, shapes map[uint64]shape, dir string, nr uint64, args [6]uint6
 	c := call{Name: s.name}
 	if nr == unix.SYS_OPENAT {
 		c.Creates = args[2]&unix.O_CREAT != 0
-		if _, reads := shapes[unix.SYS_READ]; c.Creates == reads {
+		if _, reads := shapes[unix.SYS_PREAD64]; c.Creates == reads {
 			return call{}, false
 		}
 	}

@@ -113,6 +113,9 @@ func (d *disk) follow(t testing.TB, c call) {
 		n.syncs = append(n.syncs, when)
 	case "renameat", "renameat2":
 		n := d.there(t, c.Path)
+		if c.Bytes != nil {
+			n.bytes = c.Bytes
+		}
 		d.set(t, c.Path, when, nil)
 		d.set(t, c.To, when, n)
 	case "linkat":
@@ -241,6 +244,10 @@ func read(t testing.TB, file string) *content {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newContent(text)
+}
+
+func newContent(text []byte) *content {
 	sum := sha256.Sum256(text)
 	return &content{string(text), string(sum[:])}
 }

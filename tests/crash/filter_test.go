@@ -20,7 +20,7 @@ import (
 const stopAt = "NIXSTATIC_TEST_STOP_AT"
 
 // shapeSets are its values.
-var shapeSets = map[string]map[uint64]shape{"changing": changing, "reading": reading}
+var shapeSets = map[string]map[uint64]shape{"changing": changing, "reading": reading, "serving": serving}
 
 func TestMain(m *testing.M) {
 	if set := os.Getenv(stopAt); set != "" {

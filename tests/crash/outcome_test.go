@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -83,7 +84,7 @@ func (d *disk) outcome(instant int, picks []pick) outcome {
 			v := n.possible(name, instant)[chosen[pick{n, name, 0}]]
 			full := filepath.Join(at, name)
 			switch {
-			case v.node == nil, strings.Contains(full+"/", "/.nixstatic/"): // swept, whatever is there
+			case v.node == nil, swept(full):
 			case v.node.names != nil:
 				visit(v.node, full)
 			case v.node.whole(instant):
@@ -97,12 +98,44 @@ func (d *disk) outcome(instant int, picks []pick) outcome {
 	return o
 }
 
+// swept reports whether the next run removes a file or takes no notice of it,
+// whatever it is.
+func swept(name string) bool {
+	_, private, ok := strings.Cut(name, ".nixstatic/")
+	return ok && (private == "lock" || strings.HasPrefix(private, "staging"))
+}
+
+// cuts yields what may be on disk if the power goes at each of the instants from
+// one on.
+func (d *disk) cuts(from int) iter.Seq2[int, outcome] {
+	return func(yield func(int, outcome) bool) {
+		for _, instant := range append(slices.Clone(d.instants), d.end) {
+			if instant < from {
+				continue
+			}
+			for _, o := range d.outcomes(instant) {
+				if !yield(instant, o) {
+					return
+				}
+			}
+		}
+	}
+}
+
 func (o outcome) String() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(o)) {
 		fmt.Fprintf(&b, "%8d %s\n", len(o[name].text), name)
 	}
 	return b.String()
+}
+
+// write makes a directory of the outcome.
+func (o outcome) write(t testing.TB, dir string) {
+	t.Helper()
+	for name, bytes := range o {
+		write(t, filepath.Join(dir, name), bytes.text)
+	}
 }
 
 // id tells outcomes apart.
@@ -129,9 +162,7 @@ func (o outcome) check(t testing.TB, tree string, between []string) error {
 	}
 	dir := scratch(t)
 	defer os.RemoveAll(dir)
-	for name, bytes := range o {
-		write(t, filepath.Join(dir, name), bytes.text)
-	}
+	o.write(t, dir)
 	err := check(t.Context(), filepath.Join(dir, tree), between)
 	verdicts.Store(id, err)
 	return err

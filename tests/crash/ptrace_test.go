@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,10 +23,12 @@ type tracer struct {
 	pid     int
 	threads map[int]*thread
 	calls   []call
+	talk    []said
 	clock   int // beginnings and ends of calls so far
 	hit     *call
 	status  unix.WaitStatus
 	hung    atomic.Bool
+	started atomic.Int64 // the process, once there is one
 }
 
 // A thread is one of the program's, or of one that it started.
@@ -39,6 +42,8 @@ type visit struct {
 	call    int        // which one of calls, -1 if it is not counted
 	answer  unix.Errno // given instead of the call's own
 	skipped bool       // the call does not happen
+	hears   *said      // what the call reads from a socket, into memory at into
+	into    uint64
 }
 
 func (tr *tracer) trace(cmd *exec.Cmd, stdout, stderr *os.File) error {
@@ -58,6 +63,7 @@ func (tr *tracer) trace(cmd *exec.Cmd, stdout, stderr *os.File) error {
 		return err
 	}
 	tr.pid = process.Pid
+	tr.started.Store(int64(tr.pid))
 	defer process.Release()
 	if _, err := unix.Wait4(tr.pid, &tr.status, 0, nil); err != nil || !tr.status.Stopped() {
 		return fmt.Errorf("it did not stop at its beginning: %v", err)
@@ -156,9 +162,21 @@ func (tr *tracer) enter(tid int, th *thread) error {
 		th.inside = &visit{call: -1, answer: errno, skipped: true}
 		return skipCall(tid)
 	}
-	c, counts := look(tid, shapeSets[tr.Stops], tr.Dir, nr, args)
+	shapes := shapeSets[tr.Stops]
+	if tr.Stops == "serving" {
+		if heard, err := tr.listen(tid, th, nr, args); heard || err != nil {
+			return err
+		}
+		shapes = changing
+	}
+	c, counts := look(tid, shapes, tr.Dir, nr, args)
 	if !counts {
 		return nil
+	}
+	if tr.Stops == "serving" && strings.HasPrefix(c.Name, "rename") {
+		if text, err := os.ReadFile(filepath.Join(tr.Dir, c.Path)); err == nil {
+			c.Bytes = newContent(text)
+		}
 	}
 	tr.clock++
 	c.Enter = tr.clock
@@ -180,6 +198,27 @@ func (tr *tracer) enter(tid int, th *thread) error {
 	return skipCall(tid)
 }
 
+// listen writes down what is said over sockets, and reports whether the call is
+// about one or otherwise of no interest.
+func (tr *tracer) listen(tid int, th *thread, nr uint64, args [6]uint64) (heard bool, err error) {
+	if nr != unix.SYS_READ && nr != unix.SYS_WRITE {
+		return false, nil
+	}
+	socket := socketOf(tid, args[0])
+	switch {
+	case socket == "":
+		return nr == unix.SYS_READ, nil
+	case nr == unix.SYS_READ:
+		th.inside = &visit{call: -1, hears: &said{socket: socket}, into: args[1]}
+		return true, nil
+	}
+	tr.clock++
+	s := said{socket: socket, out: true, at: tr.clock}
+	s.text, err = readBytes(tid, args[1], int(args[2]))
+	tr.talk = append(tr.talk, s)
+	return true, err
+}
+
 // leave is where a thread comes out of a call.
 func (tr *tracer) leave(tid int, th *thread) error {
 	v := th.inside
@@ -189,6 +228,13 @@ func (tr *tracer) leave(tid int, th *thread) error {
 	stop, err := callInfo(tid)
 	if err != nil {
 		return err
+	}
+	if n := int64(stop.data[0]); v.hears != nil && n > 0 {
+		v.hears.at = tr.clock
+		if v.hears.text, err = readBytes(tid, v.into, int(n)); err != nil {
+			return err
+		}
+		tr.talk = append(tr.talk, *v.hears)
 	}
 	if v.call >= 0 {
 		tr.clock++

@@ -45,7 +45,8 @@ type watch struct {
 // A trace is what a watch saw.
 type trace struct {
 	Calls  []call
-	Hit    *call // that the fault happened to, nil if the run had fewer calls
+	Talk   []said // of a server, with its clients
+	Hit    *call  // that the fault happened to, nil if the run had fewer calls
 	Killed bool
 	nixtest.Result
 }
@@ -56,37 +57,66 @@ const hang = 3 * time.Minute
 // run runs the command under the watch, to its end.
 func (w watch) run(t testing.TB, cmd *exec.Cmd) trace {
 	t.Helper()
+	return w.start(t, cmd).wait(t)
+}
+
+// A watched is a run under way.
+type watched struct {
+	tr      *tracer
+	cmd     *exec.Cmd
+	outputs [2]*os.File
+	ended   chan struct{}
+	err     error // when it has ended: of tracing
+}
+
+// start starts the command under the watch. Someone has to wait for it.
+func (w watch) start(t testing.TB, cmd *exec.Cmd) *watched {
+	t.Helper()
 	if w.Stops == "" {
 		w.Stops = "changing"
 	}
-	outputs := [2]*os.File{}
-	for i := range outputs {
+	r := &watched{tr: &tracer{watch: w, threads: map[int]*thread{}}, cmd: cmd, ended: make(chan struct{})}
+	for i := range r.outputs {
 		f, err := os.CreateTemp(t.TempDir(), "output")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		outputs[i] = f
+		r.outputs[i] = f
 	}
-	tr := &tracer{watch: w, threads: map[int]*thread{}}
-	done := make(chan error)
-	tracers <- func() { done <- tr.trace(cmd, outputs[0], outputs[1]) }
-	if err := <-done; err != nil {
-		t.Fatalf("trace %q: %v", cmd.Args, err)
+	tracers <- func() {
+		defer close(r.ended)
+		r.err = r.tr.trace(cmd, r.outputs[0], r.outputs[1])
 	}
-	var texts [2]string
-	for i, f := range outputs {
-		text, err := os.ReadFile(f.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts[i] = string(text)
+	return r
+}
+
+// printed returns what the program has printed so far.
+func (r *watched) printed(t testing.TB, output *os.File) string {
+	t.Helper()
+	text, err := os.ReadFile(output.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// wait waits for the end of the run.
+func (r *watched) wait(t testing.TB) trace {
+	t.Helper()
+	<-r.ended
+	tr := r.tr
+	if r.err != nil {
+		t.Fatalf("trace %q: %v", r.cmd.Args, r.err)
+	}
+	stdout, stderr := r.printed(t, r.outputs[0]), r.printed(t, r.outputs[1])
+	for _, f := range r.outputs {
+		f.Close()
 	}
 	if tr.hung.Load() {
-		t.Fatalf("%q hangs (fault: %v at %v)\n%s", cmd.Args, w.Fault, tr.hit, texts[1])
+		t.Fatalf("%q hangs (fault: %v at %v)\n%s", r.cmd.Args, tr.Fault, tr.hit, stderr)
 	}
-	return trace{Calls: tr.calls, Hit: tr.hit, Killed: tr.status.Signaled() && tr.status.Signal() == unix.SIGKILL,
-		Result: nixtest.Result{Args: cmd.Args[1:], Stdout: texts[0], Stderr: texts[1], Code: tr.status.ExitStatus()}}
+	return trace{Calls: tr.calls, Talk: tr.talk, Hit: tr.hit, Killed: tr.status.Signaled() && tr.status.Signal() == unix.SIGKILL,
+		Result: nixtest.Result{Args: r.cmd.Args[1:], Stdout: stdout, Stderr: stderr, Code: tr.status.ExitStatus()}}
 }
 
 // tracers run functions on threads of their own. All requests of ptrace must

@@ -1,0 +1,193 @@
+//go:build linux
+
+package crash
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/tests/peers"
+)
+
+// A client sends the closure to a server, or what is left of it to send.
+type client struct {
+	name string
+	send func(t testing.TB, url string) error
+}
+
+// clients returns the scripts, and the real Nix with the connections that it
+// opens side by side.
+func clients(t testing.TB) []client {
+	var list []client
+	for _, s := range scripts(t) {
+		list = append(list, client{s.name + ", recorded", func(t testing.TB, url string) error { return s.send(t.Context(), url) }})
+	}
+	return append(list, nixClients(t)...)
+}
+
+func nixClients(t testing.TB) []client {
+	var list []client
+	for _, nix := range []peers.Nix{peers.Newest(t), peers.Old(t)} {
+		list = append(list, client{"Nix " + nix.Version, func(t testing.TB, url string) error {
+			nix.Home = t.TempDir() // it would believe what it remembers
+			if out, err := nix.Command(t, "nix", pushArgs(uploaded(t), url)...).CombinedOutput(); err != nil {
+				return fmt.Errorf("%w\n%s", err, out)
+			}
+			return nil
+		}})
+	}
+	return list
+}
+
+// The power goes at each instant of an upload. Whatever the disk has by then
+// beyond what it owes us, the tree must be right, and have what clients were told
+// that it has; and with a server started on it, the client that tries again
+// completes it.
+func TestServePowerCut(t *testing.T) {
+	for _, c := range clients(t) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			testServePowerCut(t, c)
+		})
+	}
+}
+
+func testServePowerCut(t *testing.T, c client) {
+	p, dir := newRunner(t), scratch(t)
+	run := watch{Dir: dir}.serve(t, p.Command(t, serveArgs(t, dir)...), func(url string) {
+		if err := c.send(t, url); err != nil {
+			t.Error(err)
+		}
+	})
+	run.Want(t, 0)
+	want := contents(t, filepath.Join(dir, "tree"))
+	d := newDisk(t, scratch(t))
+	d.run(t, run.Calls, dir)
+	promises := promisesOf(run, 0, true)
+	if len(promises) < len(want)-len(uploaded(t).Paths) { // links to debug files have two names
+		t.Errorf("of %d files only %d were acknowledged", len(want), len(promises))
+	}
+	trees := map[string]bool{}
+	for instant, o := range d.cuts(0) {
+		checkKept(t, d, o, instant, promises)
+		id := o.id()
+		if trees[id] {
+			continue
+		}
+		trees[id] = true
+		t.Run(fmt.Sprint(len(trees)), func(t *testing.T) {
+			t.Parallel()
+			dir := scratch(t)
+			o.write(t, dir)
+			if err := soundness(t, dir); err != nil {
+				t.Errorf("the power goes at instant %d of %d, and leaves\n%v%v", instant, d.end, o, err)
+			}
+			sameTree(t, want, p.resume(t, dir, func(url string) error { return c.send(t, url) }))
+		})
+	}
+	t.Logf("%d calls, %d uploads acknowledged, %d different trees", len(run.Calls), len(promises), len(trees))
+	nothingToLose(t, d, dir, "tree", nil)
+}
+
+func checkKept(t *testing.T, d *disk, o outcome, instant int, promises []promise) {
+	t.Helper()
+	for _, p := range promises {
+		if p.at <= instant && !p.kept(o) {
+			t.Fatalf("%s was acknowledged at instant %d, and the power that goes at %d of %d takes it along:\n%v",
+				p.names[0], p.at, instant, d.end, o)
+		}
+	}
+}
+
+// A server rests on what one left that was killed. What that one had not brought
+// to disk goes with the power as well, unless the second one saw to it before it
+// said that it is there.
+func TestServePowerCutAfterKill(t *testing.T) {
+	for _, s := range scripts(t) {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			p, plain := newRunner(t), scratch(t)
+			send := func(url string) { s.send(t.Context(), url) }
+			run := watch{Dir: plain}.serve(t, p.Command(t, serveArgs(t, plain)...), send)
+			run.Want(t, 0)
+			for i, c := range run.Calls {
+				if c.staging() { // all the same to the next one
+					continue
+				}
+				t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+					t.Parallel()
+					testServePowerCutAfterKill(t, p, s, i+1)
+				})
+			}
+		})
+	}
+}
+
+func testServePowerCutAfterKill(t *testing.T, p runner, s script, at int) {
+	killed, dir := scratch(t), scratch(t)
+	first := watch{Dir: dir, Fault: fault{At: at, Kill: true}}.serve(t, p.Command(t, serveArgs(t, dir)...), func(url string) {
+		s.send(t.Context(), url)
+	})
+	copyTree(t, killed, dir)
+	second := watch{Dir: dir}.serve(t, p.Command(t, serveArgs(t, dir)...), func(url string) {
+		if err := s.send(t.Context(), url); err != nil {
+			t.Error(err)
+		}
+	})
+	second.Want(t, 0)
+	defer func() {
+		if t.Failed() {
+			t.Logf("the first server was killed before %v", first.Hit)
+		}
+	}()
+
+	d := newDisk(t, scratch(t))
+	d.run(t, settled(first.Calls, killed), killed)
+	between := d.end
+	d.run(t, second.Calls, dir)
+	promises := append(promisesOf(first, 0, false), promisesOf(second, between, false)...)
+	for instant, o := range d.cuts(between) {
+		checkKept(t, d, o, instant, promises)
+		if err := o.check(t, "tree", nil); err != nil {
+			t.Fatalf("the power goes at instant %d of %d, and leaves\n%v%v", instant, d.end, o, err)
+		}
+	}
+	nothingToLose(t, d, dir, "tree", nil)
+}
+
+// The real Nix loses its server at each call that changes names in the tree, and
+// does the rest with the next one.
+func TestServeKill(t *testing.T) {
+	for _, c := range nixClients(t) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p, plain := newRunner(t), scratch(t)
+			run := watch{Dir: plain}.serve(t, p.Command(t, serveArgs(t, plain)...), func(url string) {
+				if err := c.send(t, url); err != nil {
+					t.Error(err)
+				}
+			})
+			run.Want(t, 0)
+			want := contents(t, filepath.Join(plain, "tree"))
+			for i, call := range run.Calls {
+				if call.staging() || !call.naming() {
+					continue
+				}
+				t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+					t.Parallel()
+					dir := scratch(t)
+					watch{Dir: dir, Fault: fault{At: i + 1, Kill: true}}.serve(t, p.Command(t, serveArgs(t, dir)...), func(url string) {
+						if err := c.send(t, url); err == nil {
+							t.Error("the server was killed, and Nix does not mind")
+						}
+					})
+					if err := soundness(t, dir); err != nil {
+						t.Error(err)
+					}
+					sameTree(t, want, p.resume(t, dir, func(url string) error { return c.send(t, url) }))
+				})
+			}
+		})
+	}
+}
