@@ -16,6 +16,7 @@ cd "$(dirname "$0")"
 programs='
 nix:nix-bin
 nginx:nginx
+apache2:apache2-bin
 curl:curl
 rclone:rclone
 cadaver:cadaver

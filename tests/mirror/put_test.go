@@ -25,18 +25,34 @@ func TestNginx(t *testing.T) {
 	for _, folders := range []string{"on", "off"} {
 		t.Run("create_full_put_path "+folders, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "root")
-			url := serveDAV(t, root, folders)
-			w.sync(t, w.dir, url+"/sub/")
-			there := treetest.OpenDir(t, root+"/sub")
-			treetest.Equal(t, treetest.OpenDir(t, w.dir), there)
-			if r := w.sync(t, w.dir, url+"/sub/"); !strings.Contains(r.Stderr, ": 0 objects copied") {
-				t.Errorf("nothing to do: %s", r.Stderr)
-			}
-			treetest.PutText(t, treetest.OpenDir(t, w.dir), "index.html", "for "+folders)
-			w.sync(t, w.dir, url+"/sub/")
-			treetest.Equal(t, treetest.OpenDir(t, w.dir), there)
+			w.syncPut(t, serveDAV(t, root, folders)+"/sub/", root+"/sub")
 		})
 	}
+}
+
+// syncPut mirrors into a server that takes what it is sent, which ends up in a
+// directory.
+func (w *world) syncPut(t *testing.T, url, dir string) {
+	t.Helper()
+	src, dst := treetest.OpenDir(t, w.dir), treetest.OpenDir(t, dir)
+	w.sync(t, w.dir, url)
+	treetest.Equal(t, src, dst)
+	if r := w.sync(t, w.dir, url); !strings.Contains(r.Stderr, ": 0 objects copied") {
+		t.Errorf("nothing to do: %s", r.Stderr)
+	}
+	treetest.PutText(t, src, "index.html", "for "+url)
+	w.sync(t, w.dir, url)
+	treetest.Equal(t, src, dst)
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 // serveDAV runs an nginx that takes uploads.
@@ -46,12 +62,7 @@ func serveDAV(t *testing.T, root, folders string) string {
 	if err := os.MkdirAll(root+"/sub", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
+	address := freeAddress(t)
 	user := ""
 	if os.Getuid() == 0 {
 		user = "user root;\n"
@@ -73,8 +84,16 @@ http {
 	if err := os.WriteFile(dir+"/nginx.conf", []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(peers.Program(t, "nginx"), "-e", "stderr", "-p", dir, "-c", dir+"/nginx.conf")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	return start(t, address, exec.Command(peers.Program(t, "nginx"), "-e", "stderr", "-p", dir, "-c", dir+"/nginx.conf"))
+}
+
+// start runs a server until the test ends and returns its URL.
+func start(t *testing.T, address string, cmd *exec.Cmd) string {
+	t.Helper()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +101,7 @@ http {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
 	})
-	until(t, "nginx answers", func() bool {
+	until(t, "the server answers", func() bool {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			conn.Close()
