@@ -61,7 +61,7 @@ func (e *statusError) Is(target error) bool {
 	case http.StatusForbidden:
 		return target == fs.ErrNotExist && !e.throttled
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
-		return target == fs.ErrPermission
+		return target == ErrRefused || target == fs.ErrPermission
 	}
 	return false
 }

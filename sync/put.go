@@ -32,6 +32,10 @@ type PutServer struct {
 
 var _ layout.Tree = (*PutServer)(nil)
 
+// ErrRefused says that a web server wants another user, or another password, or
+// does not allow what is asked for. It is a fs.ErrPermission.
+var ErrRefused = fmt.Errorf("refused by the server: %w", fs.ErrPermission)
+
 const (
 	// expectFrom is the size from which a server is asked before it is sent a
 	// body: it may want a password, or have the object.
@@ -216,7 +220,7 @@ func refused(err error) error {
 		return nil
 	}
 	if isStatus(err, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed) {
-		return fmt.Errorf("%w: %s", fs.ErrPermission, err)
+		return fmt.Errorf("%w: %s", ErrRefused, err)
 	}
 	if isStatus(err, http.StatusInsufficientStorage) {
 		return fmt.Errorf("the server has no room left: %s", err)

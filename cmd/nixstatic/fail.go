@@ -113,6 +113,8 @@ func hintFor(err error) string {
 		return "the credentials are wrong, or have run out: get new ones, or name a profile with a credential_process, which renews them by itself; what was finished is in the tree"
 	case errors.Is(err, s3.ErrDenied):
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
+	case errors.Is(err, treesync.ErrRefused):
+		return "check the user name and the password, which are in the URL or in ~/.netrc, and what the server lets them do"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):

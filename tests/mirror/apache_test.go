@@ -76,6 +76,7 @@ DocumentRoot "%[1]s/root"
 			t.Logf("apache:\n%s", text)
 		}
 	})
-	nixtest.Wait(t, w.command(t, "sync", w.dir, url+"/sub")).Refused(t, "401")
+	r := nixtest.Wait(t, w.command(t, "sync", w.dir, url+"/sub")).Refused(t, "401")
+	wantHint(t, r, "check the user name and the password")
 	w.syncPut(t, strings.Replace(url, "://", "://ci:password@", 1)+"/sub", root+"/sub")
 }
