@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,12 +44,51 @@ func (b *Inbox) hold(ctx context.Context, r *record, needs []need) (Outcome, err
 	if count >= b.cfg.MaxHeld || bytes+size > b.cfg.MaxHeldBytes {
 		return 0, refuse(TooManyHeld, "too many narinfos wait for their NARs and references here; send those first")
 	}
-	if err := b.writer.Tree.Put(ctx, heldKey(hash), layout.Bytes(r.text), layout.PutOptions{}); err != nil {
+	if err := b.putHeld(ctx, r); err != nil {
 		return 0, storage(err)
 	}
 	b.dropNote(r.key)
 	b.wait(ctx, layout.Info{Key: r.key, Size: size, ModTime: time.Now()}, needs)
 	return Held, nil
+}
+
+// putHeld keeps a narinfo in the tree, with the signatures of one that is held
+// there already and says the same: perhaps by another process.
+func (b *Inbox) putHeld(ctx context.Context, r *record) error {
+	key := heldKey(r.key.PathHash())
+	for range 100 {
+		text, opts := r.text, layout.PutOptions{IfAbsent: true}
+		there, info, err := b.small(ctx, key, layout.MaxNarInfo)
+		switch {
+		case err == nil:
+			opts = layout.PutOptions{IfMatch: info.ETag}
+			if theirs, err := layout.ParseNarInfo(there, b.writer.StoreDir); err == nil && theirs.SameContent(&r.PathInfo) {
+				text = r.signedBy(theirs.Sigs, b.writer.StoreDir)
+			}
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+		err = b.writer.Tree.Put(ctx, key, layout.Bytes(text), opts)
+		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, layout.ErrChanged) {
+			return err
+		}
+	}
+	return fmt.Errorf("hold %s: %w a hundred times in a row", r.key, layout.ErrChanged)
+}
+
+// signedBy returns the text of a record with more signatures, as it was sent if
+// it has them all, or has no room for more.
+func (r *record) signedBy(sigs []string, storeDir string) []byte {
+	more, sent := *r.NarInfo, *r.NarInfo
+	more.AddSigs(sigs...)
+	sent.AddSigs() // in order
+	if slices.Equal(more.Sigs, sent.Sigs) {
+		return r.text
+	}
+	if text := more.Marshal(storeDir); len(text) <= layout.MaxNarInfo {
+		return text
+	}
+	return r.text
 }
 
 // wait files what a held narinfo needs, in the place of what it needed before.
@@ -144,20 +184,34 @@ func (b *Inbox) retry(ctx context.Context, hash string) error {
 		return err
 	}
 	defer unlock()
+	for range 100 {
+		again, err := b.try(ctx, key)
+		if err != nil || !again {
+			return err
+		}
+	}
+	return fmt.Errorf("publish %s: %w a hundred times in a row", key, layout.ErrChanged)
+}
+
+// try is one attempt of retry. It is to be made again if another process has
+// replaced what is held meanwhile: what came with that is not to be dropped
+// unread. The narinfo's lock is held.
+func (b *Inbox) try(ctx context.Context, key layout.Key) (again bool, err error) {
+	hash := key.PathHash()
 	body, info, err := b.writer.Tree.Get(ctx, heldKey(hash))
 	if errors.Is(err, fs.ErrNotExist) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.leave(hash)
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	text, err := (&upload{ctx: ctx, r: body, kind: layout.KindNarInfo, size: -1, limit: layout.MaxNarInfo}).readAll()
 	body.Close()
 	if err != nil && ReasonOf(err) == "" {
-		return fmt.Errorf("read %s: %w", heldKey(hash), err)
+		return false, fmt.Errorf("read %s: %w", heldKey(hash), err)
 	}
 	var r *record
 	if err == nil {
@@ -168,34 +222,38 @@ func (b *Inbox) retry(ctx context.Context, hash string) error {
 		if _, needs, err = b.place(ctx, r, false, true); err == nil && len(needs) > 0 {
 			info.Key = key
 			b.wait(ctx, info, needs)
-			return nil
+			return false, nil
 		}
 	}
 	switch {
 	case err == nil:
 	case ReasonOf(err) == "":
-		return err
+		return false, err
 	case ReasonOf(err) == NoSpace:
 		// That is no fault of its own: it stays, and Settle tries again.
 		b.log.WarnContext(ctx, "a held narinfo has to wait for room on the disk", "key", key, "error", err)
-		return nil
+		return false, nil
 	default:
 		b.log.WarnContext(ctx, "a held narinfo is wrong and was dropped", "key", key, "reason", ReasonOf(err), "error", err)
 	}
-	return b.drop(ctx, hash)
+	now, err := b.writer.Tree.Stat(ctx, heldKey(hash))
+	if err == nil && now.ETag != info.ETag {
+		return true, nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return false, b.drop(ctx, hash)
 }
 
-// unhold removes a narinfo that was held and has been published. The narinfo's
-// lock is held. One that stays is met by Settle, which finds it published.
-func (b *Inbox) unhold(ctx context.Context, hash string) {
+// unhold sees to a narinfo that is held of a path that has been published: it
+// may have signatures that were not in what was published. The narinfo's lock is
+// held, and the caller drains.
+func (b *Inbox) unhold(hash string) {
 	b.mu.Lock()
-	known := b.held[hash] != nil
-	b.mu.Unlock()
-	if !known {
-		return
-	}
-	if err := b.drop(ctx, hash); err != nil {
-		b.log.WarnContext(ctx, "a held narinfo that was published stays", "key", heldKey(hash), "error", err)
+	defer b.mu.Unlock()
+	if b.held[hash] != nil {
+		b.due = append(b.due, hash)
 	}
 }
 

@@ -69,12 +69,25 @@ func (b *Inbox) putRecord(ctx context.Context, r *record, o Options) (Outcome, e
 	case err != nil:
 		return 0, err
 	case len(needs) == 0:
-		b.unhold(ctx, r.key.PathHash())
+		b.unhold(r.key.PathHash())
 		return outcome, nil
 	case o.Strict:
 		return 0, needs[0].refusal(r)
 	}
-	return b.hold(ctx, r, needs)
+	if outcome, err = b.hold(ctx, r, needs); err != nil {
+		return 0, err
+	}
+	// Another process may have published the path since we looked, and be about to
+	// drop what was held without having read ours.
+	there, err := b.exists(ctx, r.key)
+	if err != nil || !there {
+		return outcome, err
+	}
+	if merged, needs, err := b.place(ctx, r, true, true); err != nil || len(needs) == 0 {
+		b.unhold(r.key.PathHash())
+		return merged, err
+	}
+	return outcome, nil
 }
 
 // read parses a narinfo and refuses what can be told from it alone.
