@@ -2,8 +2,8 @@ package inbox
 
 import (
 	"context"
+	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 
@@ -11,124 +11,183 @@ import (
 	"github.com/nixstatic/nixstatic/layout/fsck"
 )
 
-// interrupted does something before its n-th operation.
-type interrupted struct {
+// A halting tree stands still before some of its operations, in turn, until it
+// may go on.
+type halting struct {
 	layout.Tree
-	n  int
-	do func()
+	at []int // numbers of operations, from 1
+
+	n      int // operations so far
+	halted chan bool
+	on     chan struct{}
 }
 
-func (i *interrupted) count() {
-	if i.n--; i.n == 0 {
-		i.do()
+func halt(tree layout.Tree, at ...int) *halting {
+	return &halting{Tree: tree, at: at, halted: make(chan bool), on: make(chan struct{})}
+}
+
+// step is called by one goroutine at a time: what the tests do has no jobs side
+// by side.
+func (h *halting) step() {
+	h.n++
+	if len(h.at) > 0 && h.n == h.at[0] {
+		h.at = h.at[1:]
+		h.halted <- true
+		<-h.on
 	}
 }
 
-func (i *interrupted) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
-	i.count()
-	return i.Tree.Get(ctx, key)
+func (h *halting) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
+	h.step()
+	return h.Tree.Get(ctx, key)
 }
 
-func (i *interrupted) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
-	i.count()
-	return i.Tree.Stat(ctx, key)
+func (h *halting) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
+	h.step()
+	return h.Tree.Stat(ctx, key)
 }
 
-func (i *interrupted) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
-	i.count()
-	return i.Tree.Put(ctx, key, body, opts)
+func (h *halting) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	h.step()
+	return h.Tree.Put(ctx, key, body, opts)
 }
 
-func (i *interrupted) Delete(ctx context.Context, key layout.Key) error {
-	i.count()
-	return i.Tree.Delete(ctx, key)
+func (h *halting) Delete(ctx context.Context, key layout.Key) error {
+	h.step()
+	return h.Tree.Delete(ctx, key)
 }
 
-// TestHeldByTwo: of one path, two processes hold the narinfo with different
-// signatures, or one holds it while the other publishes it, at every moment of
-// that. None of the signatures is lost: whoever sent one was told that it waits.
-func TestHeldByTwo(t *testing.T) {
+// begin does something in a process whose tree halts. It reports whether the
+// process stands still now, or has ended; next lets it go on, and reports the same.
+func begin(tr *trial, h *halting, do func()) (halted bool, next func() bool) {
+	tr.Inbox.writer.Tree = h
+	go func() {
+		do()
+		close(h.halted)
+	}()
+	return <-h.halted, func() bool {
+		select {
+		case h.on <- struct{}{}:
+			return <-h.halted
+		case halted := <-h.halted: // it has ended before
+			return halted
+		}
+	}
+}
+
+// bothSigned sends the narinfo of one path, in different words.
+type bothSigned struct {
+	*sample
+	nar, key layout.Key
+}
+
+func newBothSigned(t *testing.T) *bothSigned {
 	s := newSample(t)
-	signed := func(name string) string {
-		n := s.narInfo(t, "flat")
-		n.AddSigs(name + "-1:" + strings.Repeat("A", 86) + "==")
-		return string(n.Marshal(layout.DefaultStoreDir))
-	}
-	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
-	moments := 0
-	for n := 0; ; n++ {
-		ours := newTrial(t, nil)
-		theirs := trialOn(t, ours.mem, nil)
-		ours.must(key, signed("alice"), false, Held)
-		sent := n == 0
-		if sent { // held twice before anything is published
-			theirs.must(key, signed("bob"), false, Held)
-		}
-		tree := &interrupted{Tree: ours.mem, n: n, do: func() {
-			sent = true
-			if _, err := theirs.send(key, signed("bob"), false); err != nil {
-				t.Errorf("before operation %d: %v", n, err)
-			}
-		}}
-		ours.Inbox.writer.Tree = tree
-		if _, err := ours.send(nar, s.objects[nar], true); err != nil {
-			t.Errorf("operation %d: %v", n, err)
-		}
-		ours.Inbox.writer.Tree = ours.mem
-		if !sent {
-			break
-		}
-		moments = n
-		for _, tr := range []*trial{theirs, ours} {
-			if err := tr.Settle(t.Context()); err != nil {
-				t.Errorf("operation %d: %v", n, err)
-			}
-		}
-		var names []string
-		if record, err := layout.ParseNarInfo([]byte(contents(t, ours.mem)[key]), layout.DefaultStoreDir); err != nil {
-			t.Errorf("operation %d: %v", n, err)
-		} else {
-			for _, sig := range record.Sigs {
-				name, _, _ := strings.Cut(sig, ":")
-				names = append(names, name)
-			}
-		}
-		if !slices.Contains(names, "alice-1") || !slices.Contains(names, "bob-1") {
-			t.Errorf("before operation %d: signed by %v, want alice and bob too", n, names)
-		}
-		for info, err := range ours.mem.List(t.Context(), heldPrefix) {
-			t.Errorf("operation %d: still held: %s, %v", n, info.Key, err)
-		}
-		if err := fsck.Whole(t.Context(), ours.mem, fsck.Options{Deep: true}); err != nil {
-			t.Errorf("operation %d: %v", n, err)
-		}
-	}
-	if moments < 10 {
-		t.Errorf("only %d moments were tried", moments)
-	}
+	return &bothSigned{s, s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))}
 }
 
-// TestHeldAndSent: a narinfo that waits has signatures that the one with which
-// the path is published does not have. They are added.
-func TestHeldAndSent(t *testing.T) {
-	s := newSample(t)
-	tr := newTrial(t, nil)
+// by returns the narinfo with one more signature.
+func (s *bothSigned) by(t *testing.T, name string) string {
 	n := s.narInfo(t, "flat")
-	n.AddSigs("alice-1:" + strings.Repeat("A", 86) + "==")
-	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
-	tr.must(key, string(n.Marshal(layout.DefaultStoreDir)), false, Held)
-	// Another process brings the NAR, so that nobody here knows.
-	other := trialOn(t, tr.mem, nil)
-	other.Inbox.held = map[string]*held{}
-	other.Inbox.needed = map[layout.Key]map[string]bool{}
-	other.must(nar, s.objects[nar], true, Created)
-	if _, err := tr.send(key, s.objects[key], true); err != nil {
+	n.AddSigs(name + "-1:" + strings.Repeat("A", 86) + "==")
+	return string(n.Marshal(layout.DefaultStoreDir))
+}
+
+// want wants the signatures of both in the tree, and nothing held.
+func (s *bothSigned) want(t *testing.T, when string, trials ...*trial) {
+	t.Helper()
+	for _, tr := range trials {
+		if err := tr.Settle(t.Context()); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+	}
+	tree := trials[0].tree
+	text := contents(t, tree)[s.key]
+	if !strings.Contains(text, "alice-1:") || !strings.Contains(text, "bob-1:") {
+		t.Errorf("%s: not everyone's signature is there:\n%s", when, text)
+	}
+	for info := range tree.List(t.Context(), heldPrefix) {
+		t.Errorf("%s: still held: %s", when, info.Key)
+	}
+	if err := fsck.Whole(t.Context(), tree, fsck.Options{Deep: true}); err != nil {
+		t.Errorf("%s: %v", when, err)
+	}
+}
+
+// TestHeldByTwo: a client is told by one process that its narinfo waits, while
+// another process publishes the path from a narinfo that waits there, with
+// another signature. However their operations fall between each other, neither
+// signature is lost.
+func TestHeldByTwo(t *testing.T) {
+	s := newBothSigned(t)
+	meetings := 0
+	// One halts at i, then the other at j; the first goes on to k, the other to its
+	// end, the first to its end.
+	for i, first := 1, true; first && !t.Failed(); i++ {
+		for j, other := 1, true; other; j++ {
+			for k, again := i+1, true; again; k++ {
+				when := fmt.Sprintf("halted at %d, %d, %d", i, j, k)
+				one := newTrial(t, nil)
+				two := trialOn(t, one.mem, nil)
+				two.must(s.key, s.by(t, "alice"), false, Held)
+				var goOn, end func() bool
+				first, goOn = begin(one, halt(one.mem, i, k), func() {
+					if _, err := one.send(s.key, s.by(t, "bob"), false); err != nil {
+						t.Errorf("%s: bob's narinfo: %v", when, err)
+					}
+				})
+				other, end = begin(two, halt(one.mem, j), func() {
+					if _, err := two.send(s.nar, s.objects[s.nar], true); err != nil {
+						t.Errorf("%s: the NAR: %v", when, err)
+					}
+				})
+				again = goOn()
+				end()
+				goOn()
+				one.Inbox.writer.Tree, two.Inbox.writer.Tree = one.mem, one.mem
+				s.want(t, when, one, two)
+				meetings++
+			}
+		}
+	}
+	if meetings < 200 {
+		t.Errorf("they met %d times, too few to mean anything", meetings)
+	}
+}
+
+// TestHeldWhileSettling: between the look of one process at what is held and its
+// publishing it, another process holds the narinfo with another signature, tells
+// the client so, and then the NAR comes to a third.
+func TestHeldWhileSettling(t *testing.T) {
+	s := newBothSigned(t)
+	for i, halted := 1, true; halted; i++ {
+		one := newTrial(t, nil)
+		two, three := trialOn(t, one.mem, nil), trialOn(t, one.mem, nil)
+		one.must(s.key, s.by(t, "alice"), false, Held)
+		var end func() bool
+		halted, end = begin(one, halt(one.mem, i), func() {
+			if err := one.Settle(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		two.must(s.key, s.by(t, "bob"), false, Held)
+		three.must(s.nar, s.objects[s.nar], true, Created)
+		end()
+		one.Inbox.writer.Tree = one.mem
+		s.want(t, fmt.Sprint("halted at ", i), one, two)
+	}
+}
+
+// TestHeldAndSent: a narinfo that waits has a signature that the one with which
+// the path is published does not have. It is added.
+func TestHeldAndSent(t *testing.T) {
+	s := newBothSigned(t)
+	one := newTrial(t, nil)
+	two := trialOn(t, one.mem, nil)
+	one.must(s.key, s.by(t, "alice"), false, Held)
+	two.must(s.nar, s.objects[s.nar], true, Created) // which tells nobody here
+	if _, err := one.send(s.key, s.by(t, "bob"), true); err != nil {
 		t.Fatal(err)
 	}
-	if text := contents(t, tr.mem)[key]; !strings.Contains(text, "alice-1:") {
-		t.Errorf("what was held is lost:\n%s", text)
-	}
-	for info := range tr.mem.List(t.Context(), heldPrefix) {
-		t.Errorf("still held: %s", info.Key)
-	}
+	s.want(t, "sent", one)
 }
