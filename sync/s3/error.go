@@ -82,7 +82,7 @@ func meaning(err error) error {
 	case "PreconditionFailed":
 		e.is = errPrecondition
 	case "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "InvalidTokenId",
-		"InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch":
+		"InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch", "XAdminUserNotFound":
 		e.is = ErrCredentials
 	case "RequestTimeTooSkewed":
 		e.is = ErrClock
