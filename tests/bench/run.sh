@@ -30,6 +30,9 @@ CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$top/bin/" ../../cmd/nixst
 export NIXSTATIC=$top/bin/nixstatic PAIR=$top/bin/pair
 export CLOSURE=$NIXSTATIC_TEST_CACHE/closure SYNTHETIC=$NIXSTATIC_TEST_CACHE/synthetic-50000
 export NIX_REMOTE=
+# Each bench has a home of its own, and go is not to fetch everything anew for it.
+GOPATH=$(go env GOPATH) GOCACHE=$(go env GOCACHE)
+export GOPATH GOCACHE
 
 printf '# %s, %s cores, %s\n' "$(uname -srm)" "$(nproc)" "$(go version | cut -d' ' -f3)"
 for bench in "${benches[@]}"; do
