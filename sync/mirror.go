@@ -34,10 +34,12 @@ type Lister interface {
 // The destination may be a web server that takes PUT (see PutServer): it cannot
 // be listed, so it is asked for each object, and Delete is refused.
 //
-// Memory holds the keys of paths and NARs as numbers: per path of the
-// destination 20 bytes, and 33 for its NAR; per path to copy some 150 bytes,
-// its references included. A million paths to copy take about 200 MB, a million
-// objects (a third of that in paths) 70 MB.
+// What is known of the objects is in temporary files: of each path that the
+// destination has 53 bytes, of each to copy some 100 and, up to 256 MB in all,
+// its narinfo. Memory holds nine bytes for each path to copy and half a byte for
+// the others. A million objects that are all new make a process of 44 MB. What
+// else grows is what a source remembers: a layout.Dir holds the names in one
+// directory while it lists it.
 type Mirror struct {
 	Source Lister
 	Dest   layout.Tree
@@ -50,7 +52,9 @@ type Mirror struct {
 	// State is a file that remembers which versions are equal. It is a cache: if
 	// it is lost or "", small objects are compared once more.
 	State   string
-	TempDir string // for bodies on their way; "" is the system's
+	// TempDir is for bodies on their way, and for what is known of the objects; ""
+	// is the system's.
+	TempDir string
 
 	Progress *MirrorProgress   // may be nil
 	Report   func(MirrorEvent) // is told of each change, one at a time; may be nil
