@@ -35,7 +35,7 @@ type Lister interface {
 // be listed, so it is asked for each object, and Delete is refused.
 //
 // What is known of the objects is in temporary files: of each path that the
-// destination has 53 bytes, of each to copy some 100 and, up to 256 MB in all,
+// destination has 53 bytes, of each to copy some 120 and, up to 256 MB in all,
 // its narinfo. Memory holds nine bytes for each path to copy and half a byte for
 // the others. A million objects that are all new make a process of 44 MB. What
 // else grows is what a source remembers: a layout.Dir holds the names in one
