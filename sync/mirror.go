@@ -51,7 +51,7 @@ type Mirror struct {
 	Bandwidth int64 // bytes a second; 0 for no limit
 	// State is a file that remembers which versions are equal. It is a cache: if
 	// it is lost or "", small objects are compared once more.
-	State   string
+	State string
 	// TempDir is for bodies on their way, and for what is known of the objects; ""
 	// is the system's.
 	TempDir string
