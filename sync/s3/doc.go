@@ -27,6 +27,12 @@
 // object that may change carries a random x-amz-meta-nixstatic-put for this, so
 // that equal bytes of someone else are not taken for ours.
 //
+// Credentials that the store does not take are looked up again, and the request
+// is made again if there are others by now: roles and processes give new ones,
+// and the file of a profile may have changed. Else the error is ErrCredentials;
+// ErrDenied says that they are good and not enough, ErrClock that the store
+// thinks it is another day.
+//
 // A store that answers 403 for an object does not say whether it exists, and
 // neither do we (I5): the error is fs.ErrPermission. Amazon answers so for
 // absent objects to whoever may not list the bucket.
