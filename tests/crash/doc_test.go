@@ -8,6 +8,8 @@
 //     having happened and after having happened.
 //   - The power goes, at each instant of a run, and takes along what was not
 //     brought to disk by then: of a file its content, of a directory its names.
+//   - Both while it is a server that takes what Nix uploads. What clients were told
+//     that it is stored has to outlast a power cut from that instant on.
 //   - The disk is full, has no inodes left, is read-only, or somebody else's.
 //   - Other exporters work in the same tree and are killed.
 //   - The tree cannot be read at one place.

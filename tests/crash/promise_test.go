@@ -58,13 +58,17 @@ func (p promise) kept(o outcome) bool {
 }
 
 // checkPromises checks that each promise was kept when it was given, by what was
-// on disk for sure, and in the end.
+// on disk for sure, and in the end; and that this was right, each time.
 func checkPromises(t testing.TB, d *disk, promises []promise) {
 	t.Helper()
 	for _, p := range promises {
 		for _, instant := range []int{p.at, d.end} {
-			if !p.kept(d.outcome(instant, nil)) {
+			o := d.outcome(instant, nil)
+			if !p.kept(o) {
 				t.Errorf("%s was acknowledged at instant %d, and can be lost at %d of %d", p.names[0], p.at, instant, d.end)
+			}
+			if err := o.check(t, "tree", nil); err != nil {
+				t.Fatalf("the power goes at instant %d of %d, and leaves\n%v%v", instant, d.end, o, err)
 			}
 		}
 	}
