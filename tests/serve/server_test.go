@@ -59,10 +59,10 @@ func (s *server) newToken(t testing.TB, name, scope string) string {
 // run starts the server, on its tree as it is.
 func (s *server) run(t testing.TB, listen string, args ...string) {
 	t.Helper()
-	args = append([]string{"serve", s.Tree, "--listen", listen, "--metrics-listen", "127.0.0.1:0", "-k", s.Key.File}, args...)
 	if !strings.HasPrefix(s.Tree, "s3://") {
-		args = append(args, "--min-free", "0")
+		args = append([]string{"--min-free", "0"}, args...)
 	}
+	args = append([]string{"serve", s.Tree, "--listen", listen, "--metrics-listen", "127.0.0.1:0", "-k", s.Key.File}, args...)
 	if s.Tokens != "" {
 		args = append(args, "--tokens", s.Tokens)
 	}
