@@ -46,9 +46,10 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 		// another build, see settle. When replacing, both are written again, which
 		// mends what was damaged.
 		opts := PutOptions{IfAbsent: !item.Replace}
-		bulk = append(bulk,
-			Object{nar, item.Packed.file, opts},
-			Object{ListingKey(n.Path), item.Packed.listing, opts})
+		if !item.Packed.stored {
+			bulk = append(bulk, Object{nar, item.Packed.file, opts})
+		}
+		bulk = append(bulk, Object{ListingKey(n.Path), item.Packed.listing, opts})
 		if w.DebugInfo {
 			links = append(links, debugObjects(item.Packed.debug, nar)...)
 		}

@@ -3,8 +3,10 @@ package layout
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/signer"
@@ -39,6 +41,7 @@ type Packed struct {
 	SelfEvident bool
 
 	file    SpoolFile
+	stored  bool // the NAR is at its key already, see Store
 	listing Body
 	spill   *spill
 	debug   []DebugLink
@@ -129,6 +132,19 @@ func (w *Writer) Keep(ctx context.Context, want *PathInfo, method compress.Metho
 		return nil, err
 	}
 	return w.end(p, out, want, method)
+}
+
+// Store puts a NAR that was packed to its key, ahead of Add. Nothing leads to it
+// yet (I2), so that it need not wait for the paths that it refers to: where a Put
+// takes long, as in a bucket, others are packed meanwhile. With replace it is
+// written even if it is there.
+func (w *Writer) Store(ctx context.Context, p *Packed, replace bool) error {
+	err := w.Tree.Put(ctx, NARKey(p.FileHash, p.Method.Extension()), p.file, PutOptions{IfAbsent: !replace})
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	p.stored = true
+	return nil
 }
 
 func (w *Writer) begin(ctx context.Context, want *PathInfo) (*pass, *hashedFile, error) {

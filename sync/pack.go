@@ -21,6 +21,9 @@ const (
 	batchTime  = 500 * time.Millisecond
 	// window bounds the paths that wait, packed, for an earlier one.
 	window = 1024
+	// storers is how many NARs are on their way at once to a tree that is not on
+	// this machine.
+	storers = 8
 )
 
 // pack packs steps side by side, and publishes them in their order, so that
@@ -38,6 +41,11 @@ func (im *Import) pack(ctx context.Context, steps []Step) error {
 		packed[i] = make(chan *layout.Packed, 1)
 	}
 	slots := make(chan struct{}, window)
+	// A directory takes a NAR by renaming it, many at once; elsewhere it has to be
+	// sent, while the next are packed.
+	_, here := im.Writer.Tree.(layout.Spool)
+	var sending errgroup.Group
+	sending.SetLimit(storers)
 	var packers errgroup.Group // the first member feeds the others
 	packers.SetLimit(jobs + 1)
 	packers.Go(func() error {
@@ -53,7 +61,19 @@ func (im *Import) pack(ctx context.Context, steps []Step) error {
 					fail(fmt.Errorf("%s: %w", step.Info.Path.Abs(im.Writer.StoreDir), err))
 					return nil
 				}
-				packed[i] <- p
+				if here {
+					packed[i] <- p
+					return nil
+				}
+				sending.Go(func() error {
+					if err := im.Writer.Store(ctx, p, step.Mend || im.Force); err != nil {
+						p.Discard()
+						fail(err)
+						return nil
+					}
+					packed[i] <- p
+					return nil
+				})
 				return nil
 			})
 		}
@@ -78,6 +98,7 @@ func (im *Import) pack(ctx context.Context, steps []Step) error {
 		}
 	}
 	packers.Wait()
+	sending.Wait()
 	// After a failure or an interruption, what is ready in order is published
 	// all the same: the next run need not do it again.
 	for ; next < len(steps) && len(packed[next]) > 0; next++ {
