@@ -1,0 +1,163 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+func TestUpstreamHas(t *testing.T) {
+	u := newUpstreamTrial(t)
+	p, q := storePath("0", "first"), storePath("1", "second")
+	u.one.set(t, p, u.keyA)
+	u.two.set(t, q, u.keyB)
+	for range 3 {
+		for _, path := range []layout.StorePath{p, q} {
+			n, err := u.Has(t.Context(), path.Hash())
+			if err != nil || n.Path != path {
+				t.Fatalf("%s: %v, %v", path, n, err)
+			}
+		}
+		if _, err := u.Has(t.Context(), strings.Repeat("2", 32)); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("what nobody has: %v", err)
+		}
+	}
+	u.wantAsked(t, 3, 2)
+	// Absence is forgotten; what was signed is not.
+	u.later(6 * time.Minute)
+	r := storePath("2", "third")
+	u.two.set(t, r, u.keyB)
+	for _, path := range []layout.StorePath{p, q, r} {
+		if _, err := u.Has(t.Context(), path.Hash()); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	u.wantAsked(t, 4, 3)
+}
+
+// A cache's word counts for what its own key signed, and under the right name.
+func TestUpstreamRecordsThatDoNotCount(t *testing.T) {
+	u := newUpstreamTrial(t)
+	p, q, r := storePath("0", "unsigned"), storePath("1", "stranger"), storePath("2", "neighbour")
+	u.one.set(t, p)
+	u.one.set(t, q, newKey(t, "a-1"))
+	u.one.set(t, r, u.keyB) // good if the other cache had said it
+	s := storePath("3", "misnamed")
+	u.one.set(t, s, u.keyA)
+	u.one.records[layout.Key(strings.Repeat("4", 32)+".narinfo")] = u.one.records[layout.NarInfoKey(s)]
+	u.one.records[layout.Key(strings.Repeat("5", 32)+".narinfo")] = []byte("<html>\n")
+	for _, c := range []string{"0", "1", "2", "4", "5"} {
+		if n, err := u.Has(t.Context(), strings.Repeat(c, 32)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v, %v", c, n, err)
+		}
+	}
+	if n := strings.Count(u.log.String(), "does not count"); n != 5 {
+		t.Errorf("%d of them are in the log:\n%s", n, u.log)
+	}
+	// Another name with the same hash is another path.
+	if ok, err := u.Provided(t.Context(), storePath("3", "othername")); ok || err != nil {
+		t.Errorf("a path of another name: %v, %v", ok, err)
+	}
+}
+
+// That a cache does not answer is no absence; and it holds nobody up for long.
+func TestUpstreamThatIsDown(t *testing.T) {
+	u := newUpstreamTrial(t)
+	p := storePath("0", "first")
+	u.two.set(t, p, u.keyB)
+	u.one.err = errors.New("connection refused")
+	if _, err := u.Has(t.Context(), p.Hash()); err != nil {
+		t.Errorf("what another cache has: %v", err)
+	}
+	for range 10 {
+		_, err := u.Has(t.Context(), strings.Repeat("1", 32))
+		if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "a.example.org") || !strings.Contains(err.Error(), "connection refused") {
+			t.Fatalf("what nobody else has: %v", err)
+		}
+		if ok, err := u.Provided(t.Context(), storePath("1", "x")); ok || err == nil {
+			t.Fatalf("Provided: %v, %v", ok, err)
+		}
+	}
+	if u.one.asked != maxFailuresInARow {
+		t.Errorf("it was asked %d times", u.one.asked)
+	}
+	u.later(leftAloneFor)
+	u.Has(t.Context(), strings.Repeat("1", 32))
+	u.Has(t.Context(), strings.Repeat("1", 32))
+	if u.one.asked != maxFailuresInARow+1 {
+		t.Errorf("after a while it was asked %d times", u.one.asked)
+	}
+	u.later(leftAloneFor)
+	u.one.err = nil
+	for range 3 {
+		if _, err := u.Has(t.Context(), strings.Repeat("1", 32)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("once it answers again: %v", err)
+		}
+	}
+}
+
+func TestUpstreamTimeout(t *testing.T) {
+	u := newUpstreamTrial(t)
+	u.one.slow = make(chan struct{})
+	c := u.configFirst
+	c.Timeout = 10 * time.Millisecond
+	u.open(t, c)
+	if _, err := u.Has(t.Context(), strings.Repeat("0", 32)); err == nil || errors.Is(err, fs.ErrNotExist) ||
+		!strings.Contains(err.Error(), "no answer in 10ms") {
+		t.Errorf("no answer in time: %v", err)
+	}
+}
+
+// Many who ask at once are one question, whoever of them leaves.
+func TestUpstreamAskedOnce(t *testing.T) {
+	u := newUpstreamTrial(t)
+	p := storePath("0", "first")
+	u.one.set(t, p, u.keyA)
+	u.one.slow = make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error)
+	go func() {
+		_, err := u.Has(ctx, p.Hash())
+		first <- err
+	}()
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left: %v", err)
+	}
+	var wait sync.WaitGroup
+	for range 10 {
+		wait.Go(func() {
+			if _, err := u.Has(t.Context(), p.Hash()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(u.one.slow)
+	wait.Wait()
+	u.wantAsked(t, 1, 0)
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	var a answers
+	now := time.Now()
+	text := make([]byte, 1<<20)
+	for i := range 100 {
+		a.put(strings.Repeat(string(rune('a'+i%26)), i+1), text, now, time.Hour)
+	}
+	if n := len(a.now) + len(a.old); n > 17 || n < 7 {
+		t.Errorf("%d answers of 1 MiB are remembered", n)
+	}
+	a.put("x", nil, now, time.Minute)
+	if _, ok := a.get("x", now.Add(time.Minute)); ok {
+		t.Error("an answer outlives its time")
+	}
+	if text, ok := a.get("x", now); !ok || text != nil {
+		t.Error("an absence is not remembered")
+	}
+}
