@@ -1,0 +1,84 @@
+package webdav
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A change shows within a second; a broken file changes nothing and is told of
+// once.
+func TestTokenFileReloads(t *testing.T) {
+	f := newFixture(t)
+	token, secret := newToken(t, "new", Upload, time.Time{})
+	if err := AddToken(f.file, token); err != nil {
+		t.Fatal(err)
+	}
+	later := func() { f.clock = f.clock.Add(2 * time.Second) }
+	later()
+	if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+		t.Errorf("a new token: %d", got)
+	}
+	if err := RevokeToken(f.file, "upload"); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if got := status(t, f.auth, Upload, basic("x", f.upload)); got != 401 {
+		t.Errorf("a revoked token: %d", got)
+	}
+	f.log.Reset()
+	if err := os.WriteFile(f.file, []byte("new upload\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		later()
+		if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+			t.Errorf("with a broken file: %d", got)
+		}
+	}
+	if err := os.Remove(f.file); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		later()
+		if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+			t.Errorf("without the file: %d", got)
+		}
+	}
+	if n := strings.Count(f.log.String(), "level=ERROR"); n != 2 {
+		t.Errorf("%d errors in the log, want one for each state of the file:\n%s", n, f.log)
+	}
+	if err := os.WriteFile(f.file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if got := status(t, f.auth, Upload, basic("x", secret)); got != 401 {
+		t.Errorf("with an empty file: %d", got)
+	}
+}
+
+// A file that comes after the server is read as well; one that cannot be read
+// keeps the server from starting.
+func TestTokenFileComesLater(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	tokens, err := OpenTokenFile(file, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, secret := newToken(t, "ci", Upload, time.Time{})
+	if err := AddToken(file, token); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := tokens.find(secret, time.Now().Add(2*time.Second)); !ok {
+		t.Error("it is not known")
+	}
+	if err := os.WriteFile(file, []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenTokenFile(file, nil); err == nil {
+		t.Error("a broken file was opened")
+	}
+}
