@@ -1,0 +1,41 @@
+package webdav
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// No path, however written, names anything but a key of its own tree.
+func FuzzRoute(f *testing.F) {
+	for _, path := range []string{"/", "/upload", "/upload/", "/nix-cache-info", "//x", "/%2e%2e/x", "/nar%2Fx", "/upload/nar/..%2f", "/upload/log/00000000000000000000000000000000-a?b"} {
+		f.Add(path)
+	}
+	h := newHandler(Config{Log: quiet}, fakeInbox{})
+	f.Fuzz(func(t *testing.T, path string) {
+		r, err := http.NewRequest("GET", "http://x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.URL, err = r.URL.Parse(path); err != nil {
+			return
+		}
+		got := h.route(r)
+		if got.key == "" {
+			return
+		}
+		if _, err := layout.ParseKey(string(got.key)); err != nil || got.bad || got.slash || got.kind != got.key.Kind() {
+			t.Errorf("%q: %+v, %v", path, got, err)
+		}
+		want := "/" + string(got.key)
+		if got.upload {
+			want = "/upload" + want
+		}
+		if r.URL.Path != want || strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
+			t.Errorf("%q names %s", path, got.key)
+		}
+		got.withQuery(r)
+	})
+}
