@@ -4,7 +4,7 @@
 . ./common.sh
 . ./bucket.sh
 start_minio
-empty="rclone -q delete minio:cache; rm -rf $WORK/dir; sync"
+empty="rclone -q delete minio:cache; $(forget "$WORK/dir")"
 "$PAIR" -n "${N:-5}" -prepare "$empty" \
 	bucket "$(ours "$CLOSURE" "'$(s3)'" "$CLOSURE/top")" \
 	directory "$(ours "$CLOSURE" "$WORK/dir" "$CLOSURE/top")"

@@ -22,9 +22,12 @@ ours() {
 		"$NIXSTATIC" "$store" "$tree" "$WORK" "$*" "$list"
 }
 
-# forget prints the command that removes trees and Nix's memory of them.
+# forget prints the command that puts trees out of the way and removes what Nix
+# remembers of them. Nothing is deleted before the end: ext4 looks for inodes that
+# were not in use a minute ago, and that would count as the next run's work.
 forget() {
-	printf 'rm -rf %s/home %s; sync' "$WORK" "$*"
+	printf 'mkdir -p %s/old; for t in %s; do [ ! -e $t ] || mv $t $(mktemp -d %s/old/XXXXXX); done; rm -rf %s/home; sync' \
+		"$WORK" "$*" "$WORK" "$WORK"
 }
 
 size() {
