@@ -57,29 +57,43 @@ func newStaging(tree *os.Root) (*staging, error) {
 		lock.Close()
 		return nil, err
 	}
-	s.sweep()
+	sweep(tree, s.dir)
 	return s, nil
 }
 
-// sweep removes the folders whose owners are dead. What it cannot remove it
-// leaves to the next process.
-func (s *staging) sweep() {
-	names, err := readNames(s.tree, stagingDir)
+// Sweep removes what dead processes left in staging. The first Create does so by
+// itself; Sweep is for a process that finds nothing to write. What cannot be
+// removed is left to the next process.
+func (d *Dir) Sweep() {
+	root, err := d.open(false)
+	if err != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.staging == nil { // otherwise it is done
+		sweep(root, "")
+	}
+}
+
+// sweep removes the folders whose owners are dead, but for one's own.
+func sweep(tree *os.Root, own string) {
+	names, err := readNames(tree, stagingDir)
 	if err != nil {
 		return
 	}
 	for _, name := range names {
 		dir := path.Join(stagingDir, name)
-		if dir == s.dir {
+		if dir == own {
 			continue
 		}
 		// Without O_NONBLOCK a planted named pipe would hold us for ever.
-		f, err := s.tree.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		f, err := tree.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
 		if flock(f, false) == nil {
-			s.tree.RemoveAll(dir)
+			tree.RemoveAll(dir)
 		}
 		f.Close()
 	}

@@ -157,6 +157,9 @@ func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Write
 // initTree makes the tree that the Writer is for, if it is not there yet. It
 // looks first: to a bucket, nothing is put without need.
 func initTree(ctx context.Context, w *layout.Writer) error {
+	if dir, ok := w.Tree.(*layout.Dir); ok {
+		dir.Sweep()
+	}
 	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
 		return nil // newWriter has looked whether it is for the same store directory
 	}

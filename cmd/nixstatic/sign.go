@@ -47,6 +47,9 @@ func runSign(c *cli.Context) error {
 	}
 	defer tree.Close()
 	dry := c.Bool("dry-run")
+	if dir, ok := tree.(*layout.Dir); ok && !dry {
+		dir.Sweep()
+	}
 	progress := &layout.SignProgress{}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		return fmt.Sprintf("sign: %s seen, %d signed", plural(progress.Seen.Load(), "path"), progress.Signed.Load())

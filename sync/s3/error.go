@@ -154,6 +154,15 @@ func mismatch(err error) bool {
 // errClosed is a connection that ended before the answer.
 var errClosed = errors.New("the connection was closed")
 
+// closedWords are how net/http says the same by errors that have no type: the
+// store closed a connection that was kept, at the moment it was used again.
+var closedWords = []string{
+	"server closed idle connection",
+	"transport connection broken",
+	"client connection lost",
+	"http2: Transport received",
+}
+
 // withoutURL drops the URL of a request from its error: what was asked for is
 // said in words.
 func withoutURL(err error) error {
@@ -167,6 +176,11 @@ func withoutURL(err error) error {
 	}
 	if errors.Is(u.Err, io.EOF) || errors.Is(u.Err, io.ErrUnexpectedEOF) {
 		return errClosed
+	}
+	for _, words := range closedWords {
+		if strings.Contains(u.Err.Error(), words) {
+			return fmt.Errorf("%w: %w", errClosed, u.Err)
+		}
 	}
 	return u.Err
 }
