@@ -28,7 +28,14 @@ type staging struct {
 // newStaging makes a folder of our own and clears those of dead processes.
 func newStaging(tree *os.Root) (*staging, error) {
 	if err := tree.MkdirAll(stagingDir, 0o777); err != nil {
-		return nil, err
+		// It says "exists" as well if it could not look what exists (I5).
+		st, looked := tree.Stat(stagingDir)
+		if looked != nil {
+			return nil, looked
+		}
+		if !st.IsDir() {
+			return nil, err
+		}
 	}
 	s := &staging{tree: tree, dir: fmt.Sprintf("%s/%d-%08x", stagingDir, os.Getpid(), rand.Uint32())}
 	if err := tree.Mkdir(s.dir, 0o777); err != nil {
