@@ -27,15 +27,16 @@ type staging struct {
 
 // newStaging makes a folder of our own and clears those of dead processes.
 func newStaging(tree *os.Root) (*staging, error) {
-	if err := tree.MkdirAll(stagingDir, 0o777); err != nil {
-		// It says "exists" as well if it could not look what exists (I5).
-		st, looked := tree.Stat(stagingDir)
-		if looked != nil {
-			return nil, looked
+	err := tree.MkdirAll(stagingDir, 0o777)
+	if errors.Is(err, fs.ErrExist) {
+		// It says so as well if it could not look what exists (I5).
+		var st fs.FileInfo
+		if st, err = tree.Stat(stagingDir); err == nil && !st.IsDir() {
+			err = fmt.Errorf("%s: %w", stagingDir, syscall.ENOTDIR)
 		}
-		if !st.IsDir() {
-			return nil, err
-		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	s := &staging{tree: tree, dir: fmt.Sprintf("%s/%d-%08x", stagingDir, os.Getpid(), rand.Uint32())}
 	if err := tree.Mkdir(s.dir, 0o777); err != nil {
