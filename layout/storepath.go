@@ -90,9 +90,17 @@ func checkHash(s string) error {
 	return checkNix32(s)
 }
 
+// isNix32 has the characters of nix32: every key that is met is looked at.
+var isNix32 = func() (is [256]bool) {
+	for _, c := range []byte(nix32) {
+		is[c] = true
+	}
+	return is
+}()
+
 func checkNix32(s string) error {
 	for i := range len(s) {
-		if strings.IndexByte(nix32, s[i]) < 0 {
+		if !isNix32[s[i]] {
 			return fmt.Errorf("%q is no character of Nix's base 32", s[i])
 		}
 	}

@@ -154,12 +154,18 @@ func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Write
 		DebugInfo: c.Bool("debug-info")}, nil
 }
 
+// sweep removes what runs that were killed left in a tree that is about to be
+// written to, even if nothing turns out to need that.
+func sweep(tree layout.Tree) {
+	if dir, ok := tree.(*layout.Dir); ok {
+		dir.Sweep()
+	}
+}
+
 // initTree makes the tree that the Writer is for, if it is not there yet. It
 // looks first: to a bucket, nothing is put without need.
 func initTree(ctx context.Context, w *layout.Writer) error {
-	if dir, ok := w.Tree.(*layout.Dir); ok {
-		dir.Sweep()
-	}
+	sweep(w.Tree)
 	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
 		return nil // newWriter has looked whether it is for the same store directory
 	}

@@ -47,8 +47,8 @@ func runSign(c *cli.Context) error {
 	}
 	defer tree.Close()
 	dry := c.Bool("dry-run")
-	if dir, ok := tree.(*layout.Dir); ok && !dry {
-		dir.Sweep()
+	if !dry {
+		sweep(tree)
 	}
 	progress := &layout.SignProgress{}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
