@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,21 +17,33 @@ import (
 // comes before what is in the directory "nar", as an object store has it.
 func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		root, err := d.open(false)
-		if errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		if err != nil {
-			yield(Info{}, fmt.Errorf("list: %w", err))
-			return
-		}
-		w := &dirWalk{ctx, prefix, yield}
-		top := prefix[:strings.LastIndexByte(prefix, '/')+1]
-		if there, err := isDirPath(root, top); err != nil {
-			w.fail(top, err)
-		} else if there {
-			w.walk(root, top)
-		}
+		w := &dirWalk{ctx: ctx, prefix: prefix, yield: func(e TopEntry, err error) bool { return yield(e.Info, err) }}
+		d.list(w, prefix[:strings.LastIndexByte(prefix, '/')+1])
+	}
+}
+
+var _ TopLister = (*Dir)(nil)
+
+// ListTop reads the directory alone, and none below.
+func (d *Dir) ListTop(ctx context.Context) iter.Seq2[TopEntry, error] {
+	return func(yield func(TopEntry, error) bool) {
+		d.list(&dirWalk{ctx: ctx, top: true, yield: yield}, "")
+	}
+}
+
+func (d *Dir) list(w *dirWalk, dir string) {
+	root, err := d.open(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	there := false
+	if err == nil {
+		there, err = isDirPath(root, dir)
+	}
+	if err != nil {
+		w.fail(dir, err)
+	} else if there {
+		w.walk(root, dir)
 	}
 }
 
@@ -62,38 +75,40 @@ func isDirPath(root *os.Root, dir string) (bool, error) {
 type dirWalk struct {
 	ctx    context.Context
 	prefix string
-	yield  func(Info, error) bool
+	top    bool // folders are named instead of walked
+	yield  func(TopEntry, error) bool
 }
 
 func (w *dirWalk) fail(name string, err error) bool {
-	return w.yield(Info{}, fmt.Errorf("list %s: %w", name, err))
+	return w.yield(TopEntry{}, fmt.Errorf("list %s: %w", cmp.Or(name, "the tree"), err))
 }
 
 // walk yields what is below dir, "" or a path in root that ends in a slash. It
 // reports whether to go on.
 func (w *dirWalk) walk(root *os.Root, dir string) bool {
 	here, err := root.OpenRoot("./" + dir)
+	var names []string
+	if err == nil {
+		defer here.Close()
+		names, err = w.names(here, dir)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return true
+		return true // removed a moment ago, perhaps while it was read
 	}
 	if err != nil {
-		return w.fail(dir, err)
-	}
-	defer here.Close()
-	names, err := readNames(here, ".")
-	if err != nil {
-		return w.fail(dir, err)
-	}
-	if names, err = w.markDirs(here, dir, names); err != nil {
 		return w.fail(dir, err)
 	}
 	for _, name := range names {
 		if err := w.ctx.Err(); err != nil {
-			w.yield(Info{}, err)
+			w.yield(TopEntry{}, err)
 			return false
 		}
 		if strings.HasSuffix(name, "/") {
-			if !w.walk(root, dir+name) {
+			if w.top {
+				if !w.yield(TopEntry{Folder: name}, nil) {
+					return false
+				}
+			} else if !w.walk(root, dir+name) {
 				return false
 			}
 			continue
@@ -110,20 +125,24 @@ func (w *dirWalk) walk(root *os.Root, dir string) bool {
 			w.fail(dir+name, err)
 			return false
 		}
-		if !w.yield(infoOf(key, st), nil) {
+		if !w.yield(TopEntry{Info: infoOf(key, st)}, nil) {
 			return false
 		}
 	}
 	return true
 }
 
-// markDirs returns what may belong to the listing, sorted as whole keys, with a
-// slash behind the names of directories. A directory that is called like a
-// narinfo, a listing or a NAR is nothing of ours: what has such a name is taken
-// for a file, so that most names need no second look.
-func (w *dirWalk) markDirs(here *os.Root, dir string, names []string) ([]string, error) {
-	marked := names[:0]
-	for _, name := range names {
+// names returns what of a directory may belong to the listing, sorted as whole
+// keys, with a slash behind the names of directories. A directory that is called
+// like a narinfo, a listing or a NAR is nothing of ours: what has such a name is
+// taken for a file, so that most names need no second look.
+func (w *dirWalk) names(here *os.Root, dir string) ([]string, error) {
+	all, err := readNames(here, ".")
+	if err != nil {
+		return nil, err
+	}
+	marked := all[:0]
+	for _, name := range all {
 		full := dir + name
 		switch Key(full).Kind() {
 		case KindNarInfo, KindListing, KindNAR:

@@ -58,6 +58,19 @@ var pages = map[string]string{
 	"robots.txt":  "text/plain; charset=utf-8",
 }
 
+// NARFolder begins the keys of NARs.
+const NARFolder = "nar/"
+
+// IsPublicFolder reports whether public keys may lie in a folder at the top, such
+// as "log/".
+func IsPublicFolder(name string) bool {
+	switch name {
+	case NARFolder, "log/", "debuginfo/", "realisations/", "build-trace-v2/":
+		return true
+	}
+	return false
+}
+
 // String returns the name that options and messages use.
 func (k Kind) String() string { return kinds[k].name }
 

@@ -72,6 +72,22 @@ type Tree interface {
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }
 
+// A TopLister is a Tree that can tell what is at its top without going through
+// its folders: whoever does not want them all, or wants them side by side, need
+// not wait for them.
+type TopLister interface {
+	// ListTop yields what is at the top, in the order of List, each folder once.
+	// Private keys are left out.
+	ListTop(ctx context.Context) iter.Seq2[TopEntry, error]
+}
+
+// A TopEntry is an object whose key has no slash, or the folder of those whose
+// keys do.
+type TopEntry struct {
+	Info
+	Folder string // such as "nar/"; "" for an object
+}
+
 // An Object is a key with the bytes it is to have.
 type Object struct {
 	Key  Key

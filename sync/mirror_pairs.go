@@ -24,16 +24,7 @@ func (r *run) pairs(ctx context.Context, prefix string) iter.Seq2[pair, error] {
 	if prefix != "" {
 		return all
 	}
-	return func(yield func(pair, error) bool) {
-		// They are the first in the order of keys.
-		for _, part := range []iter.Seq2[pair, error]{r.provisionPairs(ctx), all} {
-			for p, err := range part {
-				if !yield(p, err) {
-					return
-				}
-			}
-		}
-	}
+	return concat(r.provisionPairs(ctx), all) // provisions are the first in the order of keys
 }
 
 // askDest goes through the source and asks the destination for each object.

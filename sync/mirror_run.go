@@ -46,34 +46,6 @@ func (m *Mirror) newRun() *run {
 	return r
 }
 
-// look reports whether there is anything to do. It takes no lock, so that a run
-// with nothing to do costs the two listings and nothing else.
-func (r *run) look(ctx context.Context) (differs bool, err error) {
-	if r.blind && r.Delete {
-		return false, errBlindDelete
-	}
-	if r.blind {
-		return true, nil // to look twice would cost more than to do nothing under no lock
-	}
-	remembered := openLedger(r.State)
-	defer remembered.discard()
-	known := false
-	for d, err := range r.judged(ctx, r.pairs(ctx, ""), remembered) {
-		if err != nil {
-			return false, err
-		}
-		known = known || d.key == layout.CacheInfoKey && d.inSrc
-		if r.toDo(d) {
-			return true, nil
-		}
-	}
-	if !known {
-		return false, ErrNoSource
-	}
-	r.remember(remembered)
-	return false, nil
-}
-
 // remember keeps what was found equal. That it cannot is no reason to fail.
 func (r *run) remember(s *ledger) {
 	if err := s.commit(); err != nil {

@@ -134,8 +134,12 @@ func (s *watching) missed(err error) {
 	}
 }
 
-// takeRest takes in what was told already.
+// onTheWay is how long the kernel and the watcher may take to tell of a change.
+const onTheWay = 200 * time.Millisecond
+
+// takeRest takes in what was told already, or is about to be.
 func (s *watching) takeRest() {
+	end := time.After(onTheWay)
 	for {
 		select {
 		case e, ok := <-s.changes():
@@ -143,7 +147,12 @@ func (s *watching) takeRest() {
 				return
 			}
 			s.note(e)
-		default:
+		case err, ok := <-s.failures():
+			if !ok {
+				return
+			}
+			s.missed(err)
+		case <-end:
 			return
 		}
 	}

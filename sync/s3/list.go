@@ -17,12 +17,9 @@ import (
 
 const (
 	pageSize = 1000 // what stores give at most
-	// How many private keys are passed over in a listing before it is begun anew
-	// behind them. A request more is cheaper than pages of them.
+	// How many keys of a folder are passed over in a listing before it is begun
+	// anew behind them. A request more is cheaper than pages of them.
 	passOver = 100
-	// behindPrivate is smaller than no key that follows the private ones: the
-	// slash of the prefix is succeeded by a zero.
-	behindPrivate = ".nixstatic0"
 )
 
 // List asks for pages of keys, one request a page, and from the second on for
@@ -33,25 +30,38 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[layout.Info,
 			return
 		}
 		w := &walk{b: b, prefix: prefix, private: strings.HasPrefix(prefix, layout.PrivatePrefix)}
-		if !b.anonymous && !w.pages(ctx, yield) {
-			return
-		}
-		w.rest(ctx, yield)
+		w.all(ctx, func(e layout.TopEntry, err error) bool { return yield(e.Info, err) })
 	}
+}
+
+// ListTop has the store pass over what is in folders.
+func (b *Bucket) ListTop(ctx context.Context) iter.Seq2[layout.TopEntry, error] {
+	return func(yield func(layout.TopEntry, error) bool) { (&walk{b: b, top: true}).all(ctx, yield) }
 }
 
 // A walk is how far a listing came.
 type walk struct {
 	b       *Bucket
 	prefix  string
-	private bool   // they were asked for
-	last    string // name of the last object that was seen
-	passed  int    // private objects in a row that were not asked for
+	private bool // they were asked for
+	top     bool // folders are named, what is in them is not wanted
+
+	last   string // name of the last object that was seen
+	folder string // that last is in, if what is in it is not wanted
+	passed int    // objects in that folder that were seen
+}
+
+// all yields everything, the quick way as long as it goes.
+func (w *walk) all(ctx context.Context, yield func(layout.TopEntry, error) bool) {
+	if !w.b.anonymous && !w.pages(ctx, yield) {
+		return
+	}
+	w.rest(ctx, yield)
 }
 
 // pages yields pages as long as they can be had the quick way. It reports
 // whether the rest is to be listed the slow way.
-func (w *walk) pages(ctx context.Context, yield func(layout.Info, error) bool) (rest bool) {
+func (w *walk) pages(ctx context.Context, yield func(layout.TopEntry, error) bool) (rest bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	ahead := make(chan *page, 1)
 	var asking sync.WaitGroup
@@ -59,7 +69,7 @@ func (w *walk) pages(ctx context.Context, yield func(layout.Info, error) bool) (
 	defer cancel()
 	ask := func(after, token string) {
 		asking.Go(func() {
-			p, err := w.b.fetchPage(ctx, w.prefix, after, token)
+			p, err := w.b.fetchPage(ctx, w.prefix, w.top, after, token)
 			if err != nil {
 				w.b.log.Debug("list", "prefix", w.prefix, "error", withoutURL(err))
 				p = nil
@@ -77,12 +87,12 @@ func (w *walk) pages(ctx context.Context, yield func(layout.Info, error) bool) (
 			ask("", p.next)
 		}
 		for _, o := range p.objects {
-			info, use, err := w.take(o)
+			entry, use, err := w.take(o)
 			if err != nil {
-				yield(layout.Info{}, w.error(err))
+				yield(layout.TopEntry{}, w.error(err))
 				return false
 			}
-			if use && !yield(info, nil) {
+			if use && !yield(entry, nil) {
 				return false
 			}
 		}
@@ -91,7 +101,7 @@ func (w *walk) pages(ctx context.Context, yield func(layout.Info, error) bool) (
 			return false
 		case n > 1:
 		case w.jump():
-			ask(behindPrivate, "")
+			ask(w.behind(), "")
 		default:
 			ask("", p.next)
 		}
@@ -99,26 +109,45 @@ func (w *walk) pages(ctx context.Context, yield func(layout.Info, error) bool) (
 }
 
 // take judges an object of a page, which must come behind the last one.
-func (w *walk) take(o listed) (info layout.Info, use bool, err error) {
+func (w *walk) take(o listed) (entry layout.TopEntry, use bool, err error) {
 	name, ok := strings.CutPrefix(o.name, w.b.prefix)
 	if !ok || !strings.HasPrefix(name, w.prefix) {
-		return info, false, fmt.Errorf("the store lists %q, which was not asked for", o.name)
+		return entry, false, fmt.Errorf("the store lists %q, which was not asked for", o.name)
 	}
 	if name <= w.last && w.last != "" {
-		return info, false, fmt.Errorf("the store lists %q after %q, which is not in order", name, w.last)
+		return entry, false, fmt.Errorf("the store lists %q after %q, which is not in order", name, w.last)
 	}
 	w.last = name
-	key, err := layout.ParseKey(name)
-	if err != nil {
-		return info, false, nil // a name that no client can ask for, such as that of a folder
-	}
-	if !w.private && key.Kind() == layout.KindPrivate {
+	if folder := w.unwanted(name); folder != "" {
 		w.passed++
-		return info, false, nil
+		first := folder != w.folder
+		if first {
+			w.folder, w.passed = folder, 1
+		}
+		return layout.TopEntry{Folder: folder}, first && w.top && folder != layout.PrivatePrefix, nil
 	}
-	w.passed = 0
-	return layout.Info{Key: key, Size: o.size, ModTime: o.modified, ETag: o.etag}, true, nil
+	w.folder = ""
+	key, err := layout.ParseKey(name)
+	if err != nil || name+"/" == layout.PrivatePrefix {
+		return entry, false, nil // a name that no client can ask for, such as that of a folder
+	}
+	return layout.TopEntry{Info: layout.Info{Key: key, Size: o.size, ModTime: o.modified, ETag: o.etag}}, true, nil
 }
+
+// unwanted returns the folder that name is in, if what is in it is not wanted.
+func (w *walk) unwanted(name string) string {
+	if w.top || !w.private && strings.HasPrefix(name, layout.PrivatePrefix) {
+		return name[:strings.IndexByte(name, '/')+1]
+	}
+	return ""
+}
+
+// jump reports whether to begin anew behind what is not wanted.
+func (w *walk) jump() bool { return w.folder != "" && w.passed > passOver }
+
+// behind is smaller than no key that follows those of the unwanted folder: the
+// slash of the prefix is succeeded by a zero.
+func (w *walk) behind() string { return strings.TrimSuffix(w.folder, "/") + "0" }
 
 // error says which listing failed.
 func (w *walk) error(err error) error {
@@ -128,14 +157,14 @@ func (w *walk) error(err error) error {
 // rest yields what comes behind the last object, as the client below has it:
 // from stores that give unusual pages, without credentials, and after a failure,
 // which is tried again here and explained in the end.
-func (w *walk) rest(ctx context.Context, yield func(layout.Info, error) bool) {
+func (w *walk) rest(ctx context.Context, yield func(layout.TopEntry, error) bool) {
 	for done := false; !done; {
 		start := w.last
 		stopped := false
 		err := w.b.retry(ctx, "list "+w.prefix, func(int) error {
 			var err error
-			done, err = w.more(ctx, func(info layout.Info) bool {
-				stopped = !yield(info, nil)
+			done, err = w.more(ctx, func(e layout.TopEntry) bool {
+				stopped = !yield(e, nil)
 				return !stopped
 			})
 			if again, _ := transient(err); again && w.last != start {
@@ -154,40 +183,38 @@ func (w *walk) rest(ctx context.Context, yield func(layout.Info, error) bool) {
 			return // the store takes no keys that begin so
 		}
 		if err != nil {
-			yield(layout.Info{}, w.error(err))
+			yield(layout.TopEntry{}, w.error(err))
 			return
 		}
 	}
 }
 
-// more goes on behind the last object until the end, a failure, or more private
-// objects than are worth passing over. It reports whether that was all.
-func (w *walk) more(ctx context.Context, yield func(layout.Info) bool) (done bool, err error) {
+// more goes on behind the last object until the end, a failure, or more objects
+// of an unwanted folder than are worth passing over. It reports whether that was
+// all.
+func (w *walk) more(ctx context.Context, yield func(layout.TopEntry) bool) (done bool, err error) {
 	after := w.last
 	if w.jump() {
-		after = behindPrivate
+		after = w.behind()
 	}
 	w.passed = 0
 	for o := range w.b.client.Load().ListObjectsIter(ctx, w.b.loc.Bucket, w.b.listing(w.prefix, after, pageSize)) {
 		if o.Err != nil {
 			return false, meaning(o.Err)
 		}
-		info, use, err := w.take(listed{o.Key, o.ETag, o.Size, o.LastModified})
+		entry, use, err := w.take(listed{o.Key, o.ETag, o.Size, o.LastModified})
 		if err != nil {
 			return false, err
+		}
+		if use && !yield(entry) {
+			return true, nil
 		}
 		if w.jump() {
 			return false, nil
 		}
-		if use && !yield(info) {
-			return true, nil
-		}
 	}
 	return true, nil
 }
-
-// jump reports whether to begin anew behind the private objects.
-func (w *walk) jump() bool { return w.passed > passOver && w.last < behindPrivate }
 
 func (b *Bucket) listing(prefix, after string, page int) minio.ListObjectsOptions {
 	owner := false

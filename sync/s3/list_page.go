@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,11 +16,12 @@ import (
 
 // A page is one answer to ListObjectsV2, as far as it concerns us.
 type page struct {
-	objects []listed
-	next    string // token that asks for the following page; "" for the last
+	objects []listed // in the order of names; folders are among them if they were asked for
+	next    string   // token that asks for the following page; "" for the last
 }
 
-// A listed object is one with its name in the bucket.
+// A listed object is one with its name in the bucket. A folder has a name that
+// ends in a slash, and nothing else.
 type listed struct {
 	name, etag string
 	size       int64
@@ -32,8 +34,11 @@ const pageValid = 10 * time.Minute
 // fetchPage asks for one page. The client below can do so, but reads the answer
 // with encoding/xml, which takes longer than the store needs to write it. What
 // goes wrong is not explained: the slow way will tell.
-func (b *Bucket) fetchPage(ctx context.Context, prefix, after, token string) (*page, error) {
+func (b *Bucket) fetchPage(ctx context.Context, prefix string, top bool, after, token string) (*page, error) {
 	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}, "prefix": {b.prefix + prefix}, "max-keys": {strconv.Itoa(pageSize)}}
+	if top {
+		query.Set("delimiter", "/")
+	}
 	if after != "" {
 		query.Set("start-after", b.prefix+after)
 	}
@@ -79,7 +84,7 @@ func parsePage(text []byte) (*page, error) {
 		return nil, errPage
 	}
 	p := &page{objects: make([]listed, 0, pageSize)}
-	truncated, encoded := false, false
+	truncated, encoded, folders := false, false, false
 	err := eachElement(inner, func(name, content []byte) error {
 		var err error
 		switch string(name) {
@@ -87,6 +92,12 @@ func parsePage(text []byte) (*page, error) {
 			var o listed
 			if o, err = parseListed(content); err == nil {
 				p.objects = append(p.objects, o)
+			}
+		case "CommonPrefixes":
+			var folder listed
+			if folder.name, err = parseFolder(content); err == nil {
+				p.objects = append(p.objects, folder)
+				folders = true
 			}
 		case "NextContinuationToken":
 			p.next, err = characters(content)
@@ -108,6 +119,9 @@ func parsePage(text []byte) (*page, error) {
 		if o.name, err = url.QueryUnescape(o.name); err != nil {
 			return nil, errPage
 		}
+	}
+	if folders { // they come behind the objects, or before them
+		slices.SortFunc(p.objects, func(a, b listed) int { return strings.Compare(a.name, b.name) })
 	}
 	return p, nil
 }
@@ -137,6 +151,20 @@ func parseListed(content []byte) (o listed, err error) {
 		err = errPage
 	}
 	return o, err
+}
+
+func parseFolder(content []byte) (name string, err error) {
+	err = eachElement(content, func(element, content []byte) (err error) {
+		if string(element) == "Prefix" && name == "" {
+			name, err = characters(content)
+			return err
+		}
+		return errPage
+	})
+	if err == nil && !strings.HasSuffix(name, "/") {
+		err = errPage
+	}
+	return name, err
 }
 
 // eachElement calls use with the elements of which text consists.

@@ -48,6 +48,7 @@ type client struct {
 var (
 	_ layout.Tree        = (*Bucket)(nil)
 	_ layout.BatchPutter = (*Bucket)(nil)
+	_ layout.TopLister   = (*Bucket)(nil)
 )
 
 // Open opens a bucket that must exist. A missing one is ErrNoBucket; where

@@ -22,10 +22,11 @@ import (
 	"strings"
 )
 
-// seeds are what a developer's machine is likely to have: first a few that bring
-// much in few files, then what brings many files and wide dependencies. valgrind
-// brings the C library's debug files.
-var seeds = strings.Fields(`libllvm14 valgrind nix-bin git g++ make python3
+// seeds are first the packages that tests name, which every Debian has, then what
+// a developer's machine is likely to have: a few that bring much in few files, and
+// what brings many files and wide dependencies. valgrind brings the C library's
+// debug files.
+var seeds = strings.Fields(`libacl1 libaudit-common libbz2-1.0 libgcc-s1 zlib1g libllvm14 valgrind nix-bin git g++ make python3
 	nginx curl perl gdb openssh-client vim cmake`)
 
 func main() {
