@@ -1,7 +1,6 @@
 package main
 
 import (
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -84,8 +83,6 @@ func runSync(c *cli.Context) error {
 	if treeName(src, from) == treeName(dst, to) {
 		return usage("source and destination are the same")
 	}
-	// A million keys make a heap that is better kept small than seldom cleaned.
-	debug.SetGCPercent(50)
 	m.Source, m.Dest = src, dst
 	m.State = stateFile(treeName(src, from), treeName(dst, to))
 	out := newSyncOutput(c, m)

@@ -39,6 +39,7 @@ func Test(t *testing.T, newTree func(t *testing.T) layout.Tree) {
 		{"IfMatchRace", testIfMatchRace},
 		{"IfMatchAgainstDelete", testIfMatchAgainstDelete},
 		{"ListOrder", testListOrder},
+		{"ListTop", testListTop},
 		{"ListPrefix", testListPrefix},
 		{"ListStop", testListStop},
 		{"ListPages", testListPages},

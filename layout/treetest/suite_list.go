@@ -3,6 +3,7 @@ package treetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -82,6 +83,46 @@ func testListPrefix(t *testing.T, tree layout.Tree) {
 			if !slices.Contains(got, key) {
 				t.Errorf("List %q = %v, lacks %s", prefix, got, key)
 			}
+		}
+	}
+}
+
+// testListTop is for trees that can do it; the others are listed whole.
+func testListTop(t *testing.T, tree layout.Tree) {
+	top, ok := tree.(layout.TopLister)
+	if !ok {
+		return
+	}
+	keys := fill(t, tree)
+	var want []string
+	for _, key := range keys {
+		folder, _, inside := strings.Cut(string(key), "/")
+		switch {
+		case !inside:
+			want = append(want, string(key))
+		case want[len(want)-1] != folder+"/":
+			want = append(want, folder+"/")
+		}
+	}
+	for n := range want {
+		var got []string
+		for e, err := range top.ListTop(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(e.Key)+e.Folder)
+			if e.Folder == "" {
+				info, err := tree.Stat(t.Context(), e.Key)
+				if err != nil || info.Size != e.Size || info.ETag != e.ETag {
+					t.Errorf("ListTop has %+v, Stat %+v, %v", e.Info, info, err)
+				}
+			}
+			if len(got) > n {
+				break
+			}
+		}
+		if diff := cmp.Diff(want[:n+1], got); diff != "" {
+			t.Errorf("ListTop stopped after %d (-want +got):\n%s", n+1, diff)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package s3
 import (
 	"encoding/xml"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,8 @@ var pages = []string{
   </Contents>
   <CommonPrefixes><Prefix>x/</Prefix></CommonPrefixes>
 </ListBucketResult>`,
+	`<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>cache</Name><Prefix></Prefix><KeyCount>4</KeyCount><MaxKeys>1000</MaxKeys><Delimiter>%2F</Delimiter><IsTruncated>false</IsTruncated><Contents><Key>index.html</Key><LastModified>2026-11-23T09:46:04Z</LastModified><ETag>&#34;0123456789abcdef0123456789abcdef&#34;</ETag><Size>0</Size></Contents><Contents><Key>nix-cache-info</Key><LastModified>2026-11-23T09:46:04Z</LastModified><ETag>&#34;0123456789abcdef0123456789abcdef&#34;</ETag><Size>0</Size></Contents><CommonPrefixes><Prefix>a%2Bb/</Prefix></CommonPrefixes><CommonPrefixes><Prefix>nar/</Prefix></CommonPrefixes><EncodingType>url</EncodingType></ListBucketResult>`,
 	`<?xml version="1.0"?><ListBucketResult xmlns="x"><IsTruncated>false</IsTruncated></ListBucketResult>`,
 }
 
@@ -40,6 +43,7 @@ func standard(text string) (*page, error) {
 			Size         int64
 			LastModified string
 		}
+		CommonPrefixes []struct{ Prefix string }
 	}
 	if err := xml.Unmarshal([]byte(text), &r); err != nil {
 		return nil, err
@@ -47,13 +51,6 @@ func standard(text string) (*page, error) {
 	p := &page{next: r.NextContinuationToken, objects: []listed{}}
 	for _, c := range r.Contents {
 		o := listed{name: c.Key, etag: strings.Trim(c.ETag, `"`), size: c.Size}
-		if r.EncodingType == "url" {
-			name, err := url.QueryUnescape(o.name)
-			if err != nil {
-				return nil, err
-			}
-			o.name = name
-		}
 		if c.LastModified != "" {
 			var err error
 			if o.modified, err = time.Parse(time.RFC3339Nano, c.LastModified); err != nil {
@@ -61,6 +58,20 @@ func standard(text string) (*page, error) {
 			}
 		}
 		p.objects = append(p.objects, o)
+	}
+	for _, c := range r.CommonPrefixes {
+		p.objects = append(p.objects, listed{name: c.Prefix})
+	}
+	for i := range p.objects {
+		if r.EncodingType == "url" {
+			var err error
+			if p.objects[i].name, err = url.QueryUnescape(p.objects[i].name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(r.CommonPrefixes) > 0 {
+		slices.SortFunc(p.objects, func(a, b listed) int { return strings.Compare(a.name, b.name) })
 	}
 	return p, nil
 }
@@ -92,6 +103,9 @@ func TestParsePage(t *testing.T) {
 		"<ListBucketResult><Contents><Key>a</Key><Size>-1</Size></Contents></ListBucketResult>",
 		"<ListBucketResult><Contents><Key><![CDATA[a]]></Key><Size>1</Size></Contents></ListBucketResult>",
 		"<ListBucketResult><Contents><Key>&unknown;</Key><Size>1</Size></Contents></ListBucketResult>",
+		"<ListBucketResult><CommonPrefixes></CommonPrefixes></ListBucketResult>",
+		"<ListBucketResult><CommonPrefixes><Prefix>no-folder</Prefix></CommonPrefixes></ListBucketResult>",
+		"<ListBucketResult><CommonPrefixes><Prefix>a/</Prefix><Prefix>b/</Prefix></CommonPrefixes></ListBucketResult>",
 		"<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>%</Key><Size>1</Size></Contents></ListBucketResult>",
 	} {
 		if p, err := parsePage([]byte(text)); err == nil {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -114,6 +116,39 @@ func TestRequestsOfLists(t *testing.T) {
 	if err := count(b, ".nixstatic/", 1101); err != nil {
 		t.Error(err)
 	}
+	// What is in folders costs nothing who does not want it.
+	put(t, b, "index.html", nil, layout.PutOptions{})
+	m.counted()
+	if got, err := top(b); err != nil || !slices.Equal(got, []string{"index.html", "log/"}) {
+		t.Errorf("ListTop: %q, %v", got, err)
+	}
+	if diff := cmp.Diff([]string{page}, m.counted()); diff != "" {
+		t.Errorf("ListTop (-want +got):\n%s", diff)
+	}
+	// Where it has to be done the other way, a page for each folder.
+	m.plan(func(n int, _ *http.Request) harm {
+		if n == 1 {
+			return cutBody
+		}
+		return none
+	})
+	if got, err := top(b); err != nil || !slices.Equal(got, []string{"index.html", "log/"}) {
+		t.Errorf("ListTop after a failure: %q, %v", got, err)
+	}
+	if got := m.counted(); len(got) != 4 {
+		t.Errorf("ListTop after a failure costs %d requests", len(got))
+	}
+}
+
+// top returns what ListTop yields.
+func top(b *Bucket) (names []string, err error) {
+	for e, err := range b.ListTop(context.Background()) {
+		if err != nil {
+			return names, err
+		}
+		names = append(names, string(e.Key)+e.Folder)
+	}
+	return names, nil
 }
 
 // The headers are those of the table of kinds, and the hash is one that the

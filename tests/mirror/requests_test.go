@@ -46,6 +46,13 @@ func countRequests(t *testing.T, target string) *counter {
 	return c
 }
 
+// forget leaves one kind of requests out of what take returns.
+func (c *counter) forget(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.asked, what)
+}
+
 // take returns what was asked since the last call.
 func (c *counter) take() string {
 	c.mu.Lock()
@@ -60,7 +67,8 @@ func (c *counter) take() string {
 }
 
 // TestRequests: what a run costs where requests cost money. Opening a bucket
-// lists one object, and a source is asked what it leans on.
+// lists one object, a look lists the top, the NARs and the logs, and a source is
+// asked what it leans on.
 func TestRequests(t *testing.T) {
 	w := newWorld(t)
 	c := countRequests(t, w.store.Endpoint)
@@ -78,18 +86,23 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s: %s, want %s", what, got, want)
 		}
 	}
-	check("nothing to do", "2 list", w.dir, bucketURL)
-	check("nothing to do, between buckets", "5 list", "--delete", bucketURL, otherURL)
+	check("nothing to do", "4 list", w.dir, bucketURL)
+	check("nothing to do, between buckets", "9 list", "--delete", bucketURL, otherURL)
 	w.home = t.TempDir()
-	check("nothing to do, and the memory is lost", "2 list", "--delete", w.dir, bucketURL)
+	check("nothing to do, and the memory is lost", "4 list", "--delete", w.dir, bucketURL)
 	treetest.PutText(t, treetest.OpenDir(t, w.dir), "index.html", "<!doctype html>")
-	// The lock is put, tried twice, read twice and deleted; a page is put.
-	check("a page", "1 DELETE, 3 GET, 3 list, 4 PUT", w.dir, bucketURL)
+	// The lock is put, tried twice, read twice and deleted; a page is put. How many
+	// lists are begun before the first difference shows is not determined.
+	w.sync(t, w.dir, bucketURL)
+	c.forget("list")
+	if got, want := c.take(), "1 DELETE, 3 GET, 4 PUT"; got != want {
+		t.Errorf("a page: %s, want %s", got, want)
+	}
 	if diff := cmp.Diff(treetest.Contents(t, treetest.OpenDir(t, w.dir)), treetest.Contents(t, bucket)); diff != "" {
 		t.Error(diff)
 	}
 	back := filepath.Join(t.TempDir(), "back")
 	w.sync(t, bucketURL, back)
 	c.take()
-	check("nothing to do, from a bucket", "3 list", bucketURL, back)
+	check("nothing to do, from a bucket", "5 list", bucketURL, back)
 }
