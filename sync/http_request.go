@@ -3,8 +3,10 @@ package sync
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -19,6 +21,7 @@ type request struct {
 	etag    string // of the version that offset counts in, as the server wrote it
 	checked bool   // whoever reads the bytes knows their hash
 	anyText bool   // a web page can be what was asked for
+	depth   string // of a PROPFIND
 }
 
 func (r request) verb() string {
@@ -49,7 +52,12 @@ type response struct {
 // once asks one time. What is no success is an error.
 func (h *HTTP) once(ctx context.Context, r request) (*response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	req, err := http.NewRequestWithContext(ctx, r.verb(), r.url.String(), nil)
+	var body io.Reader
+	success := http.StatusOK
+	if r.depth != "" {
+		body, success = strings.NewReader(propfind), http.StatusMultiStatus
+	}
+	req, err := http.NewRequestWithContext(ctx, r.verb(), r.url.String(), body)
 	if err != nil {
 		cancel(nil)
 		return nil, r.error(innerURLError(err))
@@ -66,6 +74,10 @@ func (h *HTTP) once(ctx context.Context, r request) (*response, error) {
 			req.Header.Set("If-Range", r.etag)
 		}
 	}
+	if r.depth != "" {
+		req.Header.Set("Depth", r.depth)
+		req.Header.Set("Content-Type", "application/xml; charset=utf-8")
+	}
 	h.authorize(req)
 	resp, err := h.client.Do(req)
 	if err != nil {
@@ -75,7 +87,7 @@ func (h *HTTP) once(ctx context.Context, r request) (*response, error) {
 	answer := &response{Response: resp, ctx: ctx, cancel: cancel, stall: h.o.Stall}
 	answer.timer = time.AfterFunc(h.o.Stall, func() { cancel(&stalled{h.o.Stall}) })
 	answer.timer.Stop()
-	if resp.StatusCode == http.StatusOK || r.offset > 0 && resp.StatusCode == http.StatusPartialContent {
+	if resp.StatusCode == success || r.offset > 0 && resp.StatusCode == http.StatusPartialContent {
 		return answer, nil
 	}
 	err = readStatus(answer, h.auth != "")

@@ -104,6 +104,17 @@ func (v *view) children(ctx context.Context, folder string) iter.Seq2[entry, err
 		} else {
 			prefix += "/"
 		}
+		if top, ok := v.from.(layout.TopLister); ok && folder == "" {
+			for e, err := range top.ListTop(ctx) {
+				if err == nil && (e.Folder != "" || !e.Key.Kind().Public()) {
+					continue
+				}
+				if !yield(entry{name: string(e.Key), Info: e.Info}, err) || err != nil {
+					return
+				}
+			}
+			return
+		}
 		last := "" // the folder that the keys are passing through
 		for info, err := range v.from.List(ctx, prefix) {
 			if err != nil {

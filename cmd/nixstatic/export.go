@@ -224,8 +224,7 @@ func openCache(c *cli.Context, from string) (*treesync.Cache, *signer.Trusted, e
 	if err != nil {
 		return nil, nil, usage("--trusted-public-key: %v", err)
 	}
-	cache, err := treesync.OpenCache(c.Context, from, treesync.CacheOptions{
-		HTTP: treesync.HTTPOptions{Netrc: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}})
+	cache, err := treesync.OpenCache(c.Context, from, treesync.CacheOptions{HTTP: httpOptions(c)})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -22,14 +22,16 @@ func syncCommand() *cli.Command {
 			"is to be copied. Readers of DESTINATION find it whole at every moment, and a run\n" +
 			"that was interrupted is completed by running it again. What is damaged in SOURCE\n" +
 			"is not copied; the exit code is then 1.\n\n" +
-			"A cache behind https:// cannot be listed: name the paths whose closure is wanted.\n" +
-			"They must be signed by a trusted key, as for export --from.\n\n" +
+			"A cache behind https:// is mirrored whole if its server lists it (WebDAV: nixstatic\n" +
+			"serve and Apache with mod_dav do). Of any other, name the paths whose closure is\n" +
+			"wanted; they must be signed by a trusted key, as for export --from.\n\n" +
 			"--include and --exclude take the kinds " + strings.Join(kindNames(), ", ") + ".\n\n" +
 			"Examples:\n" +
 			"   nixstatic sync ./cache 's3://bucket/prefix?endpoint=minio:9000&scheme=http'\n" +
 			"   nixstatic sync --delete --dry-run ./cache /mnt/copy\n" +
 			"   nixstatic sync --watch --delete ./cache 's3://bucket?region=eu-west-1'\n" +
 			"   nixstatic sync ./cache https://user@cache.example.org/upload\n" +
+			"   nixstatic sync https://cache.example.org ./copy\n" +
 			"   nixstatic sync https://cache.nixos.org ./cache /nix/store/…-hello-2.12",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "delete", Usage: "remove what SOURCE does not have"},
@@ -55,22 +57,22 @@ func runSync(c *cli.Context) error {
 		return usage("sync takes the source and the destination")
 	}
 	from, to := c.Args().Get(0), c.Args().Get(1)
-	if isHTTP(from) {
-		return syncCache(c, from, to, c.Args().Slice()[2:])
+	if paths := c.Args().Slice()[2:]; isHTTP(from) && len(paths) > 0 {
+		return syncCache(c, from, to, paths)
 	}
 	if c.NArg() > 2 {
 		return usage("paths are named where the source is behind https://; nixstatic export --from takes them from a directory")
 	}
 	for _, flag := range []string{"trusted-public-key", "no-check-sigs"} {
 		if c.IsSet(flag) {
-			return usage("--%s goes with a source behind https://: a tree is mirrored as it is", flag)
+			return usage("--%s goes with paths of a cache behind https://: a tree is mirrored as it is", flag)
 		}
 	}
 	m, err := newMirror(c)
 	if err != nil {
 		return err
 	}
-	src, err := openTree(c, from)
+	src, err := openOrigin(c, from)
 	if err != nil {
 		return err
 	}
@@ -192,16 +194,12 @@ func syncWatch(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
 	return w.Run(c.Context)
 }
 
-// syncCache takes the closure of paths from a cache that cannot be listed.
+// syncCache takes the closure of paths from a cache, listed or not.
 func syncCache(c *cli.Context, from, to string, args []string) error {
 	for _, flag := range []string{"delete", "include", "exclude", "bandwidth", "watch", "rescan"} {
 		if c.IsSet(flag) {
-			return usage("--%s needs a source that can be listed, which a cache behind https:// cannot", flag)
+			return usage("--%s is for whole trees, not for the closure of some paths", flag)
 		}
-	}
-	if len(args) == 0 {
-		return withHint(usage("a cache behind https:// cannot be listed: name the paths whose closure is wanted"),
-			"a directory or a bucket can be mirrored whole: nixstatic sync s3://… DESTINATION")
 	}
 	cache, trusted, err := openCache(c, from)
 	if err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"strings"
 
@@ -37,6 +39,32 @@ func openTree(c *cli.Context, location string) (openedTree, error) {
 	return dir, nil
 }
 
+// An openedOrigin is what a mirror can read from.
+type openedOrigin interface {
+	treesync.Lister
+	io.Closer
+}
+
+// openOrigin opens a tree, or a cache behind a web server that lists it.
+func openOrigin(c *cli.Context, location string) (openedOrigin, error) {
+	if !isHTTP(location) {
+		return openTree(c, location)
+	}
+	cache, err := treesync.OpenWebDAV(c.Context, location, httpOptions(c))
+	if errors.Is(err, treesync.ErrNotListable) {
+		return nil, withHint(fmt.Errorf("%w: name the paths whose closure is wanted", err),
+			"nixstatic sync %s DESTINATION /nix/store/…; a directory or a bucket can be mirrored whole, and so can what nixstatic serve gives out", withoutUser(location))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cache, nil
+}
+
+func httpOptions(c *cli.Context) treesync.HTTPOptions {
+	return treesync.HTTPOptions{Netrc: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}
+}
+
 // openDest opens what a mirror can write to: a tree, or a server that takes PUT.
 func openDest(c *cli.Context, location string) (openedTree, error) {
 	if isBucket(location) {
@@ -54,7 +82,7 @@ func openDest(c *cli.Context, location string) (openedTree, error) {
 	if !isHTTP(location) {
 		return openTree(c, location)
 	}
-	put, err := treesync.OpenPut(location, treesync.HTTPOptions{Netrc: c.String("netrc-file"), UserAgent: "nixstatic/" + version()})
+	put, err := treesync.OpenPut(location, httpOptions(c))
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +90,7 @@ func openDest(c *cli.Context, location string) (openedTree, error) {
 }
 
 // treeName names a tree for people and files.
-func treeName(tree layout.Tree, location string) string {
+func treeName(tree layout.Reader, location string) string {
 	if dir, ok := tree.(*layout.Dir); ok {
 		return dir.Path()
 	}

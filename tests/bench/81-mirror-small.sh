@@ -15,8 +15,8 @@ rclone() { printf "rclone -q sync --transfers 16 --exclude '.nixstatic/**' %s mi
 mc() { printf "%s mirror --quiet --exclude '.nixstatic/*' %s m/%s >/dev/null" "$MC" "$o" "$1"; }
 this="\$(cat $WORK/bucket)"
 echo "all of them, $(find "$o" -type f | wc -l) files:"
-"$PAIR" -n "${N:-1}" -prepare "$next" nixstatic "$(sync "$this")" rclone "$(rclone "$this")"
-"$PAIR" -n "${N:-1}" -prepare "$next" nixstatic "$(sync "$this")" mc "$(mc "$this")"
+"$PAIR" -cold -n "${N:-1}" -prepare "$next" nixstatic "$(sync "$this")" rclone "$(rclone "$this")"
+"$PAIR" -cold -n "${N:-1}" -prepare "$next" nixstatic "$(sync "$this")" mc "$(mc "$this")"
 echo "nothing to do:"
 sh -c "$(sync cache)"
 "$PAIR" -n "${N:-5}" nixstatic "$(sync cache)" rclone "$(rclone cache)"

@@ -8,6 +8,12 @@ empty="rclone -q delete minio:cache; $(forget "$WORK/dir")"
 "$PAIR" -n "${N:-5}" -prepare "$empty" \
 	bucket "$(ours "$CLOSURE" "'$(s3)'" "$CLOSURE/top")" \
 	directory "$(ours "$CLOSURE" "$WORK/dir" "$CLOSURE/top")"
+echo "the same, nixstatic on one processor and MinIO on the other, as on two machines:"
+taskset -acp 1 "$minio" >/dev/null
+"$PAIR" -n "${N:-5}" -prepare "$empty" \
+	bucket "taskset -c 0 sh -c '$(ours "$CLOSURE" "\"$(s3)\"" "$CLOSURE/top")'" \
+	directory "taskset -c 0 sh -c '$(ours "$CLOSURE" "$WORK/dir" "$CLOSURE/top")'"
+taskset -acp "0-$(($(nproc) - 1))" "$minio" >/dev/null
 for ((i = 0; i < ${N:-5}; i++)); do
 	rclone -q delete minio:cache
 	before=$(minio_seconds)

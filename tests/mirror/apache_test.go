@@ -16,17 +16,17 @@ import (
 // nobody is who Apache runs as, since it refuses to be root.
 const nobody = 65534
 
-// TestApache mirrors into an Apache with mod_dav, which wants a password, makes no
-// folders by itself, and answers 409 where one is missing.
-func TestApache(t *testing.T) {
-	w := newWorld(t)
+// startApache runs an Apache with mod_dav, which wants a password from all who do
+// not just read files. It returns its URL, and the directory that it serves.
+func startApache(t *testing.T) (url, root string) {
+	t.Helper()
 	// Tests' own directories are for their owner alone.
 	dir, err := os.MkdirTemp("", "apache-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	root := filepath.Join(dir, "root")
+	root = filepath.Join(dir, "root")
 	address := freeAddress(t)
 	conf := fmt.Sprintf(`ServerRoot "%[1]s"
 ServerName localhost
@@ -70,13 +70,25 @@ DocumentRoot "%[1]s/root"
 		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}
-	url := start(t, address, cmd)
+	url = start(t, address, cmd)
 	t.Cleanup(func() {
 		if text, err := os.ReadFile(dir + "/error.log"); err == nil && t.Failed() {
 			t.Logf("apache:\n%s", text)
 		}
 	})
+	return url, root
+}
+
+// TestApache mirrors into an Apache, which makes no folders by itself, and answers
+// 409 where one is missing; and from there, since it tells what it has.
+func TestApache(t *testing.T) {
+	w := newWorld(t)
+	url, root := startApache(t)
 	r := nixtest.Wait(t, w.command(t, "sync", w.dir, url+"/sub")).Refused(t, "401")
 	wantHint(t, r, "check the user name and the password")
-	w.syncPut(t, strings.Replace(url, "://", "://ci:password@", 1)+"/sub", root+"/sub")
+	authorized := strings.Replace(url, "://", "://ci:password@", 1) + "/sub"
+	w.syncPut(t, authorized, root+"/sub")
+
+	nixtest.Wait(t, w.command(t, "sync", url+"/sub", w.home+"/refused")).Refused(t, "401")
+	w.syncFrom(t, authorized, root+"/sub")
 }

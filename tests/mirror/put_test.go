@@ -111,15 +111,10 @@ func start(t *testing.T, address string, cmd *exec.Cmd) string {
 	return "http://" + address
 }
 
-// TestServe mirrors to the upload URL of our own server, which checks and signs
-// what it is given.
-func TestServe(t *testing.T) {
-	w := newWorld(t)
-	dir := t.TempDir()
-	tree, tokens := filepath.Join(dir, "served"), filepath.Join(dir, "tokens")
-	token := w.program.Output(t, "token", "create", "--file", tokens, "--name", "ci", "--scope", "upload")
-	key := w.program.NewKey(t, "served-1")
-	cmd := w.command(t, "serve", tree, "--listen", "127.0.0.1:0", "-k", key.File, "--min-free", "0", "--tokens", tokens)
+// serve runs our own server until the test ends and returns its URL.
+func (w *world) serve(t *testing.T, tree string, args ...string) string {
+	t.Helper()
+	cmd := w.command(t, append([]string{"serve", tree, "--listen", "127.0.0.1:0"}, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -128,15 +123,27 @@ func TestServe(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
-	}()
+	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	upload := strings.Replace(strings.TrimSpace(line), "://", "://ci:"+token+"@", 1) + "/upload"
+	return strings.TrimSpace(line)
+}
+
+// TestServe mirrors to the upload URL of our own server, which checks and signs
+// what it is given.
+func TestServe(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	tree, tokens := filepath.Join(dir, "served"), filepath.Join(dir, "tokens")
+	token := w.program.Output(t, "token", "create", "--file", tokens, "--name", "ci", "--scope", "upload")
+	key := w.program.NewKey(t, "served-1")
+	url := w.serve(t, tree, "-k", key.File, "--min-free", "0", "--tokens", tokens)
+	upload := strings.Replace(url, "://", "://ci:"+token+"@", 1) + "/upload"
 	w.sync(t, w.dir, upload)
 	served := treetest.OpenDir(t, tree)
 	whole(t, served)

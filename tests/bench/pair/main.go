@@ -1,10 +1,10 @@
 // Command pair times two commands against each other:
 //
-//	pair [-n N] [-prepare COMMAND] NAME COMMAND NAME COMMAND
+//	pair [-n N] [-cold] [-prepare COMMAND] NAME COMMAND NAME COMMAND
 //
 // It runs them interleaved, A B A B ..., so that a machine that grows slower or
-// busier does so for both, after one untimed run of each. Commands go to sh -c,
-// and -prepare before every run, outside the clock. It prints medians of wall
+// busier does so for both, after one untimed run of each, which -cold leaves out.
+// Commands go to sh -c, and -prepare before every run, outside the clock. It prints medians of wall
 // time, user and system time, and peak memory, then how A compares with B: the
 // ratio of the medians, and the median and range of the ratios pair by pair,
 // which says whether the difference is larger than the noise. A command that
@@ -26,9 +26,10 @@ import (
 
 func main() {
 	n := flag.Int("n", 7, "number of pairs")
+	cold := flag.Bool("cold", false, "no untimed run before: for runs of minutes")
 	prepare := flag.String("prepare", "", "command to run before each run, untimed")
 	flag.Parse()
-	if err := run(os.Stdout, *n, *prepare, flag.Args()); err != nil {
+	if err := run(os.Stdout, *n, *cold, *prepare, flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "pair: error: %v\n", err)
 		os.Exit(1)
 	}
@@ -40,12 +41,16 @@ type sample struct {
 	peak      int64 // bytes, of the largest process among it and its children
 }
 
-func run(out io.Writer, n int, prepare string, args []string) error {
+func run(out io.Writer, n int, cold bool, prepare string, args []string) error {
 	if len(args) != 4 || n < 1 {
-		return errors.New("usage: pair [-n N] [-prepare COMMAND] NAME COMMAND NAME COMMAND")
+		return errors.New("usage: pair [-n N] [-cold] [-prepare COMMAND] NAME COMMAND NAME COMMAND")
 	}
 	var samples [2][]sample
-	for i := range n + 1 {
+	warm := 1 // the first warms the caches
+	if cold {
+		warm = 0
+	}
+	for i := range n + warm {
 		for side := range samples {
 			if prepare != "" {
 				if _, err := measure(prepare); err != nil {
@@ -56,7 +61,7 @@ func run(out io.Writer, n int, prepare string, args []string) error {
 			if err != nil {
 				return err
 			}
-			if i > 0 { // the first warms the caches
+			if i >= warm {
 				samples[side] = append(samples[side], s)
 			}
 		}

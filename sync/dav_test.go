@@ -1,0 +1,262 @@
+package sync_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	xwebdav "golang.org/x/net/webdav"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/treetest"
+	treesync "github.com/nixstatic/nixstatic/sync"
+)
+
+// A davServer serves a directory the way a plain WebDAV server does, below
+// /some/cache/, and counts.
+type davServer struct {
+	*httptest.Server
+	dir *layout.Dir
+
+	mu    sync.Mutex
+	asked map[string]int
+	fail  func(*http.Request) int // a status to answer with instead, or 0
+}
+
+func serveDAV(t *testing.T) *davServer {
+	t.Helper()
+	s := &davServer{dir: treetest.OpenDir(t, t.TempDir()+"/tree"), asked: map[string]int{}}
+	src := source(t)
+	mustRun(t, &treesync.Mirror{Source: src, Dest: s.dir})
+	dav := &xwebdav.Handler{Prefix: "/some/cache", FileSystem: xwebdav.Dir(s.dir.Path()), LockSystem: xwebdav.NewMemLS()}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.asked[r.Method]++
+		fail := s.fail
+		s.mu.Unlock()
+		if fail != nil {
+			if code := fail(r); code != 0 {
+				w.WriteHeader(code)
+				return
+			}
+		}
+		dav.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *davServer) failing(f func(*http.Request) int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = f
+}
+
+// take returns how often each method was asked for since the last call.
+func (s *davServer) take() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	asked := s.asked
+	s.asked = map[string]int{}
+	return asked
+}
+
+func (s *davServer) open(t *testing.T) *treesync.WebDAV {
+	t.Helper()
+	d, err := treesync.OpenWebDAV(t.Context(), s.URL+"/some/cache", treesync.HTTPOptions{Netrc: noNetrc(t), Attempts: 2, RetryDelay: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func noNetrc(t *testing.T) string {
+	name := t.TempDir() + "/netrc"
+	writeFile(t, name, "")
+	return name
+}
+
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWebDAVList: a server lists what its directory does.
+func TestWebDAVList(t *testing.T) {
+	s := serveDAV(t)
+	d := s.open(t)
+	writeFile(t, s.dir.Path()+"/beside/a/file", "a web site")
+	type file struct {
+		Key  layout.Key
+		Size int64
+	}
+	list := func(tree treesync.Lister, prefix string) (files []file) {
+		for info, err := range tree.List(t.Context(), prefix) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if info.Key.Kind() != layout.KindForeign {
+				files = append(files, file{info.Key, info.Size})
+			}
+		}
+		return files
+	}
+	for _, prefix := range []string{"", "nar/", "nar", "n", "log/", "realisations/", "build-trace-v2/d", "none/", "index.html", "..", "../", "/", "nar/../nar/"} {
+		want := list(s.dir, prefix)
+		if diff := cmp.Diff(want, list(d, prefix)); diff != "" {
+			t.Errorf("List %q (-want +got):\n%s", prefix, diff)
+		}
+		if prefix == "" && len(want) < 20 {
+			t.Fatalf("%d files are no test", len(want))
+		}
+	}
+	entries := func(tree layout.TopLister) (names []string) {
+		for e, err := range tree.ListTop(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, string(e.Key)+e.Folder)
+		}
+		return names
+	}
+	if diff := cmp.Diff(entries(s.dir), entries(d)); diff != "" {
+		t.Errorf("ListTop (-want +got):\n%s", diff)
+	}
+	for info, err := range d.List(t.Context(), "") {
+		if got, statErr := d.Stat(t.Context(), info.Key); err != nil || statErr != nil || got.Size != info.Size || got.ETag != info.ETag || got.ETag == "" {
+			t.Errorf("List has %+v, Stat %+v, %v, %v", info, got, err, statErr)
+		}
+	}
+}
+
+// TestMirrorFromWebDAV: with nothing to do, a folder costs one request.
+func TestMirrorFromWebDAV(t *testing.T) {
+	s := serveDAV(t)
+	d := s.open(t)
+	dst := treetest.OpenDir(t, t.TempDir()+"/copy")
+	m := &treesync.Mirror{Source: d, Dest: dst, Delete: true, State: t.TempDir() + "/state"}
+	mustRun(t, m)
+	treetest.Equal(t, s.dir, dst)
+	mustRun(t, m) // it is remembered what is equal
+	s.take()
+	mustRun(t, m)
+	if got := s.take(); len(got) != 1 || got["PROPFIND"] > 8 {
+		t.Errorf("nothing to do: %v", got)
+	}
+	treetest.Withdraw(t, s.dir, "app")
+	treetest.PutText(t, s.dir, "index.html", "another page")
+	mustRun(t, m)
+	treetest.Equal(t, s.dir, dst)
+	whole(t, dst)
+
+	// What a server will not tell is not absent: nothing goes (I5).
+	for _, code := range []int{http.StatusForbidden, http.StatusInternalServerError, http.StatusUnauthorized, http.StatusOK} {
+		s.failing(func(r *http.Request) int {
+			if r.Method == "PROPFIND" && strings.HasSuffix(r.URL.Path, "/nar/") {
+				return code
+			}
+			return 0
+		})
+		if err := m.Run(t.Context()); err == nil {
+			t.Errorf("a folder that answers %d is taken for an empty one", code)
+		}
+		s.failing(nil)
+		treetest.Equal(t, s.dir, dst)
+	}
+	// A folder that went is an empty one, and its NARs are missed.
+	s.failing(func(r *http.Request) int {
+		if strings.Contains(r.URL.Path, "/nar/") {
+			return http.StatusNotFound
+		}
+		return 0
+	})
+	if err := m.Run(t.Context()); err != nil {
+		t.Log(err)
+	}
+	whole(t, dst)
+}
+
+// TestNotListable: what is no WebDAV server is told from one that is out of
+// order.
+func TestNotListable(t *testing.T) {
+	for code, listable := range map[int]bool{200: false, 301: false, 400: false, 401: true, 403: false, 404: false, 405: false, 500: true, 501: false, 503: true} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if code == 301 && r.URL.Path == "/" {
+					http.Redirect(w, r, "/elsewhere", code)
+					return
+				}
+				w.WriteHeader(max(code, 200))
+				fmt.Fprint(w, "<!doctype html>hello")
+			}))
+			defer s.Close()
+			_, err := treesync.OpenWebDAV(t.Context(), s.URL, treesync.HTTPOptions{Netrc: noNetrc(t), Attempts: 2, RetryDelay: time.Millisecond})
+			if err == nil || errors.Is(err, treesync.ErrNotListable) == listable {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusMultiStatus)
+		fmt.Fprint(w, "<html/>")
+	}))
+	defer s.Close()
+	if _, err := treesync.OpenWebDAV(t.Context(), s.URL, treesync.HTTPOptions{Netrc: noNetrc(t)}); !errors.Is(err, treesync.ErrNotListable) {
+		t.Error(err)
+	}
+}
+
+// TestWebDAVBreaksOff: half a folder is no folder.
+func TestWebDAVBreaksOff(t *testing.T) {
+	s := serveDAV(t)
+	d := s.open(t)
+	var keys []layout.Key
+	var tries int
+	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if tries++; tries <= 2 { // the first is the question of OpenWebDAV
+			s.Config.Handler.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		s.Config.Handler.ServeHTTP(rec, r)
+		w.Header().Set("Content-Length", fmt.Sprint(rec.Body.Len()))
+		w.WriteHeader(rec.Code)
+		w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+		panic(http.ErrAbortHandler)
+	}))
+	defer cut.Close()
+	for info, err := range d.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, info.Key)
+	}
+	broken, err := treesync.OpenWebDAV(t.Context(), cut.URL+"/some/cache", treesync.HTTPOptions{Netrc: noNetrc(t), Attempts: 2, RetryDelay: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []layout.Key
+	for info, e := range broken.List(t.Context(), "") {
+		if err = e; err == nil {
+			got = append(got, info.Key)
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "EOF") {
+		t.Errorf("a listing that broke off: %v", err)
+	}
+	if len(got) >= len(keys) || !slices.Equal(got, keys[:len(got)]) {
+		t.Errorf("%d keys, want fewer than %d", len(got), len(keys))
+	}
+}

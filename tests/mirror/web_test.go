@@ -1,0 +1,58 @@
+package mirror_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/tests/nixtest"
+)
+
+// TestFromServe mirrors what our own server gives out, from a directory and from
+// a bucket.
+func TestFromServe(t *testing.T) {
+	w := newWorld(t)
+	w.syncFrom(t, w.serve(t, w.dir, "--read-only"), w.dir)
+	bucketURL, bucket := w.bucket(t)
+	w.sync(t, w.dir, bucketURL)
+	copied := filepath.Join(t.TempDir(), "copied")
+	w.sync(t, w.serve(t, bucketURL, "--read-only"), copied)
+	treetest.Equal(t, bucket, treetest.OpenDir(t, copied))
+}
+
+// syncFrom mirrors a cache behind a web server, which has its files in dir.
+func (w *world) syncFrom(t *testing.T, url, dir string) {
+	t.Helper()
+	src := treetest.OpenDir(t, dir)
+	copied := filepath.Join(t.TempDir(), "copied")
+	w.sync(t, url, copied)
+	treetest.Equal(t, src, treetest.OpenDir(t, copied))
+	whole(t, treetest.OpenDir(t, copied))
+	if r := w.sync(t, url, copied); !strings.Contains(r.Stderr, ": 0 objects copied") {
+		t.Errorf("nothing to do: %s", r.Stderr)
+	}
+	bucketURL, bucket := w.bucket(t)
+	w.sync(t, url, bucketURL)
+	treetest.Equal(t, src, bucket)
+
+	treetest.Withdraw(t, src, "app")
+	treetest.PutText(t, src, "index.html", "from "+dir)
+	w.sync(t, "--delete", url, copied)
+	treetest.Equal(t, src, treetest.OpenDir(t, copied))
+	whole(t, treetest.OpenDir(t, copied))
+}
+
+// TestFromPlainServer: nginx gives out files and tells nobody which.
+func TestFromPlainServer(t *testing.T) {
+	w := newWorld(t)
+	copied := filepath.Join(t.TempDir(), "copied")
+	r := nixtest.Wait(t, w.command(t, "sync", serveDAV(t, filepath.Dir(w.dir), "on")+"/cache", copied))
+	wantHint(t, r.Refused(t, "it cannot be listed"), "/nix/store/")
+	if _, err := os.Lstat(copied); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the destination was touched: %v", err)
+	}
+}
