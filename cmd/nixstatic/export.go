@@ -96,11 +96,11 @@ func runExport(c *cli.Context) error {
 	im := &treesync.Import{Source: source, Writer: writer, Trusted: trusted,
 		NoClosure: c.Bool("no-closure"), Force: c.Bool("force"), Logs: c.Bool("logs"),
 		Recompress: c.IsSet("compression"), Jobs: c.Int("jobs"), Progress: &treesync.Progress{}}
-	return export(c, im, roots)
+	return export(c, im, roots, c.String("to"))
 }
 
 // export plans, runs and reports an import.
-func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath) error {
+func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath, to string) error {
 	quiet, progress := c.Bool("quiet"), im.Progress
 	m := startMeter(c.App.ErrWriter, quiet, func(time.Duration) string {
 		return fmt.Sprintf("export: %s looked up", plural(progress.Planned.Load(), "path"))
@@ -111,7 +111,7 @@ func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath) error
 		return err
 	}
 	if c.Bool("dry-run") {
-		return printPlan(c, im, plan)
+		return printPlan(c, im, plan, to)
 	}
 	if err := initTree(c.Context, im.Writer); err != nil {
 		return err
@@ -130,7 +130,7 @@ func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath) error
 	if err != nil {
 		return err
 	}
-	return printResult(c, im, plan, time.Since(start))
+	return printResult(c, im, plan, to, time.Since(start))
 }
 
 // exportResult is what --json prints.
@@ -148,13 +148,13 @@ type exportResult struct {
 	Missing      []string `json:"missing,omitempty"` // with --dry-run
 }
 
-func newResult(c *cli.Context, plan *treesync.Plan) exportResult {
-	return exportResult{Tree: c.String("to"), Paths: int64(len(plan.Missing) + len(plan.Present)),
+func newResult(plan *treesync.Plan, to string) exportResult {
+	return exportResult{Tree: to, Paths: int64(len(plan.Missing) + len(plan.Present)),
 		Written: int64(len(plan.Missing)), Present: int64(len(plan.Present)), NarBytes: plan.NarBytes()}
 }
 
-func printPlan(c *cli.Context, im *treesync.Import, plan *treesync.Plan) error {
-	r := newResult(c, plan)
+func printPlan(c *cli.Context, im *treesync.Import, plan *treesync.Plan, to string) error {
+	r := newResult(plan, to)
 	r.DryRun, r.Written = true, 0
 	for _, step := range plan.Missing {
 		r.Missing = append(r.Missing, step.Info.Path.Abs(im.Writer.StoreDir))
@@ -169,8 +169,8 @@ func printPlan(c *cli.Context, im *treesync.Import, plan *treesync.Plan) error {
 	return nil
 }
 
-func printResult(c *cli.Context, im *treesync.Import, plan *treesync.Plan, took time.Duration) error {
-	r := newResult(c, plan)
+func printResult(c *cli.Context, im *treesync.Import, plan *treesync.Plan, to string, took time.Duration) error {
+	r := newResult(plan, to)
 	r.FileBytes, r.Logs, r.Realisations = im.Progress.Stored.Load(), im.Progress.Logs.Load(), im.Progress.Realisations.Load()
 	r.Seconds = took.Seconds()
 	if unsigned := im.Unsigned(plan); unsigned > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"strings"
 	"syscall"
 
@@ -115,12 +116,21 @@ func hintFor(err error) string {
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
 	case errors.Is(err, treesync.ErrRefused):
 		return "check the user name and the password, which are in the URL or in ~/.netrc, and what the server lets them do"
+	case unreachable(err):
+		return "check the address, and whether the server runs and can be reached from here; what was finished is kept"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only"
 	}
 	return ""
+}
+
+// unreachable reports whether nobody answers at an address.
+func unreachable(err error) bool {
+	var name *net.DNSError
+	return errors.As(err, &name) || errors.Is(err, syscall.ECONNREFUSED) ||
+		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
 // printable keeps names from outside from steering the terminal.

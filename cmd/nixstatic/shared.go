@@ -143,15 +143,24 @@ func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Write
 	if err != nil {
 		return nil, err
 	}
-	have, err := layout.ReadCacheInfo(c.Context, tree)
-	if err == nil && have.StoreDir != storeDir {
-		err = fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, storeDir)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := isFor(c.Context, tree, storeDir); err != nil {
 		return nil, err
 	}
 	return &layout.Writer{Tree: tree, StoreDir: storeDir, Keys: keys, Method: method, Level: c.Int("level"),
 		DebugInfo: c.Bool("debug-info")}, nil
+}
+
+// isFor finds out whether a tree that is there already takes paths of a store
+// directory.
+func isFor(ctx context.Context, tree layout.Tree, storeDir string) error {
+	have, err := layout.ReadCacheInfo(ctx, tree)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && have.StoreDir != storeDir:
+		return fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, storeDir)
+	}
+	return err
 }
 
 // sweep removes what runs that were killed left in a tree that is about to be
@@ -167,7 +176,7 @@ func sweep(tree layout.Tree) {
 func initTree(ctx context.Context, w *layout.Writer) error {
 	sweep(w.Tree)
 	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
-		return nil // newWriter has looked whether it is for the same store directory
+		return nil // isFor has looked whether it is for the same store directory
 	}
 	info := layout.DefaultCacheInfo()
 	info.StoreDir = w.StoreDir

@@ -219,6 +219,10 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 		return err
 	}
 	defer tree.Close()
+	if err := isFor(c.Context, tree, cache.StoreDir()); err != nil {
+		return err
+	}
 	w := &layout.Writer{Tree: tree, StoreDir: cache.StoreDir(), Method: compress.Zstd}
-	return export(c, &treesync.Import{Source: cache, Writer: w, Trusted: trusted, Jobs: c.Int("jobs"), Progress: &treesync.Progress{}}, roots)
+	im := &treesync.Import{Source: cache, Writer: w, Trusted: trusted, Jobs: c.Int("jobs"), Progress: &treesync.Progress{}}
+	return export(c, im, roots, treeName(tree, to))
 }

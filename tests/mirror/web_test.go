@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 )
@@ -46,13 +47,40 @@ func (w *world) syncFrom(t *testing.T, url, dir string) {
 	whole(t, treetest.OpenDir(t, copied))
 }
 
-// TestFromPlainServer: nginx gives out files and tells nobody which.
+// TestFromPlainServer: nginx gives out files and tells nobody which. Of what it
+// has, closures can be had, if somebody vouches for them.
 func TestFromPlainServer(t *testing.T) {
 	w := newWorld(t)
+	url := serveDAV(t, filepath.Dir(w.dir), "on") + "/cache"
 	copied := filepath.Join(t.TempDir(), "copied")
-	r := nixtest.Wait(t, w.command(t, "sync", serveDAV(t, filepath.Dir(w.dir), "on")+"/cache", copied))
+	r := nixtest.Wait(t, w.command(t, "sync", url, copied))
 	wantHint(t, r.Refused(t, "it cannot be listed"), "/nix/store/")
 	if _, err := os.Lstat(copied); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the destination was touched: %v", err)
 	}
+	app := treetest.Record(t, treetest.OpenDir(t, w.dir), "app").Path
+	r = nixtest.Wait(t, w.command(t, "sync", url, copied, app.Abs(layout.DefaultStoreDir)))
+	wantHint(t, r.Refused(t, "lib"), "--trusted-public-key")
+
+	key := w.program.NewKey(t, "mirror-1")
+	if r := nixtest.Wait(t, w.program.Command(t, "sign", w.dir, "-k", key.File)); r.Code != 0 {
+		t.Fatal(r.Stderr)
+	}
+	bucketURL, bucket := w.bucket(t)
+	for to, tree := range map[string]layout.Tree{copied: treetest.OpenDir(t, copied), bucketURL: bucket} {
+		r := w.sync(t, "--trusted-public-key", key.Public, url, to, app.Abs(layout.DefaultStoreDir))
+		if !strings.Contains(r.Stderr, "4 paths written to "+to+" (") {
+			t.Error(r.Stderr)
+		}
+		if _, err := tree.Stat(t.Context(), layout.NarInfoKey(app)); err != nil {
+			t.Error(err)
+		}
+		whole(t, tree)
+	}
+	w.sync(t, "--trusted-public-key", key.Public, "--dry-run", "--json", url, copied, app.Abs(layout.DefaultStoreDir))
+
+	// A tree for another store is none for these paths.
+	other := filepath.Join(t.TempDir(), "other")
+	treetest.PutText(t, treetest.OpenDir(t, other), layout.CacheInfoKey, "StoreDir: /other/store\n")
+	nixtest.Wait(t, w.command(t, "sync", "--no-check-sigs", url, other, app.Abs(layout.DefaultStoreDir))).Refused(t, "/other/store")
 }
