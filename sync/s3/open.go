@@ -35,6 +35,8 @@ type Bucket struct {
 	clock       clock
 	client      atomic.Pointer[client] // replaced when the region turns out
 
+	hashing atomic.Int32 // what of payload.go the store is known to keep to
+
 	alone  atomic.Bool // AssumeOneWriter was called
 	writer sync.Mutex  // then holds from looking to writing
 }

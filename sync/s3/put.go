@@ -119,8 +119,20 @@ func (b *Bucket) putWhole(ctx context.Context, u *upload) error {
 	return settled(err)
 }
 
-// send makes the request once.
+// send makes the request once, or a second time if the store wants more of it
+// signed than the last time.
 func (b *Bucket) send(ctx context.Context, u *upload) error {
+	payload := b.payload(u.sum)
+	err := b.sendAs(ctx, u, payload)
+	if wantsPayload(payload, err) {
+		if err = b.sendAs(ctx, u, hex.EncodeToString(u.sum[:])); err == nil {
+			b.hashing.Store(hashSigned)
+		}
+	}
+	return u.judge(err)
+}
+
+func (b *Bucket) sendAs(ctx context.Context, u *upload, payload string) error {
 	opts := b.headers(u.key)
 	opts.UserMetadata = map[string]string{"X-Amz-Checksum-Sha256": base64.StdEncoding.EncodeToString(u.sum[:])}
 	if u.token != "" {
@@ -128,10 +140,9 @@ func (b *Bucket) send(ctx context.Context, u *upload) error {
 	}
 	u.condition(&opts)
 	body := newPart(u.body, 0, u.body.Size())
-	// The hash is signed as that of the payload, too: stores that know nothing
-	// of checksums do check that one.
-	_, err := b.client.Load().PutObject(ctx, b.loc.Bucket, b.object(u.key), body, u.body.Size(), "", hex.EncodeToString(u.sum[:]), opts)
-	return u.judge(body.judge(err))
+	answer, err := b.client.Load().PutObject(ctx, b.loc.Bucket, b.object(u.key), body, u.body.Size(), "", payload, opts)
+	b.learn(payload, u.sum, answer, err)
+	return body.judge(err)
 }
 
 // judge tells a body that never fitted its name from one that was damaged on
