@@ -2,6 +2,7 @@ package layout
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -61,14 +62,14 @@ var pages = map[string]string{
 // NARFolder begins the keys of NARs.
 const NARFolder = "nar/"
 
-// IsPublicFolder reports whether public keys may lie in a folder at the top, such
-// as "log/".
-func IsPublicFolder(name string) bool {
-	switch name {
-	case NARFolder, "log/", "debuginfo/", "realisations/", "build-trace-v2/":
-		return true
-	}
-	return false
+// PublicFolders are those at the top that public keys lie in, in their order.
+var PublicFolders = []string{"build-trace-v2", "debuginfo", "log", "nar", "realisations"}
+
+// IsPublicFolder reports whether public keys may lie in a folder at the top, as a
+// TopEntry names it: "log/".
+func IsPublicFolder(folder string) bool {
+	name, ok := strings.CutSuffix(folder, "/")
+	return ok && slices.Contains(PublicFolders, name)
 }
 
 // String returns the name that options and messages use.

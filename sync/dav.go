@@ -52,7 +52,8 @@ func OpenWebDAV(ctx context.Context, rawURL string, o HTTPOptions) (*WebDAV, err
 // notListable reports whether an answer means that the server, or this place of
 // it, knows nothing of WebDAV.
 func notListable(err error) bool {
-	return isStatus(err, http.StatusOK, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusGone,
+	return isStatus(err, http.StatusOK, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusGone,
 		http.StatusMethodNotAllowed, http.StatusNotImplemented)
 }
 

@@ -16,7 +16,7 @@ import (
 
 // watched are the directories of a tree whose changes are told, beside itself.
 // What lies deeper is found when all is compared.
-var watched = []string{"nar", "log", "debuginfo", "realisations", "build-trace-v2"}
+var watched = layout.PublicFolders
 
 // events are the changes of a directory.
 type events struct {

@@ -18,9 +18,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 )
 
-// folders are those of every tree. They are there even while they are empty, as
-// nobody has to make them.
-var folders = []string{"build-trace-v2", "debuginfo", "log", "nar", "realisations"}
+// folders are there even while they are empty, as nobody has to make them.
+var folders = layout.PublicFolders
 
 // maxMade bounds the empty folders that are remembered.
 const maxMade = 10_000
