@@ -23,7 +23,7 @@ type Dir struct {
 
 	mu      sync.Mutex
 	root    *os.Root
-	lasting bool                // the directory will be there after a power cut
+	flushed bool                // the directory itself will be there after a power cut
 	staging *staging            // this process's folder of unfinished files
 	dirs    map[string]*os.File // directories that were written to, open
 }
@@ -43,6 +43,11 @@ func OpenDir(path string) (*Dir, error) {
 
 // Path returns the absolute path of the directory.
 func (d *Dir) Path() string { return d.path }
+
+// Traits says that a directory is at hand.
+func (d *Dir) Traits() Traits {
+	return Traits{Local: true, Path: d.path, Batches: true, Folders: true}
+}
 
 // Close releases the directory and removes this process's unfinished files.
 func (d *Dir) Close() error {
@@ -68,11 +73,11 @@ func (d *Dir) Close() error {
 func (d *Dir) open(create bool) (*os.Root, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if create && !d.lasting {
+	if create && !d.flushed {
 		if err := makeDir(d.path); err != nil {
 			return nil, err
 		}
-		d.lasting = true
+		d.flushed = true
 	}
 	if d.root != nil {
 		return d.root, nil

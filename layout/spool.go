@@ -2,8 +2,36 @@ package layout
 
 import (
 	"fmt"
+	"io"
 	"os"
 )
+
+// A Spool lends files for bodies that are not checked yet. A Tree that is also
+// a Spool puts its own files without copying them.
+type Spool interface {
+	Create() (SpoolFile, error)
+}
+
+// A SpoolFile is written once, then read as a Body any number of times.
+type SpoolFile interface {
+	io.Writer
+	Body
+	// Done tells that all is written. The file keeps no resources open
+	// afterwards other than its name.
+	Done() error
+	// Discard releases the file. After a Put that took it, and a second time,
+	// it does nothing.
+	Discard()
+}
+
+// SpoolFor returns t's own spool, or one in dir ("" for the system's folder of
+// temporary files).
+func SpoolFor(t Tree, dir string) Spool {
+	if s, ok := t.(Spool); ok {
+		return s
+	}
+	return TempSpool(dir)
+}
 
 // TempSpool returns a spool in a folder of temporary files, "" for the
 // system's. The files have no names there: they go with the process.

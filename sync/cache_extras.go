@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -27,11 +26,6 @@ func (c *Cache) Log(ctx context.Context, drv layout.StorePath) (io.ReadCloser, e
 	return body, nil
 }
 
-// A lister is a cache whose objects can be listed: a directory or a bucket.
-type lister interface {
-	List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error]
-}
-
 // outputs knows which derivation outputs a path realises. The cache is asked
 // by derivation, so that this takes reading all it has, once.
 type outputs struct {
@@ -42,14 +36,13 @@ type outputs struct {
 // Realisations returns what the cache knows of the derivation outputs that
 // info's path realises. Nobody can ask a web server that: there are none.
 func (c *Cache) Realisations(ctx context.Context, info layout.PathInfo) ([]layout.Realisation, error) {
-	tree, ok := c.r.(lister)
-	if !ok {
-		return nil, nil
-	}
 	c.outputs.mu.Lock()
 	defer c.outputs.mu.Unlock()
 	if c.outputs.byPath == nil {
-		all, err := c.readRealisations(ctx, tree)
+		all, err := c.readRealisations(ctx)
+		if errors.Is(err, layout.ErrNotListable) {
+			return nil, nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -58,10 +51,10 @@ func (c *Cache) Realisations(ctx context.Context, info layout.PathInfo) ([]layou
 	return c.outputs.byPath[info.Path], nil
 }
 
-func (c *Cache) readRealisations(ctx context.Context, tree lister) (map[layout.StorePath][]layout.Realisation, error) {
+func (c *Cache) readRealisations(ctx context.Context) (map[layout.StorePath][]layout.Realisation, error) {
 	all := map[layout.StorePath][]layout.Realisation{}
 	for _, generation := range []string{"realisations/", "build-trace-v2/"} {
-		for info, err := range tree.List(ctx, generation) {
+		for info, err := range layout.List(ctx, c.r, generation) {
 			if err != nil {
 				return nil, fmt.Errorf("list realisations: %w", err)
 			}

@@ -23,16 +23,19 @@ import (
 type WebDAV struct{ *HTTP }
 
 var (
-	_ Lister           = (*WebDAV)(nil)
+	_ layout.Lister    = (*WebDAV)(nil)
 	_ layout.TopLister = (*WebDAV)(nil)
 )
+
+// Traits says that one folder can be listed without the others.
+func (d *WebDAV) Traits() layout.Traits { return layout.Traits{Folders: true} }
 
 // maxFolders is how many folders lie in each other below a cache: realisations
 // have two.
 const maxFolders = 4
 
 // OpenWebDAV opens the cache at rawURL, see OpenHTTP, and asks whether it can be
-// listed. The error is ErrNotListable if it cannot.
+// listed. The error is layout.ErrNotListable if it cannot.
 func OpenWebDAV(ctx context.Context, rawURL string, o HTTPOptions) (*WebDAV, error) {
 	h, err := OpenHTTP(rawURL, o)
 	if err != nil {
@@ -42,7 +45,7 @@ func OpenWebDAV(ctx context.Context, rawURL string, o HTTPOptions) (*WebDAV, err
 	if _, err := d.ask(ctx, "", "0"); err != nil {
 		h.Close()
 		if notListable(err) || errors.Is(err, errNoMultistatus) {
-			err = fmt.Errorf("list %s: %w (%v)", d.URL(), ErrNotListable, err)
+			err = fmt.Errorf("list %s: %w (%v)", d.URL(), layout.ErrNotListable, err)
 		}
 		return nil, err
 	}

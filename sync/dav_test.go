@@ -102,7 +102,7 @@ func TestWebDAVList(t *testing.T) {
 		Key  layout.Key
 		Size int64
 	}
-	list := func(tree treesync.Lister, prefix string) (files []file) {
+	list := func(tree layout.Lister, prefix string) (files []file) {
 		for info, err := range tree.List(t.Context(), prefix) {
 			if err != nil {
 				t.Fatal(err)
@@ -203,7 +203,7 @@ func TestNotListable(t *testing.T) {
 			}))
 			defer s.Close()
 			_, err := treesync.OpenWebDAV(t.Context(), s.URL, treesync.HTTPOptions{Netrc: noNetrc(t), Attempts: 2, RetryDelay: time.Millisecond})
-			if err == nil || errors.Is(err, treesync.ErrNotListable) == listable {
+			if err == nil || errors.Is(err, layout.ErrNotListable) == listable {
 				t.Errorf("%v", err)
 			}
 		})
@@ -213,7 +213,7 @@ func TestNotListable(t *testing.T) {
 		fmt.Fprint(w, "<html/>")
 	}))
 	defer s.Close()
-	if _, err := treesync.OpenWebDAV(t.Context(), s.URL, treesync.HTTPOptions{Netrc: noNetrc(t)}); !errors.Is(err, treesync.ErrNotListable) {
+	if _, err := treesync.OpenWebDAV(t.Context(), s.URL, treesync.HTTPOptions{Netrc: noNetrc(t)}); !errors.Is(err, layout.ErrNotListable) {
 		t.Error(err)
 	}
 }

@@ -10,12 +10,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// A Lister is a tree that is only read: every layout.Tree.
-type Lister interface {
-	layout.Reader
-	List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error]
-}
-
 // A Mirror makes a destination equal to a source, object by object. Two sorted
 // listings decide what is to be done; where they agree, nothing is asked.
 //
@@ -41,7 +35,7 @@ type Lister interface {
 // else grows is what a source remembers: a layout.Dir holds the names in one
 // directory while it lists it.
 type Mirror struct {
-	Source Lister
+	Source layout.Lister
 	Dest   layout.Tree
 
 	Delete bool          // what the source does not have
@@ -72,10 +66,7 @@ const (
 // not mounted must not empty a mirror.
 var ErrNoSource = errors.New("the source is no binary cache: it has no " + string(layout.CacheInfoKey))
 
-// ErrNotListable says that a tree does not tell what it has.
-var ErrNotListable = fmt.Errorf("it cannot be listed: %w", errors.ErrUnsupported)
-
-var errBlindDelete = fmt.Errorf("what the destination has too much is not known: %w", ErrNotListable)
+var errBlindDelete = fmt.Errorf("what the destination has too much is not known: %w", layout.ErrNotListable)
 
 // Run makes the destination equal to the source. Runs of several processes to
 // one destination wait for each other, where it is a directory or a bucket.

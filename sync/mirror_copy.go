@@ -35,7 +35,7 @@ type task struct {
 // it.
 func (p *pass) copyTasks(ctx context.Context, tasks iter.Seq2[task, error]) error {
 	objects, atOnce := 1, p.jobs
-	if _, ok := p.Dest.(layout.BatchPutter); ok {
+	if layout.TraitsOf(p.Dest).Batches {
 		objects, atOnce = chunkObjects, min(chunksAtOnce, p.jobs)
 	}
 	group, inGroup := errgroup.WithContext(ctx)

@@ -99,7 +99,6 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 	}
 	in = io.LimitReader(in, info.Size+1)
 	file, isFile := body.(io.ReaderAt)
-	_, ownSpool := p.Dest.(layout.Spool)
 	var n int64
 	switch {
 	case info.Size <= inMemory:
@@ -107,7 +106,7 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 		text.Grow(int(info.Size) + bytes.MinRead)
 		n, err = text.ReadFrom(in)
 		f.body = layout.Bytes(text.Bytes())
-	case isFile && !ownSpool && t.Key.Kind().Immutable():
+	case isFile && !layout.TraitsOf(p.Dest).Local && t.Key.Kind().Immutable():
 		// A local file is read once to check it and once more to send it: nobody
 		// edits a NAR in place, and an object store checks the hash again.
 		n, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, make([]byte, 256<<10))

@@ -142,7 +142,7 @@ func (r *removal) stays(ctx context.Context, id pathID, equal bool) error {
 	key := id.narInfo()
 	// Of two equal narinfos the nearer one is read. One that was left out in
 	// this run is not equal.
-	_, local := r.Source.(*layout.Dir)
+	local := layout.TraitsOf(r.Source).Local
 	var from layout.Reader = r.Dest
 	if local && equal {
 		old, err := r.outOfDate(id)

@@ -47,8 +47,8 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	if r.blind {
 		return work(ctx)
 	}
-	if d, ok := r.Dest.(*layout.Dir); ok {
-		unlock, err := r.lockDir(ctx, d.Path())
+	if path := layout.TraitsOf(r.Dest).Path; path != "" {
+		unlock, err := r.lockDir(ctx, path)
 		if err != nil {
 			return err
 		}

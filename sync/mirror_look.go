@@ -68,29 +68,19 @@ func (r *run) lookAt(ctx context.Context, pairs iter.Seq2[pair, error], remember
 // halves are the pairs of all keys, parted so that they can be listed side by
 // side: an object store is no quicker with a listing than page after page. The
 // NARs are a third of a tree, and the one large part that stands in a folder. nars
-// is nil if the trees cannot part them.
+// is nil if parting them is not cheaper.
 func (r *run) halves(ctx context.Context) (rest, nars iter.Seq2[pair, error]) {
-	src, ok := r.Source.(topTree)
-	if !ok {
+	if !layout.TraitsOf(r.Source).Folders || !layout.TraitsOf(r.Dest).Folders {
 		return r.pairs(ctx, ""), nil
 	}
-	dst, ok := r.Dest.(topTree)
-	if !ok {
-		return r.pairs(ctx, ""), nil
-	}
-	rest = concat(r.provisionPairs(ctx), diff(besideNARs(ctx, src), besideNARs(ctx, dst)))
-	return rest, diff(src.List(ctx, layout.NARFolder), dst.List(ctx, layout.NARFolder))
-}
-
-type topTree interface {
-	Lister
-	layout.TopLister
+	rest = concat(r.provisionPairs(ctx), diff(besideNARs(ctx, r.Source), besideNARs(ctx, r.Dest)))
+	return rest, diff(r.Source.List(ctx, layout.NARFolder), r.Dest.List(ctx, layout.NARFolder))
 }
 
 // besideNARs lists what may be public and is no NAR, in the order of keys.
-func besideNARs(ctx context.Context, t topTree) listing {
+func besideNARs(ctx context.Context, t layout.Lister) listing {
 	return func(yield func(layout.Info, error) bool) {
-		for entry, err := range t.ListTop(ctx) {
+		for entry, err := range layout.ListTop(ctx, t) {
 			if err == nil && entry.Folder != "" {
 				if entry.Folder == layout.NARFolder || !layout.IsPublicFolder(entry.Folder) {
 					continue

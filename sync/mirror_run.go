@@ -42,7 +42,7 @@ func (m *Mirror) newRun() *run {
 	if r.progress == nil {
 		r.progress = &MirrorProgress{}
 	}
-	_, r.blind = m.Dest.(*PutServer)
+	r.blind = layout.TraitsOf(m.Dest).Blind
 	return r
 }
 

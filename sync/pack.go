@@ -43,7 +43,7 @@ func (im *Import) pack(ctx context.Context, steps []Step) error {
 	slots := make(chan struct{}, window)
 	// A directory takes a NAR by renaming it, many at once; elsewhere it has to be
 	// sent, while the next are packed.
-	_, here := im.Writer.Tree.(layout.Spool)
+	here := layout.TraitsOf(im.Writer.Tree).Local
 	var sending errgroup.Group
 	sending.SetLimit(storers)
 	var packers errgroup.Group // the first member feeds the others

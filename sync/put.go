@@ -32,6 +32,9 @@ type PutServer struct {
 
 var _ layout.Tree = (*PutServer)(nil)
 
+// Traits says that a web server does not tell what it has.
+func (s *PutServer) Traits() layout.Traits { return layout.Traits{Blind: true} }
+
 // ErrRefused says that a web server wants another user, or another password, or
 // does not allow what is asked for. It is a fs.ErrPermission.
 var ErrRefused = fmt.Errorf("refused by the server: %w", fs.ErrPermission)
@@ -104,10 +107,10 @@ func (s *PutServer) Delete(ctx context.Context, key layout.Key) error {
 	return refused(err)
 }
 
-// List yields ErrNotListable.
+// List yields layout.ErrNotListable.
 func (s *PutServer) List(context.Context, string) iter.Seq2[layout.Info, error] {
 	return func(yield func(layout.Info, error) bool) {
-		yield(layout.Info{}, fmt.Errorf("list %s: %w", s.URL(), ErrNotListable))
+		yield(layout.Info{}, fmt.Errorf("list %s: %w", s.URL(), layout.ErrNotListable))
 	}
 }
 

@@ -104,7 +104,7 @@ func TestPutServer(t *testing.T) {
 			t.Errorf("after Delete: %v", err)
 		}
 		for _, err := range p.List(t.Context(), "") {
-			if !errors.Is(err, ErrNotListable) || !errors.Is(err, errors.ErrUnsupported) {
+			if !errors.Is(err, layout.ErrNotListable) || !errors.Is(err, errors.ErrUnsupported) {
 				t.Errorf("List: %v", err)
 			}
 		}

@@ -62,8 +62,8 @@ func (w *Watch) Run(ctx context.Context) error {
 	s.mirror.busy = s.isBusy
 	s.settle, s.delay = or(w.Settle, defaultSettle), or(w.Delay, defaultDelay)
 	s.rescan, s.drain = or(w.Rescan, defaultRescan), or(w.Drain, defaultDrain)
-	if dir, ok := w.Mirror.Source.(*layout.Dir); ok {
-		if err := s.open(dir.Path()); err != nil {
+	if dir := layout.TraitsOf(w.Mirror.Source).Path; dir != "" {
+		if err := s.open(dir); err != nil {
 			// There may be too many watchers on the machine already.
 			s.tell(WatchOutcome{Keys: -1, Err: fmt.Errorf("changes are not told (%w): all is compared every %v", err, s.rescan)})
 		}

@@ -28,9 +28,9 @@ const maxMade = 10_000
 // WebDAV library works on. It writes nothing but placeholders, which Lock makes
 // of names that are not there yet.
 type view struct {
-	from    lister
-	root    string  // the path of its URL
-	inbox   uploads // nil: read-only
+	from    layout.Lister // the tree, or the inbox over it
+	root    string        // the path of its URL
+	inbox   uploads       // nil: read-only
 	locks   *locks
 	scratch *scratch
 	listing chan struct{} // a place in it is the right to list a folder
@@ -39,7 +39,7 @@ type view struct {
 	made map[string]bool // folders that a client made and that hold nothing yet
 }
 
-func newView(from lister, root string, up uploads) *view {
+func newView(from layout.Lister, root string, up uploads) *view {
 	return &view{from: from, root: root, inbox: up, scratch: newScratch(), listing: make(chan struct{}, maxListing),
 		made: map[string]bool{}}
 }
@@ -93,18 +93,13 @@ func isFolder(name string) bool {
 // Files that no reader can ask for are not shown.
 func (v *view) children(ctx context.Context, folder string) iter.Seq2[entry, error] {
 	return func(yield func(entry, error) bool) {
-		prefix := folder
 		if folder == "" {
 			for _, name := range folders {
 				if !yield(entry{name: name, folder: true}, nil) {
 					return
 				}
 			}
-		} else {
-			prefix += "/"
-		}
-		if top, ok := v.from.(layout.TopLister); ok && folder == "" {
-			for e, err := range top.ListTop(ctx) {
+			for e, err := range layout.ListTop(ctx, v.from) {
 				if err == nil && (e.Folder != "" || !e.Key.Kind().Public()) {
 					continue
 				}
@@ -114,6 +109,7 @@ func (v *view) children(ctx context.Context, folder string) iter.Seq2[entry, err
 			}
 			return
 		}
+		prefix := folder + "/"
 		last := "" // the folder that the keys are passing through
 		for info, err := range v.from.List(ctx, prefix) {
 			if err != nil {
@@ -122,7 +118,7 @@ func (v *view) children(ctx context.Context, folder string) iter.Seq2[entry, err
 			}
 			rest := string(info.Key)[len(prefix):]
 			if sub, _, below := strings.Cut(rest, "/"); below {
-				if sub == last || folder == "" {
+				if sub == last {
 					continue
 				}
 				last = sub

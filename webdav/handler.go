@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"iter"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -18,15 +17,9 @@ import (
 
 // uploads is what is asked of an *inbox.Inbox.
 type uploads interface {
-	lister
+	layout.Lister
 	Check(ctx context.Context, key layout.Key, o inbox.Options) error
 	Put(ctx context.Context, key layout.Key, from io.Reader, o inbox.Options) (inbox.Outcome, error)
-}
-
-// A lister is what WebDAV shows: the tree, or the inbox over it.
-type lister interface {
-	layout.Reader
-	List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error]
 }
 
 // A Handler serves a tree. It is safe for concurrent use, and has nothing to

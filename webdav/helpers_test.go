@@ -189,7 +189,7 @@ func (r *recorder) count() int {
 
 // A fakeInbox answers as it is told.
 type fakeInbox struct {
-	lister
+	layout.Lister
 	check func(layout.Key) error
 	take  func(layout.Key, io.Reader) (inbox.Outcome, error)
 }

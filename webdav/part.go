@@ -13,7 +13,7 @@ import (
 // servePart answers a GET that may need only a part of an object, or none of it,
 // from a tree where every byte that is asked for costs: it looks first, and then
 // asks for what is wanted.
-func servePart(w *response, r *http.Request, key layout.Key, kind layout.Kind, fixed *fixedHeaders, tree layout.RangeReader) *failure {
+func servePart(w *response, r *http.Request, key layout.Key, kind layout.Kind, fixed *fixedHeaders, tree layout.Reader) *failure {
 	info, err := tree.Stat(r.Context(), key)
 	if err != nil {
 		return unreadable(err)
@@ -52,7 +52,7 @@ func lastWanted(header string, size int64) int64 {
 // A part reads one version of an object from wherever it is asked to.
 type part struct {
 	ctx    context.Context
-	tree   layout.RangeReader
+	tree   layout.Reader
 	info   layout.Info
 	likely int64 // where reading is likely to end
 
@@ -85,7 +85,7 @@ func (p *part) Read(b []byte) (int, error) {
 			if p.to = p.likely; p.at >= p.to {
 				p.to = p.info.Size
 			}
-			if p.body, p.err = p.tree.GetRange(p.ctx, p.info, p.at, p.to); p.err != nil {
+			if p.body, p.err = layout.OpenRange(p.ctx, p.tree, p.info, p.at, p.to); p.err != nil {
 				p.body = nil
 				return 0, p.err
 			}

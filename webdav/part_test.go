@@ -23,7 +23,7 @@ import (
 type ranging struct {
 	*treetest.Mem
 	asked []string
-	fail  error // of GetRange
+	fail  error // of OpenRange
 	short bool  // bodies end too early
 }
 
@@ -37,7 +37,7 @@ func (r *ranging) Stat(ctx context.Context, key layout.Key) (layout.Info, error)
 	return r.Mem.Stat(ctx, key)
 }
 
-func (r *ranging) GetRange(ctx context.Context, info layout.Info, from, to int64) (io.ReadCloser, error) {
+func (r *ranging) OpenRange(ctx context.Context, info layout.Info, from, to int64) (io.ReadCloser, error) {
 	r.asked = append(r.asked, fmt.Sprintf("%d-%d", from, to))
 	if r.fail != nil {
 		return nil, r.fail

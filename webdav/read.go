@@ -115,8 +115,8 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 			}
 		}
 	}
-	if ranged, ok := tree.(layout.RangeReader); ok && !whole {
-		return servePart(w, r, key, kind, fixed, ranged)
+	if !whole && !layout.TraitsOf(tree).Local {
+		return servePart(w, r, key, kind, fixed, tree)
 	}
 	from, info, err := tree.Get(r.Context(), key)
 	if err != nil {

@@ -90,7 +90,7 @@ func hintFor(err error) string {
 		return "nixstatic verify --deep finds out what is wrong with the source; all else was mirrored"
 	case errors.Is(err, treesync.ErrNoSource):
 		return "check the path, and whether its disk is mounted; nothing was changed"
-	case errors.Is(err, treesync.ErrNotListable):
+	case errors.Is(err, layout.ErrNotListable):
 		return "leave out --delete, or name a directory or a bucket"
 	case errors.Is(err, s3.ErrNoBucket):
 		return "make the bucket, or check its name and the endpoint"

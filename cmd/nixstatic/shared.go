@@ -163,18 +163,10 @@ func isFor(ctx context.Context, tree layout.Tree, storeDir string) error {
 	return err
 }
 
-// sweep removes what runs that were killed left in a tree that is about to be
-// written to, even if nothing turns out to need that.
-func sweep(tree layout.Tree) {
-	if dir, ok := tree.(*layout.Dir); ok {
-		dir.Sweep()
-	}
-}
-
 // initTree makes the tree that the Writer is for, if it is not there yet. It
 // looks first: to a bucket, nothing is put without need.
 func initTree(ctx context.Context, w *layout.Writer) error {
-	sweep(w.Tree)
+	layout.Sweep(w.Tree) // even if nothing turns out to be written
 	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
 		return nil // isFor has looked whether it is for the same store directory
 	}

@@ -48,7 +48,7 @@ func runSign(c *cli.Context) error {
 	defer tree.Close()
 	dry := c.Bool("dry-run")
 	if !dry {
-		sweep(tree)
+		layout.Sweep(tree)
 	}
 	progress := &layout.SignProgress{}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {

@@ -41,7 +41,7 @@ func openTree(c *cli.Context, location string) (openedTree, error) {
 
 // An openedOrigin is what a mirror can read from.
 type openedOrigin interface {
-	treesync.Lister
+	layout.Lister
 	io.Closer
 }
 
@@ -51,7 +51,7 @@ func openOrigin(c *cli.Context, location string) (openedOrigin, error) {
 		return openTree(c, location)
 	}
 	cache, err := treesync.OpenWebDAV(c.Context, location, httpOptions(c))
-	if errors.Is(err, treesync.ErrNotListable) {
+	if errors.Is(err, layout.ErrNotListable) {
 		return nil, withHint(fmt.Errorf("%w: name the paths whose closure is wanted", err),
 			"nixstatic sync %s DESTINATION /nix/store/…; a directory or a bucket can be mirrored whole, and so can what nixstatic serve gives out", withoutUser(location))
 	}
@@ -91,8 +91,8 @@ func openDest(c *cli.Context, location string) (openedTree, error) {
 
 // treeName names a tree for people and files.
 func treeName(tree layout.Reader, location string) string {
-	if dir, ok := tree.(*layout.Dir); ok {
-		return dir.Path()
+	if path := layout.TraitsOf(tree).Path; path != "" {
+		return path
 	}
 	return withoutUser(location)
 }

@@ -121,7 +121,7 @@ func (b *Inbox) anyNAR() *layout.PathInfo { return &layout.PathInfo{NarSize: b.c
 // sync makes an object last that is there, and that someone is about to be told
 // of, or that a record is about to rest on, though this inbox did not put it there.
 func (b *Inbox) sync(ctx context.Context, key layout.Key) error {
-	return storage(layout.Sync(ctx, b.writer.Tree, key))
+	return storage(layout.Flush(ctx, b.writer.Tree, key))
 }
 
 // exists reports whether an object is there.

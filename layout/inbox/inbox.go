@@ -74,7 +74,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	}
 	// Clients are told what is in the tree, and send none of it. A process that
 	// was killed may have left names that the next power cut would take.
-	err = layout.Sync(ctx, writer.Tree)
+	err = layout.Flush(ctx, writer.Tree)
 	if err == nil {
 		err = b.Settle(ctx)
 	}

@@ -40,6 +40,8 @@ func Test(t *testing.T, newTree func(t *testing.T) layout.Tree) {
 		{"IfMatchAgainstDelete", testIfMatchAgainstDelete},
 		{"ListOrder", testListOrder},
 		{"ListTop", testListTop},
+		{"OpenRange", testOpenRange},
+		{"Flush", testFlush},
 		{"ListPrefix", testListPrefix},
 		{"ListStop", testListStop},
 		{"ListPages", testListPages},

@@ -78,9 +78,9 @@ func (b *Bucket) stat(ctx context.Context, key layout.Key) (minio.ObjectInfo, er
 
 var _ layout.RangeReader = (*Bucket)(nil)
 
-// GetRange opens the bytes [from, to) of the version that info describes. The
+// OpenRange opens the bytes [from, to) of the version that info describes. The
 // error is layout.ErrChanged if another stands there by now.
-func (b *Bucket) GetRange(ctx context.Context, info layout.Info, from, to int64) (io.ReadCloser, error) {
+func (b *Bucket) OpenRange(ctx context.Context, info layout.Info, from, to int64) (io.ReadCloser, error) {
 	if from < 0 || from > to || to > info.Size {
 		return nil, b.about("get", info.Key, fmt.Errorf("no bytes %d to %d in %d", from, to, info.Size))
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-func TestGetRange(t *testing.T) {
+func TestOpenRange(t *testing.T) {
 	m := between(t, server.Endpoint)
 	b := create(t, location(t, m.URL))
 	data := pseudorandom(100_000)
@@ -25,7 +25,7 @@ func TestGetRange(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := func(from, to int64) ([]byte, error) {
-		body, err := b.GetRange(t.Context(), info, from, to)
+		body, err := b.OpenRange(t.Context(), info, from, to)
 		if err != nil {
 			return nil, err
 		}

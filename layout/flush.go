@@ -9,24 +9,6 @@ import (
 	"syscall"
 )
 
-// A Syncer is a Tree in which an object can be seen before it is sure to outlast
-// a power cut: whoever put it may be about to see to that, or have been killed
-// before. A Put has seen to it when it returns.
-type Syncer interface {
-	// Sync makes what is at the keys outlast a power cut. What is absent is passed
-	// over. Without keys it sees to the names of all that is in the tree.
-	Sync(ctx context.Context, keys ...Key) error
-}
-
-// Sync is for whoever is about to vouch for objects that it found in a tree, and
-// did not put there itself: see Syncer.
-func Sync(ctx context.Context, t Tree, keys ...Key) error {
-	if s, ok := t.(Syncer); ok {
-		return s.Sync(ctx, keys...)
-	}
-	return nil
-}
-
 // folders are the directories that keys lie in, but for those of single
 // derivations below buildTraces.
 var folders = []string{".", "nar", "log", "debuginfo", "realisations", buildTraces,
@@ -34,9 +16,9 @@ var folders = []string{".", "nar", "log", "debuginfo", "realisations", buildTrac
 
 const buildTraces = "build-trace-v2"
 
-// Sync brings files and the directories above them to disk. It costs next to
+// Flush brings files and the directories above them to disk. It costs next to
 // nothing where they are there already.
-func (d *Dir) Sync(ctx context.Context, keys ...Key) error {
+func (d *Dir) Flush(ctx context.Context, keys ...Key) error {
 	if _, err := d.open(false); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -58,7 +40,7 @@ func (d *Dir) Sync(ctx context.Context, keys ...Key) error {
 	}
 	for _, key := range keys {
 		if err := syncPath(root, string(key)); err != nil {
-			return keyError("sync", key, err)
+			return keyError("flush", key, err)
 		}
 		for dir := string(key); dir != "."; {
 			dir = path.Dir(dir)
@@ -70,7 +52,7 @@ func (d *Dir) Sync(ctx context.Context, keys ...Key) error {
 			return err
 		}
 		if err := syncPath(root, dir); err != nil {
-			return keyError("sync", Key(dir), err)
+			return keyError("flush", Key(dir), err)
 		}
 	}
 	return nil

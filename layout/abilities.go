@@ -1,0 +1,178 @@
+package layout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"strings"
+)
+
+// Beyond the methods of Tree, some trees can do more. As in io/fs, each ability
+// is an interface with one method, and a function of the same name that does
+// the same for every tree, by other means where the tree lacks the ability.
+// Callers use these functions, and ask for no interface themselves: a tree that
+// wraps another one passes everything on in this manner.
+
+// Traits say what an operation costs in a tree. They decide how work is
+// arranged, and never whether it can be done.
+type Traits struct {
+	Local   bool   // the objects are files on this machine: reading is cheap, and its spool is put by renaming
+	Path    string // of the directory of a local tree
+	Batches bool   // many objects are put cheaper together
+	Folders bool   // ListTop does not go through the folders
+	Blind   bool   // it cannot be listed, so that each object has to be asked for
+}
+
+// TraitsOf returns the traits that a tree or cache declares with a method
+// Traits. One without that method has none.
+func TraitsOf(r Reader) Traits {
+	if t, ok := r.(interface{ Traits() Traits }); ok {
+		return t.Traits()
+	}
+	return Traits{}
+}
+
+// List yields the objects of r, or ErrNotListable if r is not a Lister.
+func List(ctx context.Context, r Reader, prefix string) iter.Seq2[Info, error] {
+	if l, ok := r.(Lister); ok {
+		return l.List(ctx, prefix)
+	}
+	return func(yield func(Info, error) bool) { yield(Info{}, ErrNotListable) }
+}
+
+// A TopEntry is an object whose key has no slash, or the folder of those whose
+// keys do.
+type TopEntry struct {
+	Info
+	Folder string // such as "nar/"; "" for an object
+}
+
+// A TopLister can list the top of a tree without going through its folders: a
+// caller that does not want them all, or wants them side by side, need not wait
+// for them.
+type TopLister interface {
+	// ListTop yields the objects at the top and each folder once, in the order of
+	// List, without private keys.
+	ListTop(ctx context.Context) iter.Seq2[TopEntry, error]
+}
+
+// ListTop lists the top of a tree, see TopLister. Without that ability the whole
+// tree is listed.
+func ListTop(ctx context.Context, l Lister) iter.Seq2[TopEntry, error] {
+	if top, ok := l.(TopLister); ok {
+		return top.ListTop(ctx)
+	}
+	return func(yield func(TopEntry, error) bool) {
+		last := ""
+		for info, err := range l.List(ctx, "") {
+			entry := TopEntry{Info: info}
+			if folder, _, below := strings.Cut(string(info.Key), "/"); below {
+				entry = TopEntry{Folder: folder + "/"}
+				if entry.Folder == last {
+					continue
+				}
+				last = entry.Folder
+			}
+			if !yield(entry, err) {
+				return
+			}
+		}
+	}
+}
+
+// A RangeReader can open an object in its middle, where reading up to there
+// costs more than another request.
+type RangeReader interface {
+	// OpenRange opens the bytes [from, to) of the version that a Stat described.
+	// The error is ErrChanged if the key has another version by now.
+	OpenRange(ctx context.Context, version Info, from, to int64) (io.ReadCloser, error)
+}
+
+// OpenRange opens a part of an object, see RangeReader. Without that ability the
+// bytes before it are skipped.
+func OpenRange(ctx context.Context, r Reader, version Info, from, to int64) (io.ReadCloser, error) {
+	if from < 0 || from > to || to > version.Size {
+		return nil, keyError("get part of", version.Key, fmt.Errorf("no bytes %d to %d in %d", from, to, version.Size))
+	}
+	if ranged, ok := r.(RangeReader); ok {
+		return ranged.OpenRange(ctx, version, from, to)
+	}
+	body, info, err := r.Get(ctx, version.Key)
+	if err != nil {
+		return nil, err
+	}
+	if info.ETag != version.ETag {
+		err = ErrChanged
+	} else if seeker, ok := body.(io.Seeker); ok {
+		_, err = seeker.Seek(from, io.SeekStart)
+	} else if _, err = io.CopyN(io.Discard, body, from); err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		body.Close()
+		return nil, keyError("get part of", version.Key, err)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(body, to-from), body}, nil
+}
+
+// A BatchPutter stores many objects cheaper than one by one.
+type BatchPutter interface {
+	// PutBatch stores groups of objects. Every body is durable before the first
+	// key appears, and every key of a group is durable before the first key of
+	// the next appears. Within a group the keys appear in any order, and any of
+	// them may be there after an error. An object with IfAbsent whose key is
+	// taken is passed over and its key returned.
+	PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, err error)
+}
+
+// PutBatch stores groups of objects, see BatchPutter. Without that ability they
+// are put one after the other.
+func PutBatch(ctx context.Context, t Tree, groups ...[]Object) (taken []Key, err error) {
+	if b, ok := t.(BatchPutter); ok {
+		return b.PutBatch(ctx, groups...)
+	}
+	for _, group := range groups {
+		for _, o := range group {
+			err := t.Put(ctx, o.Key, o.Body, o.Opts)
+			switch {
+			case o.Opts.IfAbsent && errors.Is(err, fs.ErrExist):
+				taken = append(taken, o.Key)
+			case err != nil:
+				return taken, err
+			}
+		}
+	}
+	return taken, nil
+}
+
+// A Flusher is a tree in which an object can be seen before it is certain to
+// outlast a power cut: the process that puts it may still be about to flush it,
+// or may have been killed before. Once a Put has returned, its object is flushed.
+type Flusher interface {
+	// Flush makes the objects at keys outlast a power cut. Absent ones are passed
+	// over. Without keys it flushes the names of all that is in the tree.
+	Flush(ctx context.Context, keys ...Key) error
+}
+
+// Flush is called before a process vouches for objects that it found in a tree
+// and did not put there itself, see Flusher. Other trees show only what lasts.
+func Flush(ctx context.Context, t Tree, keys ...Key) error {
+	if f, ok := t.(Flusher); ok {
+		return f.Flush(ctx, keys...)
+	}
+	return nil
+}
+
+// Sweep removes what processes that were killed left unfinished in a tree, where
+// the tree keeps such files.
+func Sweep(t Tree) {
+	if s, ok := t.(interface{ Sweep() }); ok {
+		s.Sweep()
+	}
+}
