@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/nixstatic/nixstatic/layout"
 )
 
 // preconditions answers a PUT that depends on what is there: If-Match,
@@ -21,11 +19,7 @@ func (h *Handler) preconditions(r *http.Request, t *target, c client) *failure {
 	if match == nil && noneMatch == nil && state == "" {
 		return h.unlocked(t, nil)
 	}
-	var from layout.Reader = h.inbox
-	if c.nix {
-		from = h.cfg.Tree
-	}
-	info, err := from.Stat(r.Context(), t.key)
+	info, err := h.uploaded(c).Stat(r.Context(), t.key)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failureOf(err)
 	}

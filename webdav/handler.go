@@ -20,6 +20,7 @@ type uploads interface {
 	layout.Lister
 	Check(ctx context.Context, key layout.Key, o inbox.Options) error
 	Put(ctx context.Context, key layout.Key, from io.Reader, o inbox.Options) (inbox.Outcome, error)
+	ForNix() layout.Reader
 }
 
 // A Handler serves a tree. It is safe for concurrent use, and has nothing to
@@ -125,7 +126,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload {
 			return h.redirect(w, r, t)
 		}
-		return serveObject(w, r, t, h.cfg.Tree, readHeaders, &h.lately)
+		return serveObject(w, r, t, h.shown(r, t), readHeaders, &h.lately)
 	case http.MethodPut:
 		return h.put(w, r, t, in, start)
 	}

@@ -35,7 +35,13 @@ type rig struct {
 // newRig starts one. Edit changes the configuration before the start.
 func newRig(t *testing.T, edit func(*Config, *inbox.Config)) *rig {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "tree")
+	return rigOn(t, filepath.Join(t.TempDir(), "tree"), edit)
+}
+
+// rigOn starts one on a tree that may be there: what an earlier server remembered
+// is forgotten.
+func rigOn(t *testing.T, dir string, edit func(*Config, *inbox.Config)) *rig {
+	t.Helper()
 	tree, err := layout.OpenDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -204,6 +210,8 @@ func (f fakeInbox) Check(_ context.Context, key layout.Key, _ inbox.Options) err
 func (f fakeInbox) Put(_ context.Context, key layout.Key, from io.Reader, _ inbox.Options) (inbox.Outcome, error) {
 	return f.take(key, from)
 }
+
+func (f fakeInbox) ForNix() layout.Reader { return f.lister }
 
 func newServer(t *testing.T, h http.Handler) *httptest.Server {
 	s := httptest.NewServer(h)

@@ -19,13 +19,11 @@ import (
 // readers see, and of what an upstream provides, so that it sends neither again;
 // everyone else also of what is held.
 func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure {
-	var from layout.Reader = h.inbox
-	if clientOf(r).nix {
-		from = h.cfg.Tree
-	} else if note, ok := h.uploading.scratch.get(t.name); ok {
+	c := clientOf(r)
+	if note, ok := h.uploading.scratch.get(t.name); ok && !c.nix {
 		return sendScratch(w, r, note)
 	}
-	f := serveObject(w, r, t, from, uploadHeaders, nil)
+	f := serveObject(w, r, t, h.uploaded(c), uploadHeaders, nil)
 	if f == nil || f.status != http.StatusNotFound || h.cfg.Upstream == nil || t.kind != layout.KindNarInfo {
 		return f
 	}
@@ -41,6 +39,25 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 	setHeaders(w, r, t.key, t.kind, &uploadHeaders[layout.KindNarInfo])
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	return nil
+}
+
+// uploaded is the tree as an uploading client has to see it, to know what it
+// need not send.
+func (h *Handler) uploaded(c client) layout.Reader {
+	if c.nix {
+		return h.inbox.ForNix()
+	}
+	return h.inbox
+}
+
+// shown is the tree as a reader sees it. Where readers and uploads share one
+// URL, a Nix may be either. It asks for HEAD and for narinfos before it sends,
+// and a reader loses nothing by the same answers: what is damaged is of no use.
+func (h *Handler) shown(r *http.Request, t *target) layout.Reader {
+	if h.shared && (r.Method == http.MethodHead || t.kind == layout.KindNarInfo) && clientOf(r).nix {
+		return h.inbox.ForNix()
+	}
+	return h.cfg.Tree
 }
 
 // put takes an object.

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,31 +11,79 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// ForNix shows the tree as a Nix that uploads has to see it: only what readers
-// see, since it takes an object that is there for one that it need not send; and
-// for the same reason without NARs that are known to be damaged.
-func (b *Inbox) ForNix() layout.Reader { return forNix{b} }
+// ForNix shows the tree as a Nix that uploads has to see it. A Nix does not send
+// an object that it is told is there, and sends nothing of a path whose narinfo
+// is there. So a NAR that is known to be damaged is absent here, and so is a
+// narinfo that cannot be read or whose NAR is gone: the Nix sends them again,
+// which mends the tree. What is held is absent as well, since readers do not see
+// it.
+func (b *Inbox) ForNix() layout.Reader { return forNix{sound{b}} }
 
-type forNix struct{ b *Inbox }
+type forNix struct{ sound }
 
 func (f forNix) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
+	if key.Kind() != layout.KindNarInfo {
+		return f.sound.Get(ctx, key)
+	}
+	text, info, err := f.narInfo(ctx, key)
+	if err != nil {
+		return nil, info, fmt.Errorf("get %s: %w", key, err)
+	}
+	return io.NopCloser(bytes.NewReader(text)), info, nil
+}
+
+func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
+	if key.Kind() != layout.KindNarInfo {
+		return f.sound.Stat(ctx, key)
+	}
+	_, info, err := f.narInfo(ctx, key)
+	if err != nil {
+		return layout.Info{}, fmt.Errorf("stat %s: %w", key, err)
+	}
+	return info, nil
+}
+
+// narInfo returns a narinfo that leads to a NAR. The error is fs.ErrNotExist for
+// any other.
+func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Info, error) {
+	text, info, err := f.b.small(ctx, key, layout.MaxNarInfo)
+	if err != nil {
+		return nil, info, err
+	}
+	n := f.b.parseRecord(key, text)
+	if n == nil {
+		return nil, info, fmt.Errorf("damaged: %w", fs.ErrNotExist)
+	}
+	there, err := f.b.leads(ctx, n)
+	if err == nil && !there {
+		err = fmt.Errorf("its NAR is gone: %w", fs.ErrNotExist)
+	}
+	info.Size = int64(len(text))
+	return text, info, err
+}
+
+// sound shows the public objects of the tree, without NARs that are known to be
+// damaged.
+type sound struct{ b *Inbox }
+
+func (s sound) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
 	if !key.Kind().Public() {
 		return nil, layout.Info{}, fmt.Errorf("get %s: %w", key, fs.ErrNotExist)
 	}
-	body, info, err := f.b.writer.Tree.Get(ctx, key)
-	if err == nil && f.b.damaged.has(info) {
+	body, info, err := s.b.writer.Tree.Get(ctx, key)
+	if err == nil && s.b.damaged.has(info) {
 		body.Close()
 		return nil, layout.Info{}, fmt.Errorf("get %s: damaged: %w", key, fs.ErrNotExist)
 	}
 	return body, info, err
 }
 
-func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
+func (s sound) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 	if !key.Kind().Public() {
 		return layout.Info{}, fmt.Errorf("stat %s: %w", key, fs.ErrNotExist)
 	}
-	info, err := f.b.writer.Tree.Stat(ctx, key)
-	if err == nil && f.b.damaged.has(info) {
+	info, err := s.b.writer.Tree.Stat(ctx, key)
+	if err == nil && s.b.damaged.has(info) {
 		return layout.Info{}, fmt.Errorf("stat %s: damaged: %w", key, fs.ErrNotExist)
 	}
 	return info, err
@@ -44,8 +93,8 @@ func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 const maxDamaged = 1000
 
 // damaged remembers the NARs whose bytes were found to be others than their
-// names say, so that they are not read again to find the same, and so that they
-// are sent again.
+// names say, so that they are not read again to find the same, and so that
+// clients send them again.
 type damaged struct {
 	mu   sync.Mutex
 	seen map[layout.Key]layout.Info
@@ -64,6 +113,14 @@ func (d *damaged) add(info layout.Info) {
 		delete(d.seen, key)
 	}
 	d.seen[info.Key] = info
+}
+
+// mended forgets a NAR that was written anew. Its description may be the old
+// one: a store that names versions by their bytes does not know that it lost some.
+func (d *damaged) mended(nar layout.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.seen, nar)
 }
 
 // has reports whether that very object was found damaged.

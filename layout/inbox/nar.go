@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -67,37 +66,32 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	return outcome, nil
 }
 
-// storeNAR gives a checked NAR its final key.
+// storeNAR gives a checked NAR its final key, also where an object stands there
+// already. The object was meant to have the same bytes (I4), and may have lost
+// some since it was written, or since it was looked at last. To write them again
+// costs less than to read them, and mends it.
 func (b *Inbox) storeNAR(ctx context.Context, key layout.Key, packed *layout.Packed, r *receipt) (Outcome, error) {
 	tree, outcome := b.writer.Tree, Created
 	have, err := tree.Stat(ctx, key)
-	switch {
-	case err == nil:
-		if known := b.receiptOf(have); known != nil {
-			known.release()
-			return Unchanged, nil // these bytes came by before, and are there
-		}
-		// Whoever wrote it meant the same bytes (I4). To write them again costs less
-		// than to read whether it succeeded, and mends it if not.
-		outcome = Replaced
-		if have.Size == packed.FileSize {
+	if errors.Is(err, fs.ErrNotExist) {
+		err = tree.Put(ctx, key, packed.File(), layout.PutOptions{IfAbsent: true})
+		if errors.Is(err, fs.ErrExist) { // another client was faster
+			have, err = tree.Stat(ctx, key)
 			outcome = Unchanged
 		}
-		err = tree.Put(ctx, key, packed.File(), layout.PutOptions{})
-	case errors.Is(err, fs.ErrNotExist):
-		err = tree.Put(ctx, key, packed.File(), layout.PutOptions{IfAbsent: true})
-		if errors.Is(err, fs.ErrExist) {
-			// Someone was faster. Their object is not ours to vouch for.
-			have, err := tree.Stat(ctx, key)
-			if err == nil && have.Size != packed.FileSize {
-				err = fmt.Errorf("put %s: %w", key, layout.ErrChanged)
-			}
-			return Unchanged, err
+	} else {
+		outcome = Unchanged
+	}
+	if err == nil && outcome == Unchanged {
+		if have.Size != packed.FileSize || b.damaged.has(have) {
+			outcome = Replaced
 		}
+		err = tree.Put(ctx, key, packed.File(), layout.PutOptions{})
 	}
 	if err != nil {
 		return 0, storage(err)
 	}
+	b.damaged.mended(key)
 	if r.object, err = tree.Stat(ctx, key); err == nil {
 		b.remember(r)
 	}

@@ -19,7 +19,7 @@ const (
 
 // putCacheInfo takes a nix-cache-info if it is for the same store directory.
 // Ours stays: every Nix that finds none sends one, and what it sends would put
-// this cache before all others.
+// this cache before all others. One of ours that no client can read is replaced.
 func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o Options) (Outcome, error) {
 	text, err := u.readAll()
 	if err != nil {
@@ -35,19 +35,7 @@ func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o O
 	if sent.StoreDir != b.writer.StoreDir {
 		return 0, refuse(WrongStoreDir, "wrong store directory: this cache is for %.100s, and you have %.100s", b.writer.StoreDir, sent.StoreDir)
 	}
-	outcome := Unchanged
-	there, err := b.exists(ctx, key)
-	if err != nil {
-		return 0, err
-	}
-	if there {
-		err = b.sync(ctx, key)
-	} else {
-		ours := layout.DefaultCacheInfo()
-		ours.StoreDir = b.writer.StoreDir
-		_, err = layout.Init(ctx, b.writer.Tree, ours)
-		outcome = Created
-	}
+	outcome, err := b.ensureCacheInfo(ctx, key)
 	if err != nil {
 		return 0, storage(err)
 	}
@@ -56,6 +44,24 @@ func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o O
 		b.echo(ctx, key, text)
 	}
 	return outcome, nil
+}
+
+// ensureCacheInfo sees to a nix-cache-info that clients can read.
+func (b *Inbox) ensureCacheInfo(ctx context.Context, key layout.Key) (Outcome, error) {
+	ours := layout.DefaultCacheInfo()
+	ours.StoreDir = b.writer.StoreDir
+	text, info, err := b.small(ctx, key, maxCacheInfo)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = layout.Init(ctx, b.writer.Tree, ours)
+		return Created, err
+	}
+	if err != nil {
+		return 0, err
+	}
+	if _, err := layout.ParseCacheInfo(text); err == nil {
+		return Unchanged, b.sync(ctx, key)
+	}
+	return Replaced, b.writer.Tree.Put(ctx, key, layout.Bytes(ours.Marshal()), layout.PutOptions{IfMatch: info.ETag})
 }
 
 // putPage takes what a person sees in a browser if there is none yet: a page

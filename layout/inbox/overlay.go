@@ -35,7 +35,7 @@ func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 		}
 		n.body.release()
 	}
-	body, info, err := b.ForNix().Get(ctx, key)
+	body, info, err := (sound{b}).Get(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) && b.heldInfo(key) != nil {
 		body, info, err = b.writer.Tree.Get(ctx, heldKey(key.PathHash()))
 		info.Key = key
@@ -54,7 +54,7 @@ func (b *Inbox) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 			return n.info(key), err
 		}
 	}
-	info, err := b.ForNix().Stat(ctx, key)
+	info, err := (sound{b}).Stat(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		if held := b.heldInfo(key); held != nil {
 			return *held, nil

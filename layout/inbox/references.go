@@ -21,14 +21,20 @@ func (b *Inbox) recordAt(ctx context.Context, key layout.Key) (*layout.NarInfo, 
 	if err != nil {
 		return nil, err
 	}
-	n, err := layout.ParseNarInfo(text, b.writer.StoreDir)
-	if err != nil || n.Path.Hash() != key.PathHash() {
-		return nil, nil
-	}
-	return n, nil
+	return b.parseRecord(key, text), nil
 }
 
-// leads reports whether the NAR of a record in the tree is there.
+// parseRecord returns nil for a narinfo that no client could use.
+func (b *Inbox) parseRecord(key layout.Key, text []byte) *layout.NarInfo {
+	n, err := layout.ParseNarInfo(text, b.writer.StoreDir)
+	if err != nil || n.Path.Hash() != key.PathHash() {
+		return nil
+	}
+	return n
+}
+
+// leads reports whether the NAR of a record in the tree is there, and not known
+// to be damaged.
 func (b *Inbox) leads(ctx context.Context, n *layout.NarInfo) (bool, error) {
 	key, err := n.NARKey()
 	if err != nil {
@@ -38,7 +44,7 @@ func (b *Inbox) leads(ctx context.Context, n *layout.NarInfo) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil && (n.FileSize == 0 || info.Size == n.FileSize), err
+	return err == nil && (n.FileSize == 0 || info.Size == n.FileSize) && !b.damaged.has(info), err
 }
 
 // statJobs is how many references are looked for at once: each costs a round

@@ -87,6 +87,15 @@ func (m *Mem) Damage(key layout.Key, edit func([]byte) []byte) {
 	m.store(key, data)
 }
 
+// Rot changes the bytes of an object as a disk does that loses some: its
+// description stays as it is.
+func (m *Mem) Rot(key layout.Key, edit func([]byte) []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := m.objects[key]
+	m.objects[key] = object{edit(slices.Clone(o.data)), o.info}
+}
+
 // Clone returns a tree with the same objects, reporting to tb.
 func (m *Mem) Clone(tb testing.TB) *Mem {
 	m.mu.Lock()

@@ -99,6 +99,7 @@ func TestBucketCosts(t *testing.T) {
 		{"HEAD", "upload/" + nar, "", "1 HEAD"},
 		{"PUT", "upload/" + nar, readFile(t, tree, nar), "2 HEAD, 1 PUT"},
 		{"PUT", "upload/" + narinfo, record, "1 GET, 1 HEAD, 2 PUT"},
+		{"HEAD", "upload/" + narinfo, "", "1 GET, 1 HEAD"}, // does it lead to a NAR?
 		{"GET", narinfo, "", "1 GET"},
 		{"GET", narinfo, "", "1 HEAD"}, // remembered, if it is still the same
 		{"HEAD", nar, "", "1 HEAD"},
