@@ -74,9 +74,10 @@ func (s Scope) String() string {
 // before anything else is looked at, and must be cheap and safe for concurrent
 // use. The request's body is not its to read.
 type Authenticator interface {
-	// Authorize returns nil, or an *AuthError. Another error means that it could
-	// not tell, and is answered as 503 before the body is read.
-	Authorize(r *http.Request, need Scope) error
+	// Authorize returns the name of the token that the request was allowed for, ""
+	// if none was needed. The error is an *AuthError; another one means that it
+	// could not tell, and is answered as 503 before the body is read.
+	Authorize(r *http.Request, need Scope) (token string, err error)
 }
 
 // An AuthError is a request that is not allowed.

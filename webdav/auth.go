@@ -36,19 +36,19 @@ type TokenAuth struct {
 // be more than ASCII.
 const challenge = `Basic realm="nixstatic", charset="UTF-8"`
 
-// Authorize returns nil if the request may do what needs the scope, and an
-// *AuthError otherwise. Where everyone may, a token is not even looked at: one
-// that was revoked is no worse than none.
-func (a *TokenAuth) Authorize(r *http.Request, need Scope) error {
+// Authorize returns the name of the token by which the request may do what needs
+// the scope, and an *AuthError if it may not. Where everyone may, a token is not
+// even looked at: one that was revoked is no worse than none.
+func (a *TokenAuth) Authorize(r *http.Request, need Scope) (string, error) {
 	if need == Read && !a.Private || need <= Upload && a.AnonymousUpload && !(need == Read && a.Private) {
-		return nil
+		return "", nil
 	}
 	if need == Upload && !a.Private && describes(r) {
-		return nil
+		return "", nil
 	}
 	secret, shown := credentials(r)
 	if !shown {
-		return a.anonymous(need)
+		return "", a.anonymous(need)
 	}
 	now := time.Now
 	if a.now != nil {
@@ -57,10 +57,10 @@ func (a *TokenAuth) Authorize(r *http.Request, need Scope) error {
 	moment := now()
 	if a.Tokens != nil && isSecret(secret) {
 		if t, ok := a.Tokens.find(secret, moment); ok {
-			return a.known(r, &t, need, moment)
+			return t.Name, a.known(r, &t, need, moment)
 		}
 	}
-	return a.unknown(r, moment)
+	return "", a.unknown(r, moment)
 }
 
 // describes reports whether a request only wants to know what kind of cache this

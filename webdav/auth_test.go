@@ -61,7 +61,7 @@ func status(t *testing.T, a *TokenAuth, need Scope, set ...func(*http.Request)) 
 	for _, s := range set {
 		s(r)
 	}
-	err := a.Authorize(r, need)
+	_, err := a.Authorize(r, need)
 	if err == nil {
 		return 200
 	}
@@ -217,7 +217,7 @@ func BenchmarkAuthorize(b *testing.B) {
 	r.SetBasicAuth("ci", secret)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := a.Authorize(r, Upload); err != nil {
+		if _, err := a.Authorize(r, Upload); err != nil {
 			b.Fatal(err)
 		}
 	}

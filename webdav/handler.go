@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // uploads is what is asked of an *inbox.Inbox.
@@ -113,10 +114,15 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // serve answers a request, or returns the failure to answer with.
 func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start time.Time) *failure {
+	token := ""
 	if h.cfg.Auth != nil {
-		if err := h.cfg.Auth.Authorize(r, h.scope(r.Method, t)); err != nil {
+		var err error
+		if token, err = h.cfg.Auth.Authorize(r, h.scope(r.Method, t)); err != nil {
 			return failureOf(err)
 		}
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead { // those hold nothing
+		r = r.WithContext(share.As(r.Context(), share.Of(token, r.RemoteAddr)))
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:

@@ -102,7 +102,7 @@ func TestPairKeys(t *testing.T) {
 
 type openToAll struct{ err error }
 
-func (a openToAll) Authorize(*http.Request, webdav.Scope) error { return a.err }
+func (a openToAll) Authorize(*http.Request, webdav.Scope) (string, error) { return "", a.err }
 
 // So many NARs are taken at once, others wait; records and strangers do not.
 func TestTurnstile(t *testing.T) {
@@ -111,7 +111,7 @@ func TestTurnstile(t *testing.T) {
 	var inside, most atomic.Int32
 	leave := make(chan struct{})
 	h := turns.handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := turns.Authorize(r, webdav.Upload); err != nil {
+		if _, err := turns.Authorize(r, webdav.Upload); err != nil {
 			var refused *webdav.AuthError
 			if !errors.As(err, &refused) {
 				return // the client left
@@ -148,7 +148,7 @@ func TestTurnstile(t *testing.T) {
 	r := httptest.NewRequest("PUT", "/upload/nar/x.nar", nil)
 	r = r.WithContext(context.WithValue(r.Context(), placeKey{}, &place{}))
 	var refused *webdav.AuthError
-	if err := strict.Authorize(r, webdav.Upload); !errors.As(err, &refused) || refused.Status != 429 {
+	if _, err := strict.Authorize(r, webdav.Upload); !errors.As(err, &refused) || refused.Status != 429 {
 		t.Errorf("who waited too long: %v", err)
 	}
 	close(leave)
@@ -161,7 +161,7 @@ func TestTurnstile(t *testing.T) {
 		t.Errorf("%d at once, %d places not given back", most.Load(), len(turns.places))
 	}
 	stranger := newTurnstile(openToAll{&webdav.AuthError{Status: 401}}, 1)
-	if err := stranger.Authorize(r, webdav.Upload); err == nil || len(stranger.places) != 0 {
+	if _, err := stranger.Authorize(r, webdav.Upload); err == nil || len(stranger.places) != 0 {
 		t.Error("a stranger takes a place")
 	}
 }

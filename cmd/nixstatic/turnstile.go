@@ -33,18 +33,19 @@ type place struct{ taken bool }
 type placeKey struct{}
 
 // Authorize asks who may, and then waits for a place.
-func (t *turnstile) Authorize(r *http.Request, need webdav.Scope) error {
-	if err := t.Authenticator.Authorize(r, need); err != nil {
-		return err
+func (t *turnstile) Authorize(r *http.Request, need webdav.Scope) (string, error) {
+	token, err := t.Authenticator.Authorize(r, need)
+	if err != nil {
+		return "", err
 	}
 	p, _ := r.Context().Value(placeKey{}).(*place)
 	if p == nil || r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/nar/") {
-		return nil
+		return token, nil
 	}
 	select {
 	case t.places <- struct{}{}:
 		p.taken = true
-		return nil
+		return token, nil
 	default:
 	}
 	timer := time.NewTimer(t.wait)
@@ -52,11 +53,11 @@ func (t *turnstile) Authorize(r *http.Request, need webdav.Scope) error {
 	select {
 	case t.places <- struct{}{}:
 		p.taken = true
-		return nil
+		return token, nil
 	case <-r.Context().Done():
-		return r.Context().Err()
+		return "", r.Context().Err()
 	case <-timer.C:
-		return &webdav.AuthError{Status: http.StatusTooManyRequests, RetryAfter: 10 * time.Second,
+		return "", &webdav.AuthError{Status: http.StatusTooManyRequests, RetryAfter: 10 * time.Second,
 			Msg: fmt.Sprintf("%d NARs are being uploaded, and none was finished for %s: try again later", cap(t.places), t.wait)}
 	}
 }

@@ -24,7 +24,8 @@ var own = map[string][]string{
 	"signer":          {},
 	"layout/nar":      {},
 	"layout/compress": {},
-	"layout":          {"signer", "layout/nar", "layout/compress"},
+	"layout/share":    {},
+	"layout":          {"signer", "layout/nar", "layout/compress", "layout/share"},
 	"layout/fsck":     onLayout,
 	"layout/inbox":    onLayout,
 	"layout/treetest": onLayout,
@@ -46,7 +47,7 @@ var own = map[string][]string{
 	"tests/bench/bound": onLayout,
 }
 
-var onLayout = []string{"layout", "layout/nar", "layout/compress", "signer"}
+var onLayout = []string{"layout", "layout/nar", "layout/compress", "layout/share", "signer"}
 
 // forTests is what test files may import beyond the table: the suite every tree
 // passes, the checker that is the oracle, and the real programs. Whole-program

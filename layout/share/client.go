@@ -1,0 +1,58 @@
+// Package share divides what a server has among its clients, so that one client
+// costs others nothing: places, and bytes of memory.
+//
+// A client takes a part of a [Pool] for as long as it needs it. It may hold as
+// much as it leaves free: half of a pool that nobody else uses, half of the rest
+// where somebody does. So one client never holds all, and who comes second finds
+// room. A request that does not get its part at once waits, and those who wait
+// hurry those who hold more.
+//
+// The package imports nothing of this project.
+package share
+
+import (
+	"context"
+	"net/netip"
+)
+
+// A Client is whoever a request is made for: the name of its token, and its
+// network where it showed none. Empty is the server itself.
+type Client string
+
+// Of returns the client of a request that showed a token, "" for none, and came
+// from an address with a port, as in http.Request. Every address of a network
+// that one client may choose from is one client.
+func Of(token, remote string) Client {
+	if token != "" {
+		return Client("token " + token) // no address has a blank
+	}
+	peer, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return "local" // a Unix socket, whose peer says nothing
+	}
+	return Client(Network(peer.Addr()).String())
+}
+
+// Network returns the part of an address that stands for its client: all of an
+// IPv4 address, and the /64 of an IPv6 address, which is the least that a
+// provider gives to anyone.
+func Network(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if prefix, err := addr.Prefix(64); addr.Is6() && err == nil {
+		return prefix.Addr()
+	}
+	return addr
+}
+
+type clientKey struct{}
+
+// As returns a context for what is done for a client.
+func As(ctx context.Context, c Client) context.Context {
+	return context.WithValue(ctx, clientKey{}, c)
+}
+
+// From returns the client that something is done for.
+func From(ctx context.Context) Client {
+	c, _ := ctx.Value(clientKey{}).(Client)
+	return c
+}

@@ -1,0 +1,208 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ErrBusy says that a part was not to be had in time.
+var ErrBusy = errors.New("too much is in use")
+
+// maxWaiting is how many requests of one client may wait for a pool. Each of
+// them costs a connection, and what that has received already.
+const maxWaiting = 256
+
+// hurryEvery is how often those who wait hurry others.
+const hurryEvery = time.Second
+
+// A Pool is a number of places or bytes that clients share. It is safe for
+// concurrent use.
+type Pool struct {
+	total    int64
+	patience time.Duration
+
+	mu      sync.Mutex
+	used    int64
+	held    map[Client]int64
+	parts   map[*Part]bool // those that can be hurried
+	waiting []*waiter      // in the order of their arrival
+}
+
+// A waiter is a request that waits for its part to become larger by more.
+type waiter struct {
+	client Client
+	more   int64
+	got    chan struct{} // closed when it has it
+}
+
+// NewPool returns a pool of a size. A request that cannot have its part waits,
+// for no longer than patience.
+func NewPool(total int64, patience time.Duration) *Pool {
+	return &Pool{total: total, patience: patience, held: map[Client]int64{}, parts: map[*Part]bool{}}
+}
+
+// A Part of a pool belongs to one request. Its methods are for one goroutine.
+type Part struct {
+	pool   *Pool
+	client Client
+	size   int64
+	hurry  func(waited time.Duration)
+}
+
+// Take returns a part of that size for the client of ctx. The error is ErrBusy,
+// or that of ctx. A size that the pool does not have, or no client may have, is
+// ErrBusy at once. The part of a nil pool costs nothing.
+func (p *Pool) Take(ctx context.Context, size int64) (*Part, error) {
+	part := &Part{pool: p, client: From(ctx)}
+	if err := part.Resize(ctx, size); err != nil {
+		return nil, err
+	}
+	return part, nil
+}
+
+// Resize makes the part larger or smaller. It waits only to become larger, and
+// keeps what it has if that fails.
+func (t *Part) Resize(ctx context.Context, size int64) error {
+	p, more := t.pool, size-t.size
+	if p == nil {
+		t.size = size
+		return nil
+	}
+	p.mu.Lock()
+	if more <= 0 || p.free(t.client, more) {
+		p.give(t.client, more)
+		t.size = size
+		p.serve()
+		p.mu.Unlock()
+		return nil
+	}
+	mine := 0
+	for _, w := range p.waiting {
+		if w.client == t.client {
+			mine++
+		}
+	}
+	if p.patience <= 0 || mine >= maxWaiting || t.size+more > (p.total+1)/2 {
+		p.mu.Unlock()
+		return ErrBusy
+	}
+	w := &waiter{t.client, more, make(chan struct{})}
+	p.waiting = append(p.waiting, w)
+	p.mu.Unlock()
+	if err := p.wait(ctx, w); err != nil {
+		return err
+	}
+	t.size = size
+	return nil
+}
+
+// wait waits for a part, and hurries others meanwhile.
+func (p *Pool) wait(ctx context.Context, w *waiter) (err error) {
+	start := time.Now()
+	end, tick := time.NewTimer(p.patience), time.NewTicker(hurryEvery)
+	defer end.Stop()
+	defer tick.Stop()
+	for err == nil {
+		select {
+		case <-w.got:
+			return nil
+		case <-tick.C:
+			p.hurry(w, time.Since(start))
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-end.C:
+			err = ErrBusy
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.waiting, w)
+	if i < 0 {
+		p.give(w.client, -w.more) // it came at the same moment
+	} else {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
+	p.serve()
+	return err
+}
+
+// hurry tells those that hold more than twice as much as the client of a waiter
+// that it waits. Two clients alone never hurry each other: each has its share.
+func (p *Pool) hurry(w *waiter, waited time.Duration) {
+	p.mu.Lock()
+	var slow []func(time.Duration)
+	for part := range p.parts {
+		if part.client != w.client && p.held[part.client] > 2*p.held[w.client] {
+			slow = append(slow, part.hurry)
+		}
+	}
+	p.mu.Unlock()
+	for _, hurry := range slow {
+		hurry(waited)
+	}
+}
+
+// OnHurry has f called each second while a client that holds much less waits for
+// a part, with the time that it has waited. It may be called until Release
+// returns, and once afterwards.
+func (t *Part) OnHurry(f func(waited time.Duration)) {
+	if t.pool == nil {
+		return
+	}
+	t.pool.mu.Lock()
+	defer t.pool.mu.Unlock()
+	t.hurry = f
+	t.pool.parts[t] = true
+}
+
+// Release gives the part back. A second time it does nothing.
+func (t *Part) Release() {
+	if t == nil || t.pool == nil {
+		return
+	}
+	p := t.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.parts, t)
+	p.give(t.client, -t.size)
+	t.size = 0
+	p.serve()
+}
+
+// free reports whether a client may have more at this moment: it never holds
+// more than it leaves, rounded in its favour.
+func (p *Pool) free(c Client, more int64) bool {
+	forHim := p.total - p.used + p.held[c]
+	return p.held[c]+more <= (forHim+1)/2
+}
+
+func (p *Pool) give(c Client, more int64) {
+	p.used += more
+	if p.held[c] += more; p.held[c] == 0 {
+		delete(p.held, c)
+	}
+}
+
+// serve gives what is free to those who wait: first to the client that holds
+// least, among the requests of one in the order of their arrival. One that asks
+// for much does not keep others from less.
+func (p *Pool) serve() {
+	for {
+		next := -1
+		for i, w := range p.waiting {
+			if p.free(w.client, w.more) && (next < 0 || p.held[w.client] < p.held[p.waiting[next].client]) {
+				next = i
+			}
+		}
+		if next < 0 {
+			return
+		}
+		w := p.waiting[next]
+		p.waiting = slices.Delete(p.waiting, next, next+1)
+		p.give(w.client, w.more)
+		close(w.got)
+	}
+}
