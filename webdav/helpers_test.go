@@ -211,7 +211,7 @@ func (f fakeInbox) Put(_ context.Context, key layout.Key, from io.Reader, _ inbo
 	return f.take(key, from)
 }
 
-func (f fakeInbox) ForNix() layout.Reader { return f.lister }
+func (f fakeInbox) ForNix() layout.Reader { return f.Lister }
 
 func newServer(t *testing.T, h http.Handler) *httptest.Server {
 	s := httptest.NewServer(h)
