@@ -13,7 +13,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/signer"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/export"
 	"github.com/nixstatic/nixstatic/sync/nixstore"
 )
 
@@ -57,7 +57,7 @@ func exportCommand() *cli.Command {
 
 // A pathSource is a source that understands what people type.
 type pathSource interface {
-	treesync.Source
+	export.Source
 	Resolve(ctx context.Context, arg string) (layout.StorePath, error)
 }
 
@@ -93,14 +93,14 @@ func runExport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	im := &treesync.Import{Source: source, Writer: writer, Trusted: trusted,
+	im := &export.Run{Source: source, Writer: writer, Trusted: trusted,
 		NoClosure: c.Bool("no-closure"), Force: c.Bool("force"), Logs: c.Bool("logs"),
-		Recompress: c.IsSet("compression"), Jobs: c.Int("jobs"), Progress: &treesync.Progress{}}
-	return export(c, im, roots, c.String("to"))
+		Recompress: c.IsSet("compression"), Jobs: c.Int("jobs"), Progress: &export.Progress{}}
+	return planAndExport(c, im, roots, c.String("to"))
 }
 
-// export plans, runs and reports an import.
-func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath, to string) error {
+// planAndExport plans, runs and reports an import.
+func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to string) error {
 	quiet, progress := c.Bool("quiet"), im.Progress
 	m := startMeter(c.App.ErrWriter, quiet, func(time.Duration) string {
 		return fmt.Sprintf("export: %s looked up", plural(progress.Planned.Load(), "path"))
@@ -125,7 +125,7 @@ func export(c *cli.Context, im *treesync.Import, roots []layout.StorePath, to st
 			amount(progress.BytesDone.Load(), progress.Bytes.Load(), elapsed))
 	})
 	start := time.Now()
-	err = im.Run(c.Context, plan)
+	err = im.Do(c.Context, plan)
 	m.end()
 	if err != nil {
 		return err
@@ -148,12 +148,12 @@ type exportResult struct {
 	Missing      []string `json:"missing,omitempty"` // with --dry-run
 }
 
-func newResult(plan *treesync.Plan, to string) exportResult {
+func newResult(plan *export.Plan, to string) exportResult {
 	return exportResult{Tree: to, Paths: int64(len(plan.Missing) + len(plan.Present)),
 		Written: int64(len(plan.Missing)), Present: int64(len(plan.Present)), NarBytes: plan.NarBytes()}
 }
 
-func printPlan(c *cli.Context, im *treesync.Import, plan *treesync.Plan, to string) error {
+func printPlan(c *cli.Context, im *export.Run, plan *export.Plan, to string) error {
 	r := newResult(plan, to)
 	r.DryRun, r.Written = true, 0
 	for _, step := range plan.Missing {
@@ -169,7 +169,7 @@ func printPlan(c *cli.Context, im *treesync.Import, plan *treesync.Plan, to stri
 	return nil
 }
 
-func printResult(c *cli.Context, im *treesync.Import, plan *treesync.Plan, to string, took time.Duration) error {
+func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, took time.Duration) error {
 	r := newResult(plan, to)
 	r.FileBytes, r.Logs, r.Realisations = im.Progress.Stored.Load(), im.Progress.Logs.Load(), im.Progress.Realisations.Load()
 	r.Seconds = took.Seconds()
@@ -215,7 +215,7 @@ func openSource(c *cli.Context) (pathSource, *signer.Trusted, error) {
 }
 
 // openCache opens another cache, and tells whose signatures count.
-func openCache(c *cli.Context, from string) (*treesync.Cache, *signer.Trusted, error) {
+func openCache(c *cli.Context, from string) (*export.Cache, *signer.Trusted, error) {
 	texts := c.StringSlice("trusted-public-key")
 	if len(texts) == 0 {
 		texts = []string{nixosKey}
@@ -224,7 +224,7 @@ func openCache(c *cli.Context, from string) (*treesync.Cache, *signer.Trusted, e
 	if err != nil {
 		return nil, nil, usage("--trusted-public-key: %v", err)
 	}
-	cache, err := treesync.OpenCache(c.Context, from, treesync.CacheOptions{HTTP: httpOptions(c)})
+	cache, err := export.OpenCache(c.Context, from, export.CacheOptions{HTTP: httpOptions(c)})
 	if err != nil {
 		return nil, nil, err
 	}

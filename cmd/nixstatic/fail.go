@@ -12,7 +12,9 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/nar"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/export"
+	"github.com/nixstatic/nixstatic/sync/httpcache"
+	"github.com/nixstatic/nixstatic/sync/mirror"
 	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
@@ -76,10 +78,10 @@ func fail(ctx context.Context, stderr io.Writer, err error) int {
 func hintFor(err error) string {
 	var (
 		hint       *hinted
-		incomplete *treesync.IncompleteError
+		incomplete *mirror.IncompleteError
 		wrong      *usageError
-		untrusted  *treesync.UntrustedError
-		reference  *treesync.MissingReferenceError
+		untrusted  *export.UntrustedError
+		reference  *export.MissingReferenceError
 		mismatch   *layout.HashMismatch
 		syntax     *nar.SyntaxError
 	)
@@ -88,7 +90,7 @@ func hintFor(err error) string {
 		return hint.hint
 	case errors.As(err, &incomplete):
 		return "nixstatic verify --deep finds out what is wrong with the source; all else was mirrored"
-	case errors.Is(err, treesync.ErrNoSource):
+	case errors.Is(err, mirror.ErrNoSource):
 		return "check the path, and whether its disk is mounted; nothing was changed"
 	case errors.Is(err, layout.ErrNotListable):
 		return "leave out --delete, or name a directory or a bucket"
@@ -114,7 +116,7 @@ func hintFor(err error) string {
 		return "the credentials are wrong, or have run out: get new ones, or name a profile with a credential_process, which renews them by itself; what was finished is in the tree"
 	case errors.Is(err, s3.ErrDenied):
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
-	case errors.Is(err, treesync.ErrRefused):
+	case errors.Is(err, httpcache.ErrRefused):
 		return "check the user name and the password, which are in the URL or in ~/.netrc, and what the server lets them do"
 	case unreachable(err):
 		return "check the address, and whether the server runs and can be reached from here; what was finished is kept"

@@ -17,7 +17,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/signer"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/export"
 	"github.com/nixstatic/nixstatic/sync/nixstore"
 	"github.com/nixstatic/nixstatic/webdav"
 )
@@ -126,7 +126,7 @@ func quickPaths(c *cli.Context, w *layout.Writer) (string, error) {
 		}
 		roots = append(roots, p)
 	}
-	im := &treesync.Import{Source: store, Writer: w, Progress: &treesync.Progress{}}
+	im := &export.Run{Source: store, Writer: w, Progress: &export.Progress{}}
 	plan, err := im.Plan(c.Context, roots)
 	if err != nil {
 		return "", err
@@ -136,7 +136,7 @@ func quickPaths(c *cli.Context, w *layout.Writer) (string, error) {
 		return amount(im.Progress.BytesDone.Load(), im.Progress.Bytes.Load(), elapsed)
 	})
 	defer m.end()
-	return roots[0].Abs(w.StoreDir), im.Run(c.Context, plan)
+	return roots[0].Abs(w.StoreDir), im.Do(c.Context, plan)
 }
 
 // profiles returns the first profile that leads into the store, if any.

@@ -14,7 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
@@ -178,7 +178,7 @@ func sameTree(ctx context.Context, bucket *bucketTree, where string, log *slog.L
 	if err != nil {
 		return // of a tree that is about to be made, nothing can be said
 	}
-	there, err := treesync.OpenHTTP(where, treesync.HTTPOptions{Attempts: 1, UserAgent: "nixstatic/" + version()})
+	there, err := httpcache.Open(where, httpcache.Options{Attempts: 1, UserAgent: "nixstatic/" + version()})
 	if err == nil {
 		defer there.Close()
 		var theirs layout.CacheInfo

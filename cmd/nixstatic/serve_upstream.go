@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/signer"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
@@ -31,7 +31,7 @@ func readUpstreams(c *cli.Context, log *slog.Logger) ([]webdav.UpstreamCache, er
 			return nil, usage("--upstream-key: %v", err)
 		}
 		if strings.HasPrefix(url, "http://") || strings.HasPrefix(url, "https://") {
-			reader, err := treesync.OpenHTTP(url, treesync.HTTPOptions{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Log: log})
+			reader, err := httpcache.Open(url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Log: log})
 			if err != nil {
 				return nil, fmt.Errorf("open upstream: %w", err)
 			}

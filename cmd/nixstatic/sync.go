@@ -9,7 +9,9 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/export"
+	"github.com/nixstatic/nixstatic/sync/mirror"
+	"github.com/nixstatic/nixstatic/sync/watch"
 )
 
 func syncCommand() *cli.Command {
@@ -98,8 +100,8 @@ func runSync(c *cli.Context) error {
 }
 
 // newMirror makes a Mirror from the flags, without its trees.
-func newMirror(c *cli.Context) (*treesync.Mirror, error) {
-	m := &treesync.Mirror{Delete: c.Bool("delete"), Jobs: c.Int("jobs"), Progress: &treesync.MirrorProgress{}}
+func newMirror(c *cli.Context) (*mirror.Mirror, error) {
+	m := &mirror.Mirror{Delete: c.Bool("delete"), Jobs: c.Int("jobs"), Progress: &mirror.Progress{}}
 	if c.Bool("watch") && c.Bool("dry-run") {
 		return nil, usage("--watch and --dry-run exclude each other")
 	}
@@ -153,7 +155,7 @@ func chosenKinds(include, exclude []string) ([]layout.Kind, error) {
 }
 
 // syncOnce mirrors and reports.
-func syncOnce(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
+func syncOnce(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 	start := time.Now()
 	out.meter = startMeter(c.App.ErrWriter, c.Bool("quiet"), out.line)
 	err := m.Run(c.Context)
@@ -163,13 +165,13 @@ func syncOnce(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
 }
 
 // syncPlan prints what would be done.
-func syncPlan(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
+func syncPlan(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 	count, bytes, extra := int64(0), int64(0), int64(0)
 	for change, err := range m.Plan(c.Context) {
 		if err != nil {
 			return err
 		}
-		if change.Action == treesync.ActionDelete {
+		if change.Action == mirror.ActionDelete {
 			extra++
 		} else {
 			count++
@@ -186,11 +188,11 @@ func syncPlan(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
 }
 
 // syncWatch mirrors until it is told to end.
-func syncWatch(c *cli.Context, m *treesync.Mirror, out *syncOutput) error {
+func syncWatch(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 	if c.Duration("rescan") <= 0 {
 		return usage("--rescan: want a time such as 10m")
 	}
-	w := &treesync.Watch{Mirror: m, Rescan: c.Duration("rescan"), Report: out.outcome}
+	w := &watch.Watch{Mirror: m, Rescan: c.Duration("rescan"), Report: out.outcome}
 	return w.Run(c.Context)
 }
 
@@ -223,6 +225,6 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 		return err
 	}
 	w := &layout.Writer{Tree: tree, StoreDir: cache.StoreDir(), Method: compress.Zstd}
-	im := &treesync.Import{Source: cache, Writer: w, Trusted: trusted, Jobs: c.Int("jobs"), Progress: &treesync.Progress{}}
-	return export(c, im, roots, treeName(tree, to))
+	im := &export.Run{Source: cache, Writer: w, Trusted: trusted, Jobs: c.Int("jobs"), Progress: &export.Progress{}}
+	return planAndExport(c, im, roots, treeName(tree, to))
 }

@@ -13,14 +13,15 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/mirror"
+	"github.com/nixstatic/nixstatic/sync/watch"
 )
 
 // syncOutput words what a mirror does: as lines of JSON, or for people, who are
 // told of what is not as it should be and of the outcome.
 type syncOutput struct {
 	c        *cli.Context
-	progress *treesync.MirrorProgress
+	progress *mirror.Progress
 	watching bool
 	meter    *meter
 
@@ -44,7 +45,7 @@ type syncEvent struct {
 	Retry   float64    `json:"retrySeconds,omitempty"`
 }
 
-func newSyncOutput(c *cli.Context, m *treesync.Mirror) *syncOutput {
+func newSyncOutput(c *cli.Context, m *mirror.Mirror) *syncOutput {
 	o := &syncOutput{c: c, progress: m.Progress, watching: c.Bool("watch")}
 	if c.Bool("json") {
 		o.json = json.NewEncoder(c.App.Writer)
@@ -61,7 +62,7 @@ func (o *syncOutput) print(e syncEvent) error {
 }
 
 // event is for Mirror.Report.
-func (o *syncOutput) event(e treesync.MirrorEvent) {
+func (o *syncOutput) event(e mirror.Event) {
 	reason := ""
 	if e.Err != nil {
 		reason = e.Err.Error()
@@ -74,11 +75,11 @@ func (o *syncOutput) event(e treesync.MirrorEvent) {
 		return
 	}
 	switch e.Action {
-	case treesync.ActionKeep:
+	case mirror.ActionKeep:
 		o.meter.above(func() { say(o.c, "not deleted: %s: %s", e.Key, printable(reason)) })
-	case treesync.ActionNote:
+	case mirror.ActionNote:
 		o.meter.above(func() { say(o.c, "note: %s", printable(reason)) })
-	case treesync.ActionWithhold:
+	case mirror.ActionWithhold:
 		if o.watching { // else the error at the end tells
 			say(o.c, "left out: %s: %s", e.Key, printable(reason))
 		}
@@ -86,7 +87,7 @@ func (o *syncOutput) event(e treesync.MirrorEvent) {
 }
 
 // planned prints a change of a --dry-run.
-func (o *syncOutput) planned(change treesync.Change) error {
+func (o *syncOutput) planned(change mirror.Change) error {
 	if o.json != nil {
 		return o.print(syncEvent{Event: "plan", Action: change.Action, Key: change.Key, Bytes: change.Size})
 	}
@@ -145,7 +146,7 @@ func (o *syncOutput) done(took time.Duration, err error) {
 }
 
 // outcome is for Watch.Report.
-func (o *syncOutput) outcome(w treesync.WatchOutcome) {
+func (o *syncOutput) outcome(w watch.Outcome) {
 	copied, deleted := o.progress.ObjectsDone.Load(), o.progress.Deleted.Load()
 	reason := ""
 	if w.Err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout"
-	treesync "github.com/nixstatic/nixstatic/sync"
+	"github.com/nixstatic/nixstatic/sync/httpcache"
 )
 
 // An openedTree is a tree that the command closes.
@@ -50,7 +50,7 @@ func openOrigin(c *cli.Context, location string) (openedOrigin, error) {
 	if !isHTTP(location) {
 		return openTree(c, location)
 	}
-	cache, err := treesync.OpenWebDAV(c.Context, location, httpOptions(c))
+	cache, err := httpcache.OpenWebDAV(c.Context, location, httpOptions(c))
 	if errors.Is(err, layout.ErrNotListable) {
 		return nil, withHint(fmt.Errorf("%w: name the paths whose closure is wanted", err),
 			"nixstatic sync %s DESTINATION /nix/store/…; a directory or a bucket can be mirrored whole, and so can what nixstatic serve gives out", withoutUser(location))
@@ -61,8 +61,8 @@ func openOrigin(c *cli.Context, location string) (openedOrigin, error) {
 	return cache, nil
 }
 
-func httpOptions(c *cli.Context) treesync.HTTPOptions {
-	return treesync.HTTPOptions{Netrc: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}
+func httpOptions(c *cli.Context) httpcache.Options {
+	return httpcache.Options{Netrc: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}
 }
 
 // openDest opens what a mirror can write to: a tree, or a server that takes PUT.
@@ -82,7 +82,7 @@ func openDest(c *cli.Context, location string) (openedTree, error) {
 	if !isHTTP(location) {
 		return openTree(c, location)
 	}
-	put, err := treesync.OpenPut(location, httpOptions(c))
+	put, err := httpcache.OpenPut(location, httpOptions(c))
 	if err != nil {
 		return nil, err
 	}

@@ -216,3 +216,27 @@ func mustHash(k layout.Key) layout.Hash {
 	}
 	return h
 }
+
+// Source returns a cache in memory with one of everything.
+func Source(tb testing.TB) *Mem {
+	tb.Helper()
+	tree := NewMem(tb)
+	Populate(tb, tree)
+	drv := "dddddddddddddddddddddddddddddddd-x.drv"
+	for key, text := range map[layout.Key]string{
+		layout.Key("log/" + drv): "it was built\n",
+		"index.html":             "<!doctype html>",
+	} {
+		PutText(tb, tree, key, text)
+	}
+	r := layout.Realisation{OutPath: Record(tb, tree, "source").Path, Output: "out", DrvPath: layout.StorePath(drv)}
+	objects, err := r.Objects()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, err := layout.PutBatch(context.Background(), tree, objects); err != nil {
+		tb.Fatal(err)
+	}
+	tree.Counts()
+	return tree
+}

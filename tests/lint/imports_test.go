@@ -29,14 +29,20 @@ var own = map[string][]string{
 	"layout/fsck":     onLayout,
 	"layout/inbox":    onLayout,
 	"layout/treetest": onLayout,
-	"sync":            onLayout,
+	"layout/lock":     {"layout"},
+	"layout/refgraph": {"layout"},
 	"sync/nixstore":   onLayout,
 	"sync/s3":         onLayout,
+	"sync/httpcache":  {"layout", "layout/compress"},
+	"sync/export":     append([]string{"sync/httpcache"}, onLayout...),
+	"sync/mirror":     append([]string{"layout/lock", "layout/refgraph"}, onLayout...),
+	"sync/watch":      {"layout", "sync/mirror"},
 	"webdav":          append([]string{"layout/inbox"}, onLayout...),
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/inbox", "sync", "sync/nixstore", "sync/s3", "webdav"},
-		onLayout...),
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/inbox", "layout/lock", "webdav",
+		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.
+	"sync/webtest":     {"layout", "layout/treetest"},
 	"tests/peers":      {},
 	"tests/minio":      {},
 	"tests/nixtest":    {"tests/peers"},
@@ -53,17 +59,17 @@ var onLayout = []string{"layout", "layout/nar", "layout/compress", "layout/share
 // passes, the checker that is the oracle, and the real programs. Whole-program
 // tests have folders of their own, under tests/ and examples/, and may import
 // anything.
-var forTests = []string{"layout/fsck", "layout/treetest", "tests/minio", "tests/peers"}
+var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "sync/webtest", "tests/minio", "tests/peers"}
 
 // others says which packages may use a module that is heavy, or that one package
 // exists to hide. A prefix covers all packages below it; no packages means none.
 // Test files may use them to check ours against theirs.
 var others = map[string][]string{
 	"github.com/minio/minio-go":     {"sync/s3"},
-	"golang.org/x/net/webdav":       {"webdav"},
+	"golang.org/x/net/webdav":       {"webdav", "sync/webtest"},
 	"github.com/prometheus":         {"webdav"},
 	"github.com/coreos/go-systemd":  {"cmd/nixstatic"},
-	"github.com/fsnotify/fsnotify":  {"sync"},
+	"github.com/fsnotify/fsnotify":  {"sync/watch"},
 	"github.com/urfave/cli":         {"cmd/nixstatic"},
 	"github.com/klauspost/compress": {"layout/compress", "tests/bench/bound"},
 	"github.com/andybalholm/brotli": {"layout/compress"},

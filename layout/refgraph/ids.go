@@ -1,0 +1,103 @@
+package refgraph
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// Keys are kept in the millions, so they are kept as numbers: 20 bytes for a
+// store path's hash, 33 for a NAR's key, in the order that the keys have in a
+// listing. What a listing yields is thereby sorted, and found by bisection.
+
+// A pathID is the hash of a store path: 32 characters of 5 bits.
+type PathID [20]byte
+
+// A narID is the key of a NAR: 52 characters of 5 bits, and 4 bits that tell
+// the suffix.
+type NARID [33]byte
+
+const (
+	nix32Digits = "0123456789abcdfghijklmnpqrsvwxyz"
+	pathChars   = 32
+	narChars    = 52
+)
+
+// narSuffixes are all that a NAR's key can end in, sorted.
+var narSuffixes = []string{".nar", ".nar.br", ".nar.bz2", ".nar.gz", ".nar.lz4", ".nar.lzip", ".nar.xz", ".nar.zst"}
+
+// packPath packs 32 characters that are known to be a hash.
+func PackPath(hash string) (id PathID) {
+	pack(id[:], hash)
+	return id
+}
+
+func (id PathID) Hash() string { return unpack(id[:], pathChars) }
+
+func (id PathID) NarInfoKey() layout.Key { return layout.Key(id.Hash() + ".narinfo") }
+
+func (id PathID) ListingKey() layout.Key { return layout.Key(id.Hash() + ".ls") }
+
+// packNAR packs the key of a NAR. It reports false for one that promises no
+// hash, which nothing can be checked against.
+func PackNAR(key layout.Key) (id NARID, ok bool) {
+	if _, err := key.FileHash(); err != nil {
+		return id, false
+	}
+	name := strings.TrimPrefix(string(key), "nar/")
+	suffix, known := slices.BinarySearch(narSuffixes, name[narChars:])
+	if !known {
+		return id, false
+	}
+	pack(id[:], name[:narChars])
+	id[len(id)-1] |= byte(suffix)
+	return id, true
+}
+
+func (id NARID) Key() layout.Key {
+	return layout.Key("nar/" + unpack(id[:], narChars) + narSuffixes[id[len(id)-1]&15])
+}
+
+func pack(to []byte, digits string) {
+	bits, n := uint(0), 0
+	for i := range len(digits) {
+		bits = bits<<5 | uint(strings.IndexByte(nix32Digits, digits[i]))
+		for n += 5; n >= 8; n -= 8 {
+			to[0] = byte(bits >> (n - 8))
+			to = to[1:]
+		}
+	}
+	if n > 0 {
+		to[0] = byte(bits << (8 - n))
+	}
+}
+
+func unpack(from []byte, chars int) string {
+	text := make([]byte, chars)
+	bits, n := uint(0), 0
+	for i := range text {
+		if n < 5 {
+			bits, from, n = bits<<8|uint(from[0]), from[1:], n+8
+		}
+		n -= 5
+		text[i] = nix32Digits[bits>>n&31]
+	}
+	return string(text)
+}
+
+// findPath returns where id is in sorted ids, or -1.
+func FindPath(ids []PathID, id PathID) int {
+	i, ok := slices.BinarySearchFunc(ids, id, func(a, b PathID) int { return bytes.Compare(a[:], b[:]) })
+	if !ok {
+		return -1
+	}
+	return i
+}
+
+// pathAt returns a path of a shelf of pathIDs.
+func PathAt(s *Shelf, i int) (id PathID, err error) {
+	err = s.At(i, id[:])
+	return id, err
+}

@@ -1,0 +1,121 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/signer"
+)
+
+// An Import brings store paths from a source into a tree. Runs may be
+// interrupted at any moment, repeated, and run side by side.
+type Run struct {
+	Source Source
+	Writer *layout.Writer
+
+	// Trusted are the keys whose signatures count. Where it is nil the source is
+	// believed without any, as one believes the local store.
+	Trusted *signer.Trusted
+
+	NoClosure  bool // the paths alone; their references must be in the tree
+	Force      bool // write again what the tree has already
+	Recompress bool // take NARs of another compression than the Writer's apart
+	Logs       bool // bring the build logs of derivers along
+	Jobs       int  // paths in flight; 0 for one more than there are processors
+
+	Progress *Progress // may be nil
+}
+
+// Progress counts while an Import runs. Another goroutine may read it.
+type Progress struct {
+	Planned atomic.Int64 // paths looked at while planning
+
+	Paths, PathsDone   atomic.Int64 // to import; published
+	Bytes, BytesDone   atomic.Int64 // of NARs to import; read so far
+	Stored             atomic.Int64 // bytes of compressed NARs published
+	Logs, Realisations atomic.Int64 // written
+	Deep               atomic.Int64 // paths of more levels than every Nix takes
+}
+
+// An UntrustedError says that no trusted key vouches for a path.
+type UntrustedError struct {
+	Path layout.StorePath
+	Sigs []string // the names of the keys that signed it
+	CA   bool     // it claims a content address that its bytes do not bear out
+}
+
+func (e *UntrustedError) Error() string {
+	switch {
+	case e.CA:
+		return fmt.Sprintf("%s: no trusted key has signed it, and its content does not prove its content address", e.Path)
+	case len(e.Sigs) == 0:
+		return fmt.Sprintf("%s: it is not signed", e.Path)
+	}
+	return fmt.Sprintf("%s: no trusted key has signed it, only %v", e.Path, e.Sigs)
+}
+
+// Run imports what plan names as missing, then logs and realisations.
+func (im *Run) Do(ctx context.Context, plan *Plan) error {
+	if err := im.checkSignatures(plan); err != nil {
+		return err
+	}
+	if im.Progress == nil {
+		im.Progress = &Progress{}
+	}
+	im.Progress.Paths.Store(int64(len(plan.Missing)))
+	im.Progress.Bytes.Store(plan.NarBytes())
+	if err := im.pack(ctx, plan.Missing); err != nil {
+		return err
+	}
+	return im.extras(ctx, plan)
+}
+
+// checkSignatures refuses a plan with a path that nobody vouches for, before
+// anything is fetched. A content-addressed path may still prove itself.
+func (im *Run) checkSignatures(plan *Plan) error {
+	if im.Trusted == nil {
+		return nil
+	}
+	for _, step := range plan.Missing {
+		if step.Info.CA == "" && !im.vouched(&step.Info) {
+			return &UntrustedError{Path: step.Info.Path, Sigs: signers(step.Info.Sigs)}
+		}
+	}
+	return nil
+}
+
+func (im *Run) vouched(info *layout.PathInfo) bool {
+	if im.Trusted == nil {
+		return true
+	}
+	_, ok := im.Trusted.Verify(info.Fingerprint(im.Writer.StoreDir), info.Sigs)
+	return ok
+}
+
+func signers(sigs []string) (names []string) {
+	for _, sig := range sigs {
+		if name, err := signer.SignatureName(sig); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Unsigned counts the paths that the tree had already and that lack a
+// signature by one of the Writer's keys. Adding it means to vouch for them,
+// which an import that does not read them cannot do.
+func (im *Run) Unsigned(plan *Plan) (n int64) {
+	for _, info := range plan.Present {
+		have := signers(info.Sigs)
+		for _, key := range im.Writer.Keys {
+			if !slices.Contains(have, key.Name()) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}

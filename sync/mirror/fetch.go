@@ -1,0 +1,178 @@
+package mirror
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+)
+
+const (
+	// inMemory is the size in bytes up to which a body waits in memory.
+	inMemory = 1 << 20
+	// maxListing bounds a listing in bytes: room for two million files.
+	maxListing = 256 << 20
+	// largeListing is the size from which one listing is parsed at a time, since
+	// it takes a multiple of that in memory.
+	largeListing = 4 << 20
+	maxPage      = 64 << 20
+	largestLog   = 1 << 30
+)
+
+// largest is the most bytes that an object of a kind can have. A NAR has what
+// its tree says it has.
+func largest(kind layout.Kind) int64 {
+	switch kind {
+	case layout.KindNAR:
+		return 1 << 62
+	case layout.KindLog:
+		return largestLog
+	case layout.KindListing:
+		return maxListing
+	case layout.KindPage:
+		return maxPage
+	case layout.KindRealisation:
+		return layout.MaxRealisation
+	}
+	return layout.MaxNarInfo
+}
+
+// A fetched is a body that was checked.
+type fetched struct {
+	body layout.Body
+	free func()
+}
+
+func (f fetched) release() {
+	if f.free != nil {
+		f.free()
+	}
+}
+
+// fetch reads an object of the source and checks it (I1).
+func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
+	if t.text != nil {
+		text, err := t.text(ctx)
+		return fetched{body: layout.Bytes(text)}, err
+	}
+	if p.Busy != nil && p.Busy(t.Key) {
+		return f, notYetf("it is being written")
+	}
+	body, info, err := p.Source.Get(ctx, t.Key)
+	if err != nil {
+		return f, err
+	}
+	if most := largest(t.Key.Kind()); info.Size > most {
+		body.Close()
+		return f, &contentError{fmt.Errorf("%w: %d bytes, more than %d", layout.ErrTooLarge, info.Size, most)}
+	}
+	f, err = p.take(ctx, t, body, info)
+	if err == nil {
+		if err = p.inspect(ctx, t.Key, f.body); err != nil {
+			f.release()
+			f = fetched{}
+		}
+	}
+	return f, err
+}
+
+// take reads a body to where it can be read again.
+func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout.Info) (f fetched, err error) {
+	keep := false
+	defer func() {
+		if !keep {
+			body.Close()
+		}
+	}()
+	sum := sha256.New()
+	in := io.TeeReader(limitReader(ctx, p.limit, &countedReader{ctx, body, p.progress}), sum)
+	if info.Size < 0 {
+		info.Size = largest(t.Key.Kind())
+	}
+	in = io.LimitReader(in, info.Size+1)
+	file, isFile := body.(io.ReaderAt)
+	var n int64
+	switch {
+	case info.Size <= inMemory:
+		var text bytes.Buffer
+		text.Grow(int(info.Size) + bytes.MinRead)
+		n, err = text.ReadFrom(in)
+		f.body = layout.Bytes(text.Bytes())
+	case isFile && !layout.TraitsOf(p.Dest).Local && t.Key.Kind().Immutable():
+		// A local file is read once to check it and once more to send it: nobody
+		// edits a NAR in place, and an object store checks the hash again.
+		n, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, make([]byte, 256<<10))
+		keep = err == nil
+		f = fetched{limitBody(ctx, p.limit, &openFile{file, n}), func() { body.Close() }}
+	default:
+		f, n, err = p.spool(in)
+	}
+	if err == nil {
+		err = complete(t.Key, n, info, sum, body)
+	}
+	if err != nil {
+		f.release()
+		return fetched{}, err
+	}
+	return f, nil
+}
+
+// spool copies a body to a file.
+func (p *pass) spool(in io.Reader) (f fetched, n int64, err error) {
+	file, err := layout.SpoolFor(p.Dest, p.TempDir).Create()
+	if err != nil {
+		return f, 0, &refgraph.SpoolError{Err: err}
+	}
+	f = fetched{file, file.Discard}
+	out := &spoolWriter{w: file}
+	n, err = io.CopyBuffer(out, struct{ io.Reader }{in}, make([]byte, 256<<10))
+	if out.err != nil {
+		return f, n, &refgraph.SpoolError{Err: out.err}
+	}
+	if err == nil {
+		if err := file.Done(); err != nil {
+			return f, n, &refgraph.SpoolError{Err: err}
+		}
+	}
+	return f, n, err
+}
+
+// spoolWriter remembers that it was the writing that failed.
+type spoolWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (s *spoolWriter) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b)
+	s.err = err
+	return n, err
+}
+
+// openFile is a body in a file of the source.
+type openFile struct {
+	io.ReaderAt
+	size int64
+}
+
+func (f *openFile) Size() int64 { return f.size }
+
+// countedReader counts what is read, and stops when ctx does.
+type countedReader struct {
+	ctx      context.Context
+	r        io.Reader
+	progress *Progress
+}
+
+func (c *countedReader) Read(b []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	n, err := c.r.Read(b)
+	c.progress.BytesDone.Add(int64(n))
+	return n, err
+}

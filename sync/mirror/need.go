@@ -1,0 +1,90 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+)
+
+// errWithdrawn says that an object went from the source after it was listed.
+var errWithdrawn = fmt.Errorf("withdrawn meanwhile: %w", fs.ErrNotExist)
+
+// needNAR returns nil if the destination has the NAR at key nar, which the
+// object at key of leads to (I2).
+func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
+	id, ok := refgraph.PackNAR(nar)
+	if !ok {
+		return &contentError{fmt.Errorf("it leads to %s, whose name holds no hash", nar)}
+	}
+	// In a new tree most are among those that were copied.
+	i, err := p.newNARs.Find(id[:])
+	if err != nil {
+		return err
+	}
+	switch {
+	case i >= 0 && p.fate[i] == narThere:
+		return nil
+	case i >= 0 && p.fate[i] == narBad:
+		return &contentError{fmt.Errorf("it leads to %s, which was left out", nar)}
+	}
+	if at, err := p.nars.Find(id[:]); err != nil || at >= 0 {
+		return err
+	}
+	if i < 0 && p.keys != nil {
+		if _, there, err := have(ctx, p.Dest, nar); err != nil || there {
+			return err
+		}
+	}
+	return p.missing(ctx, of, nar, fmt.Sprintf("it leads to %s", nar))
+}
+
+// needPath returns nil if the destination has the path that a realisation leads
+// to, or the source does without it as well: true the realisation is
+// nevertheless, and another cache may have the path.
+func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
+	id := refgraph.PackPath(path.Hash())
+	if i, err := p.paths.Find(id[:]); err != nil || i >= 0 {
+		return err
+	}
+	i, err := p.newPaths.Find(id[:])
+	if err != nil {
+		return err
+	}
+	if i >= 0 {
+		switch p.graph.StateOf(int32(i)) {
+		case refgraph.Published:
+			return nil
+		case refgraph.Out:
+			return &contentError{fmt.Errorf("it leads to %s, which was left out", path)}
+		}
+	}
+	key := layout.NarInfoKey(path)
+	if p.keys != nil {
+		if _, there, err := have(ctx, p.Dest, key); err != nil || there {
+			return err
+		}
+	}
+	if _, there, err := have(ctx, p.Source, key); err != nil || !there {
+		return err
+	}
+	return notYetf("it leads to %s, which is not at the destination yet", path)
+}
+
+// missing says why what the object at key of needs is not at the destination:
+// because the source has changed, or because the source is wrong.
+func (p *pass) missing(ctx context.Context, of, needed layout.Key, what string) error {
+	if _, there, err := have(ctx, p.Source, needed); err != nil {
+		return err
+	} else if there {
+		return notYetf("%s, which is not at the destination yet", what)
+	}
+	if _, there, err := have(ctx, p.Source, of); err != nil {
+		return err
+	} else if !there {
+		return errWithdrawn
+	}
+	return &contentError{fmt.Errorf("%s, which the source does not have", what)}
+}

@@ -1,0 +1,141 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/time/rate"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/lock"
+)
+
+// toDo reports whether a difference is one that a run removes.
+func (r *run) toDo(d decision) bool {
+	if d.key == layout.UpstreamsKey && d.verdict == extra {
+		return false // of what it was promised nothing is taken back
+	}
+	return d.verdict != same && r.wants(d.key) && (d.verdict != extra || r.Delete)
+}
+
+// A run is one call of Run, with what its passes share.
+type run struct {
+	*Mirror
+	jobs     int
+	limit    *rate.Limiter
+	progress *Progress
+	report   reporter
+	blind    bool         // the destination cannot be listed
+	keys     []layout.Key // nil: all
+	storeDir string       // of the source
+
+	problems problems
+	kept     atomic.Int64 // objects that a removal left
+}
+
+func (m *Mirror) newRun() *run {
+	r := &run{Mirror: m, jobs: m.Jobs, limit: newLimiter(m.Bandwidth), progress: m.Progress, report: reporter{to: m.Report}}
+	if r.jobs <= 0 {
+		r.jobs = defaultMirrorJobs
+	}
+	if r.progress == nil {
+		r.progress = &Progress{}
+	}
+	r.blind = layout.TraitsOf(m.Dest).Blind
+	return r
+}
+
+// locked does work under the lock of the destination, if it can be locked. Two
+// runs to one destination would rely on each other's leftovers: one would publish
+// a narinfo whose NAR the other is about to remove.
+func (r *run) locked(ctx context.Context, work func(context.Context) error) error {
+	if r.blind {
+		return work(ctx)
+	}
+	l := &lock.Lock{Tree: r.Dest, Waiting: r.waiting, Note: func(err error) { r.report.note("%w", err) }}
+	switch {
+	case r.State != "":
+		l.LivenessDir = filepath.Dir(r.State)
+	case r.TempDir != "":
+		l.LivenessDir = filepath.Join(r.TempDir, "nixstatic-sync")
+	}
+	return l.Do(ctx, work)
+}
+
+func (r *run) waiting(w *lock.Wait) {
+	if before := r.progress.Waiting.Swap(w); w != nil && (before == nil || before.For != w.For) {
+		r.report.note("%s", w)
+	}
+}
+
+// remember keeps what was found equal. That it cannot is no reason to fail.
+func (r *run) remember(s *ledger) {
+	if err := s.commit(); err != nil {
+		r.report.note("%w", err)
+	}
+}
+
+// all makes passes until the source held still, then removes.
+func (r *run) all(ctx context.Context) error {
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		if again, err := r.once(ctx, n); err != nil || !again {
+			return err
+		}
+		r.report.note("the source changed meanwhile: looking again")
+	}
+}
+
+// once makes pass n, and reports whether another is needed.
+func (r *run) once(ctx context.Context, n int) (again bool, err error) {
+	r.problems.reset()
+	p := newPass(r)
+	defer p.close()
+	p.provisions.read = sync.OnceValues(func() (*layout.Provision, error) {
+		return layout.ReadProvision(ctx, r.Source, r.storeDir)
+	})
+	if err := p.scan(ctx); err != nil {
+		return false, err
+	}
+	if err := p.copyAll(ctx); err != nil {
+		return false, err
+	}
+	if r.problems.moving() && n < passes && r.keys == nil {
+		return true, nil
+	}
+	if r.Delete && r.keys == nil {
+		if err := p.removeAll(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, r.problems.err()
+}
+
+// check finds out whether the trees go together.
+func (r *run) check(ctx context.Context) error {
+	src, err := layout.ReadCacheInfo(ctx, r.Source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoSource
+	}
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	r.storeDir = src.StoreDir
+	dst, err := layout.ReadCacheInfo(ctx, r.Dest)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("destination: %w", err)
+	case dst.StoreDir != src.StoreDir:
+		return fmt.Errorf("the source is for the store directory %s, the destination for %s", src.StoreDir, dst.StoreDir)
+	}
+	return nil
+}
