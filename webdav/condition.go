@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // preconditions answers a PUT that depends on what is there: If-Match,
@@ -17,7 +20,7 @@ func (h *Handler) preconditions(r *http.Request, t *target, c client) *failure {
 	match, noneMatch := r.Header["If-Match"], r.Header["If-None-Match"]
 	state := r.Header.Get("If")
 	if match == nil && noneMatch == nil && state == "" {
-		return h.unlocked(t, nil)
+		return h.unlocked(r, t, c, nil)
 	}
 	info, err := h.uploaded(c).Stat(r.Context(), t.key)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +36,7 @@ func (h *Handler) preconditions(r *http.Request, t *target, c client) *failure {
 		return failed
 	}
 	if state == "" {
-		return h.unlocked(t, nil)
+		return h.unlocked(r, t, c, nil)
 	}
 	lists, ok := parseIf(state)
 	if !ok {
@@ -42,13 +45,12 @@ func (h *Handler) preconditions(r *http.Request, t *target, c client) *failure {
 	name := h.prefix + t.name
 	holds := slices.ContainsFunc(lists, func(l ifList) bool {
 		return !slices.ContainsFunc(l.conditions, func(c ifCondition) bool {
-			// What a tag names is not looked up: a PUT has but one resource, and its
-			// lock may be on a folder above it.
+			// What a tag names is not looked up: a PUT has but one resource.
 			yes := c.etag != "" && c.etag == etag || c.token != "" && h.locks.covers(c.token, name)
 			return yes == c.not
 		})
 	})
-	if f := h.unlocked(t, lists); f != nil {
+	if f := h.unlocked(r, t, c, lists); f != nil {
 		return f
 	}
 	if !holds {
@@ -57,11 +59,12 @@ func (h *Handler) preconditions(r *http.Request, t *target, c client) *failure {
 	return nil
 }
 
-// unlocked answers a change to what another client has locked. Lists are what
-// this client says it holds.
-func (h *Handler) unlocked(t *target, lists []ifList) *failure {
-	token := h.locks.holder(h.prefix + t.name)
-	if token == "" {
+// unlocked answers a change to what the client has locked by another program,
+// and to a page that anyone has. Lists are what this program says it holds. Nix
+// knows nothing of locks.
+func (h *Handler) unlocked(r *http.Request, t *target, c client, lists []ifList) *failure {
+	token := h.locks.holder(share.From(r.Context()), h.prefix+t.name)
+	if token == "" || c.nix && t.kind != layout.KindPage {
 		return nil
 	}
 	for _, l := range lists {
@@ -69,7 +72,7 @@ func (h *Handler) unlocked(t *target, lists []ifList) *failure {
 			return nil
 		}
 	}
-	return &failure{status: http.StatusLocked, result: ResultExists, text: "locked by another WebDAV client"}
+	return &failure{status: http.StatusLocked, result: ResultExists, text: "locked by another WebDAV program"}
 }
 
 // listed reports whether If-Match or If-None-Match names the ETag, or everything.

@@ -1,7 +1,6 @@
 package webdav
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,7 +9,10 @@ import (
 	"strings"
 	"time"
 
+	xwebdav "golang.org/x/net/webdav"
+
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // maxXML bounds the body of a WebDAV request, in bytes. Real ones have less than
@@ -100,9 +102,10 @@ func (h *Handler) library(w *response, r *http.Request, t *target, in *body) *fa
 		// Without a Timeout the library's locks are for ever; it also answers with
 		// what it was asked for, and not with what it got.
 		r2.Header.Set("Timeout", "Second-"+strconv.Itoa(int(lockTime(r.Header.Get("Timeout"))/time.Second)))
-		if f := h.lockable(r.Context(), t); f != nil {
+		if f := h.lockable(r, t); f != nil {
 			return f
 		}
+		r2.Header.Set("Depth", "0") // where a file is meant, both are the same
 	case "MKCOL":
 		if _, err := h.uploading.stat(r.Context(), t.name); isAbsent(err) && !isFolder(t.name) {
 			return &failure{status: http.StatusForbidden, text: "a binary cache has no folder of that name"}
@@ -111,7 +114,8 @@ func (h *Handler) library(w *response, r *http.Request, t *target, in *body) *fa
 		}
 	}
 	w.Header()["Cache-Control"] = noStore
-	h.dav.ServeHTTP(w, r2)
+	dav := xwebdav.Handler{FileSystem: h.uploading, LockSystem: lockSystem{h.locks, share.From(r.Context())}}
+	dav.ServeHTTP(w, r2)
 	return nil
 }
 
@@ -127,10 +131,14 @@ func lockTime(header string) time.Duration {
 	return maxLockTime
 }
 
-// lockable answers a LOCK of a name that is free and cannot be an object of the
-// cache. Locking makes a placeholder of it.
-func (h *Handler) lockable(ctx context.Context, t *target) *failure {
-	_, err := h.uploading.stat(ctx, t.name)
+// lockable answers a LOCK of all that is in a folder, and of a name that is free
+// and cannot be an object of the cache. Locking makes a placeholder of it.
+func (h *Handler) lockable(r *http.Request, t *target) *failure {
+	ctx := r.Context()
+	e, err := h.uploading.stat(ctx, t.name)
+	if err == nil && e.folder && r.Header.Get("Depth") != "0" {
+		return &failure{status: http.StatusForbidden, text: "a folder is everyone's: lock the files that you write"}
+	}
 	if err == nil || isScratch(t.name) {
 		return nil
 	}

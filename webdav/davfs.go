@@ -10,19 +10,23 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
+	"time"
 
 	xwebdav "golang.org/x/net/webdav"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // folders are there even while they are empty, as nobody has to make them.
 var folders = layout.PublicFolders
 
-// maxMade bounds the empty folders that are remembered.
-const maxMade = 10_000
+const (
+	// maxMade bounds the empty folders that are remembered, for a day.
+	maxMade  = 2_000
+	madeTime = 24 * time.Hour
+)
 
 // A view is a tree, or an inbox, as folders and files: the file system that the
 // WebDAV library works on. It writes nothing but placeholders, which Lock makes
@@ -32,16 +36,14 @@ type view struct {
 	root    string        // the path of its URL
 	inbox   uploads       // nil: read-only
 	locks   *locks
-	scratch *scratch
-	listing chan struct{} // a place in it is the right to list a folder
-
-	mu   sync.Mutex
-	made map[string]bool // folders that a client made and that hold nothing yet
+	scratch *share.Shelf[[]byte]   // see note
+	made    *share.Shelf[struct{}] // folders that a client made and that hold nothing yet
+	listing chan struct{}          // a place in it is the right to list a folder
 }
 
 func newView(from layout.Lister, root string, up uploads) *view {
-	return &view{from: from, root: root, inbox: up, scratch: newScratch(), listing: make(chan struct{}, maxListing),
-		made: map[string]bool{}}
+	return &view{from: from, root: root, inbox: up, listing: make(chan struct{}, maxListing),
+		scratch: share.NewShelf[[]byte](maxNotes, scratchTime), made: share.NewShelf[struct{}](maxMade, madeTime)}
 }
 
 // An entry is a folder or a file.
@@ -57,7 +59,7 @@ func (v *view) stat(ctx context.Context, name string) (entry, error) {
 	if name == "" || slices.Contains(folders, name) {
 		return entry{name: name, folder: true}, nil
 	}
-	if note, ok := v.scratch.get(name); ok {
+	if note, ok := v.note(share.From(ctx), name); ok {
 		return entry{name: name, kept: true, Info: layout.Info{Size: int64(len(note.text)), ModTime: note.when}}, nil
 	}
 	key, err := layout.ParseKey(name)
@@ -71,10 +73,7 @@ func (v *view) stat(ctx context.Context, name string) (entry, error) {
 	if !isFolder(name) {
 		return entry{}, fs.ErrNotExist
 	}
-	v.mu.Lock()
-	made := v.made[name]
-	v.mu.Unlock()
-	if made {
+	if _, _, made := v.made.Get(share.From(ctx), name); made {
 		return entry{name: name, folder: true}, nil
 	}
 	for _, err := range v.from.List(ctx, name+"/") {
@@ -153,28 +152,18 @@ func (v *view) Mkdir(ctx context.Context, p string, _ os.FileMode) error {
 	if _, err := v.stat(ctx, strings.TrimSuffix(path.Dir(name), ".")); err != nil {
 		return err // absent: the library answers 409, as it should
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.made) >= maxMade {
-		clear(v.made) // one that holds something by now is found without
-	}
-	v.made[name] = true
+	v.made.Put(share.From(ctx), name, struct{}{}) // one that holds something by now is found without
 	return nil
 }
 
 // forget removes what is nowhere but in memory, and reports whether the name was
 // that of such a thing.
 func (v *view) forget(ctx context.Context, name string) bool {
-	if _, ok := v.scratch.get(name); ok {
-		v.scratch.remove(name)
+	if c := share.From(ctx); v.scratch.Remove(c, name) {
 		return true
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if !v.made[name] {
+	} else if !v.made.Remove(c, name) {
 		return false
 	}
-	delete(v.made, name)
 	for range v.from.List(ctx, name+"/") {
 		return false // it holds something, or we could not tell
 	}
@@ -188,7 +177,7 @@ func (v *view) OpenFile(ctx context.Context, p string, flag int, _ os.FileMode) 
 	e, err := v.stat(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0 && v.inbox != nil {
 		if isScratch(name) {
-			v.scratch.put(name, nil)
+			v.scratch.Put(share.From(ctx), name, nil)
 		} else if _, err := v.inbox.Put(ctx, layout.Key(name), bytes.NewReader(nil), inbox.Options{}); err != nil {
 			return nil, err
 		}

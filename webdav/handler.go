@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	xwebdav "golang.org/x/net/webdav"
-
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/layout/share"
@@ -37,7 +35,6 @@ type Handler struct {
 	lately recent // of the tree
 
 	reading, uploading *view // what WebDAV clients see at either URL
-	dav                *xwebdav.Handler
 	locks              *locks
 }
 
@@ -73,10 +70,9 @@ func newHandler(c Config, up uploads) *Handler {
 	h.shared = up != nil && h.prefix == "/"
 	h.reading = newView(c.Tree, "/", nil)
 	if up != nil {
-		h.locks = newLocks()
+		h.locks = newLocks(h.prefix)
 		h.uploading = newView(up, h.prefix, up)
 		h.uploading.locks = h.locks
-		h.dav = &xwebdav.Handler{FileSystem: h.uploading, LockSystem: h.locks}
 	}
 	return h
 }
@@ -121,7 +117,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 			return failureOf(err)
 		}
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead { // those hold nothing
+	if t.upload || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		r = r.WithContext(share.As(r.Context(), share.Of(token, r.RemoteAddr)))
 	}
 	switch r.Method {

@@ -58,7 +58,9 @@ func TestAuthorization(t *testing.T) {
 
 type authFunc func(*http.Request, Scope) error
 
-func (f authFunc) Authorize(r *http.Request, need Scope) (string, error) { return "", f(r, need) }
+func (f authFunc) Authorize(r *http.Request, need Scope) (string, error) {
+	return r.Header.Get("X-Who"), f(r, need)
+}
 
 // Requests are counted under words of a bounded set.
 func TestRecorded(t *testing.T) {

@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"strings"
@@ -8,6 +9,9 @@ import (
 	"time"
 
 	xwebdav "golang.org/x/net/webdav"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 const (
@@ -21,37 +25,66 @@ const (
 )
 
 // locks are the exclusive write locks of WebDAV clients, in memory: they are to
-// keep two people from editing one file, and nothing that a cache needs. Names
-// are the paths of URLs, without a slash at their end.
+// keep two programs from editing one file, and nothing that a cache needs.
+//
+// A lock binds the client that took it and nobody else, as the objects of a cache
+// are what their names say, and no upload takes anything away. Pages alone can be
+// edited, so that a lock of one is everyone's. Only names are locked, never what
+// is in a folder. Each client has its share of them.
 //
 // The library's own have no bound, never expire unless asked to, and give out
 // tokens that can be guessed.
 type locks struct {
+	prefix string // of the URL; a lock is of its path, without a slash at the end
+	room   *share.Pool
+
 	mu      sync.Mutex
 	byToken map[string]*lock
-	byName  map[string]*lock
+	byName  map[lockName]*lock
+}
+
+type lockName struct {
+	client share.Client // whom it binds; "" for everyone
+	path   string
 }
 
 type lock struct {
 	xwebdav.LockDetails
+	name    lockName
+	owner   share.Client
+	room    *share.Part
 	token   string
 	expires time.Time
 	held    bool // by a request that is under way
 }
 
-func newLocks() *locks {
-	return &locks{byToken: map[string]*lock{}, byName: map[string]*lock{}}
+func newLocks(prefix string) *locks {
+	return &locks{prefix: prefix, room: share.NewPool(maxLocks, 0), byToken: map[string]*lock{}, byName: map[lockName]*lock{}}
+}
+
+// A lockSystem is what the library does with locks for one client.
+type lockSystem struct {
+	*locks
+	client share.Client
+}
+
+func (l *locks) name(c share.Client, path string) lockName {
+	path = strings.TrimSuffix(path, "/")
+	if layout.Key(strings.TrimPrefix(path, l.prefix)).Kind() == layout.KindPage {
+		c = ""
+	}
+	return lockName{c, path}
 }
 
 // Confirm claims the lock that one of the conditions names, for as long as a
 // request takes. The second name is for MOVE and COPY, which never come here.
-func (l *locks) Confirm(now time.Time, name, second string, conditions ...xwebdav.Condition) (func(), error) {
+func (l lockSystem) Confirm(now time.Time, path, second string, conditions ...xwebdav.Condition) (func(), error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expire(now)
 	for _, c := range conditions {
 		found := l.byToken[c.Token]
-		if found == nil || c.Not || found.held || second != "" || !found.covers(trim(name)) {
+		if found == nil || c.Not || found.held || second != "" || found.name != l.name(l.client, path) {
 			continue
 		}
 		found.held = true
@@ -66,46 +99,36 @@ func (l *locks) Confirm(now time.Time, name, second string, conditions ...xwebda
 
 // Create locks a name. Requests without an If header are locked by the library
 // for as long as they take; those locks do not expire.
-func (l *locks) Create(now time.Time, d xwebdav.LockDetails) (string, error) {
+func (l lockSystem) Create(now time.Time, d xwebdav.LockDetails) (string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.expire(now)
-	d.Root = trim(d.Root)
-	if l.holds(d.Root) != nil {
+	name := l.name(l.client, d.Root)
+	if l.byName[name] != nil {
 		return "", xwebdav.ErrLocked
 	}
-	if !d.ZeroDepth {
-		for name := range l.byName {
-			if strings.HasPrefix(name, d.Root+"/") {
-				return "", xwebdav.ErrLocked
-			}
-		}
-	}
-	if len(l.byToken) >= maxLocks {
+	room, err := l.room.Take(share.As(context.Background(), l.client), 1)
+	if err != nil {
 		return "", xwebdav.ErrLocked // clients know that to be temporary
 	}
 	if len(d.OwnerXML) > maxOwner {
 		d.OwnerXML = ""
 	}
-	found := &lock{LockDetails: d, token: newLockToken()}
+	found := &lock{LockDetails: d, name: name, owner: l.client, room: room, token: newLockToken()}
 	if d.Duration >= 0 {
 		found.expires = now.Add(min(d.Duration, maxLockTime))
 	}
-	l.byToken[found.token], l.byName[d.Root] = found, found
+	l.byToken[found.token], l.byName[name] = found, found
 	return found.token, nil
 }
 
 // Refresh gives a lock more time.
-func (l *locks) Refresh(now time.Time, token string, duration time.Duration) (xwebdav.LockDetails, error) {
+func (l lockSystem) Refresh(now time.Time, token string, duration time.Duration) (xwebdav.LockDetails, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.expire(now)
-	found := l.byToken[token]
-	if found == nil {
-		return xwebdav.LockDetails{}, xwebdav.ErrNoSuchLock
-	}
-	if found.held {
-		return xwebdav.LockDetails{}, xwebdav.ErrLocked
+	found, err := l.find(now, token)
+	if err != nil {
+		return xwebdav.LockDetails{}, err
 	}
 	if duration < 0 || duration > maxLockTime {
 		duration = maxLockTime
@@ -114,47 +137,44 @@ func (l *locks) Refresh(now time.Time, token string, duration time.Duration) (xw
 	return found.LockDetails, nil
 }
 
-// Unlock removes a lock. Whoever knows its token may.
-func (l *locks) Unlock(now time.Time, token string) error {
+// Unlock removes a lock.
+func (l lockSystem) Unlock(now time.Time, token string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	found, err := l.find(now, token)
+	if err == nil {
+		l.drop(found)
+	}
+	return err
+}
+
+// find returns a lock of the client that no request is using.
+func (l lockSystem) find(now time.Time, token string) (*lock, error) {
 	l.expire(now)
-	found := l.byToken[token]
-	if found == nil {
-		return xwebdav.ErrNoSuchLock
+	switch found := l.byToken[token]; {
+	case found == nil || found.owner != l.client:
+		return nil, xwebdav.ErrNoSuchLock
+	case found.held:
+		return nil, xwebdav.ErrLocked
+	default:
+		return found, nil
 	}
-	if found.held {
-		return xwebdav.ErrLocked
-	}
-	l.drop(found)
-	return nil
 }
 
-// holder returns the token of the lock that keeps others from changing a name,
-// or "".
-func (l *locks) holder(name string) string {
-	if l == nil {
-		return ""
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.expire(time.Now())
-	if found := l.holds(trim(name)); found != nil {
-		return found.token
-	}
-	return ""
+// holder returns the token of the lock that keeps a client from changing what is
+// at a path, or "".
+func (l *locks) holder(c share.Client, path string) string {
+	found, _ := l.look(c, path)
+	return found.token
 }
 
-// covers reports whether a token is that of a lock on a name.
-func (l *locks) covers(token, name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	found := l.byToken[token]
-	return found != nil && found.covers(trim(name))
+// active describes the lock on a path to a client that asks what is locked.
+func (l *locks) active(c share.Client, path string) (found lock, ok bool) {
+	found, ok = l.look(c, path)
+	return found, ok && found.Duration >= 0
 }
 
-// active describes the lock on a name to those who ask what is locked.
-func (l *locks) active(name string) (found lock, ok bool) {
+func (l *locks) look(c share.Client, path string) (found lock, ok bool) {
 	if l == nil {
 		return lock{}, false
 	}
@@ -165,25 +185,23 @@ func (l *locks) active(name string) (found lock, ok bool) {
 	}
 	now := time.Now()
 	l.expire(now)
-	if p := l.holds(trim(name)); p != nil && p.Duration >= 0 {
-		found, ok = *p, true
+	p := l.byName[l.name(c, path)]
+	if p == nil {
+		return lock{}, false
+	}
+	found = *p
+	if found.Duration >= 0 {
 		found.Duration = found.expires.Sub(now)
 	}
-	return found, ok
+	return found, true
 }
 
-// holds finds the lock on a name or on a folder above it.
-func (l *locks) holds(name string) *lock {
-	if found := l.byName[name]; found != nil {
-		return found
-	}
-	for above := name; above != ""; {
-		above = above[:strings.LastIndexByte(above, '/')]
-		if found := l.byName[above]; found != nil && !found.ZeroDepth {
-			return found
-		}
-	}
-	return nil
+// covers reports whether a token is that of a lock on a path.
+func (l *locks) covers(token, path string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := l.byToken[token]
+	return found != nil && found.name.path == strings.TrimSuffix(path, "/")
 }
 
 func (l *locks) expire(now time.Time) {
@@ -195,15 +213,10 @@ func (l *locks) expire(now time.Time) {
 }
 
 func (l *locks) drop(found *lock) {
+	found.room.Release()
 	delete(l.byToken, found.token)
-	delete(l.byName, found.Root)
+	delete(l.byName, found.name)
 }
-
-func (f *lock) covers(name string) bool {
-	return name == f.Root || !f.ZeroDepth && strings.HasPrefix(name, f.Root+"/")
-}
-
-func trim(name string) string { return strings.TrimSuffix(name, "/") }
 
 // newLockToken makes a URI that cannot be guessed. Format: RFC 4918, appendix C.
 func newLockToken() string {
@@ -212,4 +225,4 @@ func newLockToken() string {
 	return fmt.Sprintf("opaquelocktoken:%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-var _ xwebdav.LockSystem = (*locks)(nil)
+var _ xwebdav.LockSystem = lockSystem{}

@@ -55,18 +55,22 @@ func TestLocking(t *testing.T) {
 }
 
 func TestLocks(t *testing.T) {
-	l := newLocks()
+	all := newLocks("/upload/")
+	l := lockSystem{all, "me"}
 	now := time.Now()
 	forever := xwebdav.LockDetails{Root: "/upload/a", Duration: time.Hour * 1000, ZeroDepth: true, OwnerXML: strings.Repeat("x", maxOwner+1)}
 	first, err := l.Create(now, forever)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found, ok := l.active("/upload/a/"); !ok || found.OwnerXML != "" || found.Duration > maxLockTime {
+	if found, ok := all.active("me", "/upload/a/"); !ok || found.OwnerXML != "" || found.Duration > maxLockTime {
 		t.Errorf("active: %+v", found)
 	}
-	if _, err := l.Create(now, xwebdav.LockDetails{Root: "/upload", Duration: time.Hour}); err != xwebdav.ErrLocked {
-		t.Errorf("a folder over a lock: %v", err)
+	if _, ok := all.active("you", "/upload/a"); ok || all.holder("you", "/upload/a") != "" || all.holder("me", "/upload/a/x") != "" || all.holder("me", "/upload") != "" {
+		t.Error("a lock binds others, or other names")
+	}
+	if _, err := l.Create(now, forever); err != xwebdav.ErrLocked {
+		t.Errorf("a second lock: %v", err)
 	}
 	if _, err := l.Create(now.Add(2*maxLockTime), forever); err != nil {
 		t.Errorf("after a lock expired: %v", err)
@@ -74,15 +78,17 @@ func TestLocks(t *testing.T) {
 	if err := l.Unlock(now.Add(2*maxLockTime), first); err != xwebdav.ErrNoSuchLock {
 		t.Errorf("unlock what expired: %v", err)
 	}
-	l = newLocks()
+	page, err := l.Create(now, xwebdav.LockDetails{Root: "/upload/index.html", Duration: time.Hour})
+	if err != nil || all.holder("you", "/upload/index.html") != page {
+		t.Errorf("a page is not locked for everyone: %v", err)
+	}
+	all = newLocks("/upload/")
+	l = lockSystem{all, "me"}
 	folder, err := l.Create(now, xwebdav.LockDetails{Root: "/upload/nar/", Duration: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.holder("/upload/nar/x") != folder || l.holder("/upload/narx") != "" || l.holder("/upload") != "" || l.holder("/") != "" {
-		t.Error("a lock of a folder holds what is in it, and nothing else")
-	}
-	release, err := l.Confirm(now, "/upload/nar/x", "", xwebdav.Condition{Token: folder})
+	release, err := l.Confirm(now, "/upload/nar", "", xwebdav.Condition{Token: folder})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,9 +98,13 @@ func TestLocks(t *testing.T) {
 	release()
 	for i := range 2 * maxLocks {
 		_, err := l.Create(now, xwebdav.LockDetails{Root: fmt.Sprint("/upload/", i), Duration: time.Minute, ZeroDepth: true})
-		if err != nil != (i >= maxLocks-1) {
+		if err != nil != (i >= maxLocks/2-1) {
 			t.Fatalf("lock %d: %v", i, err)
 		}
+	}
+	all.expire(now.Add(2 * maxLockTime))
+	if _, err := all.room.Take(t.Context(), maxLocks/2); err != nil || len(all.byName)+len(all.byToken) != 0 {
+		t.Errorf("locks that expired keep their room: %v, %d, %d", err, len(all.byName), len(all.byToken))
 	}
 	for header, want := range map[string]time.Duration{"": maxLockTime, "Infinite": maxLockTime, "Second-60": time.Minute, "x, Second-5": 5 * time.Second,
 		"Second-99999999999": maxLockTime, "Second-0": time.Second, "Second--1": maxLockTime} {

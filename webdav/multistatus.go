@@ -5,15 +5,18 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // A multistatus is the answer to a PROPFIND, sent piece by piece.
 type multistatus struct {
-	w    *response
-	v    *view
-	q    *query
-	buf  []byte
-	sent int
+	w      *response
+	v      *view
+	client share.Client // who asks
+	q      *query
+	buf    []byte
+	sent   int
 }
 
 const piece = 32 << 10
@@ -41,7 +44,7 @@ func (m *multistatus) add(e *entry) error {
 		b = append(append(append(b, "<D:"...), p.name...), '>')
 		inside := len(b)
 		var ok bool
-		if b, ok = p.value(b, m.v, e); !ok {
+		if b, ok = p.value(b, m, e); !ok {
 			b, missing = b[:before], append(missing, p)
 			continue
 		}

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 const (
@@ -70,7 +72,7 @@ func (v *view) propfind(w *response, r *http.Request, t *target, in *body) *fail
 		}
 	}
 
-	m := &multistatus{w: w, v: v, q: q}
+	m := &multistatus{w: w, v: v, client: share.From(ctx), q: q}
 	m.add(&self)
 	if depth == "1" && self.folder {
 		for e, err := range v.children(ctx, t.name) {

@@ -6,22 +6,18 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// scratch keeps the little files that desktops drop beside the real ones. A
+// A note is one of the little files that desktops drop beside the real ones. A
 // refusal of "._name" makes Finder give up on "name", and one of desktop.ini
 // makes Explorer ask what to do; both want to read back what they wrote. So they
-// are taken, shown to whoever asks for them by name, and forgotten after a while.
-// No folder lists them and no tree sees them.
-type scratch struct {
-	mu    sync.Mutex
-	notes map[string]note
-}
-
+// are taken, shown to the client that sent them if it asks for them by name, and
+// forgotten after a while. No folder lists them, no tree and no other client sees
+// them: a desktop.ini tells the Explorer of whoever reads it what to load.
 type note struct {
 	text []byte
 	when time.Time
@@ -44,41 +40,14 @@ func isScratch(name string) bool {
 	return strings.HasPrefix(base, "._")
 }
 
-func newScratch() *scratch { return &scratch{notes: map[string]note{}} }
-
-func (s *scratch) get(name string) (note, bool) {
-	if !isScratch(name) {
-		return note{}, false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	found, ok := s.notes[name]
-	return found, ok && time.Since(found.when) < scratchTime
-}
-
-func (s *scratch) put(name string, text []byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.notes) >= maxNotes {
-		oldest := ""
-		for name, n := range s.notes {
-			if oldest == "" || n.when.Before(s.notes[oldest].when) {
-				oldest = name
-			}
-		}
-		delete(s.notes, oldest)
-	}
-	s.notes[name] = note{text, time.Now()}
-}
-
-func (s *scratch) remove(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.notes, name)
+// note returns the note that a client left under a name.
+func (v *view) note(c share.Client, name string) (note, bool) {
+	text, when, ok := v.scratch.Get(c, name)
+	return note{text, when}, ok
 }
 
 // putScratch takes a file that is kept aside; done is whether this was one.
-func (h *Handler) putScratch(w *response, t *target, in *body) (f *failure, done bool) {
+func (h *Handler) putScratch(w *response, r *http.Request, t *target, in *body) (f *failure, done bool) {
 	if t.bad || t.slash || !isScratch(t.name) || len(t.name) > 1024 {
 		return nil, false
 	}
@@ -89,7 +58,7 @@ func (h *Handler) putScratch(w *response, t *target, in *body) (f *failure, done
 	if err != nil {
 		return failureOf(&inbox.BodyError{Err: err}), true
 	}
-	h.uploading.scratch.put(t.name, text)
+	h.uploading.scratch.Put(share.From(r.Context()), t.name, text)
 	w.Header()["Content-Length"] = zero
 	w.WriteHeader(http.StatusCreated)
 	return nil, true

@@ -13,6 +13,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // readUploads answers GET and HEAD at the upload URL. A Nix is told of what
@@ -20,7 +21,7 @@ import (
 // everyone else also of what is held.
 func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure {
 	c := clientOf(r)
-	if note, ok := h.uploading.scratch.get(t.name); ok && !c.nix {
+	if note, ok := h.uploading.note(share.From(r.Context()), t.name); ok && !c.nix {
 		return sendScratch(w, r, note)
 	}
 	f := serveObject(w, r, t, h.uploaded(c), uploadHeaders, nil)
@@ -65,7 +66,7 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 	if !t.upload {
 		return h.misplaced(w)
 	}
-	if f, done := h.putScratch(w, t, in); done {
+	if f, done := h.putScratch(w, r, t, in); done {
 		return f
 	}
 	outcome, n, f := h.receive(r, t, in)
