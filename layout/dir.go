@@ -175,20 +175,23 @@ func (d *Dir) Delete(ctx context.Context, key Key) error {
 }
 
 func infoOf(key Key, st fs.FileInfo) Info {
-	return Info{Key: key, Size: st.Size(), ModTime: st.ModTime(), ETag: etag(st)}
+	return Info{Key: key, Size: st.Size(), ModTime: st.ModTime(), ETag: FileVersion(st)}
 }
 
-// etag names a version by its inode, size and time: every Put makes a new
-// inode, and an edit by hand changes the time.
-func etag(st fs.FileInfo) string {
-	ino := uint64(0)
+// FileVersion names a version of a file by its inode, its size and two times; it
+// is the ETag of an object in a Dir. Every Put makes a new inode. An edit in place changes the time of modification, which whoever
+// edits can set back, and the time of change, which only the kernel sets: files
+// of stores, images and reproducible archives all have the same modification time.
+func FileVersion(st fs.FileInfo) string {
+	ino, changed := uint64(0), int64(0)
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
-		ino = uint64(sys.Ino)
+		ino, changed = uint64(sys.Ino), changeTime(sys)
 	}
-	b := make([]byte, 0, 48)
+	b := make([]byte, 0, 64)
 	b = append(strconv.AppendUint(b, ino, 16), '-')
 	b = append(strconv.AppendInt(b, st.Size(), 16), '-')
-	return string(strconv.AppendInt(b, st.ModTime().UnixNano(), 16))
+	b = append(strconv.AppendInt(b, st.ModTime().UnixNano(), 16), '-')
+	return string(strconv.AppendInt(b, changed, 16))
 }
 
 // regular refuses directories and special files in the place of an object.

@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,5 +88,55 @@ func TestDirDenied(t *testing.T) {
 			denied("Put", d.Put(t.Context(), "robots.txt", layout.Bytes(nil), layout.PutOptions{}))
 			denied("Delete", d.Delete(t.Context(), "index.html"))
 		})
+	}
+}
+
+// TestDirEditedUnseen: an edit in place that keeps the inode, the length and the
+// time of modification is another version all the same.
+func TestDirEditedUnseen(t *testing.T) {
+	d := openDir(t, t.TempDir())
+	if err := d.Put(t.Context(), "index.html", layout.Bytes([]byte("one")), layout.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(d.Path(), "index.html")
+	epoch := time.Unix(1, 0)
+	if err := os.Chtimes(path, epoch, epoch); err != nil {
+		t.Fatal(err)
+	}
+	before, err := d.Stat(t.Context(), "index.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The clock of the file system may tick a few hundred times a second only.
+	changed := func() int64 {
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Sys().(*syscall.Stat_t).Ctim.Nano()
+	}
+	for was := changed(); changed() == was; {
+		if err := errors.Join(os.WriteFile(path, []byte("two"), 0o644), os.Chtimes(path, epoch, epoch)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := d.Stat(t.Context(), "index.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Size != before.Size || !after.ModTime.Equal(before.ModTime) {
+		t.Fatalf("the edit shows: %+v, then %+v", before, after)
+	}
+	if after.ETag == before.ETag {
+		t.Errorf("both versions are called %s", after.ETag)
+	}
+	for info, err := range d.List(t.Context(), "index.html") {
+		if err != nil || info.ETag != after.ETag {
+			t.Errorf("List: %+v, %v; Stat: %s", info, err, after.ETag)
+		}
+	}
+	err = d.Put(t.Context(), "index.html", layout.Bytes([]byte("six")), layout.PutOptions{IfMatch: before.ETag})
+	if !errors.Is(err, layout.ErrChanged) {
+		t.Errorf("Put if unchanged: %v", err)
 	}
 }

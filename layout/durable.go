@@ -142,7 +142,7 @@ func (d *Dir) publish(root *os.Root, f *stagedFile, dir *os.File, o Object) erro
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err != nil || etag(st) != o.Opts.IfMatch {
+		if err != nil || FileVersion(st) != o.Opts.IfMatch {
 			return ErrChanged
 		}
 		fallthrough

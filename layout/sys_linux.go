@@ -3,6 +3,7 @@ package layout
 import (
 	"errors"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,3 +23,6 @@ func renameNew(fromDir *os.File, from string, toDir *os.File, to string) error {
 func startWriteback(f *os.File, off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
+
+// changeTime returns when the kernel last saw the file or its inode change.
+func changeTime(st *syscall.Stat_t) int64 { return st.Ctim.Nano() }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // A TokenFile is a token file that is read again when it changes, at most once
@@ -21,21 +23,8 @@ type TokenFile struct {
 
 	mu      sync.Mutex
 	tokens  []Token // never changed in place
-	version tokenVersion
+	version string  // of the file; "" if it is not there
 	looked  time.Time
-}
-
-// tokenVersion tells one state of the file from another.
-type tokenVersion struct {
-	exists bool
-	info   fs.FileInfo
-}
-
-func (v tokenVersion) same(o tokenVersion) bool {
-	if !v.exists || !o.exists {
-		return v.exists == o.exists
-	}
-	return os.SameFile(v.info, o.info) && v.info.Size() == o.info.Size() && v.info.ModTime().Equal(o.info.ModTime())
 }
 
 // OpenTokenFile reads the token file at path. One that is not there is one
@@ -86,7 +75,7 @@ func (f *TokenFile) current(now time.Time) []Token {
 	f.looked = now
 	// The version comes before the text: a change in between shows next time.
 	version := f.stat()
-	if version.same(f.version) {
+	if version == f.version {
 		return f.tokens
 	}
 	f.version = version
@@ -100,7 +89,10 @@ func (f *TokenFile) current(now time.Time) []Token {
 	return f.tokens
 }
 
-func (f *TokenFile) stat() tokenVersion {
+func (f *TokenFile) stat() string {
 	info, err := os.Stat(f.path)
-	return tokenVersion{err == nil, info}
+	if err != nil {
+		return ""
+	}
+	return layout.FileVersion(info)
 }

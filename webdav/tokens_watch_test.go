@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,6 +29,36 @@ func TestTokenFileReloads(t *testing.T) {
 	later()
 	if got := status(t, f.auth, Upload, basic("x", f.upload)); got != 401 {
 		t.Errorf("a revoked token: %d", got)
+	}
+	// An edit in place that keeps the length, and the time as tools do that make
+	// images.
+	epoch := time.Unix(1, 0)
+	if err := os.Chtimes(f.file, epoch, epoch); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+		t.Errorf("before the edit: %d", got)
+	}
+	text, err := os.ReadFile(f.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := strings.Replace(string(text), "new upload ", "new read   ", 1)
+	time.Sleep(20 * time.Millisecond) // the clock of the file system ticks
+	if err := errors.Join(os.WriteFile(f.file, []byte(edited), 0o600), os.Chtimes(f.file, epoch, epoch)); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if got := status(t, f.auth, Upload, basic("x", secret)); got != 403 {
+		t.Errorf("after an edit: %d", got)
+	}
+	if err := os.WriteFile(f.file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	later()
+	if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+		t.Errorf("after the edit was undone: %d", got)
 	}
 	f.log.Reset()
 	if err := os.WriteFile(f.file, []byte("new upload\n"), 0o600); err != nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // A certificate is a pair of files that is read again when it changes, as it
@@ -16,15 +18,15 @@ type certificate struct {
 	certFile, keyFile string
 	log               *slog.Logger
 
-	mu     sync.Mutex
-	pair   *tls.Certificate
-	times  [2]time.Time // of the files of the last try
-	looked time.Time
+	mu       sync.Mutex
+	pair     *tls.Certificate
+	versions [2]string // of the files of the last try
+	looked   time.Time
 }
 
 func loadCertificate(certFile, keyFile string, log *slog.Logger) (*certificate, error) {
 	c := &certificate{certFile: certFile, keyFile: keyFile, log: log, looked: time.Now()}
-	c.times = c.modified()
+	c.versions = c.stat()
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("load certificate: %w", err)
@@ -45,11 +47,11 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		return c.pair, nil
 	}
 	c.looked = time.Now()
-	times := c.modified()
-	if times == c.times {
+	versions := c.stat()
+	if versions == c.versions {
 		return c.pair, nil
 	}
-	c.times = times
+	c.versions = versions
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		c.log.Error("the certificate stays as it was", "file", c.certFile, "err", err)
@@ -60,11 +62,13 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.pair, nil
 }
 
-func (c *certificate) modified() (times [2]time.Time) {
+// stat returns the versions of the files. Their times of modification alone tell
+// nothing: files in a Nix store all have the same.
+func (c *certificate) stat() (versions [2]string) {
 	for i, file := range []string{c.certFile, c.keyFile} {
 		if st, err := os.Stat(file); err == nil {
-			times[i] = st.ModTime()
+			versions[i] = layout.FileVersion(st)
 		}
 	}
-	return times
+	return versions
 }
