@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,75 +22,61 @@ const (
 
 // findCredentials looks where the AWS tools look, in their order:
 //
-//  1. the profile that the URL names
+//  1. the profile that the URL names, and nothing else if it does
 //  2. AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
-//  3. AWS_WEB_IDENTITY_TOKEN_FILE
-//  4. AWS_PROFILE, or the profile "default"
-//  5. MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, or MINIO_ACCESS_KEY and
+//  3. the role that the profile in use takes on
+//  4. AWS_WEB_IDENTITY_TOKEN_FILE
+//  5. what else is in that profile: AWS_PROFILE, or the one called "default"
+//  6. MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, or MINIO_ACCESS_KEY and
 //     MINIO_SECRET_KEY, for a service that is not Amazon's
-//  6. the role of a container
-//  7. the role of an instance, for Amazon's service
+//  7. the role of a container
+//  8. the role of an instance, for Amazon's service
 //
 // What someone set up on purpose must work: its failure is an error, and never
-// leads on to the next. With nothing set up anywhere the credentials are nil,
-// and from says where was looked.
+// leads on to the next. Only files that cannot be read are no error where the
+// environment has credentials. With nothing set up anywhere the credentials are
+// nil, and from says where was looked.
 func findCredentials(ctx context.Context, o Options, client *http.Client) (creds *credentials.Credentials, from string, err error) {
-	amazon := isAmazon(o.Endpoint)
-	check := func(p credentials.Provider, from string) (*credentials.Credentials, string, error) {
-		creds := credentials.New(p)
-		v, err := creds.GetWithContext(&credentials.CredContext{Client: client, Context: ctx})
-		switch {
-		case err != nil:
-			return nil, "", fmt.Errorf("credentials from %s: %w", from, secretless(err))
-		case v.AccessKeyID == "" || v.SecretAccessKey == "":
-			return nil, "", fmt.Errorf("credentials from %s: no access key or no secret key there", from)
-		}
-		return creds, from, nil
-	}
-	profile := func(name string) (*credentials.Credentials, string, error) {
-		creds, from, err := check(&credentials.FileAWSCredentials{Profile: name}, "profile "+name)
-		if err != nil && strings.Contains(err.Error(), "no access key") {
-			err = fmt.Errorf("%w (of a role that another profile takes on, nothing is known here:"+
-				" credential_process = aws configure export-credentials --profile %s does it)", err, name)
-		}
-		return creds, from, err
-	}
-	role := func(client *http.Client) credentials.Provider {
-		return &credentials.IAM{Client: client, Region: o.Region, Endpoint: os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")}
-	}
-
-	var missed []string
 	if o.Profile != "" {
-		return profile(o.Profile)
+		return checked(ctx, client, &profileProvider{name: o.Profile, region: o.Region}, "profile "+o.Profile)
 	}
-	if set("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY") {
-		return check(&credentials.EnvAWS{}, "the environment")
+	if key := cmp.Or(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_ACCESS_KEY")); key != "" {
+		return checked(ctx, client, &credentials.Static{Value: credentials.Value{
+			AccessKeyID:     key,
+			SecretAccessKey: cmp.Or(os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SECRET_KEY")),
+			SessionToken:    cmp.Or(os.Getenv("AWS_SECURITY_TOKEN"), os.Getenv("AWS_SESSION_TOKEN")),
+			SignerType:      credentials.SignatureV4,
+		}}, "the environment")
 	}
-	missed = append(missed, "AWS_ACCESS_KEY_ID is not set")
-	if set("AWS_WEB_IDENTITY_TOKEN_FILE") {
-		return check(&credentials.IAM{Client: client, Region: o.Region}, "the web identity in AWS_WEB_IDENTITY_TOKEN_FILE")
+	missed := []string{"AWS_ACCESS_KEY_ID is not set"}
+	name := profileInUse()
+	profile := &profileProvider{name: cmp.Or(name, "default"), region: o.Region}
+	how, broken := profile.look()
+	identity := os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != ""
+	switch {
+	case how == byRole, how == byOther && !identity:
+		return checked(ctx, client, profile, "profile "+profile.name)
+	case identity:
+		return checked(ctx, client, &credentials.IAM{Region: o.Region}, "the web identity in AWS_WEB_IDENTITY_TOKEN_FILE")
+	case broken == nil && how == noProfile && name == "":
+		missed = append(missed, "there is no default profile")
+	case broken == nil && how == noCredentials:
+		missed = append(missed, "profile "+profile.name+" holds no credentials")
+	case broken == nil, name != "":
+		return checked(ctx, client, profile, "profile "+profile.name)
 	}
-	if name := os.Getenv("AWS_PROFILE"); name != "" {
-		return profile(name)
-	}
-	creds, from, err = profile("default")
-	if err == nil {
-		return creds, from, nil
-	}
-	if !errors.Is(err, os.ErrNotExist) && !strings.Contains(err.Error(), "does not exist") && !strings.Contains(err.Error(), "no access key") {
-		return nil, "", err
-	}
-	missed = append(missed, "there is no default profile")
-	if !amazon {
-		if set("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY") {
-			return check(&credentials.EnvMinio{}, "the environment")
-		}
+	amazon := isAmazon(o.Endpoint)
+	if !amazon && set("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY") {
+		return checked(ctx, client, &credentials.EnvMinio{}, "the environment")
 	}
 	if set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI") {
-		return check(&credentials.IAM{Client: client}, "the role of the container")
+		return checked(ctx, client, &credentials.IAM{}, "the role of the container")
+	}
+	if broken != nil {
+		return nil, "", fmt.Errorf("credentials from profile %s: %w", profile.name, broken)
 	}
 	if amazon && !strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
-		creds, from, err = check(role(instanceClient()), "the role of the instance")
+		creds, from, err = checked(ctx, client, instanceRole(), "the role of the instance")
 		if err == nil {
 			return creds, from, nil
 		}
@@ -100,6 +87,22 @@ func findCredentials(ctx context.Context, o Options, client *http.Client) (creds
 	}
 	return nil, strings.Join(missed, ", "), nil
 }
+
+// checked gets the first credentials from where they are said to be.
+func checked(ctx context.Context, client *http.Client, p credentials.Provider, from string) (*credentials.Credentials, string, error) {
+	creds := credentials.New(p)
+	v, err := creds.GetWithContext(&credentials.CredContext{Client: client, Context: ctx})
+	switch {
+	case err != nil:
+		return nil, "", fmt.Errorf("credentials from %s: %w", from, withoutURL(err))
+	case v.AccessKeyID == "" || v.SecretAccessKey == "":
+		return nil, "", fmt.Errorf("credentials from %s: %w", from, errHalf)
+	}
+	return creds, from, nil
+}
+
+// errHalf says that a key has no secret, or a secret no key.
+var errHalf = errors.New("no access key or no secret key there")
 
 // present returns the credentials that requests are signed with at the moment.
 func (b *Bucket) present() credentials.Value {
@@ -124,7 +127,7 @@ func (b *Bucket) renew(ctx context.Context, used credentials.Value) bool {
 	b.creds.Expire()
 	now, err := b.creds.GetWithContext(&credentials.CredContext{Client: b.asking, Context: ctx})
 	if err != nil {
-		b.log.Warn("no new credentials", "from", b.credentials, "error", secretless(err))
+		b.log.Warn("no new credentials", "from", b.credentials, "error", withoutURL(err))
 		return false
 	}
 	if sameCredentials(now, used) {
@@ -147,19 +150,12 @@ func set(names ...string) bool {
 	return false
 }
 
-// secretless rewords errors that could repeat what a file of secrets holds.
-func secretless(err error) error {
-	if strings.Contains(err.Error(), "key-value delimiter not found") {
-		return errors.New("the file has a line that is neither [section] nor key = value")
-	}
-	return withoutURL(err)
-}
-
-// instanceClient asks the address that exists only inside a cloud.
-func instanceClient() *http.Client {
+// instanceRole is the role of the machine. Its address exists only inside a
+// cloud.
+func instanceRole() credentials.Provider {
 	dialer := &net.Dialer{Timeout: instanceTimeout}
-	return &http.Client{
+	return &credentials.IAM{Endpoint: os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), Client: &http.Client{
 		Transport: &http.Transport{DialContext: dialer.DialContext, ResponseHeaderTimeout: instanceTimeout, DisableKeepAlives: true},
 		Timeout:   3 * instanceTimeout,
-	}
+	}}
 }

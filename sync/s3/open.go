@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,7 +73,9 @@ func Open(ctx context.Context, loc Location) (*Bucket, error) {
 // New makes a Bucket without asking the store for anything, for Prepare. It
 // finds the credentials, which may ask others.
 func New(ctx context.Context, loc Location) (*Bucket, error) {
-	loc.Endpoint = cmp.Or(loc.Endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
+	said := readSettings(loc.Profile)
+	loc.Endpoint = cmp.Or(loc.Endpoint, said.endpoint)
+	loc.Addressing = cmp.Or(loc.Addressing, said.addressing)
 	endpoint, err := parseEndpoint(loc.Endpoint, "")
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
@@ -110,7 +111,7 @@ func New(ctx context.Context, loc Location) (*Bucket, error) {
 	} else {
 		b.log.Debug("credentials", "bucket", loc.String(), "from", b.credentials)
 	}
-	if err := b.connect(cmp.Or(loc.Region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), defaultRegion)); err != nil {
+	if err := b.connect(cmp.Or(loc.Region, said.region, defaultRegion)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, lower(err))
 	}
 	return b, nil

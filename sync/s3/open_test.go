@@ -179,7 +179,7 @@ echo '{"Version": 1, "AccessKeyId": "`+server.AccessKey+`", "SecretAccessKey": "
 		{name: "environment before AWS_PROFILE", env: map[string]string{"AWS_PROFILE": "ci"}, from: "the environment"},
 		{name: "profile before environment", query: "&profile=ci", env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file}, from: "profile ci"},
 		{name: "unknown profile", query: "&profile=none", env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file}, err: "profile none"},
-		{name: "half a profile", query: "&profile=half", env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file}, err: "partial static credentials"},
+		{name: "half a profile", query: "&profile=half", env: map[string]string{"AWS_SHARED_CREDENTIALS_FILE": file}, err: "no access key or no secret key"},
 		{name: "a profile without keys", query: "&profile=empty", env: map[string]string{"AWS_CONFIG_FILE": config}, err: "credential_process"},
 		{name: "a process", query: "&profile=process", env: map[string]string{"AWS_CONFIG_FILE": config}, from: "profile process"},
 		{name: "a broken file", env: with(map[string]string{"AWS_SHARED_CREDENTIALS_FILE": broken}), err: "neither [section] nor key"},

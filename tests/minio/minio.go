@@ -28,7 +28,7 @@ type Server struct {
 
 // Start runs a server on that many drives until the test ends. On one it stores
 // objects as they come, on four it spreads each over them. More settings are
-// name=value, such as MINIO_REGION=eu-west-9.
+// name=value, such as MINIO_REGION=eu-west-9 or MINIO_ROOT_PASSWORD=secret.
 func Start(t testing.TB, drives int, settings ...string) Server {
 	t.Helper()
 	s, stop, err := Launch(drives, settings...)
@@ -50,6 +50,11 @@ func Launch(drives int, settings ...string) (s Server, stop func(), err error) {
 		return s, nil, fmt.Errorf("no MinIO: %w: %s", err, remedy)
 	}
 	s = Server{AccessKey: "nixstatic-test", SecretKey: "not-much-of-a-secret"}
+	for _, setting := range settings {
+		if secret, ok := strings.CutPrefix(setting, "MINIO_ROOT_PASSWORD="); ok {
+			s.SecretKey = secret
+		}
+	}
 	// Two processes may be given the same free port. Whoever comes second does
 	// not become ready and looks for another.
 	for range 3 {
