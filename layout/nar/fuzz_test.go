@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -26,6 +27,56 @@ func FuzzParser(f *testing.F) {
 		cut, cutErr := reencode(t, nar, max(int(piece), 1))
 		if (err == nil) != (cutErr == nil) || err != nil && err.Error() != cutErr.Error() || !bytes.Equal(cut, whole) {
 			t.Errorf("in pieces of %d: %v, at once: %v", piece, cutErr, err)
+		}
+	})
+}
+
+// FuzzReadListing holds that a listing is read as it is parsed, and that it is the
+// same as what a ListingWriter makes of it, unless its entries are out of order.
+func FuzzReadListing(f *testing.F) {
+	stored, err := os.ReadFile("testdata/sample-nix-2.8.ls")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(stored)
+	f.Add([]byte(doc(`{"type":"regular","size":3,"executable":true,"narOffset":128}`)))
+	f.Add([]byte(doc(`{"entries":{"b":{"target":"t","type":"symlink"},"a":{"type":"directory","entries":{}}},"type":"directory"}`)))
+	f.Add([]byte(doc(`{"type":"directory","entries":{"a":{"new":[{"x":null},1e3,"y",true],"target":"b","type":"symlink"}}}`)))
+	f.Add([]byte(nestedListing(3)))
+	f.Fuzz(func(t *testing.T, ls []byte) {
+		parsed, parseErr := ParseListing(bytes.NewReader(ls), 1<<16)
+		b, order := new(Builder), new(bytes.Buffer)
+		w := NewListingWriter(order)
+		readErr := ReadListing(bytes.NewReader(ls), Visitors(b, w))
+		if readErr == nil {
+			readErr = w.Close()
+		}
+		if bad := (*BadListing)(nil); readErr != nil && !errors.As(readErr, &bad) {
+			t.Errorf("error %v is not about the listing", readErr)
+		}
+		if parseErr != nil {
+			if readErr == nil && !strings.Contains(parseErr.Error(), "twice") && !strings.Contains(parseErr.Error(), "longer than") {
+				t.Errorf("it was read, and is not parsed: %v", parseErr)
+			}
+			return
+		}
+		if readErr != nil {
+			t.Fatalf("it was parsed, and is not read: %v", readErr)
+		}
+		if !EqualListing(parsed, b.Root()) {
+			t.Error("it is read as another one")
+		}
+		if same, err := SameListing(bytes.NewReader(ls), bytes.NewReader(order.Bytes())); err != nil || !same {
+			t.Errorf("it is not the same as itself: %v", err)
+		}
+		inOrder := new(bytes.Buffer)
+		w = NewListingWriter(inOrder)
+		if err := errors.Join(parsed.Walk(w), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		same, err := SameListing(bytes.NewReader(ls), bytes.NewReader(inOrder.Bytes()))
+		if err != nil || same != bytes.Equal(order.Bytes(), inOrder.Bytes()) {
+			t.Errorf("the same as in order: %v, %v", same, err)
 		}
 	})
 }

@@ -129,25 +129,33 @@ func (c *cursor) node(depth int) (*Node, error) {
 		}
 		return err
 	})
+	if err == nil {
+		err = n.check(have)
+	}
 	if err != nil {
 		return nil, err
 	}
+	return n, nil
+}
+
+// check reports what is wrong with a node that was read with these fields.
+func (n *Node) check(have field) error {
 	need, known := must[n.Type]
 	switch {
 	case have&fieldType == 0:
-		return nil, errors.New("node without a type")
+		return errors.New("node without a type")
 	case !known:
-		return nil, fmt.Errorf("node of unknown type %.40q", n.Type)
+		return fmt.Errorf("node of unknown type %.40q", n.Type)
 	case have&need != need:
-		return nil, fmt.Errorf("%s node without %s", n.Type, need&^have)
+		return fmt.Errorf("%s node without %s", n.Type, need&^have)
 	case have&^may[n.Type] != 0:
-		return nil, fmt.Errorf("%s node with %s", n.Type, have&^may[n.Type])
+		return fmt.Errorf("%s node with %s", n.Type, have&^may[n.Type])
 	case n.Type == TypeSymlink && (n.Target == "" || textLen(n.Target) > MaxTarget || strings.IndexByte(n.Target, 0) >= 0):
-		return nil, fmt.Errorf("illegal target %.40q of a symbolic link", n.Target)
+		return fmt.Errorf("illegal target %.40q of a symbolic link", n.Target)
 	case n.Size > math.MaxInt64-n.NarOffset:
-		return nil, errors.New("file ends out of range")
+		return errors.New("file ends out of range")
 	}
-	return n, nil
+	return nil
 }
 
 // entries reads the entries of a directory that has depth directories around it.
@@ -157,8 +165,8 @@ func (c *cursor) entries(depth int) (map[string]*Node, error) {
 	}
 	entries := map[string]*Node{}
 	err := c.object(func(name string) error {
-		if name == "" || textLen(name) > MaxName || !validName(name) {
-			return fmt.Errorf("illegal name %.40q", name)
+		if err := checkListedName(name); err != nil {
+			return err
 		}
 		// Names that differ in bytes that JSON cannot carry are equal here.
 		if entries[name] != nil && !strings.Contains(name, "\uFFFD") {
@@ -169,6 +177,14 @@ func (c *cursor) entries(depth int) (map[string]*Node, error) {
 		return err
 	})
 	return entries, err
+}
+
+// checkListedName refuses what no entry of a NAR can be called.
+func checkListedName(name string) error {
+	if name == "" || textLen(name) > MaxName || !validName(name) {
+		return fmt.Errorf("illegal name %.40q", name)
+	}
+	return nil
 }
 
 // textLen returns the least number of bytes that s can have had in the NAR.
