@@ -32,10 +32,6 @@ type TokenAuth struct {
 	now      func() time.Time // nil but in tests
 }
 
-// challenge makes clients ask for a name and a password, and says that both may
-// be more than ASCII.
-const challenge = `Basic realm="nixstatic", charset="UTF-8"`
-
 // Authorize returns the name of the token by which the request may do what needs
 // the scope, and an *AuthError if it may not. Where everyone may, a token is not
 // even looked at: one that was revoked is no worse than none.
@@ -76,7 +72,7 @@ func (a *TokenAuth) anonymous(need Scope) error {
 	if a.Tokens == nil {
 		return &AuthError{Status: http.StatusForbidden, Msg: noTokens(need)}
 	}
-	return &AuthError{Status: http.StatusUnauthorized, Challenge: challenge,
+	return &AuthError{Status: http.StatusUnauthorized, Challenge: Challenge,
 		Msg: fmt.Sprintf("this needs a token with the scope %s: give it as the password in netrc, or in the URL as https://user:TOKEN@host/", need)}
 }
 
@@ -93,7 +89,7 @@ func (a *TokenAuth) known(r *http.Request, t *Token, need Scope, now time.Time) 
 	var refused *AuthError
 	switch {
 	case t.Expired(now):
-		refused = &AuthError{Status: http.StatusUnauthorized, Challenge: challenge,
+		refused = &AuthError{Status: http.StatusUnauthorized, Challenge: Challenge,
 			Msg: fmt.Sprintf("the token %s expired at %s: ask for a new one", t.Name, t.Until.Format(time.RFC3339))}
 	case !t.Allows(need):
 		refused = &AuthError{Status: http.StatusForbidden,
@@ -112,7 +108,7 @@ func (a *TokenAuth) unknown(r *http.Request, now time.Time) error {
 		// Not logged: whoever guesses is not to fill the disk.
 		refused := &AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
 			Msg: "too many wrong tokens from this address: correct the token in netrc or in the URL, and wait a little"}
-		if clientOf(r).nix {
+		if FromNix(r) {
 			// Nix 2.29 to 2.34 waits for a minute after each 429, four times, before
 			// it tells anyone why; 403 is told at once.
 			refused.Status, refused.RetryAfter = http.StatusForbidden, 0
@@ -123,7 +119,7 @@ func (a *TokenAuth) unknown(r *http.Request, now time.Time) error {
 	if a.Tokens == nil {
 		return &AuthError{Status: http.StatusForbidden, Msg: noTokens(Upload)}
 	}
-	return &AuthError{Status: http.StatusUnauthorized, Challenge: challenge,
+	return &AuthError{Status: http.StatusUnauthorized, Challenge: Challenge,
 		Msg: "this token is not known here: it may be mistyped or revoked; nixstatic token list shows the server's operator which there are"}
 }
 

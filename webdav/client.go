@@ -18,6 +18,9 @@ type client struct {
 // resendsSince is the first Nix that starts a body anew.
 var resendsSince = [3]int{2, 33, 2}
 
+// FromNix reports whether a request comes from a Nix or a Lix.
+func FromNix(r *http.Request) bool { return clientOf(r).nix }
+
 // clientOf reads a User-Agent such as "curl/8.14.1 Nix/2.26.3".
 func clientOf(r *http.Request) client {
 	agent := r.Header.Get("User-Agent")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
 func scrape(t *testing.T, m *Metrics) string {
@@ -74,18 +75,8 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-func emptyDir(t *testing.T) *layout.Dir {
-	t.Helper()
-	dir, err := layout.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dir.Close() })
-	return dir
-}
-
 func TestCount(t *testing.T) {
-	tree := emptyDir(t)
+	tree := treetest.OpenDir(t, t.TempDir())
 	hash := strings.Repeat("0", 32)
 	for key, size := range map[layout.Key]int{
 		"nix-cache-info": 30, layout.Key(hash + ".narinfo"): 10, layout.Key(hash + ".ls"): 10,
@@ -111,7 +102,7 @@ func TestCount(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	tree := emptyDir(t)
+	tree := treetest.OpenDir(t, t.TempDir())
 	free, freeErr := uint64(1000), error(nil)
 	h := &Health{Tree: tree, FreeSpace: func() (uint64, error) { return free, freeErr }, MinFree: 1000, Metrics: NewMetrics("")}
 	check := func(status int, words, gauge string) {

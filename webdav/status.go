@@ -15,6 +15,10 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 )
 
+// Challenge makes clients ask for a name and a password, and says that both may
+// be more than ASCII.
+const Challenge = `Basic realm="nixstatic", charset="UTF-8"`
+
 // A failure is an answer that is not success. This file is the one place that
 // turns errors into them.
 type failure struct {
@@ -101,7 +105,7 @@ func authFailure(auth *AuthError) *failure {
 	case http.StatusUnauthorized:
 		f.challenge = auth.Challenge
 		if f.challenge == "" {
-			f.challenge = challenge
+			f.challenge = Challenge
 		}
 	case http.StatusForbidden, http.StatusTooManyRequests:
 	default:

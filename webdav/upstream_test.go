@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -118,7 +119,7 @@ func TestUpstreamKeyChanges(t *testing.T) {
 }
 
 func TestOpenUpstreamsRefuses(t *testing.T) {
-	tree := emptyDir(t)
+	tree := treetest.OpenDir(t, t.TempDir())
 	c := UpstreamConfig{Tree: tree, Caches: []UpstreamCache{{URL: "https://a.example.org", Reader: &fakeCache{}}}}
 	if _, err := OpenUpstreams(t.Context(), c); err == nil {
 		t.Error("an upstream without a key was taken")

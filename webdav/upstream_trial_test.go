@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -98,7 +99,7 @@ type upstreamTrial struct {
 
 func newUpstreamTrial(t *testing.T) *upstreamTrial {
 	t.Helper()
-	u := &upstreamTrial{tree: emptyDir(t), one: &fakeCache{}, two: &fakeCache{}, keyA: newKey(t, "a-1"), keyB: newKey(t, "b-1"),
+	u := &upstreamTrial{tree: treetest.OpenDir(t, t.TempDir()), one: &fakeCache{}, two: &fakeCache{}, keyA: newKey(t, "a-1"), keyB: newKey(t, "b-1"),
 		log: &bytes.Buffer{}, clock: time.Now()}
 	a := UpstreamCache{URL: "https://a.example.org", Keys: signer.Trusted{u.keyA.Public()}, Reader: u.one}
 	b := UpstreamCache{URL: "https://b.example.org", Keys: signer.Trusted{u.keyB.Public()}, Reader: u.two}
