@@ -17,7 +17,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout/inbox"
-	"github.com/nixstatic/nixstatic/webdav"
+	"github.com/nixstatic/nixstatic/webdav/metrics"
+	"github.com/nixstatic/nixstatic/webdav/token"
 )
 
 func serveCommand() *cli.Command {
@@ -49,9 +50,9 @@ type service struct {
 	log     *slog.Logger
 	tree    *servedTree
 	inbox   *inbox.Inbox // nil: read-only
-	auth    *webdav.TokenAuth
-	metrics *webdav.Metrics
-	health  *webdav.Health
+	auth    *token.Auth
+	metrics *metrics.Metrics
+	health  *metrics.Health
 	handler http.Handler
 	cert    *certificate // nil: no TLS
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/webdav"
+	"github.com/nixstatic/nixstatic/webdav/metrics"
+	"github.com/nixstatic/nixstatic/webdav/token"
+	"github.com/nixstatic/nixstatic/webdav/upstream"
 )
 
 const defaultListen = "127.0.0.1:8080"
@@ -71,7 +74,7 @@ func newLogger(c *cli.Context) (*slog.Logger, error) {
 // openService makes what the flags ask for. What is wrong with them is found
 // before anything is written.
 func openService(c *cli.Context, location string, log *slog.Logger) (_ *service, err error) {
-	s := &service{log: log, metrics: webdav.NewMetrics(version())}
+	s := &service{log: log, metrics: metrics.New(version())}
 	policy, err := readPolicy(c)
 	if err != nil {
 		return nil, err
@@ -102,7 +105,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if err != nil {
 		return nil, err
 	}
-	s.health = &webdav.Health{Tree: s.tree.reading, Metrics: s.metrics}
+	s.health = &metrics.Health{Tree: s.tree.reading, Metrics: s.metrics}
 	config := webdav.Config{Tree: s.tree.reading, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Redirect: s.tree.redirect,
 		Metrics: s.metrics, Log: log}
 	turns := newTurnstile(s.auth, c.Int("max-uploads"))
@@ -115,7 +118,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		s.health.FreeSpace, s.health.MinFree = policy.FreeSpace, policy.MinFree
 		policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: info.StoreDir, Keys: keys}
 		if len(upstreams) > 0 {
-			up, err := webdav.OpenUpstreams(c.Context, webdav.UpstreamConfig{Tree: s.tree.Tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
+			up, err := upstream.Open(c.Context, upstream.Config{Tree: s.tree.Tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
 			if err != nil {
 				return nil, err
 			}
@@ -189,8 +192,8 @@ func uploadPrefix(c *cli.Context) string {
 	return "/"
 }
 
-func openAuth(c *cli.Context, log *slog.Logger) (*webdav.TokenAuth, error) {
-	auth := &webdav.TokenAuth{Private: c.Bool("private"), AnonymousUpload: c.Bool("anonymous-upload"), Log: log}
+func openAuth(c *cli.Context, log *slog.Logger) (*token.Auth, error) {
+	auth := &token.Auth{Private: c.Bool("private"), AnonymousUpload: c.Bool("anonymous-upload"), Log: log}
 	for _, text := range c.StringSlice("trusted-proxy") {
 		if text == "unix" {
 			auth.TrustLocal = true
@@ -211,7 +214,7 @@ func openAuth(c *cli.Context, log *slog.Logger) (*webdav.TokenAuth, error) {
 	}
 	if file := c.String("tokens"); file != "" {
 		var err error
-		if auth.Tokens, err = webdav.OpenTokenFile(file, log); err != nil {
+		if auth.Tokens, err = token.OpenFile(file, log); err != nil {
 			return nil, fmt.Errorf("open tokens: %w", err)
 		}
 	}

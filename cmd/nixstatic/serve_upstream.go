@@ -10,7 +10,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
-	"github.com/nixstatic/nixstatic/webdav"
+	"github.com/nixstatic/nixstatic/webdav/upstream"
 )
 
 // upstreamTimeout is short: clients wait for the answer, and can do without.
@@ -18,15 +18,15 @@ const upstreamTimeout = 5 * time.Second
 
 // readUpstreams opens the caches of --upstream, each with its keys. None is
 // asked anything yet.
-func readUpstreams(c *cli.Context, log *slog.Logger) ([]webdav.UpstreamCache, error) {
+func readUpstreams(c *cli.Context, log *slog.Logger) ([]upstream.Cache, error) {
 	urls := c.StringSlice("upstream")
 	keys, err := pairKeys(urls, c.StringSlice("upstream-key"))
 	if err != nil {
 		return nil, err
 	}
-	var caches []webdav.UpstreamCache
+	var caches []upstream.Cache
 	for i, url := range urls {
-		cache := webdav.UpstreamCache{URL: url}
+		cache := upstream.Cache{URL: url}
 		if cache.Keys, err = signer.ParseTrusted(keys[i]); err != nil {
 			return nil, usage("--upstream-key: %v", err)
 		}

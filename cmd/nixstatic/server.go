@@ -12,9 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nixstatic/nixstatic/webdav/token"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/nixstatic/nixstatic/webdav"
 )
 
 // A server serves HTTP on some listeners until it is told to stop. Everything
@@ -85,7 +84,7 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 }
 
 // realClient tells the handler who asks, where a trusted proxy names it.
-func realClient(auth *webdav.TokenAuth, next http.Handler) http.Handler {
+func realClient(auth *token.Auth, next http.Handler) http.Handler {
 	if len(auth.TrustedProxies) == 0 && !auth.TrustLocal {
 		return next
 	}

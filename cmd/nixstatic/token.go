@@ -9,9 +9,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/nixstatic/nixstatic/webdav/token"
 	"github.com/urfave/cli/v2"
-
-	"github.com/nixstatic/nixstatic/webdav"
 )
 
 func tokenCommand() *cli.Command {
@@ -82,7 +81,7 @@ func runTokenCreate(c *cli.Context) error {
 			return usage("token create needs --%s", flag)
 		}
 	}
-	scopes, err := webdav.ParseScopes(strings.Join(c.StringSlice("scope"), ","))
+	scopes, err := token.ParseScopes(strings.Join(c.StringSlice("scope"), ","))
 	if err != nil {
 		return usage("--scope: %v", err)
 	}
@@ -94,14 +93,14 @@ func runTokenCreate(c *cli.Context) error {
 		}
 		until = time.Now().Add(d)
 	}
-	token, secret, err := webdav.NewToken(c.String("name"), scopes, until)
+	made, secret, err := token.New(c.String("name"), scopes, until)
 	if err != nil {
 		return usage("--name: %v", err)
 	}
-	if err := webdav.AddToken(c.String("file"), token); err != nil {
+	if err := token.Add(c.String("file"), made); err != nil {
 		if errors.Is(err, fs.ErrExist) {
-			return withHint(fmt.Errorf("%s has a token of the name %s already", c.String("file"), token.Name),
-				"choose another name, or revoke that token first: nixstatic token revoke --file %s %s", c.String("file"), token.Name)
+			return withHint(fmt.Errorf("%s has a token of the name %s already", c.String("file"), made.Name),
+				"choose another name, or revoke that token first: nixstatic token revoke --file %s %s", c.String("file"), made.Name)
 		}
 		return err
 	}
@@ -124,7 +123,7 @@ func runTokenList(c *cli.Context) error {
 	if err := need(c, "file"); err != nil {
 		return err
 	}
-	tokens, err := webdav.ReadTokens(c.String("file"))
+	tokens, err := token.Read(c.String("file"))
 	if err != nil {
 		return err
 	}
@@ -162,7 +161,7 @@ func runTokenRevoke(c *cli.Context) error {
 		return err
 	}
 	name := c.Args().First()
-	err := webdav.RevokeToken(c.String("file"), name)
+	err := token.Revoke(c.String("file"), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return withHint(fmt.Errorf("%s has no token of the name %s", c.String("file"), name),
 			"nixstatic token list --file %s shows which there are", c.String("file"))

@@ -40,7 +40,11 @@ var own = map[string][]string{
 	"sync/mirror":       append([]string{"layout/lock", "layout/refgraph"}, onLayout...),
 	"sync/watch":        {"layout", "sync/mirror"},
 	"webdav":            append([]string{"layout/inbox"}, onLayout...),
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/inbox", "layout/lock", "webdav",
+	"webdav/token":      {"layout", "webdav"},
+	"webdav/metrics":    {"layout", "layout/inbox", "webdav"},
+	"webdav/upstream":   {"layout", "signer", "webdav"},
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/inbox", "layout/lock",
+		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.
@@ -69,7 +73,7 @@ var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "syn
 var others = map[string][]string{
 	"github.com/minio/minio-go":     {"sync/s3"},
 	"golang.org/x/net/webdav":       {"webdav", "sync/webtest"},
-	"github.com/prometheus":         {"webdav"},
+	"github.com/prometheus":         {"webdav/metrics"},
 	"github.com/coreos/go-systemd":  {"cmd/nixstatic"},
 	"github.com/fsnotify/fsnotify":  {"sync/watch"},
 	"github.com/urfave/cli":         {"cmd/nixstatic"},

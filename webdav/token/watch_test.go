@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"errors"
@@ -8,26 +8,28 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
 // A change shows within a second; a broken file changes nothing and is told of
 // once.
 func TestTokenFileReloads(t *testing.T) {
 	f := newFixture(t)
-	token, secret := newToken(t, "new", Upload, time.Time{})
-	if err := AddToken(f.file, token); err != nil {
+	token, secret := newToken(t, "new", webdav.Upload, time.Time{})
+	if err := Add(f.file, token); err != nil {
 		t.Fatal(err)
 	}
 	later := func() { f.clock = f.clock.Add(2 * time.Second) }
 	later()
-	if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", secret)); got != 200 {
 		t.Errorf("a new token: %d", got)
 	}
-	if err := RevokeToken(f.file, "upload"); err != nil {
+	if err := Revoke(f.file, "upload"); err != nil {
 		t.Fatal(err)
 	}
 	later()
-	if got := status(t, f.auth, Upload, basic("x", f.upload)); got != 401 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", f.upload)); got != 401 {
 		t.Errorf("a revoked token: %d", got)
 	}
 	// An edit in place that keeps the length, and the time as tools do that make
@@ -37,7 +39,7 @@ func TestTokenFileReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	later()
-	if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", secret)); got != 200 {
 		t.Errorf("before the edit: %d", got)
 	}
 	text, err := os.ReadFile(f.file)
@@ -50,14 +52,14 @@ func TestTokenFileReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	later()
-	if got := status(t, f.auth, Upload, basic("x", secret)); got != 403 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", secret)); got != 403 {
 		t.Errorf("after an edit: %d", got)
 	}
 	if err := os.WriteFile(f.file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	later()
-	if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", secret)); got != 200 {
 		t.Errorf("after the edit was undone: %d", got)
 	}
 	f.log.Reset()
@@ -66,7 +68,7 @@ func TestTokenFileReloads(t *testing.T) {
 	}
 	for range 3 {
 		later()
-		if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+		if got := status(t, f.auth, webdav.Upload, basic("x", secret)); got != 200 {
 			t.Errorf("with a broken file: %d", got)
 		}
 	}
@@ -75,7 +77,7 @@ func TestTokenFileReloads(t *testing.T) {
 	}
 	for range 3 {
 		later()
-		if got := status(t, f.auth, Upload, basic("x", secret)); got != 200 {
+		if got := status(t, f.auth, webdav.Upload, basic("x", secret)); got != 200 {
 			t.Errorf("without the file: %d", got)
 		}
 	}
@@ -86,7 +88,7 @@ func TestTokenFileReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	later()
-	if got := status(t, f.auth, Upload, basic("x", secret)); got != 401 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", secret)); got != 401 {
 		t.Errorf("with an empty file: %d", got)
 	}
 }
@@ -95,12 +97,12 @@ func TestTokenFileReloads(t *testing.T) {
 // keeps the server from starting.
 func TestTokenFileComesLater(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
-	tokens, err := OpenTokenFile(file, slog.New(slog.DiscardHandler))
+	tokens, err := OpenFile(file, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, secret := newToken(t, "ci", Upload, time.Time{})
-	if err := AddToken(file, token); err != nil {
+	token, secret := newToken(t, "ci", webdav.Upload, time.Time{})
+	if err := Add(file, token); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := tokens.find(secret, time.Now().Add(2*time.Second)); !ok {
@@ -109,7 +111,7 @@ func TestTokenFileComesLater(t *testing.T) {
 	if err := os.WriteFile(file, []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenTokenFile(file, nil); err == nil {
+	if _, err := OpenFile(file, nil); err == nil {
 		t.Error("a broken file was opened")
 	}
 }

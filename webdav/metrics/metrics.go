@@ -1,4 +1,4 @@
-package webdav
+package metrics
 
 import (
 	"net/http"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
 // Metrics is a Recorder that Prometheus can read. Its labels are words of ours
@@ -34,7 +35,7 @@ type Metrics struct {
 	series sync.Map // requestLabels → *requestSeries: no look-up by three strings per request
 }
 
-var _ Recorder = (*Metrics)(nil)
+var _ webdav.Recorder = (*Metrics)(nil)
 
 type requestLabels struct {
 	method, class string
@@ -46,10 +47,10 @@ type requestSeries struct {
 	seconds           prometheus.Observer
 }
 
-// NewMetrics makes metrics for a program of the given version. Series that say
+// New makes metrics for a program of the given version. Series that say
 // what went wrong start at zero: an alert on a counter that does not exist yet
 // would miss its first step.
-func NewMetrics(version string) *Metrics {
+func New(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nixstatic_" + name, Help: help}, labels)
@@ -94,7 +95,7 @@ func NewMetrics(version string) *Metrics {
 
 // resultWords are the values of the label result.
 func resultWords() []string {
-	words := Results()
+	words := webdav.Results()
 	for o := inbox.Created; o <= inbox.Held; o++ {
 		words = append(words, o.String())
 	}

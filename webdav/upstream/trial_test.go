@@ -1,4 +1,4 @@
-package webdav
+package upstream
 
 import (
 	"bytes"
@@ -93,17 +93,17 @@ type upstreamTrial struct {
 	log         *bytes.Buffer
 	mu          sync.Mutex
 	clock       time.Time
-	configBoth  UpstreamConfig
-	configFirst UpstreamConfig
+	configBoth  Config
+	configFirst Config
 }
 
 func newUpstreamTrial(t *testing.T) *upstreamTrial {
 	t.Helper()
 	u := &upstreamTrial{tree: treetest.OpenDir(t, t.TempDir()), one: &fakeCache{}, two: &fakeCache{}, keyA: newKey(t, "a-1"), keyB: newKey(t, "b-1"),
 		log: &bytes.Buffer{}, clock: time.Now()}
-	a := UpstreamCache{URL: "https://a.example.org", Keys: signer.Trusted{u.keyA.Public()}, Reader: u.one}
-	b := UpstreamCache{URL: "https://b.example.org", Keys: signer.Trusted{u.keyB.Public()}, Reader: u.two}
-	u.configBoth = UpstreamConfig{Tree: u.tree, Caches: []UpstreamCache{a, b}, Timeout: time.Minute,
+	a := Cache{URL: "https://a.example.org", Keys: signer.Trusted{u.keyA.Public()}, Reader: u.one}
+	b := Cache{URL: "https://b.example.org", Keys: signer.Trusted{u.keyB.Public()}, Reader: u.two}
+	u.configBoth = Config{Tree: u.tree, Caches: []Cache{a, b}, Timeout: time.Minute,
 		Log: slog.New(slog.NewTextHandler(u.log, nil))}
 	u.configFirst = u.configBoth
 	u.configFirst.Caches = u.configBoth.Caches[:1]
@@ -111,10 +111,10 @@ func newUpstreamTrial(t *testing.T) *upstreamTrial {
 	return u
 }
 
-func (u *upstreamTrial) open(t *testing.T, c UpstreamConfig) {
+func (u *upstreamTrial) open(t *testing.T, c Config) {
 	t.Helper()
 	var err error
-	if u.Upstreams, err = OpenUpstreams(t.Context(), c); err != nil {
+	if u.Upstreams, err = Open(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	u.Upstreams.now = func() time.Time {

@@ -1,4 +1,4 @@
-package webdav
+package metrics
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func wantLines(t *testing.T, text string, lines ...string) {
 }
 
 func TestMetrics(t *testing.T) {
-	m := NewMetrics("1.2.3")
+	m := New("1.2.3")
 	text := scrape(t, m)
 	for _, word := range resultWords() {
 		wantLines(t, text, `nixstatic_uploads_total{kind="narinfo",result="`+word+`"} 0`)
@@ -89,7 +89,7 @@ func TestCount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := NewMetrics("")
+	m := New("")
 	ctx, cancel := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	wait.Go(func() { m.KeepCounting(ctx, tree, time.Minute, func(err error) { t.Error(err) }) })
@@ -104,7 +104,7 @@ func TestCount(t *testing.T) {
 func TestHealth(t *testing.T) {
 	tree := treetest.OpenDir(t, t.TempDir())
 	free, freeErr := uint64(1000), error(nil)
-	h := &Health{Tree: tree, FreeSpace: func() (uint64, error) { return free, freeErr }, MinFree: 1000, Metrics: NewMetrics("")}
+	h := &Health{Tree: tree, FreeSpace: func() (uint64, error) { return free, freeErr }, MinFree: 1000, Metrics: New("")}
 	check := func(status int, words, gauge string) {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -129,7 +129,7 @@ func TestHealth(t *testing.T) {
 }
 
 func BenchmarkMetrics(b *testing.B) {
-	m := NewMetrics("")
+	m := New("")
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Request("GET", "narinfo", 200, 0, 500, time.Millisecond)

@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"encoding/base64"
@@ -8,18 +8,20 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
-// A TokenAuth lets those in who show a token: as the password of Basic, which
+// An Auth lets those in who show a token: as the password of Basic, which
 // is what Nix sends of a netrc or of a URL with user:password@, whatever the
 // user name; or as Bearer. Its zero value lets everyone read and nobody upload.
 //
 // Who guesses is slowed down, by address. Who shows a good token never is, so
 // that nobody can lock out a colleague who shares an address.
-type TokenAuth struct {
-	Tokens          *TokenFile // nil: there are none
-	Private         bool       // reading needs a token as well
-	AnonymousUpload bool       // everyone may upload, and read at the upload URL
+type Auth struct {
+	Tokens          *File // nil: there are none
+	Private         bool  // reading needs a token as well
+	AnonymousUpload bool  // everyone may upload, and read at the upload URL
 
 	// TrustedProxies are believed when they say in X-Forwarded-For whom they ask
 	// for. TrustLocal does so with whoever comes by a Unix socket.
@@ -35,11 +37,11 @@ type TokenAuth struct {
 // Authorize returns the name of the token by which the request may do what needs
 // the scope, and an *AuthError if it may not. Where everyone may, a token is not
 // even looked at: one that was revoked is no worse than none.
-func (a *TokenAuth) Authorize(r *http.Request, need Scope) (string, error) {
-	if need == Read && !a.Private || need <= Upload && a.AnonymousUpload && !(need == Read && a.Private) {
+func (a *Auth) Authorize(r *http.Request, need webdav.Scope) (string, error) {
+	if need == webdav.Read && !a.Private || need <= webdav.Upload && a.AnonymousUpload && !(need == webdav.Read && a.Private) {
 		return "", nil
 	}
-	if need == Upload && !a.Private && describes(r) {
+	if need == webdav.Upload && !a.Private && describes(r) {
 		return "", nil
 	}
 	secret, shown := credentials(r)
@@ -68,31 +70,31 @@ func describes(r *http.Request) bool {
 
 // anonymous answers who shows nothing. A challenge where no token would help
 // would make programs ask people for passwords.
-func (a *TokenAuth) anonymous(need Scope) error {
+func (a *Auth) anonymous(need webdav.Scope) error {
 	if a.Tokens == nil {
-		return &AuthError{Status: http.StatusForbidden, Msg: noTokens(need)}
+		return &webdav.AuthError{Status: http.StatusForbidden, Msg: noTokens(need)}
 	}
-	return &AuthError{Status: http.StatusUnauthorized, Challenge: Challenge,
+	return &webdav.AuthError{Status: http.StatusUnauthorized, Challenge: webdav.Challenge,
 		Msg: fmt.Sprintf("this needs a token with the scope %s: give it as the password in netrc, or in the URL as https://user:TOKEN@host/", need)}
 }
 
-func noTokens(need Scope) string {
+func noTokens(need webdav.Scope) string {
 	what := "uploads"
-	if need == Read {
+	if need == webdav.Read {
 		what = "readers"
 	}
 	return "this server has no tokens, and takes no " + what + " without: its operator has to start it with --tokens"
 }
 
 // known answers who shows a token of ours, who may learn what is wrong with it.
-func (a *TokenAuth) known(r *http.Request, t *Token, need Scope, now time.Time) error {
-	var refused *AuthError
+func (a *Auth) known(r *http.Request, t *Token, need webdav.Scope, now time.Time) error {
+	var refused *webdav.AuthError
 	switch {
 	case t.Expired(now):
-		refused = &AuthError{Status: http.StatusUnauthorized, Challenge: Challenge,
+		refused = &webdav.AuthError{Status: http.StatusUnauthorized, Challenge: webdav.Challenge,
 			Msg: fmt.Sprintf("the token %s expired at %s: ask for a new one", t.Name, t.Until.Format(time.RFC3339))}
 	case !t.Allows(need):
-		refused = &AuthError{Status: http.StatusForbidden,
+		refused = &webdav.AuthError{Status: http.StatusForbidden,
 			Msg: fmt.Sprintf("the token %s is good for %s, not for %s: ask for one with that scope", t.Name, t.ScopeList(), need)}
 	default:
 		return nil
@@ -101,14 +103,14 @@ func (a *TokenAuth) known(r *http.Request, t *Token, need Scope, now time.Time) 
 	return refused
 }
 
-func (a *TokenAuth) unknown(r *http.Request, now time.Time) error {
+func (a *Auth) unknown(r *http.Request, now time.Time) error {
 	addr := a.ClientAddr(r)
 	wait := a.failures.take(addr, now)
 	if wait > 0 {
 		// Not logged: whoever guesses is not to fill the disk.
-		refused := &AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
+		refused := &webdav.AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
 			Msg: "too many wrong tokens from this address: correct the token in netrc or in the URL, and wait a little"}
-		if FromNix(r) {
+		if webdav.FromNix(r) {
 			// Nix 2.29 to 2.34 waits for a minute after each 429, four times, before
 			// it tells anyone why; 403 is told at once.
 			refused.Status, refused.RetryAfter = http.StatusForbidden, 0
@@ -117,13 +119,13 @@ func (a *TokenAuth) unknown(r *http.Request, now time.Time) error {
 	}
 	a.log().Warn("wrong token", "from", addr.String())
 	if a.Tokens == nil {
-		return &AuthError{Status: http.StatusForbidden, Msg: noTokens(Upload)}
+		return &webdav.AuthError{Status: http.StatusForbidden, Msg: noTokens(webdav.Upload)}
 	}
-	return &AuthError{Status: http.StatusUnauthorized, Challenge: Challenge,
+	return &webdav.AuthError{Status: http.StatusUnauthorized, Challenge: webdav.Challenge,
 		Msg: "this token is not known here: it may be mistyped or revoked; nixstatic token list shows the server's operator which there are"}
 }
 
-func (a *TokenAuth) log() *slog.Logger {
+func (a *Auth) log() *slog.Logger {
 	if a.Log != nil {
 		return a.Log
 	}
@@ -159,7 +161,7 @@ func credentials(r *http.Request) (secret string, shown bool) {
 
 // ClientAddr returns who asks: the peer of the connection, or whom a trusted
 // proxy names. It is invalid for a Unix socket whose peer says nothing.
-func (a *TokenAuth) ClientAddr(r *http.Request) netip.Addr {
+func (a *Auth) ClientAddr(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	addr := peer.Addr().Unmap().WithZone("")
 	if err != nil && !a.TrustLocal || err == nil && !a.trusts(addr) {
@@ -181,7 +183,7 @@ func (a *TokenAuth) ClientAddr(r *http.Request) netip.Addr {
 	return addr
 }
 
-func (a *TokenAuth) trusts(addr netip.Addr) bool {
+func (a *Auth) trusts(addr netip.Addr) bool {
 	for _, p := range a.TrustedProxies {
 		if p.Contains(addr) {
 			return true

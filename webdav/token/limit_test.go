@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"net/http"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
 func TestFailuresAreLimited(t *testing.T) {
@@ -15,31 +17,31 @@ func TestFailuresAreLimited(t *testing.T) {
 	}
 	wrong := basic("x", "nst_"+strings.Repeat("A", 43))
 	for range failureBurst {
-		if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1000")); got != 401 {
+		if got := status(t, f.auth, webdav.Upload, wrong, from("192.0.2.1:1000")); got != 401 {
 			t.Fatalf("a wrong token: %d", got)
 		}
 	}
-	if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1001")); got != 429 {
+	if got := status(t, f.auth, webdav.Upload, wrong, from("192.0.2.1:1001")); got != 429 {
 		t.Errorf("one too many: %d", got)
 	}
 	nix := header("User-Agent", "curl/8.14.1 Nix/2.31.2")
-	if got := status(t, f.auth, Upload, wrong, nix, from("192.0.2.1:1001")); got != 403 {
+	if got := status(t, f.auth, webdav.Upload, wrong, nix, from("192.0.2.1:1001")); got != 403 {
 		t.Errorf("one too many, by Nix: %d", got)
 	}
-	if got := status(t, f.auth, Upload, wrong, from("192.0.2.2:1000")); got != 401 {
+	if got := status(t, f.auth, webdav.Upload, wrong, from("192.0.2.2:1000")); got != 401 {
 		t.Errorf("from another address: %d", got)
 	}
-	if got := status(t, f.auth, Upload, basic("x", f.upload), from("192.0.2.1:1000")); got != 200 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", f.upload), from("192.0.2.1:1000")); got != 200 {
 		t.Errorf("a good token from the same address: %d", got)
 	}
-	if got := status(t, f.auth, Upload, from("192.0.2.1:1000")); got != 401 {
+	if got := status(t, f.auth, webdav.Upload, from("192.0.2.1:1000")); got != 401 {
 		t.Errorf("no token at all from the same address: %d", got)
 	}
 	f.clock = f.clock.Add(failureEvery)
-	if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1000")); got != 401 {
+	if got := status(t, f.auth, webdav.Upload, wrong, from("192.0.2.1:1000")); got != 401 {
 		t.Errorf("after a while: %d", got)
 	}
-	if got := status(t, f.auth, Upload, wrong, from("192.0.2.1:1000")); got != 429 {
+	if got := status(t, f.auth, webdav.Upload, wrong, from("192.0.2.1:1000")); got != 429 {
 		t.Errorf("and once more: %d", got)
 	}
 	if n := strings.Count(f.log.String(), "wrong token"); n != failureBurst+2 {

@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
 const (
@@ -34,14 +36,14 @@ const (
 // Empty lines and those that begin with # mean nothing.
 type Token struct {
 	Name   string // letters, digits and ._@+-: unique in its file
-	Scopes []Scope
+	Scopes []webdav.Scope
 	Hash   [sha256.Size]byte
 	Until  time.Time // the first moment at which it is good no more; zero: for ever
 }
 
-// NewToken makes a token, and the secret that belongs to it, which is kept
+// New makes a token, and the secret that belongs to it, which is kept
 // nowhere.
-func NewToken(name string, scopes []Scope, until time.Time) (t Token, secret string, err error) {
+func New(name string, scopes []webdav.Scope, until time.Time) (t Token, secret string, err error) {
 	if err := checkTokenName(name); err != nil {
 		return Token{}, "", err
 	}
@@ -56,8 +58,8 @@ func NewToken(name string, scopes []Scope, until time.Time) (t Token, secret str
 
 // Allows reports whether the token is good for what needs a scope. That it has
 // expired is another question.
-func (t *Token) Allows(need Scope) bool {
-	return slices.ContainsFunc(t.Scopes, func(s Scope) bool { return s >= need })
+func (t *Token) Allows(need webdav.Scope) bool {
+	return slices.ContainsFunc(t.Scopes, func(s webdav.Scope) bool { return s >= need })
 }
 
 // Expired reports whether the token is good no more.
@@ -82,23 +84,23 @@ func (t *Token) ScopeList() string {
 }
 
 // ParseScopes reads scopes parted by commas.
-func ParseScopes(text string) ([]Scope, error) {
-	var scopes []Scope
+func ParseScopes(text string) ([]webdav.Scope, error) {
+	var scopes []webdav.Scope
 	for word := range strings.SplitSeq(text, ",") {
-		i := slices.IndexFunc([]Scope{Read, Upload, Admin}, func(s Scope) bool { return s.String() == word })
+		i := slices.IndexFunc([]webdav.Scope{webdav.Read, webdav.Upload, webdav.Admin}, func(s webdav.Scope) bool { return s.String() == word })
 		if i < 0 {
 			return nil, fmt.Errorf("scope %.40q: choose of read, upload, admin", word)
 		}
-		if !slices.Contains(scopes, Scope(i)) {
-			scopes = append(scopes, Scope(i))
+		if !slices.Contains(scopes, webdav.Scope(i)) {
+			scopes = append(scopes, webdav.Scope(i))
 		}
 	}
 	return scopes, nil
 }
 
-// ParseTokens reads a token file. Errors name the line and never quote what
+// Parse reads a token file. Errors name the line and never quote what
 // could be a secret.
-func ParseTokens(text []byte) ([]Token, error) {
+func Parse(text []byte) ([]Token, error) {
 	if len(text) > maxTokenFile {
 		return nil, fmt.Errorf("token file of more than %d bytes", maxTokenFile)
 	}

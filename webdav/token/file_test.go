@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
 var zeroHash = "sha256:" + strings.Repeat("00", 32)
@@ -20,20 +21,20 @@ func TestParseTokens(t *testing.T) {
 		"ci upload " + zeroHash + "\n" +
 		"  alice@example.org\tread,upload  " + zeroHash + " until=2027-01-31T01:00:00+01:00\n" +
 		"root admin " + zeroHash // without a newline
-	tokens, err := ParseTokens([]byte(text))
+	tokens, err := Parse([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []Token{
-		{Name: "ci", Scopes: []Scope{Upload}},
-		{Name: "alice@example.org", Scopes: []Scope{Read, Upload}, Until: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)},
-		{Name: "root", Scopes: []Scope{Admin}},
+		{Name: "ci", Scopes: []webdav.Scope{webdav.Upload}},
+		{Name: "alice@example.org", Scopes: []webdav.Scope{webdav.Read, webdav.Upload}, Until: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)},
+		{Name: "root", Scopes: []webdav.Scope{webdav.Admin}},
 	}
 	if diff := cmp.Diff(want, tokens); diff != "" {
 		t.Errorf("tokens (-want +got):\n%s", diff)
 	}
 	for _, token := range tokens {
-		again, err := ParseTokens([]byte(token.String() + "\n"))
+		again, err := Parse([]byte(token.String() + "\n"))
 		if err != nil || len(again) != 1 || !cmp.Equal(again[0], token) {
 			t.Errorf("%s is read back as %v, %v", token, again, err)
 		}
@@ -60,7 +61,7 @@ func TestParseTokensRefuses(t *testing.T) {
 		"a name twice":        "ci upload " + zeroHash + "\nci read " + zeroHash,
 		"too large":           strings.Repeat("#", maxTokenFile+1),
 	} {
-		tokens, err := ParseTokens([]byte(text))
+		tokens, err := Parse([]byte(text))
 		if err == nil {
 			t.Errorf("%s: read as %v", name, tokens)
 		} else if strings.Contains(err.Error(), secret) {
@@ -70,18 +71,18 @@ func TestParseTokensRefuses(t *testing.T) {
 }
 
 func TestScopes(t *testing.T) {
-	for have, want := range map[Scope][]bool{Read: {true, false, false}, Upload: {true, true, false}, Admin: {true, true, true}} {
-		token := Token{Scopes: []Scope{have}}
-		got := []bool{token.Allows(Read), token.Allows(Upload), token.Allows(Admin)}
+	for have, want := range map[webdav.Scope][]bool{webdav.Read: {true, false, false}, webdav.Upload: {true, true, false}, webdav.Admin: {true, true, true}} {
+		token := Token{Scopes: []webdav.Scope{have}}
+		got := []bool{token.Allows(webdav.Read), token.Allows(webdav.Upload), token.Allows(webdav.Admin)}
 		if !cmp.Equal(want, got) {
 			t.Errorf("a token for %s allows read, upload, admin: %v, want %v", have, got, want)
 		}
 	}
 }
 
-func newToken(t testing.TB, name string, scope Scope, until time.Time) (Token, string) {
+func newToken(t testing.TB, name string, scope webdav.Scope, until time.Time) (Token, string) {
 	t.Helper()
-	token, secret, err := NewToken(name, []Scope{scope}, until)
+	token, secret, err := New(name, []webdav.Scope{scope}, until)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,9 +93,9 @@ func newToken(t testing.TB, name string, scope Scope, until time.Time) (Token, s
 // never written.
 func TestEditTokens(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
-	one, _ := newToken(t, "one", Upload, time.Time{})
-	two, _ := newToken(t, "two", Read, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
-	if err := AddToken(file, one); err != nil {
+	one, _ := newToken(t, "one", webdav.Upload, time.Time{})
+	two, _ := newToken(t, "two", webdav.Read, time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+	if err := Add(file, one); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o600 {
@@ -107,19 +108,19 @@ func TestEditTokens(t *testing.T) {
 	if err := os.Chmod(file, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := AddToken(file, two); err != nil {
+	if err := Add(file, two); err != nil {
 		t.Fatal(err)
 	}
 	if st, err := os.Stat(file); err != nil || st.Mode().Perm() != 0o640 {
 		t.Errorf("a file that the world could read has the mode %v, %v", st.Mode(), err)
 	}
-	if err := AddToken(file, two); !errors.Is(err, fs.ErrExist) {
+	if err := Add(file, two); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a second token two: %v, want fs.ErrExist", err)
 	}
-	if err := RevokeToken(file, "one"); err != nil {
+	if err := Revoke(file, "one"); err != nil {
 		t.Fatal(err)
 	}
-	if err := RevokeToken(file, "one"); !errors.Is(err, fs.ErrNotExist) {
+	if err := Revoke(file, "one"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("revoke what is not there: %v, want fs.ErrNotExist", err)
 	}
 	text, err := os.ReadFile(file)
@@ -132,13 +133,13 @@ func TestEditTokens(t *testing.T) {
 	if err := os.WriteFile(file, []byte("rubbish\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := AddToken(file, one); err == nil {
+	if err := Add(file, one); err == nil {
 		t.Error("a file that cannot be parsed was changed")
 	}
 	if names, err := os.ReadDir(filepath.Dir(file)); err != nil || len(names) != 1 {
 		t.Errorf("left beside the file: %v, %v", names, err)
 	}
-	if err := RevokeToken(filepath.Join(t.TempDir(), "none"), "one"); !errors.Is(err, fs.ErrNotExist) {
+	if err := Revoke(filepath.Join(t.TempDir(), "none"), "one"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("revoke in a file that is not there: %v", err)
 	}
 }
@@ -157,14 +158,14 @@ func TestEditTokensAtOnce(t *testing.T) {
 	const n = 20
 	for i := range n {
 		wait.Go(func() {
-			token, _ := newToken(t, "t"+string(rune('a'+i)), Upload, time.Time{})
-			if err := AddToken(link, token); err != nil {
+			token, _ := newToken(t, "t"+string(rune('a'+i)), webdav.Upload, time.Time{})
+			if err := Add(link, token); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	wait.Wait()
-	if tokens, err := ReadTokens(file); err != nil || len(tokens) != n {
+	if tokens, err := Read(file); err != nil || len(tokens) != n {
 		t.Errorf("%d tokens, %v; want %d", len(tokens), err, n)
 	}
 	if st, err := os.Lstat(link); err != nil || st.Mode().Type() != fs.ModeSymlink {
@@ -176,7 +177,7 @@ func FuzzParseTokens(f *testing.F) {
 	f.Add([]byte("# comment\nci upload " + zeroHash + "\nalice read,upload,admin " + zeroHash + " until=2027-01-31T00:00:00Z\n"))
 	f.Add([]byte("ci upload sha256:"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		tokens, err := ParseTokens(text)
+		tokens, err := Parse(text)
 		if err != nil {
 			return
 		}
@@ -184,7 +185,7 @@ func FuzzParseTokens(f *testing.F) {
 		for _, token := range tokens {
 			b.WriteString(token.String() + "\n")
 		}
-		again, err := ParseTokens([]byte(b.String()))
+		again, err := Parse([]byte(b.String()))
 		if err != nil || !cmp.Equal(tokens, again) {
 			t.Errorf("%q\nis written as %q\nand read as %v, %v", text, b.String(), again, err)
 		}

@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"crypto/sha256"
@@ -13,11 +13,11 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// A TokenFile is a token file that is read again when it changes, at most once
+// A File is a token file that is read again when it changes, at most once
 // a second. A file that is broken, or gone, is an error in the log, and what it
 // said before stays in force: a slip of an editor locks nobody out. To revoke
 // all tokens, empty the file.
-type TokenFile struct {
+type File struct {
 	path string
 	log  *slog.Logger
 
@@ -27,15 +27,15 @@ type TokenFile struct {
 	looked  time.Time
 }
 
-// OpenTokenFile reads the token file at path. One that is not there is one
+// OpenFile reads the token file at path. One that is not there is one
 // without tokens, until it is made; log (nil for slog.Default()) is told.
-func OpenTokenFile(path string, log *slog.Logger) (*TokenFile, error) {
+func OpenFile(path string, log *slog.Logger) (*File, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	f := &TokenFile{path: path, log: log, looked: time.Now()}
+	f := &File{path: path, log: log, looked: time.Now()}
 	f.version = f.stat()
-	tokens, err := ReadTokens(path)
+	tokens, err := Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		log.Warn("there is no token file yet", "file", path)
 		return f, nil
@@ -48,11 +48,11 @@ func OpenTokenFile(path string, log *slog.Logger) (*TokenFile, error) {
 }
 
 // Len returns the number of tokens, expired ones included.
-func (f *TokenFile) Len() int { return len(f.current(time.Now())) }
+func (f *File) Len() int { return len(f.current(time.Now())) }
 
 // find returns the token that a secret belongs to. The time it takes depends on
 // the number of tokens alone.
-func (f *TokenFile) find(secret string, now time.Time) (Token, bool) {
+func (f *File) find(secret string, now time.Time) (Token, bool) {
 	tokens := f.current(now)
 	hash := sha256.Sum256([]byte(secret))
 	found := -1
@@ -66,7 +66,7 @@ func (f *TokenFile) find(secret string, now time.Time) (Token, bool) {
 	return tokens[found], true
 }
 
-func (f *TokenFile) current(now time.Time) []Token {
+func (f *File) current(now time.Time) []Token {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if since := now.Sub(f.looked); since >= 0 && since < time.Second {
@@ -79,7 +79,7 @@ func (f *TokenFile) current(now time.Time) []Token {
 		return f.tokens
 	}
 	f.version = version
-	tokens, err := ReadTokens(f.path)
+	tokens, err := Read(f.path)
 	if err != nil {
 		f.log.Error("the tokens stay as they were", "file", f.path, "err", err)
 		return f.tokens
@@ -89,7 +89,7 @@ func (f *TokenFile) current(now time.Time) []Token {
 	return f.tokens
 }
 
-func (f *TokenFile) stat() string {
+func (f *File) stat() string {
 	info, err := os.Stat(f.path)
 	if err != nil {
 		return ""

@@ -1,4 +1,4 @@
-package webdav
+package upstream
 
 import (
 	"context"
@@ -21,7 +21,7 @@ const (
 // answer would hold up each upload by its timeout: after a few failures in a
 // row it is left alone for a while, and then one question is tried.
 type askedCache struct {
-	UpstreamCache
+	Cache
 	log *slog.Logger
 
 	mu       sync.Mutex

@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"bytes"
@@ -13,10 +13,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
 type fixture struct {
-	auth                        *TokenAuth
+	auth                        *Auth
 	file                        string
 	clock                       time.Time
 	log                         *bytes.Buffer
@@ -27,22 +28,22 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{file: filepath.Join(t.TempDir(), "tokens"), clock: time.Now(), log: &bytes.Buffer{}}
 	for name, secret := range map[string]*string{"read": &f.read, "upload": &f.upload, "admin": &f.admin, "expire": &f.expire} {
-		scope, until := map[string]Scope{"read": Read, "upload": Upload, "admin": Admin, "expire": Upload}[name], time.Time{}
+		scope, until := map[string]webdav.Scope{"read": webdav.Read, "upload": webdav.Upload, "admin": webdav.Admin, "expire": webdav.Upload}[name], time.Time{}
 		if name == "expire" {
 			until = f.clock.Add(time.Hour)
 		}
 		var token Token
 		token, *secret = newToken(t, name, scope, until)
-		if err := AddToken(f.file, token); err != nil {
+		if err := Add(f.file, token); err != nil {
 			t.Fatal(err)
 		}
 	}
 	log := slog.New(slog.NewTextHandler(f.log, nil))
-	tokens, err := OpenTokenFile(f.file, log)
+	tokens, err := OpenFile(f.file, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.auth = &TokenAuth{Tokens: tokens, Log: log, now: func() time.Time { return f.clock }}
+	f.auth = &Auth{Tokens: tokens, Log: log, now: func() time.Time { return f.clock }}
 	return f
 }
 
@@ -55,7 +56,7 @@ func header(name, value string) func(*http.Request) {
 }
 
 // status returns 200 where the request is allowed.
-func status(t *testing.T, a *TokenAuth, need Scope, set ...func(*http.Request)) int {
+func status(t *testing.T, a *Auth, need webdav.Scope, set ...func(*http.Request)) int {
 	t.Helper()
 	r := httptest.NewRequest("GET", "/", nil)
 	for _, s := range set {
@@ -65,7 +66,7 @@ func status(t *testing.T, a *TokenAuth, need Scope, set ...func(*http.Request)) 
 	if err == nil {
 		return 200
 	}
-	var refused *AuthError
+	var refused *webdav.AuthError
 	if !errors.As(err, &refused) {
 		t.Fatal(err)
 	}
@@ -81,15 +82,15 @@ func status(t *testing.T, a *TokenAuth, need Scope, set ...func(*http.Request)) 
 func TestAuthorize(t *testing.T) {
 	f := newFixture(t)
 	open := f.auth
-	private := &TokenAuth{Tokens: open.Tokens, Private: true, Log: open.Log}
-	trusting := &TokenAuth{AnonymousUpload: true, Log: open.Log}
-	both := &TokenAuth{Tokens: open.Tokens, AnonymousUpload: true, Private: true, Log: open.Log}
-	bare := &TokenAuth{Log: open.Log}
+	private := &Auth{Tokens: open.Tokens, Private: true, Log: open.Log}
+	trusting := &Auth{AnonymousUpload: true, Log: open.Log}
+	both := &Auth{Tokens: open.Tokens, AnonymousUpload: true, Private: true, Log: open.Log}
+	bare := &Auth{Log: open.Log}
 	wrong := "nst_" + strings.Repeat("A", 43)
 	none := func(*http.Request) {}
 	for _, test := range []struct {
 		name                string
-		auth                *TokenAuth
+		auth                *Auth
 		set                 func(*http.Request)
 		read, upload, admin int
 	}{
@@ -118,7 +119,7 @@ func TestAuthorize(t *testing.T) {
 		{"a token, no tokens", bare, basic("ci", f.upload), 200, 403, 403},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := []int{status(t, test.auth, Read, test.set), status(t, test.auth, Upload, test.set), status(t, test.auth, Admin, test.set)}
+			got := []int{status(t, test.auth, webdav.Read, test.set), status(t, test.auth, webdav.Upload, test.set), status(t, test.auth, webdav.Admin, test.set)}
 			if diff := cmp.Diff([]int{test.read, test.upload, test.admin}, got); diff != "" {
 				t.Errorf("read, upload, admin (-want +got):\n%s", diff)
 			}
@@ -134,12 +135,12 @@ func TestAuthorize(t *testing.T) {
 // Everyone may know that there is a cache, but of a private one.
 func TestAuthorizeDescription(t *testing.T) {
 	f := newFixture(t)
-	private := &TokenAuth{Tokens: f.auth.Tokens, Private: true, Log: f.auth.Log}
+	private := &Auth{Tokens: f.auth.Tokens, Private: true, Log: f.auth.Log}
 	at := func(method, path string) func(*http.Request) {
 		return func(r *http.Request) { r.Method, r.URL.Path = method, path }
 	}
 	for _, test := range []struct {
-		auth         *TokenAuth
+		auth         *Auth
 		method, path string
 		want         int
 	}{
@@ -150,7 +151,7 @@ func TestAuthorizeDescription(t *testing.T) {
 		{f.auth, "GET", "/upload/x.narinfo", 401},
 		{private, "GET", "/upload/nix-cache-info", 401},
 	} {
-		if got := status(t, test.auth, Upload, at(test.method, test.path)); got != test.want {
+		if got := status(t, test.auth, webdav.Upload, at(test.method, test.path)); got != test.want {
 			t.Errorf("%s %s: %d, want %d", test.method, test.path, got, test.want)
 		}
 	}
@@ -158,21 +159,21 @@ func TestAuthorizeDescription(t *testing.T) {
 
 func TestTokenExpires(t *testing.T) {
 	f := newFixture(t)
-	if got := status(t, f.auth, Upload, basic("x", f.expire)); got != 200 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", f.expire)); got != 200 {
 		t.Errorf("before its time: %d", got)
 	}
 	f.clock = f.clock.Add(time.Hour)
-	if got := status(t, f.auth, Upload, basic("x", f.expire)); got != 401 {
+	if got := status(t, f.auth, webdav.Upload, basic("x", f.expire)); got != 401 {
 		t.Errorf("after its time: %d", got)
 	}
 }
 
 func TestClientAddr(t *testing.T) {
-	a := &TokenAuth{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
-	local := &TokenAuth{TrustLocal: true}
+	a := &Auth{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
+	local := &Auth{TrustLocal: true}
 	for _, test := range []struct {
 		name    string
-		auth    *TokenAuth
+		auth    *Auth
 		remote  string
 		headers []string
 		want    string
@@ -204,20 +205,20 @@ func TestClientAddr(t *testing.T) {
 // What each request costs that shows a token.
 func BenchmarkAuthorize(b *testing.B) {
 	file := filepath.Join(b.TempDir(), "tokens")
-	token, secret := newToken(b, "ci", Upload, time.Time{})
-	if err := AddToken(file, token); err != nil {
+	token, secret := newToken(b, "ci", webdav.Upload, time.Time{})
+	if err := Add(file, token); err != nil {
 		b.Fatal(err)
 	}
-	tokens, err := OpenTokenFile(file, nil)
+	tokens, err := OpenFile(file, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	a := &TokenAuth{Tokens: tokens}
+	a := &Auth{Tokens: tokens}
 	r := httptest.NewRequest("GET", "/", nil)
 	r.SetBasicAuth("ci", secret)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := a.Authorize(r, Upload); err != nil {
+		if _, err := a.Authorize(r, webdav.Upload); err != nil {
 			b.Fatal(err)
 		}
 	}

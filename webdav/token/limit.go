@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"net/netip"

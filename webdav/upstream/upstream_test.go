@@ -1,4 +1,4 @@
-package webdav
+package upstream
 
 import (
 	"bytes"
@@ -104,7 +104,7 @@ func TestUpstreamKeyChanges(t *testing.T) {
 	}
 	next := newKey(t, "a-2")
 	c := u.configFirst
-	c.Caches = []UpstreamCache{{URL: "https://a.example.org", Keys: signer.Trusted{next.Public()}, Reader: u.one}}
+	c.Caches = []Cache{{URL: "https://a.example.org", Keys: signer.Trusted{next.Public()}, Reader: u.one}}
 	u.open(t, c)
 	v, err := layout.ReadProvision(t.Context(), u.tree, layout.DefaultStoreDir)
 	if err != nil {
@@ -120,15 +120,15 @@ func TestUpstreamKeyChanges(t *testing.T) {
 
 func TestOpenUpstreamsRefuses(t *testing.T) {
 	tree := treetest.OpenDir(t, t.TempDir())
-	c := UpstreamConfig{Tree: tree, Caches: []UpstreamCache{{URL: "https://a.example.org", Reader: &fakeCache{}}}}
-	if _, err := OpenUpstreams(t.Context(), c); err == nil {
+	c := Config{Tree: tree, Caches: []Cache{{URL: "https://a.example.org", Reader: &fakeCache{}}}}
+	if _, err := Open(t.Context(), c); err == nil {
 		t.Error("an upstream without a key was taken")
 	}
 	if err := tree.Put(t.Context(), layout.UpstreamsKey, layout.Bytes([]byte("{")), layout.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	c.Caches[0].Keys = signer.Trusted{newKey(t, "a-1").Public()}
-	if _, err := OpenUpstreams(t.Context(), c); err == nil {
+	if _, err := Open(t.Context(), c); err == nil {
 		t.Error("a broken file was written over")
 	}
 	if _, err := layout.ReadProvision(t.Context(), tree, layout.DefaultStoreDir); err == nil {

@@ -1,4 +1,4 @@
-package webdav
+package upstream
 
 import (
 	"context"
@@ -12,21 +12,22 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/signer"
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
-// An UpstreamCache is a binary cache whose paths need not be uploaded.
-type UpstreamCache struct {
+// A Cache is a binary cache whose paths need not be uploaded.
+type Cache struct {
 	URL    string         // for messages and the tree's own record: without credentials
 	Keys   signer.Trusted // one of them has to have signed a record
 	Reader layout.Reader
 }
 
-// UpstreamConfig says which upstreams there are. All but Tree and Caches may be
+// A Config says which upstreams there are. All but Tree and Caches may be
 // zero.
-type UpstreamConfig struct {
-	Tree     layout.Tree     // remembers what it leans on
-	StoreDir string          // of the tree and all caches; "" for layout.DefaultStoreDir
-	Caches   []UpstreamCache // asked in this order
+type Config struct {
+	Tree     layout.Tree // remembers what it leans on
+	StoreDir string      // of the tree and all caches; "" for layout.DefaultStoreDir
+	Caches   []Cache     // asked in this order
 	// Timeout bounds the question to one cache; 0 for 5 seconds. A cache that
 	// fails three times in a row is left alone for half a minute.
 	Timeout time.Duration
@@ -46,7 +47,7 @@ type UpstreamConfig struct {
 // record of that is kept in the tree: see layout.Provision. It counts only as long as
 // the cache is still configured.
 type Upstreams struct {
-	cfg     UpstreamConfig
+	cfg     Config
 	keys    signer.Trusted // of all caches
 	caches  []*askedCache
 	asking  chan struct{} // a place in it is the right to ask
@@ -56,14 +57,14 @@ type Upstreams struct {
 	now     func() time.Time
 }
 
-var _ Upstream = (*Upstreams)(nil)
+var _ webdav.Upstream = (*Upstreams)(nil)
 
 // maxAsking is how many questions are under way at once, as many as Nix asks.
 const maxAsking = 25
 
-// OpenUpstreams makes an Upstream, and writes into the tree which caches it
+// Open makes an Upstream, and writes into the tree which caches it
 // leans on. No cache is asked yet.
-func OpenUpstreams(ctx context.Context, c UpstreamConfig) (*Upstreams, error) {
+func Open(ctx context.Context, c Config) (*Upstreams, error) {
 	if c.StoreDir == "" {
 		c.StoreDir = layout.DefaultStoreDir
 	}
@@ -88,7 +89,7 @@ func OpenUpstreams(ctx context.Context, c UpstreamConfig) (*Upstreams, error) {
 		}
 		record = append(record, r)
 		u.keys = append(u.keys, cache.Keys...)
-		u.caches = append(u.caches, &askedCache{UpstreamCache: cache, log: c.Log})
+		u.caches = append(u.caches, &askedCache{Cache: cache, log: c.Log})
 	}
 	if err := layout.RecordUpstreams(ctx, c.Tree, record); err != nil {
 		return nil, fmt.Errorf("record upstreams: %w", err)

@@ -1,4 +1,4 @@
-package webdav
+package token
 
 import (
 	"bytes"
@@ -12,13 +12,13 @@ import (
 	"syscall"
 )
 
-// ReadTokens reads the token file at path.
-func ReadTokens(path string) ([]Token, error) {
+// Read reads the token file at path.
+func Read(path string) ([]Token, error) {
 	text, err := readTokenText(path)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := ParseTokens(text)
+	tokens, err := Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
@@ -38,9 +38,9 @@ func readTokenText(path string) ([]byte, error) {
 	return text, nil
 }
 
-// AddToken adds a token to the file at path, which is made if it is not there.
+// Add adds a token to the file at path, which is made if it is not there.
 // A name that the file has already is fs.ErrExist.
-func AddToken(path string, t Token) error {
+func Add(path string, t Token) error {
 	return editTokens(path, true, func(text []byte, tokens []Token) ([]byte, error) {
 		for _, have := range tokens {
 			if have.Name == t.Name {
@@ -54,9 +54,9 @@ func AddToken(path string, t Token) error {
 	})
 }
 
-// RevokeToken removes a token from the file at path, and leaves all other lines
+// Revoke removes a token from the file at path, and leaves all other lines
 // as they are. A name that the file does not have is fs.ErrNotExist.
-func RevokeToken(path, name string) error {
+func Revoke(path, name string) error {
 	return editTokens(path, false, func(text []byte, _ []Token) ([]byte, error) {
 		var kept []byte
 		found := false
@@ -91,14 +91,14 @@ func editTokens(path string, create bool, edit func([]byte, []Token) ([]byte, er
 	if err != nil {
 		return err
 	}
-	tokens, err := ParseTokens(text)
+	tokens, err := Parse(text)
 	if err != nil {
 		return fmt.Errorf("%s is left as it is: %w", path, err)
 	}
 	if text, err = edit(text, tokens); err != nil {
 		return err
 	}
-	if _, err := ParseTokens(text); err != nil {
+	if _, err := Parse(text); err != nil {
 		return fmt.Errorf("%s is left as it is: %w", path, err)
 	}
 	return replaceTokens(path, locked, text)

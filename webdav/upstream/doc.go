@@ -1,0 +1,2 @@
+// Package upstream asks other binary caches for paths that need not be uploaded.
+package upstream
