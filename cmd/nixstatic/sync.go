@@ -39,6 +39,7 @@ func syncCommand() *cli.Command {
 			&cli.BoolFlag{Name: "delete", Usage: "remove what SOURCE does not have"},
 			&cli.StringSliceFlag{Name: "include", Usage: "only objects of this `KIND`; may be repeated"},
 			&cli.StringSliceFlag{Name: "exclude", Usage: "no objects of this `KIND`; may be repeated"},
+			&cli.StringFlag{Name: "compare", Value: "version", Usage: "tell what differs by `METHOD`: version, or content, which reads every byte on both sides"},
 			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 10MB"},
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and mirror what changes"},
 			&cli.DurationFlag{Name: "rescan", Value: 10 * time.Minute, Usage: "compare everything so often (with --watch)"},
@@ -104,6 +105,13 @@ func newMirror(c *cli.Context) (*mirror.Mirror, error) {
 	m := &mirror.Mirror{Delete: c.Bool("delete"), Jobs: c.Int("jobs"), Progress: &mirror.Progress{}}
 	if c.Bool("watch") && c.Bool("dry-run") {
 		return nil, usage("--watch and --dry-run exclude each other")
+	}
+	switch method := c.String("compare"); method {
+	case "version":
+	case "content":
+		m.Content = true
+	default:
+		return nil, usage("--compare %s: choose version or content", method)
 	}
 	if text := c.String("bandwidth"); text != "" {
 		var err error
@@ -198,7 +206,7 @@ func syncWatch(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 
 // syncCache takes the closure of paths from a cache, listed or not.
 func syncCache(c *cli.Context, from, to string, args []string) error {
-	for _, flag := range []string{"delete", "include", "exclude", "bandwidth", "watch", "rescan"} {
+	for _, flag := range []string{"delete", "include", "exclude", "compare", "bandwidth", "watch", "rescan"} {
 		if c.IsSet(flag) {
 			return usage("--%s is for whole trees, not for the closure of some paths", flag)
 		}

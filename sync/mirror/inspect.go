@@ -23,27 +23,29 @@ func complete(key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.
 	if n != info.Size && info.Size != largest(key.Kind()) {
 		return notYetf("it changed while it was read: %d bytes of %d", n, info.Size)
 	}
-	// Someone may write into the file, instead of replacing it.
+	var wrong error
+	if key.Kind() == layout.KindNAR {
+		want, err := key.FileHash()
+		if err != nil {
+			return &contentError{err}
+		}
+		got := layout.Hash(sum.Sum(nil))
+		if got == want {
+			return nil // whatever happened to the file meanwhile
+		}
+		wrong = &contentError{fmt.Errorf("its bytes hash to %s, which is not its name", got.Nix32())}
+	}
+	// A process may write into the file, instead of replacing it.
 	if file, ok := body.(interface{ Stat() (fs.FileInfo, error) }); ok {
 		now, err := file.Stat()
 		if err != nil {
 			return err
 		}
-		if now.Size() != info.Size || !now.ModTime().Equal(info.ModTime) {
+		if layout.FileVersion(now) != info.ETag {
 			return notYetf("it changed while it was read")
 		}
 	}
-	if key.Kind() != layout.KindNAR {
-		return nil
-	}
-	want, err := key.FileHash()
-	if err != nil {
-		return &contentError{err}
-	}
-	if got := layout.Hash(sum.Sum(nil)); got != want {
-		return &contentError{fmt.Errorf("its bytes hash to %s, which is not its name", got.Nix32())}
-	}
-	return nil
+	return wrong
 }
 
 // inspect checks what the bytes mean, as far as nobody else will.

@@ -43,6 +43,10 @@ type Mirror struct {
 	// Jobs is how many objects are on their way at once. 0 is 16.
 	Jobs      int
 	Bandwidth int64 // bytes a second; 0 for no limit
+	// Content compares the bytes of all objects, NARs too, and believes neither an
+	// earlier run nor the size of what never changes. A NAR of the destination with
+	// other bytes than its name says is replaced.
+	Content bool
 	// State is a file that remembers which versions are equal. It is a cache: if
 	// it is lost or "", small objects are compared once more.
 	State string

@@ -45,13 +45,13 @@ func (d decision) change() Change {
 // judged compares pairs, in order. What is found equal is remembered.
 func (r *run) judged(ctx context.Context, pairs iter.Seq2[pair, error], remembered *ledger) iter.Seq2[decision, error] {
 	decisions := inOrder(ctx, r.jobs, pairs,
-		func(p pair) (decision, bool) { return judge(p, remembered) },
+		func(p pair) (decision, bool) { return r.judge(p, remembered) },
 		func(ctx context.Context, p pair) (decision, error) { return r.compare(ctx, p) })
 	return func(yield func(decision, error) bool) {
 		for d, err := range decisions {
 			if err == nil {
 				r.progress.Listed.Add(1)
-				if d.verdict == same {
+				if d.verdict == same && !d.key.Kind().Immutable() { // whose lines nobody asks for
 					remembered.add(d.key, d.mark)
 				}
 			}
@@ -63,7 +63,7 @@ func (r *run) judged(ctx context.Context, pairs iter.Seq2[pair, error], remember
 }
 
 // judge decides what the listings and the past suffice for.
-func judge(p pair, remembered *ledger) (decision, bool) {
+func (r *run) judge(p pair, remembered *ledger) (decision, bool) {
 	d := decision{pair: p}
 	switch {
 	case !p.inDst:
@@ -72,13 +72,15 @@ func judge(p pair, remembered *ledger) (decision, bool) {
 		d.verdict = extra
 	case p.key != layout.UpstreamsKey && p.src.Size != p.dst.Size && p.src.Size >= 0 && p.dst.Size >= 0:
 		d.verdict = differ
-	case p.key.Kind().Immutable():
+	case p.key.Kind().Immutable() && !r.Content:
 		d.verdict = same
 	default:
-		d.mark = markOf(p.src.ETag, p.dst.ETag)
-		known := remembered.has(p.key, d.mark)
-		md5s := isMD5(p.src.ETag) && p.src.ETag == p.dst.ETag
-		return d, known || md5s
+		known := isMD5(p.src.ETag) && p.src.ETag == p.dst.ETag
+		if !p.key.Kind().Immutable() {
+			d.mark = markOf(p.src.ETag, p.dst.ETag)
+			known = remembered.has(p.key, d.mark) && !r.Content || known
+		}
+		return d, known
 	}
 	return d, true
 }
