@@ -1,8 +1,10 @@
 package webdav
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -95,9 +97,20 @@ func (h *Handler) remove(w *response, r *http.Request, t *target) *failure {
 // library hands a request to golang.org/x/net/webdav, after what that would take
 // without bounds or answer with 500.
 func (h *Handler) library(w *response, r *http.Request, t *target, in *body) *failure {
+	text, err := io.ReadAll(io.LimitReader(in, maxXML+1))
+	if err != nil {
+		return failureOf(&inbox.BodyError{Err: err})
+	}
+	if len(text) > maxXML {
+		return &failure{status: http.StatusBadRequest, text: fmt.Sprintf("the body has more than %d bytes", maxXML)}
+	}
 	r2 := r.Clone(r.Context())
-	r2.Body = http.MaxBytesReader(w, in, maxXML)
+	r2.Body = io.NopCloser(bytes.NewReader(text))
 	switch r.Method {
+	case "PROPPATCH":
+		if err := checkProppatch(text); err != nil {
+			return &failure{status: http.StatusBadRequest, text: "the body of the PROPPATCH cannot be read: " + err.Error()}
+		}
 	case "LOCK":
 		// Without a Timeout the library's locks are for ever; it also answers with
 		// what it was asked for, and not with what it got.

@@ -38,11 +38,11 @@ type view struct {
 	locks   *locks
 	scratch *share.Shelf[[]byte]   // see note
 	made    *share.Shelf[struct{}] // folders that a client made and that hold nothing yet
-	listing chan struct{}          // a place in it is the right to list a folder
+	listing *share.Pool            // a place in it is the right to list a folder
 }
 
-func newView(from layout.Lister, root string, up uploads) *view {
-	return &view{from: from, root: root, inbox: up, listing: make(chan struct{}, maxListing),
+func newView(from layout.Lister, root string, up uploads, patience time.Duration) *view {
+	return &view{from: from, root: root, inbox: up, listing: share.NewPool(maxListing, patience),
 		scratch: share.NewShelf[[]byte](maxNotes, scratchTime), made: share.NewShelf[struct{}](maxMade, madeTime)}
 }
 

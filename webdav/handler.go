@@ -68,10 +68,12 @@ func newHandler(c Config, up uploads) *Handler {
 		h.prefix = "/upload/"
 	}
 	h.shared = up != nil && h.prefix == "/"
-	h.reading = newView(c.Tree, "/", nil)
+	// A client that waits longer than that for a listing may have given up.
+	patience := c.BodyStall / 3
+	h.reading = newView(c.Tree, "/", nil, patience)
 	if up != nil {
 		h.locks = newLocks(h.prefix)
-		h.uploading = newView(up, h.prefix, up)
+		h.uploading = newView(up, h.prefix, up, patience)
 		h.uploading.locks = h.locks
 	}
 	return h

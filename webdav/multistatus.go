@@ -2,9 +2,13 @@ package webdav
 
 import (
 	"encoding/xml"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout/share"
 )
@@ -17,15 +21,28 @@ type multistatus struct {
 	q      *query
 	buf    []byte
 	sent   int
+
+	mu      sync.Mutex
+	writing bool
+	hurried time.Time // when another client waited for our place last
 }
 
 const piece = 32 << 10
+
+// A client takes a piece within a fourth of a stall, which is a modem's pace, and
+// sooner while others wait for its place.
+const (
+	listingPace   = 4
+	listingHurry  = 30
+	hurriedFor    = 3 * time.Second
+	listingWaited = 3 * time.Second // before anyone is hurried
+)
 
 // add writes one entry.
 func (m *multistatus) add(e *entry) error {
 	b := m.buf
 	if m.sent == 0 && len(b) == 0 {
-		b = append(make([]byte, 0, piece+4<<10), xml.Header+`<D:multistatus xmlns:D="DAV:">`...)
+		b = m.begin(make([]byte, 0, piece+4<<10))
 	}
 	b = append(b, "\n<D:response><D:href>"...)
 	href := m.v.root + e.name
@@ -65,8 +82,7 @@ func (m *multistatus) add(e *entry) error {
 				b = append(append(append(b, '<'), name.Local...), ` xmlns=""/>`...)
 				continue
 			}
-			b = append(append(b, "<x:"...), name.Local...)
-			b = append(appendText(append(b, ` xmlns:x="`...), name.Space), `"/>`...)
+			b = fmt.Appendf(b, "<x%d:%s/>", slices.Index(m.q.spaces, name.Space), name.Local)
 		}
 		b = append(b, "</D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>"...)
 	}
@@ -77,15 +93,57 @@ func (m *multistatus) add(e *entry) error {
 	return m.flush()
 }
 
+// begin opens the answer, and declares the namespaces of all that was asked for.
+func (m *multistatus) begin(b []byte) []byte {
+	b = append(b, xml.Header+`<D:multistatus xmlns:D="DAV:"`...)
+	for i, space := range m.q.spaces {
+		if space != "" {
+			b = append(appendText(fmt.Appendf(b, ` xmlns:x%d="`, i), space), '"')
+		}
+	}
+	return append(b, '>')
+}
+
 func (m *multistatus) flush() error {
 	if m.sent == 0 {
 		startXML(m.w, http.StatusMultiStatus)
 	}
-	m.w.extend()
+	m.setWriting(true)
 	n, err := m.w.Write(m.buf)
+	m.setWriting(false)
+	m.w.extend() // for us to go on listing
 	m.sent += n
 	m.buf = m.buf[:0]
 	return err
+}
+
+func (m *multistatus) setWriting(yes bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.writing = yes; yes {
+		m.setDeadline()
+	}
+}
+
+// hurry is told that another client waits for the place of this one.
+func (m *multistatus) hurry(waited time.Duration) {
+	if waited < listingWaited {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	already := time.Since(m.hurried) <= hurriedFor
+	if m.hurried = time.Now(); m.writing && !already {
+		m.setDeadline()
+	}
+}
+
+func (m *multistatus) setDeadline() {
+	pace := m.w.stall / listingPace
+	if time.Since(m.hurried) <= hurriedFor {
+		pace = m.w.stall / listingHurry
+	}
+	m.w.within(pace)
 }
 
 func (m *multistatus) end() {

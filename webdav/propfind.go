@@ -20,8 +20,12 @@ const (
 	// maxListing is how many folders are listed at the same time at one URL. A
 	// directory keeps the names of the folder in memory meanwhile.
 	maxListing = 8
-	// maxProps bounds the properties of a PROPFIND: each is answered for each file.
+	// maxProps bounds the properties of a PROPFIND, and maxNames the bytes of what is
+	// said of those that are not known here: both are answered for each file.
 	maxProps = 64
+	maxNames = 1 << 10
+	// maxSpaces bounds the bytes of their namespaces, which are said once.
+	maxSpaces = 4 << 10
 )
 
 // A query is what a PROPFIND asks for.
@@ -30,6 +34,8 @@ type query struct {
 	named     bool // prop: what is missing is to be told
 	known     []*property
 	unknown   []xml.Name
+	spaces    []string // of the unknown ones; their numbers are their prefixes
+	size      int      // bytes of unknown
 }
 
 // propfind answers with the properties of a file, of a folder, or of a folder
@@ -63,16 +69,19 @@ func (v *view) propfind(w *response, r *http.Request, t *target, in *body) *fail
 	default:
 		return &failure{status: http.StatusBadRequest, text: "Depth is 0 or 1"}
 	}
+	m := &multistatus{w: w, v: v, client: share.From(ctx), q: q}
 	if depth == "1" && self.folder {
-		select {
-		case v.listing <- struct{}{}:
-			defer func() { <-v.listing }()
-		default:
-			return &failure{status: http.StatusServiceUnavailable, text: "too many folders are being listed, try again", retryAfter: time.Second}
+		place, err := v.listing.Take(ctx, 1)
+		switch {
+		case errors.Is(err, share.ErrBusy):
+			return &failure{status: http.StatusServiceUnavailable, text: "too many folders are being listed, try again", retryAfter: 5 * time.Second}
+		case err != nil:
+			return failureOf(err)
 		}
+		defer place.Release()
+		place.OnHurry(m.hurry)
 	}
 
-	m := &multistatus{w: w, v: v, client: share.From(ctx), q: q}
 	m.add(&self)
 	if depth == "1" && self.folder {
 		for e, err := range v.children(ctx, t.name) {
@@ -160,6 +169,15 @@ func (q *query) ask(name xml.Name) error {
 		return errors.New("not well-formed XML")
 	case i < 0:
 		q.unknown = append(q.unknown, name)
+		if q.size += len(name.Local) + len(`<x00:/>`); q.size > maxNames {
+			return fmt.Errorf("unknown properties with names of more than %d bytes", maxNames)
+		}
+		if !slices.Contains(q.spaces, name.Space) {
+			q.spaces = append(q.spaces, name.Space)
+		}
+		if len(strings.Join(q.spaces, "")) > maxSpaces {
+			return fmt.Errorf("namespaces of more than %d bytes", maxSpaces)
+		}
 	case !slices.Contains(q.known, &properties[i]):
 		q.known = append(q.known, &properties[i])
 	}
@@ -172,4 +190,31 @@ func (q *query) ask(name xml.Name) error {
 func echoable(local string) bool {
 	first, _ := utf8.DecodeRuneInString(local)
 	return (first == '_' || unicode.IsLetter(first)) && !strings.Contains(local, ":")
+}
+
+// checkProppatch refuses a PROPPATCH whose answer would be much larger than its
+// body: that says the namespace of each property again.
+func checkProppatch(text []byte) error {
+	d := xml.NewDecoder(bytes.NewReader(text))
+	names, depth := 0, 0
+	for {
+		token, err := d.Token()
+		if err == io.EOF && depth == 0 {
+			return nil
+		}
+		if err != nil {
+			return errors.New("not well-formed XML")
+		}
+		switch token := token.(type) {
+		case xml.EndElement:
+			depth--
+		case xml.StartElement:
+			if depth++; depth == 4 { // propertyupdate, set or remove, prop
+				names += 2*len(token.Name.Local) + len(token.Name.Space)
+			}
+			if names > maxSpaces {
+				return fmt.Errorf("properties with names of more than %d bytes", maxSpaces)
+			}
+		}
+	}
 }

@@ -28,9 +28,12 @@ var responses = sync.Pool{New: func() any { return new(response) }}
 type writeDeadliner interface{ SetWriteDeadline(time.Time) error }
 
 // extend gives the client another stall to take what comes next.
-func (w *response) extend() {
-	if d, ok := w.ResponseWriter.(writeDeadliner); ok {
-		d.SetWriteDeadline(time.Now().Add(w.stall))
+func (w *response) extend() { w.within(w.stall) }
+
+// within gives the client so long to take what comes next.
+func (w *response) within(d time.Duration) {
+	if conn, ok := w.ResponseWriter.(writeDeadliner); ok {
+		conn.SetWriteDeadline(time.Now().Add(d))
 	}
 }
 
