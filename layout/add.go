@@ -2,9 +2,6 @@ package layout
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
 )
 
@@ -151,36 +148,15 @@ func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) (won, o
 // new one, or nil to leave things as they are. It is called again if someone
 // else was faster. A record that cannot be read counts as none.
 func UpdateNarInfo(ctx context.Context, t Tree, p StorePath, storeDir string, update func(*NarInfo) (*NarInfo, error)) error {
-	key := NarInfoKey(p)
-	for range 100 {
-		opts := PutOptions{IfAbsent: true}
-		var have *NarInfo
-		info, err := t.Stat(ctx, key)
-		switch {
-		case err == nil:
-			opts = PutOptions{IfMatch: info.ETag}
-			text, err := ReadAll(ctx, t, key, MaxNarInfo)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if have, err = ParseNarInfo(text, storeDir); err != nil || have.Path.Hash() != p.Hash() {
-				have = nil
-			}
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
+	return Update(ctx, t, NarInfoKey(p), func(text []byte) ([]byte, error) {
+		have, err := ParseNarInfo(text, storeDir)
+		if err != nil || have.Path.Hash() != p.Hash() {
+			have = nil
 		}
 		next, err := update(have)
 		if err != nil || next == nil {
-			return err
+			return nil, err
 		}
-		err = t.Put(ctx, key, Bytes(next.Marshal(storeDir)), opts)
-		if errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		return err
-	}
-	return fmt.Errorf("update %s: %w a hundred times in a row", key, ErrChanged)
+		return next.Marshal(storeDir), nil
+	})
 }

@@ -1,10 +1,8 @@
 package layout
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 )
 
@@ -35,18 +33,19 @@ func (w *Writer) settle(ctx context.Context, n *NarInfo, item Item, taken map[Ke
 // build, a record of ours beside it would be wrong, and dying before settle would
 // leave it so.
 func claimListing(ctx context.Context, t Tree, p StorePath, ours Body) (bool, error) {
-	if _, err := t.Stat(ctx, NarInfoKey(p)); !errors.Is(err, fs.ErrNotExist) {
+	if _, there, err := Lookup(ctx, t, NarInfoKey(p)); err != nil || there {
 		return false, err
 	}
 	key := ListingKey(p)
-	info, err := t.Stat(ctx, key)
+	info, there, err := Lookup(ctx, t, key)
+	if err != nil || !there {
+		return false, err
+	}
+	same, err := SameBytes(ctx, t, key, ours)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	if same, err := hasBytes(ctx, t, key, ours); err != nil || same {
+	if err != nil || same {
 		return false, err
 	}
 	err = t.Put(ctx, key, ours, PutOptions{IfMatch: info.ETag})
@@ -58,25 +57,12 @@ func claimListing(ctx context.Context, t Tree, p StorePath, ours Body) (bool, er
 
 // withdrawListing deletes a listing unless someone has changed it.
 func withdrawListing(ctx context.Context, t Tree, key Key, ours Body) error {
-	same, err := hasBytes(ctx, t, key, ours)
+	same, err := SameBytes(ctx, t, key, ours)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil || !same {
 		return err
 	}
 	return t.Delete(ctx, key)
-}
-
-// hasBytes reports whether an object is there and has the bytes of a body.
-func hasBytes(ctx context.Context, t Tree, key Key, body Body) (bool, error) {
-	have, err := ReadAll(ctx, t, key, body.Size())
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrTooLarge) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	text := make([]byte, body.Size())
-	if _, err := body.ReadAt(text, 0); err != nil && err != io.EOF {
-		return false, err
-	}
-	return bytes.Equal(have, text), nil
 }

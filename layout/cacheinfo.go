@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strconv"
 	"strings"
@@ -73,7 +72,7 @@ func ParseCacheInfo(text []byte) (CacheInfo, error) {
 // ReadCacheInfo reads the nix-cache-info of a tree. The error is
 // fs.ErrNotExist if the tree has none.
 func ReadCacheInfo(ctx context.Context, r Reader) (CacheInfo, error) {
-	text, err := ReadAll(ctx, r, CacheInfoKey, 64<<10)
+	text, err := ReadAll(ctx, r, CacheInfoKey)
 	if err != nil {
 		return CacheInfo{}, err
 	}
@@ -106,27 +105,4 @@ func Init(ctx context.Context, t Tree, info CacheInfo) (CacheInfo, error) {
 		return have, fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, info.StoreDir)
 	}
 	return have, nil
-}
-
-// ErrTooLarge says that an object has more bytes than any of its kind.
-var ErrTooLarge = errors.New("too large")
-
-// ReadAll returns the bytes at key, at most limit of them: more is ErrTooLarge.
-func ReadAll(ctx context.Context, r Reader, key Key, limit int64) ([]byte, error) {
-	body, info, err := r.Get(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	if info.Size > limit {
-		return nil, fmt.Errorf("read %s: %w: %d bytes, more than %d", key, ErrTooLarge, info.Size, limit)
-	}
-	text, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, err)
-	}
-	if int64(len(text)) > limit {
-		return nil, fmt.Errorf("read %s: %w: more than %d bytes", key, ErrTooLarge, limit)
-	}
-	return text, nil
 }

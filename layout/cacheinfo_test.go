@@ -55,7 +55,7 @@ func TestInit(t *testing.T) {
 	if got, err := layout.Init(t.Context(), tree, first); err != nil || got != first {
 		t.Errorf("Init = %+v, %v", got, err)
 	}
-	if text, _ := layout.ReadAll(t.Context(), tree, layout.CacheInfoKey, 100); string(text) != "StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 30\n" {
+	if text, _ := layout.ReadAll(t.Context(), tree, layout.CacheInfoKey); string(text) != "StoreDir: /nix/store\nWantMassQuery: 1\nPriority: 30\n" {
 		t.Errorf("nix-cache-info = %q", text)
 	}
 	if got, err := layout.Init(t.Context(), tree, layout.DefaultCacheInfo()); err != nil || got != first {
@@ -76,26 +76,6 @@ func TestInit(t *testing.T) {
 		if got, err := layout.Init(t.Context(), tree, first); err != nil || got != first {
 			t.Errorf("Init again = %+v, %v", got, err)
 		}
-	}
-}
-
-func TestReadAll(t *testing.T) {
-	tree := treetest.NewMem(t)
-	if err := tree.Put(t.Context(), "index.html", layout.Bytes([]byte("12345")), layout.PutOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	if text, err := layout.ReadAll(t.Context(), tree, "index.html", 5); err != nil || string(text) != "12345" {
-		t.Errorf("at the limit: %q, %v", text, err)
-	}
-	if _, err := layout.ReadAll(t.Context(), tree, "index.html", 4); !errors.Is(err, layout.ErrTooLarge) {
-		t.Errorf("above the limit: %v", err)
-	}
-	if _, err := layout.ReadAll(t.Context(), tree, "robots.txt", 4); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("absent: %v", err)
-	}
-	broken := &treetest.Faulty{Tree: tree, Fault: treetest.Fault{At: 1, Done: true}}
-	if text, err := layout.ReadAll(t.Context(), broken, "index.html", 100); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a body that breaks off: %q, %v", text, err)
 	}
 }
 

@@ -93,7 +93,7 @@ func TestDirPlanted(t *testing.T) {
 			}
 			// A Put replaces a link, and writes through none.
 			if err := d.Put(t.Context(), c.key, layout.Bytes([]byte("ours")), layout.PutOptions{}); err == nil {
-				if text, err := layout.ReadAll(t.Context(), d, c.key, 100); err != nil || string(text) != "ours" {
+				if text, err := layout.ReadAll(t.Context(), d, c.key); err != nil || string(text) != "ours" {
 					t.Errorf("after a Put: %q, %v", text, err)
 				}
 				if err := d.Delete(t.Context(), c.key); err != nil {

@@ -251,16 +251,3 @@ func syncDir(dir string) error {
 	defer f.Close()
 	return f.Sync()
 }
-
-// contextReader ends a copy when ctx does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
-}

@@ -46,11 +46,17 @@ func ParseKey(s string) (Key, error) {
 	return Key(s), nil
 }
 
-// NarInfoKey is where the record of p is.
-func NarInfoKey(p StorePath) Key { return Key(p.Hash() + ".narinfo") }
+// NarInfoKey is where the narinfo of p is.
+func NarInfoKey(p StorePath) Key { return NarInfoKeyOf(p.Hash()) }
 
 // ListingKey is where the listing of p's NAR is.
-func ListingKey(p StorePath) Key { return Key(p.Hash() + ".ls") }
+func ListingKey(p StorePath) Key { return ListingKeyOf(p.Hash()) }
+
+// NarInfoKeyOf is where the narinfo of the path with a hash is.
+func NarInfoKeyOf(hash string) Key { return Key(hash + ".narinfo") }
+
+// ListingKeyOf is where the listing of that path's NAR is.
+func ListingKeyOf(hash string) Key { return Key(hash + ".ls") }
 
 // LogKey is where the build log of a derivation is.
 func LogKey(drv StorePath) Key { return Key("log/" + string(drv)) }

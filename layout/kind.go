@@ -1,14 +1,15 @@
 package layout
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
 )
 
 // A Kind is what a key stands for. Everything that depends on it is in one
-// table: whether its bytes may change, what HTTP says of it, and its place in
-// the order of publication.
+// table: whether its bytes may change, what HTTP says of it, how large it may
+// be, and its place in the order of publication.
 type Kind int
 
 // The kinds, in the order in which a new tree publishes them. Withdrawing goes
@@ -32,22 +33,26 @@ const (
 	// A narinfo changes when it gains a signature, and goes when it is pruned.
 	// Clients keep it for 30 days of their own accord, caches in between need not.
 	fiveMinutes = "public, max-age=300"
+
+	// unlimited is for NARs: the record of a NAR says how large it is.
+	unlimited = 1 << 62
 )
 
 var kinds = [...]struct {
 	name, contentType, cacheControl string
 	immutable                       bool
+	most                            int64 // bytes
 }{
-	KindNAR:         {"nar", "application/x-nix-nar", forever, true},
-	KindLog:         {"log", "text/plain; charset=utf-8", aDay, false},
-	KindDebugInfo:   {"debuginfo", "application/json", aDay, false},
-	KindListing:     {"ls", "application/json", aDay, false},
-	KindPage:        {"page", "", fiveMinutes, false},
-	KindNarInfo:     {"narinfo", "text/x-nix-narinfo", fiveMinutes, false},
-	KindRealisation: {"realisation", "application/json", fiveMinutes, false},
-	KindCacheInfo:   {"nix-cache-info", "text/x-nix-cache-info", fiveMinutes, false},
-	KindPrivate:     {"private", "application/octet-stream", "no-store", false},
-	KindForeign:     {"foreign", "application/octet-stream", "no-store", false},
+	KindNAR:         {"nar", "application/x-nix-nar", forever, true, unlimited},
+	KindLog:         {"log", "text/plain; charset=utf-8", aDay, false, 1 << 30},
+	KindDebugInfo:   {"debuginfo", "application/json", aDay, false, 64 << 10},
+	KindListing:     {"ls", "application/json", aDay, false, 256 << 20},
+	KindPage:        {"page", "", fiveMinutes, false, 64 << 20},
+	KindNarInfo:     {"narinfo", "text/x-nix-narinfo", fiveMinutes, false, MaxNarInfo},
+	KindRealisation: {"realisation", "application/json", fiveMinutes, false, MaxRealisation},
+	KindCacheInfo:   {"nix-cache-info", "text/x-nix-cache-info", fiveMinutes, false, 64 << 10},
+	KindPrivate:     {"private", "application/octet-stream", "no-store", false, MaxNarInfo},
+	KindForeign:     {"foreign", "application/octet-stream", "no-store", false, MaxNarInfo},
 }
 
 // pages are the files that a tree may carry for people and their browsers.
@@ -72,11 +77,31 @@ func IsPublicFolder(folder string) bool {
 	return ok && slices.Contains(PublicFolders, name)
 }
 
+// PublicPatterns match every key of a public kind and no private one. A star
+// matches any characters, slashes too: so "*.narinfo" would match private keys,
+// and each pattern begins as no private key does.
+func PublicPatterns() []string {
+	patterns := []string{string(CacheInfoKey)}
+	for _, folder := range PublicFolders {
+		patterns = append(patterns, folder+"/*")
+	}
+	patterns = slices.AppendSeq(patterns, maps.Keys(pages))
+	for _, first := range Nix32Digits {
+		patterns = append(patterns, string(first)+"*.narinfo", string(first)+"*.ls")
+	}
+	slices.Sort(patterns)
+	return patterns
+}
+
 // String returns the name that options and messages use.
 func (k Kind) String() string { return kinds[k].name }
 
 // Immutable reports whether bytes at such a key never change (I4).
 func (k Kind) Immutable() bool { return kinds[k].immutable }
+
+// MaxBytes returns how large such an object may be. A listing of 256 MiB has two
+// million files; a NAR may have as many bytes as its record says.
+func (k Kind) MaxBytes() int64 { return kinds[k].most }
 
 // Public reports whether such an object is served.
 func (k Kind) Public() bool { return k < KindPrivate }
@@ -134,13 +159,13 @@ func (k Key) Kind() Kind {
 	return KindForeign
 }
 
-// isNARSuffix accepts what any Nix has ever appended.
+// NARSuffixes are all that the key of a NAR can end in, sorted: what any Nix has
+// ever appended.
+var NARSuffixes = []string{".nar", ".nar.br", ".nar.bz2", ".nar.gz", ".nar.lz4", ".nar.lzip", ".nar.xz", ".nar.zst"}
+
 func isNARSuffix(s string) bool {
-	switch s {
-	case ".nar", ".nar.xz", ".nar.zst", ".nar.bz2", ".nar.br", ".nar.lz4", ".nar.lzip", ".nar.gz":
-		return true
-	}
-	return false
+	_, known := slices.BinarySearch(NARSuffixes, s)
+	return known
 }
 
 func isName(s, extra string) bool {

@@ -77,7 +77,7 @@ func (p *Provision) Provides(ctx context.Context, path StorePath) (bool, error) 
 	if len(p.keys) == 0 {
 		return false, nil
 	}
-	text, err := ReadAll(ctx, p.tree, ProvisionKey(path), MaxNarInfo)
+	text, err := ReadAll(ctx, p.tree, ProvisionKey(path))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrTooLarge) {
 		return false, nil
 	}

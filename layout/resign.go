@@ -49,7 +49,7 @@ func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretK
 }
 
 func signOne(ctx context.Context, t Tree, key Key, storeDir string, keys []signer.SecretKey, dry bool) (bool, error) {
-	text, err := ReadAll(ctx, t, key, MaxNarInfo)
+	text, err := ReadAll(ctx, t, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil // withdrawn since it was listed
 	}

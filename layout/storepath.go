@@ -14,8 +14,8 @@ const (
 	nameMax = 211 // Nix's limit on the name, so that file names with suffixes stay below 255
 )
 
-// nix32 is the alphabet of Nix's base 32: no e, o, t, u.
-const nix32 = "0123456789abcdfghijklmnpqrsvwxyz"
+// Nix32Digits are the digits of Nix's base 32: no e, o, t, u.
+const Nix32Digits = "0123456789abcdfghijklmnpqrsvwxyz"
 
 // A StorePath is a store path without its store directory: "<hash>-<name>".
 // Only ParseStorePath and ParseAbsStorePath make one from text.
@@ -92,7 +92,7 @@ func checkHash(s string) error {
 
 // isNix32 has the characters of nix32: every key that is met is looked at.
 var isNix32 = func() (is [256]bool) {
-	for _, c := range []byte(nix32) {
+	for _, c := range []byte(Nix32Digits) {
 		is[c] = true
 	}
 	return is

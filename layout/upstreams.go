@@ -10,10 +10,7 @@ import (
 	"slices"
 )
 
-// maxUpstreams bounds the object at UpstreamsKey in bytes.
-const maxUpstreams = 1 << 20
-
-// upstreamsFile is that object.
+// upstreamsFile is the object at UpstreamsKey.
 type upstreamsFile struct {
 	Upstreams []RecordedUpstream `json:"upstreams"`
 }
@@ -27,7 +24,7 @@ type RecordedUpstream struct {
 // ReadUpstreams returns the caches that a tree leans on, none if it says
 // nothing of them.
 func ReadUpstreams(ctx context.Context, tree Reader) ([]RecordedUpstream, error) {
-	text, err := ReadAll(ctx, tree, UpstreamsKey, maxUpstreams)
+	text, err := ReadAll(ctx, tree, UpstreamsKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -71,51 +68,18 @@ func RecordUpstreams(ctx context.Context, tree Tree, add []RecordedUpstream) err
 	if len(add) == 0 {
 		return nil
 	}
-	for range 10 {
+	return Update(ctx, tree, UpstreamsKey, func(before []byte) ([]byte, error) {
 		var have []RecordedUpstream
-		opts := PutOptions{IfAbsent: true}
-		before, etag, err := ReadVersion(ctx, tree, UpstreamsKey, maxUpstreams)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return err
-		default:
-			opts = PutOptions{IfMatch: etag}
+		if before != nil {
+			var err error
 			if have, err = parseUpstreams(before); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		text, err := json.MarshalIndent(upstreamsFile{AddUpstreams(have, add)}, "", "  ")
-		if err != nil {
-			return err
+		if text = append(text, '\n'); err != nil || bytes.Equal(text, before) {
+			return nil, err
 		}
-		text = append(text, '\n')
-		if bytes.Equal(text, before) {
-			return nil
-		}
-		err = tree.Put(ctx, UpstreamsKey, Bytes(text), opts)
-		if !errors.Is(err, ErrChanged) && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-	}
-	return fmt.Errorf("write %s: %w", UpstreamsKey, ErrChanged)
-}
-
-// ReadVersion returns the bytes at key, at most limit of them, and the version
-// that they are.
-func ReadVersion(ctx context.Context, tree Reader, key Key, limit int64) (text []byte, etag string, err error) {
-	for range 10 {
-		before, err := tree.Stat(ctx, key)
-		if err != nil {
-			return nil, "", err
-		}
-		text, err := ReadAll(ctx, tree, key, limit)
-		if err != nil {
-			return nil, "", err
-		}
-		if after, err := tree.Stat(ctx, key); err == nil && after.ETag == before.ETag {
-			return text, before.ETag, nil
-		}
-	}
-	return nil, "", fmt.Errorf("read %s: it %w", key, ErrChanged)
+		return text, nil
+	})
 }

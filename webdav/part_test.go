@@ -59,7 +59,7 @@ func aNAR(t *testing.T, mem *treetest.Mem) (string, []byte) {
 	treetest.Populate(t, mem)
 	keys := mem.Keys()
 	key := keys[slices.IndexFunc(keys, func(k layout.Key) bool { return k.Kind() == layout.KindNAR })]
-	text, err := layout.ReadAll(t.Context(), mem, key, 1<<20)
+	text, err := layout.ReadAll(t.Context(), mem, key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,7 @@ func (c *check) run(ctx context.Context) error {
 // nothing about the rest, which is then taken to be for the usual store.
 func (c *check) cacheInfo(ctx context.Context) error {
 	c.storeDir = layout.DefaultStoreDir
-	text, err := layout.ReadAll(ctx, c.tree, layout.CacheInfoKey, maxSmall)
+	text, err := layout.ReadAll(ctx, c.tree, layout.CacheInfoKey)
 	p := Problem{Key: layout.CacheInfoKey}
 	if errors.Is(err, fs.ErrNotExist) {
 		p.Kind = NoCacheInfo
@@ -172,9 +172,6 @@ func (c *check) cacheInfo(ctx context.Context) error {
 	c.storeDir = info.StoreDir
 	return nil
 }
-
-// maxSmall bounds the objects that have a few hundred bytes.
-const maxSmall = 64 << 10
 
 // stat asks for an object that the listing did not have: it may have come since.
 func (c *check) stat(ctx context.Context, key layout.Key) (info layout.Info, there bool, err error) {

@@ -98,7 +98,7 @@ func (c *check) compareLinks(ctx context.Context, key layout.Key, n *layout.NarI
 	if len(links) == 0 {
 		return
 	}
-	root, err := nar.ParseListing(io.NewSectionReader(found.Listing, 0, found.Listing.Size()), maxListing)
+	root, err := nar.ParseListing(io.NewSectionReader(found.Listing, 0, found.Listing.Size()), layout.KindListing.MaxBytes())
 	if err != nil {
 		*findings = append(*findings, finding{Problem{Key: key, Path: n.Path}, err})
 		return

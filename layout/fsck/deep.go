@@ -62,8 +62,8 @@ func (c *check) nar(ctx context.Context, job narJob) []finding {
 	// take memory for all of them. One that went or leads elsewhere is passed over.
 	byMethod := map[compress.Method][]*layout.NarInfo{}
 	for _, i := range job.paths {
-		k := c.index.paths[i].key(".narinfo")
-		text, err := layout.ReadAll(ctx, c.tree, k, layout.MaxNarInfo)
+		k := c.index.paths[i].narInfo()
+		text, err := layout.ReadAll(ctx, c.tree, k)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -27,7 +27,7 @@ func (c *check) leftovers(ctx context.Context) error {
 		if e.narinfo {
 			continue
 		}
-		if err := c.emit(finding{Problem: Problem{Kind: UnreferencedListing, Key: e.key(".ls")}}); err != nil {
+		if err := c.emit(finding{Problem: Problem{Kind: UnreferencedListing, Key: e.listingKey()}}); err != nil {
 			return err
 		}
 	}
@@ -42,7 +42,7 @@ type debugLink struct {
 
 // readDebugLink returns a badLink error for one that makes no sense.
 func (c *check) readDebugLink(ctx context.Context, key layout.Key) (link debugLink, err error) {
-	text, err := layout.ReadAll(ctx, c.tree, key, maxSmall)
+	text, err := layout.ReadAll(ctx, c.tree, key)
 	if errors.Is(err, layout.ErrTooLarge) {
 		return link, &badLink{err.Error()}
 	}
@@ -142,7 +142,7 @@ func (c *check) realisations(ctx context.Context) error {
 }
 
 func (c *check) realisation(ctx context.Context, key layout.Key) []finding {
-	text, err := layout.ReadAll(ctx, c.tree, key, layout.MaxRealisation)
+	text, err := layout.ReadAll(ctx, c.tree, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -62,7 +62,7 @@ func (p *patient) remove(key layout.Key) { p.Damage(key, func([]byte) []byte { r
 
 func (p *patient) bytes(key layout.Key) []byte {
 	p.t.Helper()
-	data, err := layout.ReadAll(p.t.Context(), p.Mem, key, 1<<20)
+	data, err := layout.ReadAll(p.t.Context(), p.Mem, key)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -24,7 +24,8 @@ type pathEntry struct {
 	nar              int32 // in nars; -1 if it is not known
 }
 
-func (e *pathEntry) key(ext string) layout.Key { return layout.Key(string(e.hash[:]) + ext) }
+func (e *pathEntry) narInfo() layout.Key    { return layout.NarInfoKeyOf(string(e.hash[:])) }
+func (e *pathEntry) listingKey() layout.Key { return layout.ListingKeyOf(string(e.hash[:])) }
 
 type narEntry struct {
 	key        layout.Key

@@ -1,7 +1,6 @@
 package fsck
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -27,7 +26,7 @@ func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, err
 		defer c.large.Unlock()
 	}
 	source := &source{r: body}
-	root, err := nar.ParseListing(source, maxListing)
+	root, err := nar.ParseListing(source, layout.KindListing.MaxBytes())
 	if source.err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, source.err)
 	}
@@ -41,7 +40,7 @@ func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, err
 // can be parsed is known already.
 func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Body) (bool, error) {
 	// Nearly always it was written by the same code.
-	same, err := c.sameBytes(ctx, key, ours)
+	same, err := layout.SameBytes(ctx, c.tree, key, ours)
 	if same || err != nil {
 		return same, err
 	}
@@ -53,36 +52,11 @@ func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Bod
 		c.large.Lock()
 		defer c.large.Unlock()
 	}
-	root, err := nar.ParseListing(io.NewSectionReader(ours, 0, ours.Size()), maxListing)
+	root, err := nar.ParseListing(io.NewSectionReader(ours, 0, ours.Size()), layout.KindListing.MaxBytes())
 	if err != nil {
 		return false, err
 	}
 	return nar.EqualListing(root, theirs), nil
-}
-
-func (c *check) sameBytes(ctx context.Context, key layout.Key, ours layout.Body) (bool, error) {
-	body, info, err := c.tree.Get(ctx, key)
-	if err != nil {
-		return false, err
-	}
-	defer body.Close()
-	if info.Size >= 0 && info.Size != ours.Size() {
-		return false, nil
-	}
-	a, b := make([]byte, 32<<10), make([]byte, 32<<10)
-	for off := int64(0); ; {
-		n, err := io.ReadFull(body, a)
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return false, fmt.Errorf("read %s: %w", key, err)
-		}
-		if m, _ := ours.ReadAt(b[:n], off); m != n || !bytes.Equal(a[:n], b[:n]) {
-			return false, nil
-		}
-		off += int64(n)
-		if err != nil {
-			return off == ours.Size(), nil
-		}
-	}
 }
 
 // A source remembers the error of what is read, to tell it from what readers

@@ -13,9 +13,6 @@ import (
 	"github.com/nixstatic/nixstatic/signer"
 )
 
-// maxListing bounds a listing in bytes: room for two million files.
-const maxListing = 256 << 20
-
 // largeListing is the size from which one listing is parsed at a time, since it
 // takes a multiple of that in memory.
 const largeListing = 4 << 20
@@ -64,10 +61,10 @@ func (c *check) records(ctx context.Context) error {
 // record checks one narinfo. Where it is wrong it is read again: if it went or
 // changed meanwhile, so may have what it leads to, and all counts for nothing.
 func (c *check) record(ctx context.Context, entry int) (r record) {
-	key := c.index.paths[entry].key(".narinfo")
+	key := c.index.paths[entry].narInfo()
 	var before []byte
 	for range 10 { // no record changes more often than that while it is checked
-		text, err := layout.ReadAll(ctx, c.tree, key, layout.MaxNarInfo)
+		text, err := layout.ReadAll(ctx, c.tree, key)
 		if before != nil && err == nil && bytes.Equal(text, before) {
 			return r
 		}

@@ -9,9 +9,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// maxDebugInfo bounds a debug link in bytes; real ones have 160.
-const maxDebugInfo = 4 << 10
-
 func noSuchMember(key, nar layout.Key) *Refusal {
 	return refuse(BadDebugInfo, "bad debug link: %s has no file for %s", nar, key)
 }
@@ -35,7 +32,7 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload) (Ou
 		return 0, err
 	}
 	defer unlock()
-	have, err := layout.ReadAll(ctx, b.writer.Tree, key, maxDebugInfo)
+	have, err := layout.ReadAll(ctx, b.writer.Tree, key)
 	switch {
 	case err == nil && string(have) == string(text):
 		b.dropNote(key)
@@ -193,7 +190,7 @@ func (b *Inbox) mendLinks(ctx context.Context, nar layout.Key, known *receipt, t
 // linkLeads reports whether the debug link in the tree leads to a NAR that is
 // there.
 func (b *Inbox) linkLeads(ctx context.Context, key layout.Key) (bool, error) {
-	text, err := layout.ReadAll(ctx, b.writer.Tree, key, maxDebugInfo)
+	text, err := layout.ReadAll(ctx, b.writer.Tree, key)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {
 		return false, nil
 	}

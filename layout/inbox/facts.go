@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -126,24 +125,6 @@ func (b *Inbox) sync(ctx context.Context, key layout.Key) error {
 
 // exists reports whether an object is there.
 func (b *Inbox) exists(ctx context.Context, key layout.Key) (bool, error) {
-	_, err := b.writer.Tree.Stat(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// small reads an object of at most limit bytes, with what describes that very
-// version of it.
-func (b *Inbox) small(ctx context.Context, key layout.Key, limit int64) ([]byte, layout.Info, error) {
-	body, info, err := b.writer.Tree.Get(ctx, key)
-	if err != nil {
-		return nil, info, err
-	}
-	defer body.Close()
-	text, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err != nil {
-		return nil, info, fmt.Errorf("read %s: %w", key, err)
-	}
-	return text[:min(int64(len(text)), limit)], info, nil
+	_, there, err := layout.Lookup(ctx, b.writer.Tree, key)
+	return there, err
 }

@@ -3,6 +3,7 @@ package inbox
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -46,8 +47,8 @@ func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 // narInfo returns a narinfo that leads to a NAR. The error is fs.ErrNotExist for
 // any other.
 func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Info, error) {
-	text, info, err := f.b.small(ctx, key, layout.MaxNarInfo)
-	if err != nil {
+	text, info, err := layout.ReadVersion(ctx, f.b.writer.Tree, key)
+	if err != nil && !errors.Is(err, layout.ErrTooLarge) {
 		return nil, info, err
 	}
 	n := f.b.parseRecord(key, text)

@@ -2,9 +2,6 @@ package inbox
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -54,25 +51,12 @@ func (b *Inbox) hold(ctx context.Context, r *record, needs []need) (Outcome, err
 // putHeld keeps a narinfo in the tree, with the signatures of one that is held
 // there already and says the same: perhaps by another process.
 func (b *Inbox) putHeld(ctx context.Context, r *record) error {
-	key := heldKey(r.key.PathHash())
-	for range 100 {
-		text, opts := r.text, layout.PutOptions{IfAbsent: true}
-		there, info, err := b.small(ctx, key, layout.MaxNarInfo)
-		switch {
-		case err == nil:
-			opts = layout.PutOptions{IfMatch: info.ETag}
-			if theirs, err := layout.ParseNarInfo(there, b.writer.StoreDir); err == nil && theirs.SameContent(&r.PathInfo) {
-				text = r.signedBy(theirs.Sigs, b.writer.StoreDir)
-			}
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
+	return layout.Update(ctx, b.writer.Tree, heldKey(r.key.PathHash()), func(have []byte) ([]byte, error) {
+		if theirs, err := layout.ParseNarInfo(have, b.writer.StoreDir); err == nil && theirs.SameContent(&r.PathInfo) {
+			return r.signedBy(theirs.Sigs, b.writer.StoreDir), nil
 		}
-		err = b.writer.Tree.Put(ctx, key, layout.Bytes(text), opts)
-		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, layout.ErrChanged) {
-			return err
-		}
-	}
-	return fmt.Errorf("hold %s: %w a hundred times in a row", r.key, layout.ErrChanged)
+		return r.text, nil
+	})
 }
 
 // signedBy returns the text of a record with more signatures, as it was sent if

@@ -52,7 +52,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
 	c.MaxNarSize = cmp.Or(c.MaxNarSize, 64<<30)
-	c.MaxLog = cmp.Or(c.MaxLog, 1<<30)
+	c.MaxLog = cmp.Or(c.MaxLog, layout.KindLog.MaxBytes())
 	c.Memory = cmp.Or(c.Memory, 64<<20)
 	c.MaxHeld = cmp.Or(c.MaxHeld, 100_000)
 	c.MaxHeldBytes = cmp.Or(c.MaxHeldBytes, 256<<20)
@@ -102,18 +102,8 @@ func (b *Inbox) limit(kind layout.Kind) int64 {
 		return b.cfg.MaxFile
 	case layout.KindLog:
 		return b.cfg.MaxLog
-	case layout.KindListing:
-		return maxListing
-	case layout.KindNarInfo:
-		return layout.MaxNarInfo
-	case layout.KindRealisation:
-		return layout.MaxRealisation
-	case layout.KindDebugInfo:
-		return maxDebugInfo
-	case layout.KindPage:
-		return maxPage
 	}
-	return maxCacheInfo
+	return kind.MaxBytes()
 }
 
 // Check refuses what can be refused before the body is read. Put checks the

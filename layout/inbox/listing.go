@@ -11,13 +11,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
-const (
-	// maxListing bounds a listing in bytes: room for two million files.
-	maxListing = 256 << 20
-	// largeListing is the size from which listings are parsed one at a time: each
-	// takes a multiple of that in memory.
-	largeListing = 4 << 20
-)
+// largeListing is the size from which listings are parsed one at a time: each
+// takes a multiple of that in memory.
+const largeListing = 4 << 20
 
 // putListing takes a listing. It is published with its narinfo, or compared
 // with what is there if that has come already.
@@ -33,7 +29,7 @@ func (b *Inbox) putListing(ctx context.Context, key layout.Key, u *upload) (Outc
 	if _, err := b.parseListing(body); err != nil {
 		return 0, err
 	}
-	record := layout.Key(key.PathHash() + ".narinfo")
+	record := layout.NarInfoKeyOf(key.PathHash())
 	unlock, err := b.locks.lock(ctx, record)
 	if err != nil {
 		return 0, err
@@ -150,7 +146,7 @@ func (b *Inbox) listingAt(ctx context.Context, key layout.Key) (*kept, error) {
 		return nil, err
 	}
 	defer body.Close()
-	u := &upload{ctx: ctx, r: io.LimitReader(body, maxListing+1), size: -1}
+	u := &upload{ctx: ctx, r: io.LimitReader(body, layout.KindListing.MaxBytes()+1), size: -1}
 	k, err := b.keep(u)
 	if broken := (*BodyError)(nil); errors.As(err, &broken) {
 		err = fmt.Errorf("read %s: %w", key, broken.Err)
@@ -191,7 +187,7 @@ func (b *Inbox) parseListing(body layout.Body) (*nar.Node, error) {
 // cannot be read.
 func parse(body layout.Body) (*nar.Node, error) {
 	source := &faithful{r: io.NewSectionReader(body, 0, body.Size())}
-	node, err := nar.ParseListing(source, maxListing)
+	node, err := nar.ParseListing(source, layout.KindListing.MaxBytes())
 	if source.err != nil {
 		return nil, fmt.Errorf("read listing: %w", source.err)
 	}
@@ -219,6 +215,6 @@ func (f *faithful) Read(p []byte) (int, error) {
 // equalBytes reports whether two bodies are the same; one that cannot be read is
 // not, and whoever parses it next learns why.
 func equalBytes(x, y layout.Body) bool {
-	same, err := sameAs(io.NewSectionReader(x, 0, x.Size()), x.Size(), y)
+	same, err := layout.EqualBytes(io.NewSectionReader(x, 0, x.Size()), io.NewSectionReader(y, 0, y.Size()))
 	return same && err == nil
 }

@@ -218,7 +218,7 @@ func TestForNixCannotTell(t *testing.T) {
 
 // A nix-cache-info that no client can read any more is written anew.
 func TestBrokenCacheInfo(t *testing.T) {
-	for _, broken := range []string{"", "<html>", "StoreDir: nowhere\n", strings.Repeat(" ", maxCacheInfo+1)} {
+	for _, broken := range []string{"", "<html>", "StoreDir: nowhere\n", strings.Repeat(" ", int(layout.KindCacheInfo.MaxBytes())+1)} {
 		tr := newTrial(t, nil)
 		ours := string(layout.DefaultCacheInfo().Marshal())
 		tr.must(layout.CacheInfoKey, "StoreDir: /nix/store\n", true, Unchanged)

@@ -1,20 +1,12 @@
 package inbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"path"
 
 	"github.com/nixstatic/nixstatic/layout"
-)
-
-const (
-	maxCacheInfo = 64 << 10
-	maxPage      = 1 << 20
 )
 
 // putCacheInfo takes a nix-cache-info if it is for the same store directory.
@@ -41,7 +33,7 @@ func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o O
 	}
 	b.dropNote(key)
 	if !o.Strict {
-		b.echo(ctx, key, text)
+		b.echo(ctx, key, keepBytes(text))
 	}
 	return outcome, nil
 }
@@ -50,12 +42,12 @@ func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o O
 func (b *Inbox) ensureCacheInfo(ctx context.Context, key layout.Key) (Outcome, error) {
 	ours := layout.DefaultCacheInfo()
 	ours.StoreDir = b.writer.StoreDir
-	text, info, err := b.small(ctx, key, maxCacheInfo)
+	text, info, err := layout.ReadVersion(ctx, b.writer.Tree, key) // no text if there is too much
 	if errors.Is(err, fs.ErrNotExist) {
 		_, err = layout.Init(ctx, b.writer.Tree, ours)
 		return Created, err
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, layout.ErrTooLarge) {
 		return 0, err
 	}
 	if _, err := layout.ParseCacheInfo(text); err == nil {
@@ -67,17 +59,18 @@ func (b *Inbox) ensureCacheInfo(ctx context.Context, key layout.Key) (Outcome, e
 // putPage takes what a person sees in a browser if there is none yet: a page
 // cannot be checked, and the one that is there is the operator's.
 func (b *Inbox) putPage(ctx context.Context, key layout.Key, u *upload) (Outcome, error) {
-	text, err := u.readAll()
+	body, err := b.keep(u)
 	if err != nil {
 		return 0, err
 	}
-	if len(text) == 0 {
+	defer body.release()
+	if body.Size() == 0 {
 		return 0, errEmpty
 	}
-	err = b.writer.Tree.Put(ctx, key, layout.Bytes(text), layout.PutOptions{IfAbsent: true})
+	err = b.writer.Tree.Put(ctx, key, copied(body.Body), layout.PutOptions{IfAbsent: true})
 	b.dropNote(key)
 	if errors.Is(err, fs.ErrExist) {
-		b.echo(ctx, key, text)
+		b.echo(ctx, key, body)
 		return Unchanged, nil
 	}
 	return Created, storage(err)
@@ -112,42 +105,14 @@ func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome,
 // putIfOther stores an object unless it is there with the same bytes.
 func (b *Inbox) putIfOther(ctx context.Context, key layout.Key, body *kept) (Outcome, error) {
 	outcome := Replaced
-	there, info, err := b.writer.Tree.Get(ctx, key)
+	same, err := layout.SameBytes(ctx, b.writer.Tree, key, body)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		outcome = Created
 	case err != nil:
 		return 0, err
-	default:
-		defer there.Close()
-		same, err := sameAs(there, info.Size, body)
-		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", key, err)
-		}
-		if same {
-			return Unchanged, b.sync(ctx, key)
-		}
+	case same:
+		return Unchanged, b.sync(ctx, key)
 	}
 	return outcome, storage(b.writer.Tree.Put(ctx, key, copied(body.Body), layout.PutOptions{}))
-}
-
-// sameAs reports whether a file of that size has the bytes of body.
-func sameAs(file io.Reader, size int64, body layout.Body) (bool, error) {
-	if size >= 0 && size != body.Size() {
-		return false, nil
-	}
-	a, b := make([]byte, 32<<10), make([]byte, 32<<10)
-	for off := int64(0); ; {
-		n, err := io.ReadFull(file, a)
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return false, err
-		}
-		if m, _ := body.ReadAt(b[:n], off); m != n || !bytes.Equal(a[:n], b[:n]) {
-			return false, nil
-		}
-		off += int64(n)
-		if err != nil {
-			return off == body.Size(), nil
-		}
-	}
 }

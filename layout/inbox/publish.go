@@ -71,17 +71,18 @@ func (b *Inbox) publish(ctx context.Context, r *record, known *receipt, taken, e
 func (b *Inbox) published(ctx context.Context, r *record, differs, echoed bool) {
 	b.dropNote(r.key)
 	if differs && echoed {
-		b.echo(ctx, r.key, r.text)
+		b.echo(ctx, r.key, keepBytes(r.text))
 	}
 	b.wake(r.key)
 }
 
 // echo keeps what was sent for the one who sent it, if the tree has a record of
 // another size.
-func (b *Inbox) echo(ctx context.Context, key layout.Key, text []byte) {
+func (b *Inbox) echo(ctx context.Context, key layout.Key, body *kept) {
 	info, err := b.writer.Tree.Stat(ctx, key)
-	if err == nil && info.Size != int64(len(text)) {
-		b.setNote(key, &note{why: echo, object: info, body: keepBytes(text)})
+	if err == nil && info.Size != body.Size() {
+		body.retain()
+		b.setNote(key, &note{why: echo, object: info, body: body})
 	}
 }
 

@@ -1,11 +1,10 @@
 package inbox
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"slices"
 
@@ -43,7 +42,7 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 	}
 	b.dropNote(key)
 	if !o.Strict {
-		b.echo(ctx, key, text)
+		b.echo(ctx, key, keepBytes(text))
 	}
 	return outcome, nil
 }
@@ -51,43 +50,42 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 // mergeRealisation settles a realisation with the one that is there, in one step
 // however many do so at once.
 func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layout.Realisation) (Outcome, error) {
-	for range 100 {
-		opts, outcome := layout.PutOptions{IfAbsent: true}, Created
+	var outcome Outcome
+	var refused error
+	err := layout.Update(ctx, b.writer.Tree, key, func(have []byte) (_ []byte, err error) {
+		defer func() { refused = err }()
 		next := sent
-		have, info, err := b.small(ctx, key, layout.MaxRealisation)
-		switch {
-		case err == nil:
-			opts, outcome = layout.PutOptions{IfMatch: info.ETag}, Replaced
+		outcome = Created
+		if have != nil {
+			outcome = Replaced
 			// One that makes no sense counts as none.
 			if there, err := layout.ParseRealisation(key, have); err == nil {
 				if there.OutPath != sent.OutPath {
-					return 0, refuse(Conflict, "conflict: for this realisation the cache has %.100s, which stays", there.OutPath)
+					return nil, refuse(Conflict, "conflict: for this realisation the cache has %.100s, which stays", there.OutPath)
 				}
 				next, outcome = joined(there, sent), Merged
 			}
-		case !errors.Is(err, fs.ErrNotExist):
-			return 0, err
 		}
 		if err := next.Sign(b.writer.Keys...); err != nil {
-			return 0, err
+			return nil, err
 		}
 		text, err := realisationText(key, next)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if len(text) > layout.MaxRealisation {
-			return 0, tooLarge(layout.KindRealisation, layout.MaxRealisation)
+			return nil, tooLarge(layout.KindRealisation, layout.MaxRealisation)
 		}
-		if outcome == Merged && string(text) == string(have) {
-			return Unchanged, b.sync(ctx, key)
+		if outcome == Merged && bytes.Equal(text, have) {
+			outcome = Unchanged
+			return nil, nil
 		}
-		err = b.writer.Tree.Put(ctx, key, layout.Bytes(text), opts)
-		if errors.Is(err, layout.ErrChanged) || errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		return outcome, storage(err)
+		return text, nil
+	})
+	if refused != nil {
+		return 0, refused
 	}
-	return 0, fmt.Errorf("update %s: %w a hundred times in a row", key, layout.ErrChanged)
+	return outcome, storage(err)
 }
 
 // joined returns a realisation with the signatures of both. Nix 2.34 writes no

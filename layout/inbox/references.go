@@ -14,7 +14,7 @@ import (
 // recordAt returns the narinfo in the tree, nil if there is none that can be
 // read: such a one leads nowhere and is written anew.
 func (b *Inbox) recordAt(ctx context.Context, key layout.Key) (*layout.NarInfo, error) {
-	text, err := layout.ReadAll(ctx, b.writer.Tree, key, layout.MaxNarInfo)
+	text, err := layout.ReadAll(ctx, b.writer.Tree, key)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {
 		return nil, nil
 	}

@@ -45,13 +45,13 @@ func TestRefusedByName(t *testing.T) {
 		{"nar/" + layout.Key(hash) + ".nar.xz", 0, false, ""},
 		{layout.Key(path) + ".narinfo", layout.MaxNarInfo + 1, false, TooLarge},
 		{layout.Key(path) + ".narinfo", 0, true, Empty},
-		{layout.Key(path) + ".ls", maxListing + 1, false, TooLarge},
+		{layout.Key(path) + ".ls", layout.KindListing.MaxBytes() + 1, false, TooLarge},
 		{layout.Key(path) + ".ls", 0, true, Empty},
 		{"log/" + layout.Key(path) + "-x.drv", 0, true, ""},
 		{"log/" + layout.Key(path) + "-x.drv", 2001, true, TooLarge},
-		{"debuginfo/" + layout.Key(strings.Repeat("0", 40)), maxDebugInfo + 1, true, TooLarge},
-		{"nix-cache-info", maxCacheInfo + 1, true, TooLarge},
-		{"index.html", maxPage + 1, true, TooLarge},
+		{"debuginfo/" + layout.Key(strings.Repeat("0", 40)), layout.KindDebugInfo.MaxBytes() + 1, true, TooLarge},
+		{"nix-cache-info", layout.KindCacheInfo.MaxBytes() + 1, true, TooLarge},
+		{"index.html", layout.KindPage.MaxBytes() + 1, true, TooLarge},
 		{"realisations/sha256:" + layout.Key(strings.Repeat("0", 64)) + "!out.doi", layout.MaxRealisation + 1, true, TooLarge},
 	}
 	for _, tt := range tests {
@@ -176,6 +176,13 @@ func TestLogsAndPages(t *testing.T) {
 
 	tr.must("index.html", "mine", false, Created)
 	tr.must("index.html", "yours", false, Unchanged)
+	// A mirror may bring a page as large as any that a tree can have.
+	large := strings.Repeat("<p>", int(layout.KindPage.MaxBytes())/3)
+	tr.must("style.css", large, false, Created)
+	if got := contents(t, tr.tree)["style.css"]; got != large {
+		t.Errorf("%d of %d bytes of a large page are there", len(got), len(large))
+	}
+	tr.refused("robots.txt", large+"<p>", false, TooLarge)
 	if got := contents(t, tr.tree)["index.html"]; got != "mine" {
 		t.Errorf("the page is %q", got)
 	}

@@ -100,7 +100,7 @@ func contents(t testing.TB, tree layout.Tree) map[layout.Key]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := layout.ReadAll(context.Background(), tree, info.Key, 1<<30)
+		text, err := layout.ReadAll(context.Background(), tree, info.Key)
 		if err != nil {
 			t.Fatal(err)
 		}

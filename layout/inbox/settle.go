@@ -39,7 +39,7 @@ func (b *Inbox) drain(ctx context.Context) {
 // retry publishes a held narinfo if it can be. One that turns out wrong is
 // dropped: whoever sent it was told that it waits, and the log tells the rest.
 func (b *Inbox) retry(ctx context.Context, hash string) error {
-	key := layout.Key(hash + ".narinfo")
+	key := layout.NarInfoKeyOf(hash)
 	unlock, err := b.locks.lock(ctx, key)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (b *Inbox) Settle(ctx context.Context) error {
 			}
 			continue
 		}
-		info.Key = layout.Key(hash + ".narinfo")
+		info.Key = layout.NarInfoKeyOf(hash)
 		b.meet(info)
 		hashes = append(hashes, hash)
 	}
@@ -171,11 +171,11 @@ func (b *Inbox) meet(info layout.Info) {
 
 // expire drops a held narinfo that has waited for too long.
 func (b *Inbox) expire(ctx context.Context, hash string) error {
-	unlock, err := b.locks.lock(ctx, layout.Key(hash+".narinfo"))
+	unlock, err := b.locks.lock(ctx, layout.NarInfoKeyOf(hash))
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	b.log.WarnContext(ctx, "a narinfo whose NAR or references never came was dropped", "key", hash+".narinfo")
+	b.log.WarnContext(ctx, "a narinfo whose NAR or references never came was dropped", "key", layout.NarInfoKeyOf(hash))
 	return b.drop(ctx, hash)
 }

@@ -20,13 +20,9 @@ type PathID [20]byte
 type NARID [33]byte
 
 const (
-	nix32Digits = "0123456789abcdfghijklmnpqrsvwxyz"
-	pathChars   = 32
-	narChars    = 52
+	pathChars = 32
+	narChars  = 52
 )
-
-// narSuffixes are all that a NAR's key can end in, sorted.
-var narSuffixes = []string{".nar", ".nar.br", ".nar.bz2", ".nar.gz", ".nar.lz4", ".nar.lzip", ".nar.xz", ".nar.zst"}
 
 // packPath packs 32 characters that are known to be a hash.
 func PackPath(hash string) (id PathID) {
@@ -36,9 +32,9 @@ func PackPath(hash string) (id PathID) {
 
 func (id PathID) Hash() string { return unpack(id[:], pathChars) }
 
-func (id PathID) NarInfoKey() layout.Key { return layout.Key(id.Hash() + ".narinfo") }
+func (id PathID) NarInfoKey() layout.Key { return layout.NarInfoKeyOf(id.Hash()) }
 
-func (id PathID) ListingKey() layout.Key { return layout.Key(id.Hash() + ".ls") }
+func (id PathID) ListingKey() layout.Key { return layout.ListingKeyOf(id.Hash()) }
 
 // packNAR packs the key of a NAR. It reports false for one that promises no
 // hash, which nothing can be checked against.
@@ -47,7 +43,7 @@ func PackNAR(key layout.Key) (id NARID, ok bool) {
 		return id, false
 	}
 	name := strings.TrimPrefix(string(key), "nar/")
-	suffix, known := slices.BinarySearch(narSuffixes, name[narChars:])
+	suffix, known := slices.BinarySearch(layout.NARSuffixes, name[narChars:])
 	if !known {
 		return id, false
 	}
@@ -57,13 +53,13 @@ func PackNAR(key layout.Key) (id NARID, ok bool) {
 }
 
 func (id NARID) Key() layout.Key {
-	return layout.Key("nar/" + unpack(id[:], narChars) + narSuffixes[id[len(id)-1]&15])
+	return layout.Key("nar/" + unpack(id[:], narChars) + layout.NARSuffixes[id[len(id)-1]&15])
 }
 
 func pack(to []byte, digits string) {
 	bits, n := uint(0), 0
 	for i := range len(digits) {
-		bits = bits<<5 | uint(strings.IndexByte(nix32Digits, digits[i]))
+		bits = bits<<5 | uint(strings.IndexByte(layout.Nix32Digits, digits[i]))
 		for n += 5; n >= 8; n -= 8 {
 			to[0] = byte(bits >> (n - 8))
 			to = to[1:]
@@ -82,7 +78,7 @@ func unpack(from []byte, chars int) string {
 			bits, from, n = bits<<8|uint(from[0]), from[1:], n+8
 		}
 		n -= 5
-		text[i] = nix32Digits[bits>>n&31]
+		text[i] = layout.Nix32Digits[bits>>n&31]
 	}
 	return string(text)
 }

@@ -18,7 +18,7 @@ func TestIDs(t *testing.T) {
 		sum := layout.Hash(sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
 		keys = append(keys, layout.NARKey(sum, ".zst"))
 	}
-	for _, suffix := range narSuffixes {
+	for _, suffix := range layout.NARSuffixes {
 		key := layout.Key("nar/" + strings.Repeat("0", narChars) + suffix)
 		if key.Kind() != layout.KindNAR {
 			t.Errorf("%s is no NAR", key)
@@ -45,7 +45,7 @@ func TestIDs(t *testing.T) {
 	for range 500 {
 		hash := make([]byte, pathChars)
 		for i := range hash {
-			hash[i] = nix32Digits[rand.N(32)]
+			hash[i] = layout.Nix32Digits[rand.N(32)]
 		}
 		hashes = append(hashes, string(hash))
 	}

@@ -43,7 +43,7 @@ func Contents(tb testing.TB, tree layout.Tree) map[layout.Key]string {
 			if err != nil {
 				tb.Fatal(err)
 			}
-			text, err := layout.ReadAll(context.Background(), tree, info.Key, 1<<30)
+			text, err := layout.ReadAll(context.Background(), tree, info.Key)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // removed since it was listed
 			}
@@ -91,7 +91,7 @@ func Records(tb testing.TB, tree layout.Tree) iter.Seq[*layout.NarInfo] {
 			if info.Key.Kind() != layout.KindNarInfo {
 				continue
 			}
-			text, err := layout.ReadAll(context.Background(), tree, info.Key, layout.MaxNarInfo)
+			text, err := layout.ReadAll(context.Background(), tree, info.Key)
 			if err != nil {
 				tb.Fatal(err)
 			}

@@ -19,7 +19,7 @@ func TestPolice(t *testing.T) {
 	closure := treetest.Populate(t, whole)
 	lib, app := closure.Named("lib").Info.Path, closure.Named("app").Info.Path
 	text := func(key layout.Key) []byte {
-		b, err := layout.ReadAll(t.Context(), whole, key, 1<<20)
+		b, err := layout.ReadAll(t.Context(), whole, key)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -151,7 +151,7 @@ func testUpdateNarInfo(t *testing.T, tree layout.Tree) {
 			t.Errorf("UpdateNarInfo: %v", err)
 		}
 	})
-	text, err := layout.ReadAll(t.Context(), tree, layout.NarInfoKey(record.Path), layout.MaxNarInfo)
+	text, err := layout.ReadAll(t.Context(), tree, layout.NarInfoKey(record.Path))
 	if err != nil {
 		t.Fatal(err)
 	}

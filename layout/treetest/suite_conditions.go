@@ -91,7 +91,7 @@ func testIfMatchRace(t *testing.T, tree layout.Tree) {
 				t.Error(err)
 				return
 			}
-			text, err := layout.ReadAll(t.Context(), tree, page, 100)
+			text, err := layout.ReadAll(t.Context(), tree, page)
 			if err != nil {
 				t.Error(err)
 				return

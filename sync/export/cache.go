@@ -110,7 +110,7 @@ func (c *Cache) lookUp(ctx context.Context, p layout.StorePath) (*layout.NarInfo
 	if n := c.records.get(p.Hash()); n != nil {
 		return n, nil
 	}
-	text, err := layout.ReadAll(ctx, c.r, layout.NarInfoKey(p), layout.MaxNarInfo)
+	text, err := layout.ReadAll(ctx, c.r, layout.NarInfoKey(p))
 	if err != nil {
 		return nil, fmt.Errorf("read record of %s: %w", p.Abs(c.info.StoreDir), err)
 	}

@@ -61,7 +61,7 @@ func (c *Cache) readRealisations(ctx context.Context) (map[layout.StorePath][]la
 			if info.Key.Kind() != layout.KindRealisation {
 				continue
 			}
-			text, err := layout.ReadAll(ctx, c.r, info.Key, layout.MaxRealisation)
+			text, err := layout.ReadAll(ctx, c.r, info.Key)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // went while we listed
 			}

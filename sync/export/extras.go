@@ -13,13 +13,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-const (
-	// maxLog bounds a build log in bytes.
-	maxLog = 1 << 30
-	// extrasAtOnce is how many logs and realisations are on their way: another
-	// cache takes a round trip for each.
-	extrasAtOnce = 16
-)
+// extrasAtOnce is how many logs and realisations are on their way: another
+// cache takes a round trip for each.
+const extrasAtOnce = 16
 
 // extras brings along what belongs to the closure but is no store path. It
 // looks at the paths that the tree had already too, so that a run that was
@@ -121,9 +117,9 @@ func (im *Run) copyLog(ctx context.Context, source LogSource, drv layout.StorePa
 		return err
 	}
 	defer file.Discard()
-	n, err := io.Copy(file, io.LimitReader(text, maxLog+1))
-	if err == nil && n > maxLog {
-		err = fmt.Errorf("more than %d bytes", maxLog)
+	n, err := io.Copy(file, io.LimitReader(text, layout.KindLog.MaxBytes()+1))
+	if err == nil && n > layout.KindLog.MaxBytes() {
+		err = fmt.Errorf("more than %d bytes", layout.KindLog.MaxBytes())
 	}
 	if err == nil {
 		err = file.Done()

@@ -139,7 +139,7 @@ func (im *Run) lookUp(ctx context.Context, paths []layout.StorePath) ([]found, e
 // with the size that the record tells.
 func (im *Run) have(ctx context.Context, p layout.StorePath) (found, error) {
 	tree := im.Writer.Tree
-	text, err := layout.ReadAll(ctx, tree, layout.NarInfoKey(p), layout.MaxNarInfo)
+	text, err := layout.ReadAll(ctx, tree, layout.NarInfoKey(p))
 	if errors.Is(err, fs.ErrNotExist) {
 		return found{}, nil
 	}

@@ -14,32 +14,10 @@ import (
 const (
 	// inMemory is the size in bytes up to which a body waits in memory.
 	inMemory = 1 << 20
-	// maxListing bounds a listing in bytes: room for two million files.
-	maxListing = 256 << 20
 	// largeListing is the size from which one listing is parsed at a time, since
 	// it takes a multiple of that in memory.
 	largeListing = 4 << 20
-	maxPage      = 64 << 20
-	largestLog   = 1 << 30
 )
-
-// largest is the most bytes that an object of a kind can have. A NAR has what
-// its tree says it has.
-func largest(kind layout.Kind) int64 {
-	switch kind {
-	case layout.KindNAR:
-		return 1 << 62
-	case layout.KindLog:
-		return largestLog
-	case layout.KindListing:
-		return maxListing
-	case layout.KindPage:
-		return maxPage
-	case layout.KindRealisation:
-		return layout.MaxRealisation
-	}
-	return layout.MaxNarInfo
-}
 
 // A fetched is a body that was checked.
 type fetched struct {
@@ -66,7 +44,7 @@ func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
 	if err != nil {
 		return f, err
 	}
-	if most := largest(t.Key.Kind()); info.Size > most {
+	if most := t.Key.Kind().MaxBytes(); info.Size > most {
 		body.Close()
 		return f, &contentError{fmt.Errorf("%w: %d bytes, more than %d", layout.ErrTooLarge, info.Size, most)}
 	}
@@ -91,7 +69,7 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 	sum := sha256.New()
 	in := io.TeeReader(limitReader(ctx, p.limit, &countedReader{ctx, body, p.progress}), sum)
 	if info.Size < 0 {
-		info.Size = largest(t.Key.Kind())
+		info.Size = t.Key.Kind().MaxBytes()
 	}
 	in = io.LimitReader(in, info.Size+1)
 	file, isFile := body.(io.ReaderAt)

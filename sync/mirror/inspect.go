@@ -20,7 +20,7 @@ func (e *contentError) Unwrap() error { return e.err }
 
 // complete checks that all bytes of one version were read.
 func complete(key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.Reader) error {
-	if n != info.Size && info.Size != largest(key.Kind()) {
+	if n != info.Size && info.Size != key.Kind().MaxBytes() {
 		return notYetf("it changed while it was read: %d bytes of %d", n, info.Size)
 	}
 	var wrong error
@@ -56,7 +56,7 @@ func (p *pass) inspect(ctx context.Context, key layout.Key, body layout.Body) er
 			oneListing.Lock()
 			defer oneListing.Unlock()
 		}
-		if _, err := nar.ParseListing(io.NewSectionReader(body, 0, body.Size()), maxListing); err != nil {
+		if _, err := nar.ParseListing(io.NewSectionReader(body, 0, body.Size()), layout.KindListing.MaxBytes()); err != nil {
 			return &contentError{err}
 		}
 		return nil

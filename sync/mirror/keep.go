@@ -115,7 +115,7 @@ func (r *removal) readExtras(ctx context.Context) error {
 		func(refgraph.Record) (lead, bool) { return lead{}, false },
 		func(ctx context.Context, record refgraph.Record) (lead, error) {
 			key := refgraph.PathID(record.Bytes).NarInfoKey()
-			if _, there, err := have(ctx, r.Source, key); err != nil {
+			if _, there, err := layout.Lookup(ctx, r.Source, key); err != nil {
 				return lead{}, err
 			} else if there {
 				r.keepPath(int32(record.Number), "the source has it by now")
@@ -185,7 +185,7 @@ func (r *removal) outOfDate(id refgraph.PathID) (bool, error) {
 // needs returns what of the superfluous a narinfo leads to. One that cannot be
 // understood leads nowhere, for a client neither.
 func (r *removal) needs(ctx context.Context, t layout.Reader, key layout.Key) (nar int32, refs []int32, err error) {
-	text, err := layout.ReadAll(ctx, t, key, layout.MaxNarInfo)
+	text, err := layout.ReadAll(ctx, t, key)
 	if errors.Is(err, layout.ErrTooLarge) {
 		return -1, nil, nil
 	}

@@ -34,7 +34,7 @@ func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
 		return err
 	}
 	if i < 0 && p.keys != nil {
-		if _, there, err := have(ctx, p.Dest, nar); err != nil || there {
+		if _, there, err := layout.Lookup(ctx, p.Dest, nar); err != nil || there {
 			return err
 		}
 	}
@@ -63,11 +63,11 @@ func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
 	}
 	key := layout.NarInfoKey(path)
 	if p.keys != nil {
-		if _, there, err := have(ctx, p.Dest, key); err != nil || there {
+		if _, there, err := layout.Lookup(ctx, p.Dest, key); err != nil || there {
 			return err
 		}
 	}
-	if _, there, err := have(ctx, p.Source, key); err != nil || !there {
+	if _, there, err := layout.Lookup(ctx, p.Source, key); err != nil || !there {
 		return err
 	}
 	return notYetf("it leads to %s, which is not at the destination yet", path)
@@ -76,12 +76,12 @@ func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
 // missing says why what the object at key of needs is not at the destination:
 // because the source has changed, or because the source is wrong.
 func (p *pass) missing(ctx context.Context, of, needed layout.Key, what string) error {
-	if _, there, err := have(ctx, p.Source, needed); err != nil {
+	if _, there, err := layout.Lookup(ctx, p.Source, needed); err != nil {
 		return err
 	} else if there {
 		return notYetf("%s, which is not at the destination yet", what)
 	}
-	if _, there, err := have(ctx, p.Source, of); err != nil {
+	if _, there, err := layout.Lookup(ctx, p.Source, of); err != nil {
 		return err
 	} else if !there {
 		return errWithdrawn

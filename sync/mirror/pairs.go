@@ -2,9 +2,6 @@ package mirror
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"iter"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -34,7 +31,7 @@ func (r *run) askDest(ctx context.Context, prefix string) iter.Seq2[pair, error]
 		func(p pair) (pair, bool) { return p, !r.wants(p.key) && p.key.Kind() != layout.KindNAR },
 		func(ctx context.Context, p pair) (pair, error) {
 			var err error
-			p.dst, p.inDst, err = have(ctx, r.Dest, p.key)
+			p.dst, p.inDst, err = layout.Lookup(ctx, r.Dest, p.key)
 			return p, err
 		})
 }
@@ -52,10 +49,10 @@ func (r *run) askBoth(ctx context.Context) iter.Seq2[pair, error] {
 		func(layout.Key) (pair, bool) { return pair{}, false },
 		func(ctx context.Context, key layout.Key) (p pair, err error) {
 			p.key = key
-			if p.src, p.inSrc, err = have(ctx, r.Source, key); err != nil || !p.inSrc {
+			if p.src, p.inSrc, err = layout.Lookup(ctx, r.Source, key); err != nil || !p.inSrc {
 				return p, err
 			}
-			p.dst, p.inDst, err = have(ctx, r.Dest, key)
+			p.dst, p.inDst, err = layout.Lookup(ctx, r.Dest, key)
 			return p, err
 		})
 	return func(yield func(pair, error) bool) {
@@ -65,16 +62,4 @@ func (r *run) askBoth(ctx context.Context) iter.Seq2[pair, error] {
 			}
 		}
 	}
-}
-
-// have reports what a tree has at key.
-func have(ctx context.Context, t layout.Reader, key layout.Key) (info layout.Info, there bool, err error) {
-	info, err = t.Stat(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return info, false, nil
-	}
-	if err != nil {
-		return info, false, fmt.Errorf("cannot tell whether %s is there: %w", key, err)
-	}
-	return info, true, nil
 }

@@ -178,12 +178,12 @@ func (p *pass) needListing(ctx context.Context, c pathCopy) error {
 		}
 		return nil
 	}
-	_, there, err := have(ctx, p.Source, key)
+	_, there, err := layout.Lookup(ctx, p.Source, key)
 	if err != nil || !there {
 		return err
 	}
 	if p.keys != nil {
-		if _, there, err = have(ctx, p.Dest, key); err != nil || there {
+		if _, there, err = layout.Lookup(ctx, p.Dest, key); err != nil || there {
 			return err
 		}
 	}
@@ -213,7 +213,7 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 			continue
 		}
 		if p.keys != nil {
-			if _, there, err := have(ctx, p.Dest, layout.NarInfoKey(ref)); err != nil {
+			if _, there, err := layout.Lookup(ctx, p.Dest, layout.NarInfoKey(ref)); err != nil {
 				return nil, err
 			} else if there {
 				continue

@@ -79,7 +79,7 @@ func (r *removal) remove(ctx context.Context, keys iter.Seq2[layout.Key, error])
 			break
 		}
 		group.Go(func() error {
-			if _, there, err := have(inGroup, r.Source, key); err != nil {
+			if _, there, err := layout.Lookup(inGroup, r.Source, key); err != nil {
 				return err
 			} else if there && key.Kind() == layout.KindNarInfo {
 				return errBack // with all that it needs

@@ -138,7 +138,7 @@ func (r *run) compareBytes(ctx context.Context, d *decision) error {
 	if r.blind && d.key.Kind() == layout.KindNarInfo {
 		return r.compareRecords(d, src, dst)
 	}
-	equal, err := equalBytes(src, dst)
+	equal, err := layout.EqualBytes(src, dst)
 	if equal {
 		d.verdict, d.mark = same, markOf(srcInfo.ETag, dstInfo.ETag)
 	}
@@ -169,29 +169,6 @@ func covers(theirs, ours []byte) bool {
 	}
 	return !slices.ContainsFunc(b.Sigs, func(sig string) bool { return !slices.Contains(a.Sigs, sig) })
 }
-
-// equalBytes reads two bodies side by side, as far as they are equal.
-func equalBytes(a, b io.Reader) (bool, error) {
-	x, y := make([]byte, 32<<10), make([]byte, 32<<10)
-	for {
-		n, errX := io.ReadFull(a, x)
-		m, errY := io.ReadFull(b, y)
-		if !bytes.Equal(x[:n], y[:m]) {
-			return false, nil
-		}
-		endX, endY := atEnd(errX), atEnd(errY)
-		switch {
-		case errX != nil && !endX:
-			return false, errX
-		case errY != nil && !endY:
-			return false, errY
-		case endX || endY:
-			return endX && endY, nil
-		}
-	}
-}
-
-func atEnd(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF }
 
 // isMD5 reports whether an ETag looks like what object stores give to an object
 // that came in one piece.

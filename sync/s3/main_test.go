@@ -231,7 +231,7 @@ func put(t *testing.T, b *Bucket, key layout.Key, data []byte, opts layout.PutOp
 
 func want(t *testing.T, tree layout.Reader, key layout.Key, data []byte) {
 	t.Helper()
-	got, err := layout.ReadAll(context.Background(), tree, key, 1<<30)
+	got, err := layout.ReadAll(context.Background(), tree, key)
 	if err != nil {
 		t.Error(err)
 	} else if !bytes.Equal(got, data) {

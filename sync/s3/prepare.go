@@ -133,22 +133,10 @@ func (b *Bucket) statement() statement {
 	if strings.HasPrefix(b.client.Load().region, "cn-") {
 		partition = "aws-cn"
 	}
-	for _, pattern := range publicPatterns() {
+	for _, pattern := range layout.PublicPatterns() {
 		s.Resource = append(s.Resource, "arn:"+partition+":s3:::"+b.loc.Bucket+"/"+b.prefix+pattern)
 	}
 	return s
-}
-
-// publicPatterns match every key of a public kind. A star matches slashes too,
-// so that "*.narinfo" would match private keys: each pattern begins as no
-// private key does.
-func publicPatterns() []string {
-	patterns := []string{string(layout.CacheInfoKey), "nar/*", "log/*", "debuginfo/*", "realisations/*", "build-trace-v2/*",
-		"index.html", "style.css", "favicon.ico", "favicon.svg", "robots.txt"}
-	for _, first := range "0123456789abcdfghijklmnpqrsvwxyz" {
-		patterns = append(patterns, string(first)+"*.narinfo", string(first)+"*.ls")
-	}
-	return patterns
 }
 
 // addStatement puts a statement into a policy, in the place of the one with

@@ -112,7 +112,7 @@ func TestPublicPatterns(t *testing.T) {
 			t.Errorf("%s is not public", key)
 		}
 	}
-	for _, pattern := range publicPatterns() {
+	for _, pattern := range layout.PublicPatterns() {
 		start, _, _ := strings.Cut(pattern, "*")
 		if start == "" || strings.HasPrefix(layout.PrivatePrefix, start) || strings.HasPrefix(start, layout.PrivatePrefix) {
 			t.Errorf("%s matches private keys", pattern)

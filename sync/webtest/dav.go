@@ -34,7 +34,7 @@ func ServeDAV(t *testing.T) *DAV {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := layout.ReadAll(t.Context(), src, info.Key, 1<<30)
+		text, err := layout.ReadAll(t.Context(), src, info.Key)
 		if err != nil {
 			t.Fatal(err)
 		}

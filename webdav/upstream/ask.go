@@ -39,7 +39,7 @@ func (c *askedCache) ask(ctx context.Context, hash, storeDir string, timeout tim
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer in %s", timeout))
 	defer cancel()
-	text, err := layout.ReadAll(ctx, c.Reader, layout.Key(hash+".narinfo"), layout.MaxNarInfo)
+	text, err := layout.ReadAll(ctx, c.Reader, layout.NarInfoKeyOf(hash))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause

@@ -115,10 +115,10 @@ func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, 
 		if a, ok := u.leaned.get(hash, u.now()); ok && string(a) == info.ETag+" "+string(path) {
 			return true, nil
 		}
-		text, etag, err := layout.ReadVersion(ctx, u.cfg.Tree, key, layout.MaxNarInfo)
+		text, version, err := layout.ReadVersion(ctx, u.cfg.Tree, key)
 		if err == nil {
 			if n, err := layout.VerifyNarInfo(text, hash, u.cfg.StoreDir, u.keys); err == nil && n.Path == path {
-				u.leaned.put(hash, []byte(etag+" "+string(path)), u.now(), 24*time.Hour)
+				u.leaned.put(hash, []byte(version.ETag+" "+string(path)), u.now(), 24*time.Hour)
 				return true, nil
 			}
 		}

@@ -70,7 +70,7 @@ func TestUpstreamProvided(t *testing.T) {
 	}
 
 	// A record that was changed, or is gone, proves nothing.
-	text, err := layout.ReadAll(t.Context(), u.tree, layout.ProvisionKey(p), layout.MaxNarInfo)
+	text, err := layout.ReadAll(t.Context(), u.tree, layout.ProvisionKey(p))
 	if err != nil {
 		t.Fatal(err)
 	}

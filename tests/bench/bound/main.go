@@ -68,7 +68,7 @@ func run(store, tree string) error {
 		if info.Key.Kind() != layout.KindNarInfo {
 			continue
 		}
-		text, err := layout.ReadAll(ctx, dir, info.Key, layout.MaxNarInfo)
+		text, err := layout.ReadAll(ctx, dir, info.Key)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,142 @@
+package layout
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+// ErrTooLarge says that an object has more bytes than any of its kind.
+var ErrTooLarge = errors.New("too large")
+
+// ReadAll returns the bytes at key. The error is ErrTooLarge if there are more
+// than an object of its kind can have.
+func ReadAll(ctx context.Context, r Reader, key Key) ([]byte, error) {
+	text, _, err := ReadVersion(ctx, r, key)
+	return text, err
+}
+
+// ReadVersion is ReadAll, and describes the version that it read.
+func ReadVersion(ctx context.Context, r Reader, key Key) ([]byte, Info, error) {
+	body, info, err := r.Get(ctx, key)
+	if err != nil {
+		return nil, info, err
+	}
+	defer body.Close()
+	most := key.Kind().MaxBytes()
+	var text []byte
+	if info.Size <= most {
+		text, err = io.ReadAll(io.LimitReader(&contextReader{ctx, body}, most+1))
+	}
+	switch {
+	case err != nil:
+		return nil, info, fmt.Errorf("read %s: %w", key, err)
+	case info.Size > most || int64(len(text)) > most:
+		return nil, info, fmt.Errorf("read %s: %w: more than %d bytes", key, ErrTooLarge, most)
+	}
+	return text, info, nil
+}
+
+// Lookup describes an object and reports whether it is there. An error means
+// that it could not tell (I5).
+func Lookup(ctx context.Context, r Reader, key Key) (Info, bool, error) {
+	info, err := r.Stat(ctx, key)
+	switch {
+	case err == nil:
+		return info, true, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return Info{}, false, nil
+	}
+	return Info{}, false, fmt.Errorf("cannot tell whether %s is there: %w", key, err)
+}
+
+// updates is how often Update begins anew before it gives up: each time another
+// writer has got through.
+const updates = 100
+
+// Update replaces an object in one atomic step, however many writers do so at
+// once. The function change is given the present bytes, nil if there are none,
+// and returns the new ones. It is called again if another writer was faster. An
+// object that is too large for its kind counts as an empty one, which no parser
+// accepts either. If change returns nil, the object stays and is flushed: the
+// caller is about to rely on it.
+func Update(ctx context.Context, t Tree, key Key, change func(have []byte) ([]byte, error)) error {
+	for range updates {
+		opts := PutOptions{IfAbsent: true}
+		have, info, err := ReadVersion(ctx, t, key)
+		if errors.Is(err, ErrTooLarge) {
+			have, err = []byte{}, nil
+		}
+		switch {
+		case err == nil && info.ETag == "":
+			return fmt.Errorf("update %s: the tree does not tell one version from another", key)
+		case err == nil:
+			opts = PutOptions{IfMatch: info.ETag}
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+		next, err := change(have)
+		if err != nil {
+			return err
+		}
+		if next == nil {
+			return Flush(ctx, t, key)
+		}
+		err = t.Put(ctx, key, Bytes(next), opts)
+		if !errors.Is(err, ErrChanged) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("update %s: %w, %d times in a row", key, ErrChanged, updates)
+}
+
+// SameBytes reports whether the object at key has the bytes of body. The error is
+// fs.ErrNotExist if there is no object.
+func SameBytes(ctx context.Context, r Reader, key Key, body Body) (bool, error) {
+	have, info, err := r.Get(ctx, key)
+	if err != nil {
+		return false, err
+	}
+	defer have.Close()
+	if info.Size >= 0 && info.Size != body.Size() {
+		return false, nil
+	}
+	same, err := EqualBytes(&contextReader{ctx, have}, io.NewSectionReader(body, 0, body.Size()))
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", key, err)
+	}
+	return same, nil
+}
+
+// EqualBytes reads two bodies side by side, as far as they are equal.
+func EqualBytes(a, b io.Reader) (bool, error) {
+	x, y := make([]byte, 32<<10), make([]byte, 32<<10)
+	for {
+		n, errX := io.ReadFull(a, x)
+		m, errY := io.ReadFull(b, y)
+		for _, err := range []error{errX, errY} {
+			if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+				return false, err
+			}
+		}
+		if same := bytes.Equal(x[:n], y[:m]); !same || errX != nil {
+			return same, nil
+		}
+	}
+}
+
+// contextReader ends a copy when ctx does.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
