@@ -50,7 +50,7 @@ func TestSameListingIsBounded(t *testing.T) {
 	endless := func(s string) io.Reader { return io.MultiReader(strings.NewReader(ours[:1]), &repeated{s: s}) }
 	for name, r := range map[string]io.Reader{
 		"blanks": endless(" "), "a long key": io.MultiReader(strings.NewReader(`{"`), &repeated{s: "k"}),
-		"many keys": endless(`"k":0,`), "deep": io.MultiReader(strings.NewReader(`{"k":`), &repeated{s: "["}),
+		"many keys": endless(`"k":"` + strings.Repeat("x", 1000) + `",`), "deep": io.MultiReader(strings.NewReader(`{"k":`), &repeated{s: "["}),
 		"blanks at the end": io.MultiReader(strings.NewReader(ours), &repeated{s: "\n"}),
 		"a long number":     io.MultiReader(strings.NewReader(`{"k":`), &repeated{s: "1"}),
 		"many entries":      io.MultiReader(strings.NewReader(`{"root":{"entries":{`), &repeated{s: `"a":` + link + `,`}),
