@@ -38,6 +38,12 @@ type Config struct {
 	Metrics  Recorder      // nil: none
 	Log      *slog.Logger  // nil for slog.Default()
 
+	// MaxUploads is how many NARs are taken at the same time, each of which may need
+	// the memory of a decompressor; 0 for 32. Clients share them. Those beyond wait,
+	// unread, for their turn: for UploadWait, 0 for four minutes.
+	MaxUploads int
+	UploadWait time.Duration
+
 	// BodyStall is how long a client may send nothing of a body that it has
 	// announced, and how long it may take nothing of an answer; 0 for a minute.
 	BodyStall time.Duration
@@ -128,9 +134,10 @@ const (
 	ResultStorage  = "storage"      // trouble of ours
 	ResultHeader   = "bad-header"   // the headers ask for what is not done here
 	ResultExists   = "precondition" // If-None-Match: * and the key is taken
+	ResultBusy     = "busy"         // no place for it became free in time
 )
 
 // Results lists the words of Recorder.Upload that are not package inbox's.
 func Results() []string {
-	return []string{ResultBroken, ResultEncoding, ResultStorage, ResultHeader, ResultExists}
+	return []string{ResultBroken, ResultEncoding, ResultStorage, ResultHeader, ResultExists, ResultBusy}
 }

@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -31,6 +32,7 @@ type Handler struct {
 	shared   bool    // readers and uploads share "/"
 	log      *slog.Logger
 	decoding chan struct{} // a place in it is the right to decode a body
+	places   *share.Pool   // one of it is the right to send a NAR
 
 	lately recent // of the tree
 
@@ -58,6 +60,8 @@ func newHandler(c Config, up uploads) *Handler {
 		c.StoreDir = layout.DefaultStoreDir
 	}
 	h := &Handler{cfg: c, inbox: up, log: c.Log, decoding: make(chan struct{}, maxDecoding)}
+	// A Nix gives up after five minutes without an answer.
+	h.places = share.NewPool(int64(cmp.Or(max(c.MaxUploads, 0), 32)), cmp.Or(c.UploadWait, 4*time.Minute))
 	if h.log == nil {
 		h.log = slog.Default()
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -29,12 +28,14 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 		return f
 	}
 	record, err := h.cfg.Upstream.Has(r.Context(), t.key.PathHash())
-	if errors.Is(err, fs.ErrNotExist) {
-		return f
-	}
 	if err != nil {
-		return &failure{status: http.StatusServiceUnavailable, cause: err, retryAfter: 5 * time.Second,
-			text: "an upstream of this cache does not answer, try again later"}
+		// Where no upstream can tell, the client is to send the path: to send what
+		// an upstream has as well costs time and space, and is never wrong. A failure
+		// would stop all uploads for as long as an upstream is down.
+		if !isAbsent(err) && r.Context().Err() == nil {
+			h.log.Debug("an upstream cannot be asked, the client sends the path", "key", t.name, "error", err)
+		}
+		return f
 	}
 	text := record.Marshal(h.cfg.StoreDir)
 	setHeaders(w, r, t.key, t.kind, &uploadHeaders[layout.KindNarInfo])
@@ -138,6 +139,17 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 	}
 	if err := h.inbox.Check(r.Context(), t.key, opts); err != nil {
 		return 0, 0, failureOf(err)
+	}
+	if t.kind == layout.KindNAR {
+		place, err := h.places.Take(r.Context(), 1)
+		if errors.Is(err, share.ErrBusy) {
+			return 0, 0, &failure{status: http.StatusTooManyRequests, result: ResultBusy, retryAfter: 10 * time.Second,
+				text: "too many NARs are being uploaded, and none was finished for a while: try again later"}
+		}
+		if err != nil {
+			return 0, 0, failureOf(err)
+		}
+		defer place.Release()
 	}
 	from, release, f := h.decode(r.Context(), encoding, t.kind, in)
 	if f != nil {

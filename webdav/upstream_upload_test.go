@@ -32,7 +32,7 @@ func TestUpstreamAtTheUploadURL(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD"} {
 		for path, want := range map[string]int{
 			"/" + key: 404, "/upload/" + key: 200,
-			"/upload/" + strings.Repeat("1", 32) + ".narinfo": 503, "/upload/" + strings.Repeat("2", 32) + ".narinfo": 404,
+			"/upload/" + strings.Repeat("1", 32) + ".narinfo": 404, "/upload/" + strings.Repeat("2", 32) + ".narinfo": 404,
 			"/upload/" + strings.Repeat("1", 32) + ".ls": 404,
 		} {
 			got := r.do(t, method, path, nil, oldNix)

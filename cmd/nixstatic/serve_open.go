@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -108,8 +107,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	s.health = &metrics.Health{Tree: s.tree.reading, Metrics: s.metrics}
 	config := webdav.Config{Tree: s.tree.reading, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Redirect: s.tree.redirect,
 		Metrics: s.metrics, Log: log}
-	turns := newTurnstile(s.auth, c.Int("max-uploads"))
-	config.Auth = turns
+	config.Auth, config.MaxUploads = s.auth, c.Int("max-uploads")
 	if !c.Bool("read-only") {
 		if policy.MinFree, err = parseMinFree(c.String("min-free"), s.tree.volume); err != nil {
 			return nil, usage("--min-free: %v", err)
@@ -123,14 +121,14 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 				return nil, err
 			}
 			policy.Provided = up.Provided
-			config.Upstream = sendWhatIsUnsure{up, log}
+			config.Upstream = up
 		}
 		if s.inbox, err = inbox.Open(c.Context, *policy); err != nil {
 			return nil, err
 		}
 		config.Inbox = s.inbox
 	}
-	s.handler = realClient(s.auth, turns.handler(webdav.New(config)))
+	s.handler = realClient(s.auth, webdav.New(config))
 	return s, nil
 }
 
@@ -230,23 +228,4 @@ func openCertificate(c *cli.Context, log *slog.Logger) (*certificate, error) {
 		return nil, usage("--tls-cert and --tls-key belong together")
 	}
 	return loadCertificate(cert, key, log)
-}
-
-// sendWhatIsUnsure is an Upstream for the question whether a client is to send a
-// path. Where that cannot be told the answer is yes: to send what an upstream
-// has as well costs time and space, and is never wrong; to fail would stop every
-// upload for as long as an upstream is down.
-type sendWhatIsUnsure struct {
-	webdav.Upstream
-	log *slog.Logger
-}
-
-// Has returns what an upstream has for sure.
-func (u sendWhatIsUnsure) Has(ctx context.Context, hash string) (*layout.NarInfo, error) {
-	n, err := u.Upstream.Has(ctx, hash)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
-		u.log.Debug("an upstream cannot be asked, the client sends the path", "hash", hash, "err", err)
-		return nil, fs.ErrNotExist
-	}
-	return n, err
 }

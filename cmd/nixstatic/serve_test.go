@@ -1,19 +1,11 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"math"
-	"net/http"
-	"net/http/httptest"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/nixstatic/nixstatic/webdav"
 )
 
 func TestParseBytes(t *testing.T) {
@@ -97,71 +89,5 @@ func TestPairKeys(t *testing.T) {
 		if got, err := pairKeys(test[0], test[1]); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
-	}
-}
-
-type openToAll struct{ err error }
-
-func (a openToAll) Authorize(*http.Request, webdav.Scope) (string, error) { return "", a.err }
-
-// So many NARs are taken at once, others wait; records and strangers do not.
-func TestTurnstile(t *testing.T) {
-	turns := newTurnstile(openToAll{}, 2)
-	turns.wait = time.Minute
-	var inside, most atomic.Int32
-	leave := make(chan struct{})
-	h := turns.handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := turns.Authorize(r, webdav.Upload); err != nil {
-			var refused *webdav.AuthError
-			if !errors.As(err, &refused) {
-				return // the client left
-			}
-			w.WriteHeader(refused.Status)
-			return
-		}
-		most.Store(max(most.Load(), inside.Add(1)))
-		defer inside.Add(-1)
-		if strings.Contains(r.URL.Path, "/nar/") {
-			<-leave
-		}
-	}))
-	ask := func(ctx context.Context, method, path string) int {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(method, path, nil).WithContext(ctx))
-		return w.Code
-	}
-	done := make(chan int)
-	for range 5 {
-		go func() { done <- ask(t.Context(), "PUT", "/upload/nar/x.nar") }()
-	}
-	for inside.Load() < 2 {
-		time.Sleep(time.Millisecond)
-	}
-	if got := ask(t.Context(), "PUT", "/upload/x.narinfo"); got != 200 {
-		t.Errorf("a record waits for NARs: %d", got)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	ask(ctx, "PUT", "/upload/nar/x.nar") // returns: whoever leaves does not wait
-	strict := *turns
-	strict.wait = time.Nanosecond
-	r := httptest.NewRequest("PUT", "/upload/nar/x.nar", nil)
-	r = r.WithContext(context.WithValue(r.Context(), placeKey{}, &place{}))
-	var refused *webdav.AuthError
-	if _, err := strict.Authorize(r, webdav.Upload); !errors.As(err, &refused) || refused.Status != 429 {
-		t.Errorf("who waited too long: %v", err)
-	}
-	close(leave)
-	for range 5 {
-		if got := <-done; got != 200 {
-			t.Errorf("status %d", got)
-		}
-	}
-	if most.Load() > 3 || len(turns.places) != 0 { // two NARs and a record
-		t.Errorf("%d at once, %d places not given back", most.Load(), len(turns.places))
-	}
-	stranger := newTurnstile(openToAll{&webdav.AuthError{Status: 401}}, 1)
-	if _, err := stranger.Authorize(r, webdav.Upload); err == nil || len(stranger.places) != 0 {
-		t.Error("a stranger takes a place")
 	}
 }

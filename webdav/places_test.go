@@ -1,0 +1,119 @@
+package webdav
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// tokenOf is an Authenticator that takes any name for a token.
+type tokenOf struct{}
+
+func (tokenOf) Authorize(r *http.Request, _ Scope) (string, error) {
+	if name := r.Header.Get("X-Token"); name != "" {
+		return name, nil
+	}
+	return "", &AuthError{Status: 401}
+}
+
+// So many NARs are taken at once, others wait. One client leaves room for others;
+// records, what is refused anyway and strangers need no place.
+func TestPlaces(t *testing.T) {
+	var inside atomic.Int32
+	leave := make(chan struct{})
+	take := func(key layout.Key, from io.Reader) (inbox.Outcome, error) {
+		if key.Kind() == layout.KindNAR {
+			inside.Add(1)
+			defer inside.Add(-1)
+			<-leave
+		}
+		_, err := io.Copy(io.Discard, from)
+		return inbox.Created, err
+	}
+	r := newRig(t, nil)
+	refuse := func(key layout.Key) error {
+		if key.Kind() == layout.KindNAR && strings.HasSuffix(string(key), ".xz") {
+			return &inbox.Refusal{Reason: inbox.TooLarge, Msg: "too large"}
+		}
+		return nil
+	}
+	config := Config{Tree: r.tree, Auth: tokenOf{}, Log: quiet, MaxUploads: 4, UploadWait: time.Hour}
+	h := newHandler(config, fakeInbox{Lister: r.tree, check: refuse, take: take})
+	r.Server = newServer(t, h)
+	nar := "/upload/nar/" + strings.Repeat("0", 52) + ".nar"
+	put := func(token, path string) reaction {
+		return r.do(t, "PUT", path, strings.NewReader("x"), "X-Token: "+token)
+	}
+	done := make(chan reaction)
+	send := func(token string) { go func() { done <- put(token, nar) }() }
+	until := func(n int32) {
+		t.Helper()
+		for inside.Load() != n {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	for range 3 {
+		send("ci")
+	}
+	until(2) // half of the places
+	send("colleague")
+	until(3)
+	if got := put("ci", "/upload/"+strings.Repeat("0", 32)+".narinfo"); got.Status != 201 {
+		t.Errorf("a record waits for NARs: %d %s", got.Status, got.Body)
+	}
+	if got := put("ci", nar+".xz"); got.Status != 413 {
+		t.Errorf("what is refused waits for its turn: %d %s", got.Status, got.Body)
+	}
+	if got := r.do(t, "PUT", nar, strings.NewReader("x")); got.Status != 401 {
+		t.Errorf("a stranger waits: %d", got.Status)
+	}
+	close(leave)
+	for range 4 {
+		if got := <-done; got.Status != 201 {
+			t.Errorf("status %d %s", got.Status, got.Body)
+		}
+	}
+	// All places were given back.
+	part, err := h.places.Take(t.Context(), 2)
+	if err != nil {
+		t.Error(err)
+	}
+	part.Release()
+}
+
+// A client that waited too long is told to come again, and a Nix that cannot send
+// again to give up.
+func TestNoPlace(t *testing.T) {
+	inside, leave := make(chan bool), make(chan bool)
+	take := func(_ layout.Key, from io.Reader) (inbox.Outcome, error) {
+		inside <- true
+		<-leave
+		return inbox.Created, nil
+	}
+	r := newRig(t, nil)
+	r.Server = newServer(t, newHandler(Config{Tree: r.tree, Auth: tokenOf{}, Metrics: r.recorded, Log: quiet, MaxUploads: 1, UploadWait: 1},
+		fakeInbox{Lister: r.tree, take: take}))
+	nar := "/upload/nar/" + strings.Repeat("0", 52) + ".nar"
+	done := make(chan reaction)
+	go func() { done <- r.do(t, "PUT", nar, strings.NewReader("x"), "X-Token: ci") }()
+	<-inside
+	for agent, want := range map[string]int{"User-Agent: curl/8.0.0": 429, newNix: 429, oldNix: 403} {
+		got := r.do(t, "PUT", nar, strings.NewReader("x"), "X-Token: colleague", agent)
+		if got.Status != want || got.Header.Get("Retry-After") != "10" || !strings.Contains(got.Body, "try again later") {
+			t.Errorf("%s: %+v, want %d", agent, got, want)
+		}
+		if last := r.recorded.last(); last != "busy nar" {
+			t.Errorf("%s: recorded as %q", agent, last)
+		}
+	}
+	leave <- true
+	if got := <-done; got.Status != 201 {
+		t.Errorf("%+v", got)
+	}
+}
