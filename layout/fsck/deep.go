@@ -11,6 +11,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
 // A narJob is a NAR with the paths whose narinfos led to it.
@@ -41,7 +42,7 @@ func (c *check) nars(ctx context.Context) error {
 			rest = rest[end:]
 		}
 	}
-	for findings := range ordered(ctx, c.o.Jobs, jobs, c.nar) {
+	for findings := range parallel.Map(ctx, c.o.Jobs, jobs, c.nar) {
 		c.o.Progress.NARs.Add(1)
 		for _, f := range findings {
 			if err := c.emit(f); err != nil {

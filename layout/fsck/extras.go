@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
 // leftovers tells of NARs and listings that no narinfo needs.
@@ -82,7 +83,7 @@ type linkOutcome struct {
 // debugInfo checks the links to debug symbols. A deep check learns which links
 // lead to which NAR.
 func (c *check) debugInfo(ctx context.Context) error {
-	for l := range ordered(ctx, smallJobs, slices.Values(c.index.debug), c.debugLink) {
+	for l := range parallel.Map(ctx, smallJobs, slices.Values(c.index.debug), c.debugLink) {
 		for _, f := range l.findings {
 			if err := c.emit(f); err != nil {
 				return err
@@ -131,7 +132,7 @@ func (c *check) debugLink(ctx context.Context, key layout.Key) linkOutcome {
 
 // realisations checks what outputs of derivations became.
 func (c *check) realisations(ctx context.Context) error {
-	for findings := range ordered(ctx, smallJobs, slices.Values(c.index.realisations), c.realisation) {
+	for findings := range parallel.Map(ctx, smallJobs, slices.Values(c.index.realisations), c.realisation) {
 		for _, f := range findings {
 			if err := c.emit(f); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/parallel"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -38,7 +39,7 @@ func (c *check) records(ctx context.Context) error {
 			}
 		}
 	}
-	for r := range ordered(ctx, max(smallJobs, c.o.Jobs), narinfos, c.record) {
+	for r := range parallel.Map(ctx, max(smallJobs, c.o.Jobs), narinfos, c.record) {
 		c.o.Progress.Paths.Add(1)
 		for _, f := range r.findings {
 			if err := c.emit(f); err != nil {

@@ -35,13 +35,13 @@ type task struct {
 // them does not keep the others back; what is wrong with the destination ends
 // it.
 func (p *pass) copyTasks(ctx context.Context, tasks iter.Seq2[task, error]) error {
-	objects, atOnce := 1, p.jobs
-	if layout.TraitsOf(p.Dest).Batches {
-		objects, atOnce = chunkObjects, min(chunksAtOnce, p.jobs)
+	objects, atOnce := 1, p.run.jobs
+	if layout.TraitsOf(p.run.mirror.Dest).Batches {
+		objects, atOnce = chunkObjects, min(chunksAtOnce, p.run.jobs)
 	}
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
-	slots := make(chan struct{}, p.jobs)
+	slots := make(chan struct{}, p.run.jobs)
 	var chunk []task
 	var bytes int64
 	flush := func() {
@@ -112,7 +112,7 @@ func (p *pass) copyChunk(ctx context.Context, slots chan struct{}, tasks []task)
 	}
 	// Taken keys are those of NARs, which have their names because they have
 	// these bytes (I4).
-	if _, err := layout.PutBatch(ctx, p.Dest, objects); err != nil {
+	if _, err := layout.PutBatch(ctx, p.run.mirror.Dest, objects); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -122,8 +122,8 @@ func (p *pass) copyChunk(ctx context.Context, slots chan struct{}, tasks []task)
 		if errs[i] != nil {
 			continue
 		}
-		p.progress.ObjectsDone.Add(1)
-		p.report.event(Event{Action: t.Action, Key: t.Key, Size: bodies[i].body.Size()})
+		p.run.progress.ObjectsDone.Add(1)
+		p.run.report.event(Event{Action: t.Action, Key: t.Key, Size: bodies[i].body.Size()})
 		if t.done != nil {
 			t.done()
 		}
@@ -147,7 +147,7 @@ func (p *pass) leave(ctx context.Context, t task, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // withdrawn since it was listed
 	case errors.As(err, &wrong), errors.As(err, new(*notYet)):
-	case p.problems.tooMany():
+	case p.run.problems.tooMany():
 		return fmt.Errorf("source: %w", err)
 	}
 	p.withhold(t.Key, err)
@@ -160,10 +160,10 @@ const largeFirst = 8 << 20
 
 // copyNARs copies the NARs that are missing or damaged.
 func (p *pass) copyNARs(ctx context.Context) error {
-	p.fate = make([]narFate, p.newNARs.Len())
+	p.fate.nars = make([]narFate, p.todo.nars.Len())
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
 		for _, large := range []bool{true, false} {
-			for record, err := range p.newNARs.All() {
+			for record, err := range p.todo.nars.All() {
 				c := unpackNARCopy(record.Bytes)
 				if err == nil && c.size >= largeFirst != large {
 					continue
@@ -179,10 +179,10 @@ func (p *pass) copyNARs(ctx context.Context) error {
 func (p *pass) narTask(c narCopy, i int) task {
 	return task{
 		Change: Change{action(c.replace), c.id.Key(), c.size},
-		done:   func() { p.fate[i] = narThere },
+		done:   func() { p.fate.nars[i] = narThere },
 		left: func(err error) {
 			if errors.As(err, new(*contentError)) {
-				p.fate[i] = narBad
+				p.fate.nars[i] = narBad
 			}
 		},
 	}
@@ -192,12 +192,12 @@ func (p *pass) narTask(c narCopy, i int) task {
 // path back: only few clients want it.
 func (p *pass) copyListings(ctx context.Context) error {
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
-		for record, err := range p.newListings.All() {
+		for record, err := range p.todo.listings.All() {
 			l := unpackPathCopy(record.Bytes)
 			t := task{Change: Change{action(l.replace), l.id.ListingKey(), 0}, left: func(err error) {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				p.unlisted[l.id] = err
+				p.fate.mu.Lock()
+				defer p.fate.mu.Unlock()
+				p.fate.unlisted[l.id] = err
 			}}
 			if !yield(t, err) {
 				return
@@ -208,7 +208,7 @@ func (p *pass) copyListings(ctx context.Context) error {
 
 func (p *pass) copyPages(ctx context.Context) error {
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
-		for _, c := range p.newPages {
+		for _, c := range p.todo.pages {
 			if !yield(task{Change: c}, nil) {
 				return
 			}
@@ -217,16 +217,16 @@ func (p *pass) copyPages(ctx context.Context) error {
 }
 
 func (p *pass) copyCacheInfo(ctx context.Context) error {
-	if p.newInfo == nil {
+	if p.todo.info == nil {
 		return nil
 	}
-	return p.copyTasks(ctx, func(yield func(task, error) bool) { yield(task{Change: *p.newInfo}, nil) })
+	return p.copyTasks(ctx, func(yield func(task, error) bool) { yield(task{Change: *p.todo.info}, nil) })
 }
 
 // others copies what the scan only counted, by listing its prefixes again.
 func (p *pass) others(kind layout.Kind) func(context.Context) error {
 	return func(ctx context.Context) error {
-		if p.newOthers[kind] == 0 {
+		if p.todo.others[kind] == 0 {
 			return nil
 		}
 		return p.copyTasks(ctx, func(yield func(task, error) bool) {
@@ -247,12 +247,12 @@ func (p *pass) others(kind layout.Kind) func(context.Context) error {
 func (p *pass) again(ctx context.Context, kind layout.Kind) iter.Seq2[decision, error] {
 	return func(yield func(decision, error) bool) {
 		for _, prefix := range othersPrefixes[kind] {
-			for d, err := range p.judged(ctx, p.pairs(ctx, prefix), openLedger("")) {
+			for d, err := range p.run.judged(ctx, p.run.pairs(ctx, prefix), openLedger("")) {
 				if (err != nil || d.key.Kind() == kind) && !yield(d, err) {
 					return
 				}
 			}
-			if p.keys != nil {
+			if p.run.keys != nil {
 				return // they have no prefixes
 			}
 		}

@@ -1,10 +1,8 @@
 package mirror
 
 import (
-	"context"
 	"fmt"
 	"iter"
-	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -89,66 +87,4 @@ func (f *feed) fill() error {
 		f.head, f.full = info, info.Key.Kind().Public() || isProvision(info.Key)
 	}
 	return nil
-}
-
-// queueAhead is how many outcomes per job may be finished before the one that
-// is waited for.
-const queueAhead = 16
-
-// inOrder does work for each item, jobs at a time, and yields the outcomes in
-// the order of the items. What quick answers costs no goroutine. It stops at
-// the first error; when it returns, all work has ended.
-func inOrder[In, Out any](ctx context.Context, jobs int, items iter.Seq2[In, error],
-	quick func(In) (Out, bool), work func(context.Context, In) (Out, error)) iter.Seq2[Out, error] {
-	type outcome struct {
-		out Out
-		err error
-	}
-	type place struct {
-		done outcome
-		wait chan outcome // nil: done already
-	}
-	return func(yield func(Out, error) bool) {
-		var running sync.WaitGroup
-		defer running.Wait()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		slots := make(chan struct{}, jobs)
-		var queue []place
-		pop := func() bool {
-			head := queue[0]
-			queue = queue[1:]
-			if head.wait != nil {
-				head.done = <-head.wait
-			}
-			return yield(head.done.out, head.done.err) && head.done.err == nil
-		}
-		for item, err := range items {
-			next := place{done: outcome{err: err}}
-			ready := err != nil
-			if !ready {
-				next.done.out, ready = quick(item)
-			}
-			if !ready {
-				next.wait = make(chan outcome, 1)
-				slots <- struct{}{}
-				running.Go(func() {
-					out, err := work(ctx, item)
-					next.wait <- outcome{out, err}
-					<-slots
-				})
-			}
-			queue = append(queue, next)
-			for len(queue) > 0 && (queue[0].wait == nil || len(queue) > jobs*queueAhead) {
-				if !pop() {
-					return
-				}
-			}
-		}
-		for len(queue) > 0 {
-			if !pop() {
-				return
-			}
-		}
-	}
 }

@@ -37,10 +37,10 @@ func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
 		text, err := t.text(ctx)
 		return fetched{body: layout.Bytes(text)}, err
 	}
-	if p.Busy != nil && p.Busy(t.Key) {
+	if p.run.mirror.Busy != nil && p.run.mirror.Busy(t.Key) {
 		return f, notYetf("it is being written")
 	}
-	body, info, err := p.Source.Get(ctx, t.Key)
+	body, info, err := p.run.mirror.Source.Get(ctx, t.Key)
 	if err != nil {
 		return f, err
 	}
@@ -67,7 +67,7 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 		}
 	}()
 	sum := sha256.New()
-	in := io.TeeReader(limitReader(ctx, p.limit, &countedReader{ctx, body, p.progress}), sum)
+	in := io.TeeReader(limitReader(ctx, p.run.limit, &countedReader{ctx, body, p.run.progress}), sum)
 	if info.Size < 0 {
 		info.Size = t.Key.Kind().MaxBytes()
 	}
@@ -80,12 +80,12 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 		text.Grow(int(info.Size) + bytes.MinRead)
 		n, err = text.ReadFrom(in)
 		f.body = layout.Bytes(text.Bytes())
-	case isFile && !layout.TraitsOf(p.Dest).Local && t.Key.Kind().Immutable():
+	case isFile && !layout.TraitsOf(p.run.mirror.Dest).Local && t.Key.Kind().Immutable():
 		// A local file is read once to check it and once more to send it: nobody
 		// edits a NAR in place, and an object store checks the hash again.
 		n, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, make([]byte, 256<<10))
 		keep = err == nil
-		f = fetched{limitBody(ctx, p.limit, &openFile{file, n}), func() { body.Close() }}
+		f = fetched{limitBody(ctx, p.run.limit, &openFile{file, n}), func() { body.Close() }}
 	default:
 		f, n, err = p.spool(in)
 	}
@@ -101,7 +101,7 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 
 // spool copies a body to a file.
 func (p *pass) spool(in io.Reader) (f fetched, n int64, err error) {
-	file, err := layout.SpoolFor(p.Dest, p.TempDir).Create()
+	file, err := layout.SpoolFor(p.run.mirror.Dest, p.run.mirror.TempDir).Create()
 	if err != nil {
 		return f, 0, &refgraph.SpoolError{Err: err}
 	}

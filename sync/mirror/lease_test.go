@@ -42,11 +42,13 @@ func TestMirrorLease(t *testing.T) {
 		m.Source = src.Clone(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
+		renew := func() { treetest.PutText(t, dst, lease, "somebody\nwho lives\n"+time.Now().String()) }
+		renew()
 		var other sync.WaitGroup
 		other.Go(func() {
 			for ctx.Err() == nil {
-				treetest.PutText(t, dst, lease, "somebody\nwho lives\n"+time.Now().String())
 				time.Sleep(20 * time.Second)
+				renew()
 			}
 		})
 		if err := m.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {

@@ -16,13 +16,13 @@ var errDiffers = errors.New("there is something to do")
 // look reports whether there is anything to do. It takes no lock, so that a run
 // with nothing to do costs the listings and nothing else.
 func (r *run) look(ctx context.Context) (differs bool, err error) {
-	if r.blind && r.Delete {
+	if r.blind && r.mirror.Delete {
 		return false, errBlindDelete
 	}
 	if r.blind {
 		return true, nil // to look twice would cost more than to do nothing under no lock
 	}
-	remembered := openLedger(r.State)
+	remembered := openLedger(r.mirror.State)
 	defer remembered.discard()
 	known := false
 	group, inGroup := errgroup.WithContext(ctx)
@@ -70,11 +70,11 @@ func (r *run) lookAt(ctx context.Context, pairs iter.Seq2[pair, error], remember
 // NARs are a third of a tree, and the one large part that stands in a folder. nars
 // is nil if parting them is not cheaper.
 func (r *run) halves(ctx context.Context) (rest, nars iter.Seq2[pair, error]) {
-	if !layout.TraitsOf(r.Source).Folders || !layout.TraitsOf(r.Dest).Folders {
+	if !layout.TraitsOf(r.mirror.Source).Folders || !layout.TraitsOf(r.mirror.Dest).Folders {
 		return r.pairs(ctx, ""), nil
 	}
-	rest = concat(r.provisionPairs(ctx), diff(besideNARs(ctx, r.Source), besideNARs(ctx, r.Dest)))
-	return rest, diff(r.Source.List(ctx, layout.NARFolder), r.Dest.List(ctx, layout.NARFolder))
+	rest = concat(r.provisionPairs(ctx), diff(besideNARs(ctx, r.mirror.Source), besideNARs(ctx, r.mirror.Dest)))
+	return rest, diff(r.mirror.Source.List(ctx, layout.NARFolder), r.mirror.Dest.List(ctx, layout.NARFolder))
 }
 
 // besideNARs lists what may be public and is no NAR, in the order of keys.

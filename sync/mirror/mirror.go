@@ -107,7 +107,7 @@ type Change struct {
 func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		r := m.newRun()
-		if r.blind && r.Delete {
+		if r.blind && r.mirror.Delete {
 			yield(Change{}, errBlindDelete)
 			return
 		}

@@ -20,21 +20,21 @@ func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
 		return &contentError{fmt.Errorf("it leads to %s, whose name holds no hash", nar)}
 	}
 	// In a new tree most are among those that were copied.
-	i, err := p.newNARs.Find(id[:])
+	i, err := p.todo.nars.Find(id[:])
 	if err != nil {
 		return err
 	}
 	switch {
-	case i >= 0 && p.fate[i] == narThere:
+	case i >= 0 && p.fate.nars[i] == narThere:
 		return nil
-	case i >= 0 && p.fate[i] == narBad:
+	case i >= 0 && p.fate.nars[i] == narBad:
 		return &contentError{fmt.Errorf("it leads to %s, which was left out", nar)}
 	}
-	if at, err := p.nars.Find(id[:]); err != nil || at >= 0 {
+	if at, err := p.there.nars.Find(id[:]); err != nil || at >= 0 {
 		return err
 	}
-	if i < 0 && p.keys != nil {
-		if _, there, err := layout.Lookup(ctx, p.Dest, nar); err != nil || there {
+	if i < 0 && p.run.keys != nil {
+		if _, there, err := layout.Lookup(ctx, p.run.mirror.Dest, nar); err != nil || there {
 			return err
 		}
 	}
@@ -46,15 +46,15 @@ func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
 // nevertheless, and another cache may have the path.
 func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
 	id := refgraph.PackPath(path.Hash())
-	if i, err := p.paths.Find(id[:]); err != nil || i >= 0 {
+	if i, err := p.there.paths.Find(id[:]); err != nil || i >= 0 {
 		return err
 	}
-	i, err := p.newPaths.Find(id[:])
+	i, err := p.todo.paths.Find(id[:])
 	if err != nil {
 		return err
 	}
 	if i >= 0 {
-		switch p.graph.StateOf(int32(i)) {
+		switch p.fate.graph.StateOf(int32(i)) {
 		case refgraph.Published:
 			return nil
 		case refgraph.Out:
@@ -62,12 +62,12 @@ func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
 		}
 	}
 	key := layout.NarInfoKey(path)
-	if p.keys != nil {
-		if _, there, err := layout.Lookup(ctx, p.Dest, key); err != nil || there {
+	if p.run.keys != nil {
+		if _, there, err := layout.Lookup(ctx, p.run.mirror.Dest, key); err != nil || there {
 			return err
 		}
 	}
-	if _, there, err := layout.Lookup(ctx, p.Source, key); err != nil || !there {
+	if _, there, err := layout.Lookup(ctx, p.run.mirror.Source, key); err != nil || !there {
 		return err
 	}
 	return notYetf("it leads to %s, which is not at the destination yet", path)
@@ -76,12 +76,12 @@ func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
 // missing says why what the object at key of needs is not at the destination:
 // because the source has changed, or because the source is wrong.
 func (p *pass) missing(ctx context.Context, of, needed layout.Key, what string) error {
-	if _, there, err := layout.Lookup(ctx, p.Source, needed); err != nil {
+	if _, there, err := layout.Lookup(ctx, p.run.mirror.Source, needed); err != nil {
 		return err
 	} else if there {
 		return notYetf("%s, which is not at the destination yet", what)
 	}
-	if _, there, err := layout.Lookup(ctx, p.Source, of); err != nil {
+	if _, there, err := layout.Lookup(ctx, p.run.mirror.Source, of); err != nil {
 		return err
 	} else if !there {
 		return errWithdrawn

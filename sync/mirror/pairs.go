@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
 // pairs yields what the trees have at the keys that begin with prefix, as the
@@ -17,7 +18,7 @@ func (r *run) pairs(ctx context.Context, prefix string) iter.Seq2[pair, error] {
 	case r.blind:
 		return r.askDest(ctx, prefix)
 	}
-	all := diff(r.Source.List(ctx, prefix), r.Dest.List(ctx, prefix))
+	all := diff(r.mirror.Source.List(ctx, prefix), r.mirror.Dest.List(ctx, prefix))
 	if prefix != "" {
 		return all
 	}
@@ -27,11 +28,11 @@ func (r *run) pairs(ctx context.Context, prefix string) iter.Seq2[pair, error] {
 // askDest goes through the source and asks the destination for each object.
 func (r *run) askDest(ctx context.Context, prefix string) iter.Seq2[pair, error] {
 	none := func(func(layout.Info, error) bool) {}
-	return inOrder(ctx, r.jobs, diff(r.Source.List(ctx, prefix), none),
-		func(p pair) (pair, bool) { return p, !r.wants(p.key) && p.key.Kind() != layout.KindNAR },
+	return parallel.InOrder(ctx, r.jobs, diff(r.mirror.Source.List(ctx, prefix), none),
+		func(p pair) (pair, bool) { return p, !r.mirror.wants(p.key) && p.key.Kind() != layout.KindNAR },
 		func(ctx context.Context, p pair) (pair, error) {
 			var err error
-			p.dst, p.inDst, err = layout.Lookup(ctx, r.Dest, p.key)
+			p.dst, p.inDst, err = layout.Lookup(ctx, r.mirror.Dest, p.key)
 			return p, err
 		})
 }
@@ -45,14 +46,13 @@ func (r *run) askBoth(ctx context.Context) iter.Seq2[pair, error] {
 			}
 		}
 	}
-	both := inOrder(ctx, r.jobs, keys,
-		func(layout.Key) (pair, bool) { return pair{}, false },
+	both := parallel.InOrder(ctx, r.jobs, keys, nil,
 		func(ctx context.Context, key layout.Key) (p pair, err error) {
 			p.key = key
-			if p.src, p.inSrc, err = layout.Lookup(ctx, r.Source, key); err != nil || !p.inSrc {
+			if p.src, p.inSrc, err = layout.Lookup(ctx, r.mirror.Source, key); err != nil || !p.inSrc {
 				return p, err
 			}
-			p.dst, p.inDst, err = layout.Lookup(ctx, r.Dest, key)
+			p.dst, p.inDst, err = layout.Lookup(ctx, r.mirror.Dest, key)
 			return p, err
 		})
 	return func(yield func(pair, error) bool) {

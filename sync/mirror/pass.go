@@ -12,33 +12,45 @@ import (
 // A pass is one look at both trees and what came of it. What there may be
 // millions of is on shelves, in the order of keys.
 type pass struct {
-	*run
-
-	// What the destination has.
-	paths *refgraph.Shelf // pathIDs, of narinfos
-	nars  *refgraph.Shelf // narIDs, of those of the right size
-
-	// What is to be copied.
-	newNARs     *refgraph.Shelf // narCopies
-	newListings *refgraph.Shelf // pathCopies
-	newPaths    *refgraph.Shelf // pathCopies
-	newPages    []Change
-	newInfo     *Change                       // nix-cache-info
-	newOthers   [layout.KindForeign + 1]int64 // logs and the like, found again by their prefix
-
-	// What the destination has too much.
-	extraPaths    *refgraph.Shelf // pathIDs
-	extraListings *refgraph.Shelf // pathIDs
-	extraNARs     *refgraph.Shelf // narIDs
-	extraPages    []layout.Key
-	extraOthers   [layout.KindForeign + 1]int64
-
+	run        *run
+	there      view
+	todo       copies
+	surplus    surplus
+	fate       fates
 	provisions provisions
+}
 
+// A view is what the destination has.
+type view struct {
+	paths *refgraph.Shelf // PathIDs, of narinfos
+	nars  *refgraph.Shelf // NARIDs, of those of the right size
+}
+
+// copies are what the destination lacks.
+type copies struct {
+	nars     *refgraph.Shelf // narCopies
+	listings *refgraph.Shelf // pathCopies
+	paths    *refgraph.Shelf // pathCopies
+	pages    []Change
+	info     *Change                       // nix-cache-info
+	others   [layout.KindForeign + 1]int64 // logs and the like, found again by their prefix
+}
+
+// A surplus is what the destination has too much.
+type surplus struct {
+	paths    *refgraph.Shelf // PathIDs
+	listings *refgraph.Shelf // PathIDs
+	nars     *refgraph.Shelf // NARIDs
+	pages    []layout.Key
+	others   [layout.KindForeign + 1]int64
+}
+
+// fates are what became of the copies.
+type fates struct {
 	mu       sync.Mutex
 	unlisted map[refgraph.PathID]error // listings that were to be copied and were not
-	fate     []narFate                 // of newNARs
-	graph    *refgraph.Graph           // of newPaths
+	nars     []narFate
+	graph    *refgraph.Graph // of the paths
 }
 
 // A narFate says what became of a NAR to copy.
@@ -51,23 +63,24 @@ const (
 )
 
 func newPass(r *run) *pass {
-	dir := r.TempDir
+	paths := func(record int) *refgraph.Shelf {
+		return refgraph.NewShelf(r.mirror.TempDir, record, len(refgraph.PathID{}))
+	}
+	nars := func(record int) *refgraph.Shelf {
+		return refgraph.NewShelf(r.mirror.TempDir, record, len(refgraph.NARID{}))
+	}
+	const path, nar = len(refgraph.PathID{}), len(refgraph.NARID{})
 	return &pass{
-		run:           r,
-		paths:         refgraph.NewShelf(dir, len(refgraph.PathID{}), len(refgraph.PathID{})),
-		nars:          refgraph.NewShelf(dir, len(refgraph.NARID{}), len(refgraph.NARID{})),
-		newNARs:       refgraph.NewShelf(dir, narCopyBytes, len(refgraph.NARID{})),
-		newListings:   refgraph.NewShelf(dir, pathCopyBytes, len(refgraph.PathID{})),
-		newPaths:      refgraph.NewShelf(dir, pathCopyBytes, len(refgraph.PathID{})),
-		extraPaths:    refgraph.NewShelf(dir, len(refgraph.PathID{}), len(refgraph.PathID{})),
-		extraListings: refgraph.NewShelf(dir, len(refgraph.PathID{}), len(refgraph.PathID{})),
-		extraNARs:     refgraph.NewShelf(dir, len(refgraph.NARID{}), len(refgraph.NARID{})),
-		unlisted:      map[refgraph.PathID]error{},
+		run:     r,
+		there:   view{paths: paths(path), nars: nars(nar)},
+		todo:    copies{nars: nars(narCopyBytes), listings: paths(pathCopyBytes), paths: paths(pathCopyBytes)},
+		surplus: surplus{paths: paths(path), listings: paths(path), nars: nars(nar)},
+		fate:    fates{unlisted: map[refgraph.PathID]error{}},
 	}
 }
 
 func (p *pass) shelves() []*refgraph.Shelf {
-	return []*refgraph.Shelf{p.paths, p.nars, p.newNARs, p.newListings, p.newPaths, p.extraPaths, p.extraListings, p.extraNARs}
+	return []*refgraph.Shelf{p.there.paths, p.there.nars, p.todo.nars, p.todo.listings, p.todo.paths, p.surplus.paths, p.surplus.listings, p.surplus.nars}
 }
 
 // close gives the room back that the pass takes outside of memory.
@@ -75,7 +88,7 @@ func (p *pass) close() {
 	for _, s := range p.shelves() {
 		s.Close()
 	}
-	p.graph.Close()
+	p.fate.graph.Close()
 }
 
 // othersPrefixes are where the kinds are that may be many and have long names:
@@ -89,17 +102,17 @@ var othersPrefixes = map[layout.Kind][]string{
 // scan compares the trees.
 func (p *pass) scan(ctx context.Context) error {
 	name := ""
-	if p.keys == nil {
-		name = p.State
+	if p.run.keys == nil {
+		name = p.run.mirror.State
 	}
 	remembered := openLedger(name)
 	defer remembered.discard()
-	p.progress.Listed.Store(0)
-	p.progress.Withheld.Store(0)
-	p.progress.Objects.Store(p.progress.ObjectsDone.Load())
-	p.progress.Bytes.Store(p.progress.BytesDone.Load())
+	p.run.progress.Listed.Store(0)
+	p.run.progress.Withheld.Store(0)
+	p.run.progress.Objects.Store(p.run.progress.ObjectsDone.Load())
+	p.run.progress.Bytes.Store(p.run.progress.BytesDone.Load())
 	var listed refgraph.PathID // the last listing of the source
-	for d, err := range p.judged(ctx, p.pairs(ctx, ""), remembered) {
+	for d, err := range p.run.judged(ctx, p.run.pairs(ctx, ""), remembered) {
 		if err != nil {
 			return err
 		}
@@ -117,7 +130,7 @@ func (p *pass) scan(ctx context.Context) error {
 			return err
 		}
 	}
-	p.remember(remembered)
+	p.run.remember(remembered)
 	p.count()
 	return nil
 }
@@ -125,7 +138,7 @@ func (p *pass) scan(ctx context.Context) error {
 // sort puts a decision where it belongs. What is not to be mirrored counts
 // nevertheless, as what others need.
 func (p *pass) sort(d decision, listed refgraph.PathID) {
-	wanted := p.wants(d.key)
+	wanted := p.run.mirror.wants(d.key)
 	put := wanted && (d.verdict == absent || d.verdict == differ)
 	tooMuch := wanted && d.verdict == extra
 	switch kind := d.key.Kind(); kind {
@@ -138,70 +151,70 @@ func (p *pass) sort(d decision, listed refgraph.PathID) {
 			return
 		}
 		if d.inDst && d.verdict != differ {
-			p.nars.Add(id[:])
+			p.there.nars.Add(id[:])
 		}
 		if put {
-			p.newNARs.Add(narCopy{id, d.inDst, d.src.Size}.pack())
+			p.todo.nars.Add(narCopy{id, d.inDst, d.src.Size}.pack())
 		} else if tooMuch {
-			p.extraNARs.Add(id[:])
+			p.surplus.nars.Add(id[:])
 		}
 	case layout.KindNarInfo:
 		id := refgraph.PackPath(d.key.PathHash())
 		if d.inDst {
-			p.paths.Add(id[:])
+			p.there.paths.Add(id[:])
 		}
 		if put {
-			p.newPaths.Add(pathCopy{id, d.inDst, listed == id}.pack())
+			p.todo.paths.Add(pathCopy{id, d.inDst, listed == id}.pack())
 		} else if tooMuch {
-			p.extraPaths.Add(id[:])
+			p.surplus.paths.Add(id[:])
 		}
 	case layout.KindListing:
 		id := refgraph.PackPath(d.key.PathHash())
 		if put {
-			p.newListings.Add(pathCopy{id, d.inDst, false}.pack())
+			p.todo.listings.Add(pathCopy{id, d.inDst, false}.pack())
 		} else if tooMuch {
-			p.extraListings.Add(id[:])
+			p.surplus.listings.Add(id[:])
 		}
 	case layout.KindPage:
 		if put {
-			p.newPages = append(p.newPages, d.change())
+			p.todo.pages = append(p.todo.pages, d.change())
 		} else if tooMuch {
-			p.extraPages = append(p.extraPages, d.key)
+			p.surplus.pages = append(p.surplus.pages, d.key)
 		}
 	case layout.KindCacheInfo:
 		if put {
 			c := d.change()
-			p.newInfo = &c
+			p.todo.info = &c
 		}
 	default:
 		if put {
-			p.newOthers[kind]++
+			p.todo.others[kind]++
 		} else if tooMuch {
-			p.extraOthers[kind]++
+			p.surplus.others[kind]++
 		}
 	}
 	if put {
-		p.progress.Objects.Add(1)
-		p.progress.Bytes.Add(max(0, d.src.Size))
+		p.run.progress.Objects.Add(1)
+		p.run.progress.Bytes.Add(max(0, d.src.Size))
 	}
 }
 
 // count tells how much there is to remove.
 func (p *pass) count() {
-	n := len(p.provisions.extra) + p.extraPaths.Len() + p.extraListings.Len() + p.extraNARs.Len() + len(p.extraPages)
-	for _, more := range p.extraOthers {
+	n := len(p.provisions.extra) + p.surplus.paths.Len() + p.surplus.listings.Len() + p.surplus.nars.Len() + len(p.surplus.pages)
+	for _, more := range p.surplus.others {
 		n += int(more)
 	}
-	if p.Delete {
-		p.progress.Extra.Store(int64(n))
+	if p.run.mirror.Delete {
+		p.run.progress.Extra.Store(int64(n))
 	}
 }
 
 // withhold leaves an object out.
 func (p *pass) withhold(key layout.Key, err error) {
-	p.problems.add(key, err)
-	p.progress.Withheld.Add(1)
-	p.report.event(Event{Action: ActionWithhold, Key: key, Err: err})
+	p.run.problems.add(key, err)
+	p.run.progress.Withheld.Add(1)
+	p.run.report.event(Event{Action: ActionWithhold, Key: key, Err: err})
 }
 
 // copyAll copies what is to be copied, kind after kind. Dying anywhere leaves

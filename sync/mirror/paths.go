@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/parallel"
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
@@ -21,7 +22,7 @@ func (p *pass) copyPaths(ctx context.Context) error {
 	if err := p.readPaths(ctx); err != nil {
 		return err
 	}
-	levels, err := p.graph.Arrange(p.leanOut)
+	levels, err := p.fate.graph.Arrange(p.leanOut)
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (p *pass) copyPaths(ctx context.Context) error {
 // leanOut leaves out a narinfo because of another one that it refers to.
 func (p *pass) leanOut(node, because int32) {
 	err := fmt.Errorf("it refers to %s, which was left out", p.newPath(because).Hash())
-	if p.graph.StateOf(because) == refgraph.Gone {
+	if p.fate.graph.StateOf(because) == refgraph.Gone {
 		err = notYetf("it refers to %s, which was withdrawn meanwhile", p.newPath(because).Hash())
 	}
 	p.withhold(p.newPath(node).NarInfoKey(), err)
@@ -52,7 +53,7 @@ func (p *pass) leanOut(node, because int32) {
 // newPath names a path for a message.
 func (p *pass) newPath(i int32) refgraph.PathID {
 	var record [pathCopyBytes]byte
-	p.newPaths.At(int(i), record[:]) // the next read of the shelf will tell
+	p.todo.paths.At(int(i), record[:]) // the next read of the shelf will tell
 	return unpackPathCopy(record[:]).id
 }
 
@@ -72,13 +73,13 @@ type readNarInfo struct {
 
 // readPaths reads the narinfos and fills the graph.
 func (p *pass) readPaths(ctx context.Context) error {
-	p.graph = refgraph.NewGraph(p.newPaths.Len(), p.TempDir)
+	p.fate.graph = refgraph.NewGraph(p.todo.paths.Len(), p.run.mirror.TempDir)
 	// Some at a time: to hand one from worker to worker costs more than to look
 	// at it.
 	const stride = 16
 	batches := func(yield func([]pathCopy, error) bool) {
 		batch := make([]pathCopy, 0, stride)
-		for record, err := range p.newPaths.All() {
+		for record, err := range p.todo.paths.All() {
 			batch = append(batch, unpackPathCopy(record.Bytes))
 			if err != nil || len(batch) == stride {
 				if !yield(batch, err) {
@@ -91,8 +92,7 @@ func (p *pass) readPaths(ctx context.Context) error {
 			yield(batch, nil)
 		}
 	}
-	read := inOrder(ctx, p.jobs, batches,
-		func([]pathCopy) ([]readNarInfo, bool) { return nil, false },
+	read := parallel.InOrder(ctx, p.run.jobs, batches, nil,
 		func(ctx context.Context, batch []pathCopy) ([]readNarInfo, error) {
 			all := make([]readNarInfo, len(batch))
 			for i, c := range batch {
@@ -114,18 +114,18 @@ func (p *pass) readPaths(ctx context.Context) error {
 		for _, n := range batch {
 			switch {
 			case n.err != nil:
-				p.graph.Add(outState(n.err), nil, nil)
-			case p.graph.KeptBytes()+int64(len(n.text)) > maxTexts:
-				p.graph.Add(refgraph.Ready, n.refs, nil)
+				p.fate.graph.Add(outState(n.err), nil, nil)
+			case p.fate.graph.KeptBytes()+int64(len(n.text)) > maxTexts:
+				p.fate.graph.Add(refgraph.Ready, n.refs, nil)
 			default:
-				p.graph.Add(refgraph.Ready, n.refs, n.text)
+				p.fate.graph.Add(refgraph.Ready, n.refs, n.text)
 			}
 		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return p.graph.Seal()
+	return p.fate.graph.Seal()
 }
 
 // readPath reads a narinfo and finds out whether the destination has, or will
@@ -141,7 +141,7 @@ func (p *pass) readPath(ctx context.Context, c pathCopy) (text []byte, refs []in
 	if _, err := f.body.ReadAt(text, 0); err != nil && len(text) > 0 {
 		return nil, nil, err
 	}
-	n, err := layout.ParseNarInfo(text, p.storeDir)
+	n, err := layout.ParseNarInfo(text, p.run.storeDir)
 	if err != nil {
 		return nil, nil, &contentError{err}
 	}
@@ -166,24 +166,24 @@ func (p *pass) readPath(ctx context.Context, c pathCopy) (text []byte, refs []in
 // appear without it.
 func (p *pass) needListing(ctx context.Context, c pathCopy) error {
 	key := c.id.ListingKey()
-	if !p.wants(key) {
+	if !p.run.mirror.wants(key) {
 		return nil
 	}
 	if c.listed {
-		p.mu.Lock()
-		defer p.mu.Unlock()
+		p.fate.mu.Lock()
+		defer p.fate.mu.Unlock()
 		// A listing that makes no sense keeps no path back.
-		if err := p.unlisted[c.id]; err != nil && !errors.As(err, new(*contentError)) {
+		if err := p.fate.unlisted[c.id]; err != nil && !errors.As(err, new(*contentError)) {
 			return notYetf("its listing could not be mirrored: %w", err)
 		}
 		return nil
 	}
-	_, there, err := layout.Lookup(ctx, p.Source, key)
+	_, there, err := layout.Lookup(ctx, p.run.mirror.Source, key)
 	if err != nil || !there {
 		return err
 	}
-	if p.keys != nil {
-		if _, there, err = layout.Lookup(ctx, p.Dest, key); err != nil || there {
+	if p.run.keys != nil {
+		if _, there, err = layout.Lookup(ctx, p.run.mirror.Dest, key); err != nil || there {
 			return err
 		}
 	}
@@ -198,12 +198,12 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 			continue
 		}
 		id := refgraph.PackPath(ref.Hash())
-		if i, err := p.paths.Find(id[:]); err != nil {
+		if i, err := p.there.paths.Find(id[:]); err != nil {
 			return nil, err
 		} else if i >= 0 {
 			continue
 		}
-		if i, err := p.newPaths.Find(id[:]); err != nil {
+		if i, err := p.todo.paths.Find(id[:]); err != nil {
 			return nil, err
 		} else if i >= 0 {
 			if refs == nil {
@@ -212,8 +212,8 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 			refs = append(refs, int32(i))
 			continue
 		}
-		if p.keys != nil {
-			if _, there, err := layout.Lookup(ctx, p.Dest, layout.NarInfoKey(ref)); err != nil {
+		if p.run.keys != nil {
+			if _, there, err := layout.Lookup(ctx, p.run.mirror.Dest, layout.NarInfoKey(ref)); err != nil {
 				return nil, err
 			} else if there {
 				continue
@@ -235,28 +235,28 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 // have been left out since the levels were found.
 func (p *pass) pathTask(i int32) (task, error) {
 	var record [pathCopyBytes]byte
-	if err := p.newPaths.At(int(i), record[:]); err != nil {
+	if err := p.todo.paths.At(int(i), record[:]); err != nil {
 		return task{}, err
 	}
 	c := unpackPathCopy(record[:])
 	return task{
 		Change: Change{Action: action(c.replace), Key: c.id.NarInfoKey()},
 		text: func(ctx context.Context) ([]byte, error) {
-			refs, text, err := p.graph.Recall(i)
+			refs, text, err := p.fate.graph.Recall(i)
 			if err == nil && text == nil {
 				text, refs, err = p.readPath(ctx, c)
-				p.progress.BytesDone.Add(-int64(len(text))) // counted before
+				p.run.progress.BytesDone.Add(-int64(len(text))) // counted before
 			}
 			if err != nil {
 				return nil, err
 			}
-			if ref := p.graph.Unpublished(refs); ref >= 0 {
+			if ref := p.fate.graph.Unpublished(refs); ref >= 0 {
 				return nil, fmt.Errorf("it refers to %s: %w", p.newPath(ref).Hash(), errLeftOut)
 			}
 			return text, nil
 		},
-		done: func() { p.graph.SetState(i, refgraph.Published) },
-		left: func(err error) { p.graph.SetState(i, outState(err)) },
+		done: func() { p.fate.graph.SetState(i, refgraph.Published) },
+		left: func(err error) { p.fate.graph.SetState(i, outState(err)) },
 	}, nil
 }
 

@@ -45,7 +45,7 @@ type provisions struct {
 func (r *run) provisionPairs(ctx context.Context) iter.Seq2[pair, error] {
 	leans := false
 	src := func(yield func(layout.Info, error) bool) {
-		for info, err := range r.Source.List(ctx, layout.ProvisionsPrefix) {
+		for info, err := range r.mirror.Source.List(ctx, layout.ProvisionsPrefix) {
 			leans = true
 			if !yield(info, err) {
 				return
@@ -54,7 +54,7 @@ func (r *run) provisionPairs(ctx context.Context) iter.Seq2[pair, error] {
 	}
 	dst := func(yield func(layout.Info, error) bool) {
 		if leans { // the source is asked first
-			r.Dest.List(ctx, layout.ProvisionsPrefix)(yield)
+			r.mirror.Dest.List(ctx, layout.ProvisionsPrefix)(yield)
 		}
 	}
 	return diff(src, dst)
@@ -63,11 +63,11 @@ func (r *run) provisionPairs(ctx context.Context) iter.Seq2[pair, error] {
 // compareUpstreams finds out whether the destination names all caches that the
 // source does.
 func (r *run) compareUpstreams(ctx context.Context, d *decision) error {
-	ours, err := layout.ReadUpstreams(ctx, r.Source)
+	ours, err := layout.ReadUpstreams(ctx, r.mirror.Source)
 	if err != nil {
 		return err
 	}
-	theirs, err := layout.ReadUpstreams(ctx, r.Dest)
+	theirs, err := layout.ReadUpstreams(ctx, r.mirror.Dest)
 	if err != nil {
 		return err
 	}
@@ -88,13 +88,13 @@ func (p *pass) sortProvision(d decision) {
 		p.provisions.there = append(p.provisions.there, refgraph.PackPath(d.key.ProvisionHash()))
 	}
 	switch {
-	case !p.toDo(d):
+	case !p.run.toDo(d):
 	case d.verdict == extra:
 		p.provisions.extra = append(p.provisions.extra, d.key)
 	default:
 		p.provisions.copies = append(p.provisions.copies, d.change())
-		p.progress.Objects.Add(1)
-		p.progress.Bytes.Add(max(0, d.src.Size))
+		p.run.progress.Objects.Add(1)
+		p.run.progress.Bytes.Add(max(0, d.src.Size))
 	}
 }
 
@@ -123,18 +123,18 @@ func (p *pass) copyProvisions(ctx context.Context) error {
 func (p *pass) nameUpstreams(ctx context.Context) error {
 	p.provisions.mu.Lock()
 	defer p.provisions.mu.Unlock()
-	if p.provisions.named || !p.wants(layout.UpstreamsKey) {
+	if p.provisions.named || !p.run.mirror.wants(layout.UpstreamsKey) {
 		return nil
 	}
-	list, err := layout.ReadUpstreams(ctx, p.Source)
+	list, err := layout.ReadUpstreams(ctx, p.run.mirror.Source)
 	if err != nil {
 		return err
 	}
-	if err := layout.RecordUpstreams(ctx, p.Dest, list); err != nil {
+	if err := layout.RecordUpstreams(ctx, p.run.mirror.Dest, list); err != nil {
 		return &destError{err}
 	}
 	p.provisions.named = true
-	p.report.event(Event{Action: ActionReplace, Key: layout.UpstreamsKey})
+	p.run.report.event(Event{Action: ActionReplace, Key: layout.UpstreamsKey})
 	return nil
 }
 
@@ -147,7 +147,7 @@ func (e *destError) Unwrap() error { return e.err }
 // inspectProvision checks a record of an upstream as far as the mirror has to:
 // who signed it, those find out who rely on it.
 func (p *pass) inspectProvision(key layout.Key, text []byte) error {
-	n, err := layout.ParseNarInfo(text, p.storeDir)
+	n, err := layout.ParseNarInfo(text, p.run.storeDir)
 	if err == nil && n.Path.Hash() != key.ProvisionHash() {
 		err = fmt.Errorf("it is the record of %s", n.Path)
 	}
@@ -165,7 +165,7 @@ func (p *pass) provided(ctx context.Context, path layout.StorePath) (bool, error
 		return false, err
 	}
 	ok, err := provision.Provides(ctx, path)
-	if err != nil || !ok || p.blind {
+	if err != nil || !ok || p.run.blind {
 		return ok, err
 	}
 	if err := p.nameUpstreams(ctx); err != nil {
@@ -185,7 +185,7 @@ func (p *pass) provided(ctx context.Context, path layout.StorePath) (bool, error
 		return false, err
 	}
 	defer f.release()
-	if err := p.Dest.Put(ctx, layout.ProvisionKey(path), f.body, layout.PutOptions{}); err != nil {
+	if err := p.run.mirror.Dest.Put(ctx, layout.ProvisionKey(path), f.body, layout.PutOptions{}); err != nil {
 		return false, &destError{err}
 	}
 	p.provisions.lend(id)
@@ -211,14 +211,8 @@ func (v *provisions) isLent(id refgraph.PathID) bool {
 // a run that left nothing else to do: then what the destination refers to is
 // what the source refers to.
 func (r *removal) removeProvisions(ctx context.Context) error {
-	if r.kept.Load() > 0 || r.problems.err() != nil {
+	if r.pass.run.kept.Load() > 0 || r.pass.run.problems.err() != nil {
 		return nil
 	}
-	return r.remove(ctx, func(yield func(layout.Key, error) bool) {
-		for _, key := range r.provisions.extra {
-			if !yield(key, nil) {
-				return
-			}
-		}
-	})
+	return r.removeKeys(r.pass.provisions.extra)(ctx)
 }

@@ -20,12 +20,12 @@ func (r *run) toDo(d decision) bool {
 	if d.key == layout.UpstreamsKey && d.verdict == extra {
 		return false // of what it was promised nothing is taken back
 	}
-	return d.verdict != same && r.wants(d.key) && (d.verdict != extra || r.Delete)
+	return d.verdict != same && r.mirror.wants(d.key) && (d.verdict != extra || r.mirror.Delete)
 }
 
 // A run is one call of Run, with what its passes share.
 type run struct {
-	*Mirror
+	mirror   *Mirror
 	jobs     int
 	limit    *rate.Limiter
 	progress *Progress
@@ -39,7 +39,7 @@ type run struct {
 }
 
 func (m *Mirror) newRun() *run {
-	r := &run{Mirror: m, jobs: m.Jobs, limit: newLimiter(m.Bandwidth), progress: m.Progress, report: reporter{to: m.Report}}
+	r := &run{mirror: m, jobs: m.Jobs, limit: newLimiter(m.Bandwidth), progress: m.Progress, report: reporter{to: m.Report}}
 	if r.jobs <= 0 {
 		r.jobs = defaultMirrorJobs
 	}
@@ -57,12 +57,12 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	if r.blind {
 		return work(ctx)
 	}
-	l := &lock.Lock{Tree: r.Dest, Waiting: r.waiting, Note: func(err error) { r.report.note("%w", err) }}
+	l := &lock.Lock{Tree: r.mirror.Dest, Waiting: r.waiting, Note: func(err error) { r.report.note("%w", err) }}
 	switch {
-	case r.State != "":
-		l.LivenessDir = filepath.Dir(r.State)
-	case r.TempDir != "":
-		l.LivenessDir = filepath.Join(r.TempDir, "nixstatic-sync")
+	case r.mirror.State != "":
+		l.LivenessDir = filepath.Dir(r.mirror.State)
+	case r.mirror.TempDir != "":
+		l.LivenessDir = filepath.Join(r.mirror.TempDir, "nixstatic-sync")
 	}
 	return l.Do(ctx, work)
 }
@@ -99,7 +99,7 @@ func (r *run) once(ctx context.Context, n int) (again bool, err error) {
 	p := newPass(r)
 	defer p.close()
 	p.provisions.read = sync.OnceValues(func() (*layout.Provision, error) {
-		return layout.ReadProvision(ctx, r.Source, r.storeDir)
+		return layout.ReadProvision(ctx, r.mirror.Source, r.storeDir)
 	})
 	if err := p.scan(ctx); err != nil {
 		return false, err
@@ -110,7 +110,7 @@ func (r *run) once(ctx context.Context, n int) (again bool, err error) {
 	if r.problems.moving() && n < passes && r.keys == nil {
 		return true, nil
 	}
-	if r.Delete && r.keys == nil {
+	if r.mirror.Delete && r.keys == nil {
 		if err := p.removeAll(ctx); err != nil {
 			return false, err
 		}
@@ -120,7 +120,7 @@ func (r *run) once(ctx context.Context, n int) (again bool, err error) {
 
 // check finds out whether the trees go together.
 func (r *run) check(ctx context.Context) error {
-	src, err := layout.ReadCacheInfo(ctx, r.Source)
+	src, err := layout.ReadCacheInfo(ctx, r.mirror.Source)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrNoSource
 	}
@@ -128,7 +128,7 @@ func (r *run) check(ctx context.Context) error {
 		return fmt.Errorf("source: %w", err)
 	}
 	r.storeDir = src.StoreDir
-	dst, err := layout.ReadCacheInfo(ctx, r.Dest)
+	dst, err := layout.ReadCacheInfo(ctx, r.mirror.Dest)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
 // A verdict says how a key's two objects compare.
@@ -44,7 +45,7 @@ func (d decision) change() Change {
 
 // judged compares pairs, in order. What is found equal is remembered.
 func (r *run) judged(ctx context.Context, pairs iter.Seq2[pair, error], remembered *ledger) iter.Seq2[decision, error] {
-	decisions := inOrder(ctx, r.jobs, pairs,
+	decisions := parallel.InOrder(ctx, r.jobs, pairs,
 		func(p pair) (decision, bool) { return r.judge(p, remembered) },
 		func(ctx context.Context, p pair) (decision, error) { return r.compare(ctx, p) })
 	return func(yield func(decision, error) bool) {
@@ -72,13 +73,13 @@ func (r *run) judge(p pair, remembered *ledger) (decision, bool) {
 		d.verdict = extra
 	case p.key != layout.UpstreamsKey && p.src.Size != p.dst.Size && p.src.Size >= 0 && p.dst.Size >= 0:
 		d.verdict = differ
-	case p.key.Kind().Immutable() && !r.Content:
+	case p.key.Kind().Immutable() && !r.mirror.Content:
 		d.verdict = same
 	default:
 		known := isMD5(p.src.ETag) && p.src.ETag == p.dst.ETag
 		if !p.key.Kind().Immutable() {
 			d.mark = markOf(p.src.ETag, p.dst.ETag)
-			known = remembered.has(p.key, d.mark) && !r.Content || known
+			known = remembered.has(p.key, d.mark) && !r.mirror.Content || known
 		}
 		return d, known
 	}
@@ -99,13 +100,13 @@ func (r *run) compare(ctx context.Context, p pair) (decision, error) {
 		return d, nil
 	case isMD5(p.dst.ETag) && !isMD5(p.src.ETag):
 		var sum, etag string
-		if sum, etag, err = md5Of(ctx, r.Source, p.key); err == nil && sum == p.dst.ETag {
+		if sum, etag, err = md5Of(ctx, r.mirror.Source, p.key); err == nil && sum == p.dst.ETag {
 			d.verdict, d.mark = same, markOf(etag, p.dst.ETag)
 			return d, nil
 		}
 	case isMD5(p.src.ETag) && !isMD5(p.dst.ETag):
 		var sum, etag string
-		if sum, etag, err = md5Of(ctx, r.Dest, p.key); err == nil && sum == p.src.ETag {
+		if sum, etag, err = md5Of(ctx, r.mirror.Dest, p.key); err == nil && sum == p.src.ETag {
 			d.verdict, d.mark = same, markOf(p.src.ETag, etag)
 			return d, nil
 		}
@@ -125,12 +126,12 @@ func (r *run) compare(ctx context.Context, p pair) (decision, error) {
 }
 
 func (r *run) compareBytes(ctx context.Context, d *decision) error {
-	src, srcInfo, err := r.Source.Get(ctx, d.key)
+	src, srcInfo, err := r.mirror.Source.Get(ctx, d.key)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	dst, dstInfo, err := r.Dest.Get(ctx, d.key)
+	dst, dstInfo, err := r.mirror.Dest.Get(ctx, d.key)
 	if err != nil {
 		return err
 	}
