@@ -2,6 +2,7 @@ package layout
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -16,22 +17,33 @@ type Hash [sha256.Size]byte
 // narHashLen is the length of a SHA-256 in nix32.
 const narHashLen = 52
 
+// errOtherHash says that a hash is not a SHA-256.
+var errOtherHash = errors.New("not a SHA-256")
+
 // ParseHash reads "sha256:" followed by nix32, hexadecimal or base64, or the
 // SRI form "sha256-…": all that Nix accepts in a narinfo.
 func ParseHash(text string) (Hash, error) {
 	var h Hash
-	if len(text) > 100 {
+	algo, digest, _ := strings.Cut(text, ":")
+	sri := false
+	if digest == "" {
+		algo, digest, sri = strings.Cut(text, "-")
+	}
+	switch {
+	case algo == text:
+		return h, fmt.Errorf("hash %.100q: want sha256:…", text)
+	case algo != "sha256":
+		return h, fmt.Errorf("hash %.100q: %w", text, errOtherHash)
+	case sri:
+		// Nix reads to the padding, which is optional, and passes over options.
+		digest, _, _ = strings.Cut(digest, "=")
+		digest += "="
+	case len(digest) > 2*len(h):
 		return h, fmt.Errorf("hash %.60q…: too long for a SHA-256", text)
 	}
-	if !strings.HasPrefix(text, "sha256:") && !strings.HasPrefix(text, "sha256-") {
-		return h, fmt.Errorf("hash %q: want sha256:…", text)
-	}
-	parsed, err := nixhash.ParseAny(text, nil)
-	if err != nil {
-		return h, fmt.Errorf("hash %q: malformed", text)
-	}
-	if copy(h[:], parsed.Digest()) != len(h) {
-		return h, fmt.Errorf("hash %q: want %d bytes", text, len(h))
+	parsed, err := nixhash.ParseAny("sha256:"+digest, nil)
+	if err != nil || copy(h[:], parsed.Digest()) != len(h) {
+		return Hash{}, fmt.Errorf("hash %.100q: malformed", text)
 	}
 	return h, nil
 }

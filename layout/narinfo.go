@@ -2,10 +2,15 @@ package layout
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"math"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/signer"
@@ -20,9 +25,16 @@ type NarInfo struct {
 	PathInfo
 	URL         string // of the NAR, relative to the root of the cache
 	Compression compress.Method
-	FileHash    Hash  // of the compressed NAR; zero if the writer left it out
-	FileSize    int64 // bytes of the compressed NAR; 0 if left out
+	FileHash    Hash  // of the compressed NAR; zero if the record does not tell it
+	FileSize    int64 // bytes of the compressed NAR; 0 if the record does not tell it
+	// Extra are the lines that mean nothing here: fields of later versions of Nix
+	// or of other programs, and signatures of a shape that no version can verify.
+	// They stay when a record is rewritten. A record made anew has none.
+	Extra []string
 }
+
+// maxExtra bounds Extra in bytes; the lines beyond are passed over.
+const maxExtra = 16 << 10
 
 // A SyntaxError tells where a record is malformed.
 type SyntaxError struct {
@@ -38,122 +50,159 @@ func (e *SyntaxError) Error() string {
 }
 
 // ParseNarInfo reads a narinfo whose StorePath must lie in storeDir, or in any
-// store directory if that is "".
+// store directory if that is "". References come out sorted.
 //
-// It is as strict as the strictest Nix, and stricter where Nix silently lets
-// the last of two equal fields win. Unknown fields are passed over.
-// References come out sorted.
+// It requires what Nix requires and no more: StorePath, URL, NarHash, and a
+// NarSize that is not 0. It finds fields where Nix finds them, and of fields that
+// stand twice it takes the last as Nix does. A field that proves nothing here is
+// kept (CA, Extra) or passed over: a content address of an unknown kind, a
+// FileHash by another algorithm, a signature of another shape, an unknown field.
+// The tests name what Nix takes and this function does not, with the reasons.
 func ParseNarInfo(text []byte, storeDir string) (*NarInfo, error) {
 	if len(text) > MaxNarInfo {
 		return nil, &SyntaxError{0, fmt.Sprintf("narinfo of more than %d bytes", MaxNarInfo)}
 	}
 	n := &NarInfo{Compression: compress.Bzip2} // what Nix assumes where the field is missing
-	seen := map[string]bool{}
-	line := 0
-	for len(text) > 0 {
-		line++
-		end := bytes.IndexByte(text, '\n')
-		if end < 0 {
+	extra := 0
+	for rest, line := string(text), 1; rest != ""; {
+		// A name extends to the next colon, and the byte after that is skipped
+		// unseen. A line without a colon or a value is thereby part of the next.
+		field, value, ok := strings.Cut(rest, ":")
+		if !ok {
+			return nil, &SyntaxError{line, fmt.Sprintf("%.60q is not a 'Field: value'", field)}
+		}
+		tidy := strings.HasPrefix(value, " ")
+		if value, rest, ok = strings.Cut(value[min(1, len(value)):], "\n"); !ok {
 			return nil, &SyntaxError{line, "no newline at the end: the narinfo is cut off"}
 		}
-		field, value, ok := strings.Cut(string(text[:end]), ": ")
-		text = text[end+1:]
-		if !ok || field == "" {
-			return nil, &SyntaxError{line, fmt.Sprintf("%.60q is no 'Field: value'", field)}
-		}
-		if strings.ContainsAny(value, "\r\x00") {
-			return nil, &SyntaxError{line, field + " holds a control character"}
-		}
-		if !narInfoFields[field] {
-			continue
-		}
-		if seen[field] && field != "Sig" {
-			return nil, &SyntaxError{line, "a second " + field}
-		}
-		seen[field] = true
-		if err := n.set(field, value, &storeDir); err != nil {
+		kept, err := n.set(field, value, storeDir)
+		if err != nil {
 			return nil, &SyntaxError{line, field + ": " + err.Error()}
 		}
-	}
-	for _, field := range []string{"StorePath", "URL", "NarHash", "NarSize", "References"} {
-		if !seen[field] {
-			return nil, &SyntaxError{0, "no " + field + " field"}
+		if !kept && tidy && isPlain(field) && isPlain(value) && extra+len(field)+len(value) <= maxExtra {
+			extra += len(field) + len(value)
+			n.Extra = append(n.Extra, field+": "+value)
 		}
+		line += 1 + strings.Count(field, "\n")
+	}
+	switch {
+	case n.Path == "":
+		return nil, &SyntaxError{0, "no StorePath field"}
+	case n.URL == "":
+		return nil, &SyntaxError{0, "no URL field, or an empty one"}
+	case n.NarHash.IsZero():
+		return nil, &SyntaxError{0, "no NarHash field, or one of zeros"}
+	case n.NarSize == 0:
+		return nil, &SyntaxError{0, "no NarSize field, or a size that no NAR has"}
 	}
 	n.AddSigs() // sorts: once, as a stranger may send very many
 	return n, nil
 }
 
-// narInfoFields are the fields that mean something here.
-var narInfoFields = map[string]bool{
-	"StorePath": true, "URL": true, "Compression": true, "FileHash": true, "FileSize": true,
-	"NarHash": true, "NarSize": true, "References": true, "Deriver": true, "Sig": true, "CA": true,
+// isPlain reports whether a text can stand in a line of its own.
+func isPlain(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-func (n *NarInfo) set(field, value string, storeDir *string) (err error) {
+// set takes a field. It reports false for one that means nothing here.
+func (n *NarInfo) set(field, value, storeDir string) (known bool, err error) {
 	switch field {
 	case "StorePath":
-		if *storeDir == "" {
-			*storeDir = value[:max(0, strings.LastIndexByte(value, '/'))]
-			if err := CheckStoreDir(*storeDir); err != nil {
-				return err
-			}
-		}
-		n.Path, err = ParseAbsStorePath(*storeDir, value)
+		n.Path, err = parseRecordPath(value, storeDir)
 	case "URL":
-		if value == "" || strings.ContainsAny(value, " \t") {
-			return fmt.Errorf("%.200q is no URL", value)
-		}
 		n.URL = value
 	case "Compression":
 		n.Compression, err = compress.Parse(value)
+		if m := compress.Method(value); slices.Contains(compress.Unread, m) {
+			n.Compression, err = m, nil
+		}
 	case "FileHash":
-		n.FileHash, err = ParseHash(value)
+		if n.FileHash, err = ParseHash(value); errors.Is(err, errOtherHash) {
+			err = nil // no reader compares it
+		}
 	case "FileSize":
 		n.FileSize, err = parseSize(value)
 	case "NarHash":
 		n.NarHash, err = ParseHash(value)
 	case "NarSize":
 		n.NarSize, err = parseSize(value)
-		if err == nil && n.NarSize == 0 {
-			return fmt.Errorf("no NAR is empty")
-		}
 	case "References":
-		for ref := range strings.SplitSeq(value, " ") {
-			if ref == "" {
-				continue // Nix takes any number of blanks
-			}
-			p, err := ParseStorePath(ref)
-			if err != nil {
-				return err
-			}
-			n.References = append(n.References, p)
+		if len(n.References) > 0 {
+			return true, errors.New("stands a second time")
 		}
-		slices.Sort(n.References)
-		n.References = slices.Compact(n.References)
+		n.References, err = parseReferences(value)
 	case "Deriver":
 		if value != "unknown-deriver" {
 			n.Deriver, err = ParseStorePath(value)
 		}
 	case "Sig":
-		if _, err := signer.SignatureName(value); err != nil {
-			return err
+		sig, err := signer.ParseSignature(value)
+		if err != nil {
+			return false, nil
 		}
-		n.Sigs = append(n.Sigs, value)
+		n.Sigs = append(n.Sigs, sig)
 	case "CA":
-		if value != "" {
-			_, err = ParseContentAddress(value)
+		if n.CA != "" {
+			return true, errors.New("stands a second time")
 		}
-		n.CA = value
+		if value == "" {
+			break
+		}
+		ca, err := ParseContentAddress(value)
+		switch {
+		case err == nil:
+			n.CA = ca.String()
+		case errors.Is(err, ErrUnknownAddress):
+			n.CA = value
+		default:
+			return true, err
+		}
+	default:
+		return false, nil
 	}
-	return err
+	return true, err
 }
 
-// parseSize reads digits alone: Nix takes a leading plus, which nobody writes.
+// parseRecordPath reads an absolute store path, which Nix cleans before it looks
+// at it. Where any store directory will do, nothing says which one is meant by a
+// path that is not clean.
+func parseRecordPath(value, storeDir string) (StorePath, error) {
+	if storeDir != "" && strings.HasPrefix(value, "/") {
+		value = path.Clean(value)
+	} else if storeDir == "" {
+		storeDir = value[:max(0, strings.LastIndexByte(value, '/'))]
+		if err := CheckStoreDir(storeDir); err != nil {
+			return "", err
+		}
+	}
+	return ParseAbsStorePath(storeDir, value)
+}
+
+func parseReferences(value string) ([]StorePath, error) {
+	var refs []StorePath
+	for ref := range strings.SplitSeq(value, " ") {
+		if ref == "" {
+			continue // Nix takes any number of blanks
+		}
+		p, err := ParseStorePath(ref)
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, p)
+	}
+	slices.Sort(refs)
+	return slices.Compact(refs), nil
+}
+
+// parseSize reads a size as Nix does, which takes a plus. One that no file can
+// have is as good as none.
 func parseSize(value string) (int64, error) {
-	n, err := strconv.ParseUint(value, 10, 63)
+	n, err := strconv.ParseUint(strings.TrimPrefix(value, "+"), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%.40q is no size in bytes", value)
+		return 0, fmt.Errorf("%.40q is not a size in bytes", value)
+	}
+	if n > math.MaxInt64 {
+		return 0, nil
 	}
 	return int64(n), nil
 }
@@ -195,6 +244,10 @@ func (n *NarInfo) Marshal(storeDir string) []byte {
 	}
 	if n.CA != "" {
 		put("CA", n.CA)
+	}
+	for _, line := range n.Extra {
+		b.WriteString(line)
+		b.WriteByte('\n')
 	}
 	return b.Bytes()
 }

@@ -2,10 +2,6 @@ package layout_test
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +11,6 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/signer"
-	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
 // Records as cache.nixos.org serves them, with its key.
@@ -86,149 +81,6 @@ func TestRealNarInfos(t *testing.T) {
 		}
 		if n.Fingerprint("/gnu/store") == fingerprint {
 			t.Error("the fingerprint does not depend on the store directory")
-		}
-	}
-}
-
-// TestNarInfoVariants goes through what writers of narinfos get wrong. What is
-// accepted here every Nix must accept: they are asked.
-func TestNarInfoVariants(t *testing.T) {
-	const base = `StorePath: /nix/store/HASH-med-1.0
-URL: nar/1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d.nar.xz
-Compression: xz
-FileHash: sha256:1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d
-FileSize: 114980
-NarHash: sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73
-NarSize: 464152
-References: HASH-med-1.0
-`
-	const sig = "Sig: cache.nixos.org-1:sn5s/RrqEI+YG6/PjwdbPjcAC7rcta7sJU4mFOawGvJBLsWkyLtBrT2EuFt/LJjWkTZ+ZWOI9NTtjo/woMdvAg==\n"
-	edit := func(old, new string) string {
-		if !strings.Contains(base, old) {
-			t.Fatalf("no %q in the record", old)
-		}
-		return strings.Replace(base, old, new, 1)
-	}
-	without := func(field string) string {
-		var lines []string
-		for line := range strings.Lines(base) {
-			if !strings.HasPrefix(line, field+":") {
-				lines = append(lines, line)
-			}
-		}
-		return strings.Join(lines, "")
-	}
-	var paths []string
-	cache := t.TempDir()
-	if err := os.WriteFile(filepath.Join(cache, "nix-cache-info"), []byte("StoreDir: /nix/store\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for i, c := range []struct {
-		name string
-		text string
-		ok   bool
-	}{
-		{"plain", base, true},
-		{"signed", base + sig, true},
-		{"signed twice by one key", base + sig + strings.Replace(sig, "sn5s", "sn5t", 1), true},
-		{"no newline at the end", strings.TrimSuffix(base, "\n"), false},
-		{"no newline after the deriver", base + "Deriver: HASH-x.drv", false},
-		{"CRLF", strings.ReplaceAll(base, "\n", "\r\n"), false},
-		{"blank line at the end", base + "\n", false},
-		{"blank line in the middle", edit("\nNarHash", "\n\nNarHash"), false},
-		{"comment", base + "# hello\n", false},
-		{"unknown field", base + "X-Note: a: b\n", true},
-		{"unknown field twice", base + "X-Note: a\nX-Note: b\n", true},
-		{"long unknown field", base + "X-Note: " + strings.Repeat("x", 10_000) + "\n", true},
-		{"System of Nix before 2.10", base + "System: x86_64-linux\n", true},
-		{"no FileHash", without("FileHash"), true},
-		{"no FileSize", without("FileSize"), true},
-		{"no Compression", without("Compression"), true},
-		{"empty Compression", edit("Compression: xz", "Compression: "), true},
-		{"no StorePath", without("StorePath"), false},
-		{"no URL", without("URL"), false},
-		{"no NarHash", without("NarHash"), false},
-		{"no NarSize", without("NarSize"), false},
-		{"NarSize 0", edit("464152", "0"), false},
-		{"NarSize with a blank", edit("464152", "464152 "), false},
-		{"NarSize with a plus", edit("464152", "+464152"), false}, // Nix takes it
-		{"NarSize negative", edit("464152", "-1"), false},
-		{"NarSize of 2^63", edit("464152", "9223372036854775808"), false}, // no file is so large
-		{"FileSize negative", edit("114980", "-1"), false},
-		{"FileSize in words", edit("114980", "many"), false},
-		{"FileSize large", edit("114980", "99999999999"), true},
-		{"no References", without("References"), false}, // Nix takes it, and writes none such
-		{"no References, empty", edit("References: HASH-med-1.0", "References: "), true},
-		{"References without the blank", edit("References: HASH-med-1.0", "References:"), false},
-		{"References without the blank, then a signature", edit("References: HASH-med-1.0", "References:") + sig, false},
-		{"References twice", base + "References: HASH-med-1.0\n", false},
-		{"References with full paths", edit("References: ", "References: /nix/store/"), false},
-		{"References with blanks around", edit("References: HASH-med-1.0", "References:   HASH-med-1.0  00bgd045z0d4icpbc2yyz4gx48ak44la-x "), true},
-		{"References with a tab", edit("References: HASH-med-1.0", "References: HASH-med-1.0\t00bgd045z0d4icpbc2yyz4gx48ak44la-x"), false},
-		{"unknown deriver", base + "Deriver: unknown-deriver\n", true},
-		{"empty deriver", base + "Deriver: \n", false},
-		{"deriver with a full path", base + "Deriver: /nix/store/HASH-x.drv\n", false},
-		{"malformed deriver", base + "Deriver: zzz\n", false},
-		{"deriver", base + "Deriver: HASH-x.drv\n", true},
-		{"signature without a colon", base + "Sig: hello\n", false},
-		{"empty signature", base + "Sig: \n", false},
-		{"signature not base64", base + "Sig: a-1:!!!\n", false},
-		{"short signature", base + "Sig: a-1:aGVsbG8=\n", false}, // Nix takes it, and can verify none such
-		{"NarHash in hexadecimal", edit("sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73", "sha256:"+emptyHex), true},
-		{"NarHash in base64", edit("sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73", "sha256:"+emptyBase64), true},
-		{"NarHash as SRI", edit("sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73", "sha256-"+emptyBase64), true},
-		{"NarHash without its algorithm", edit("NarHash: sha256:", "NarHash: "), false},
-		{"malformed NarHash", edit("NarHash: sha256:0", "NarHash: sha256:"), false},
-		{"NarHash by SHA-512", edit("sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73", "sha512:"+emptyHex+emptyHex), false},
-		{"FileHash as SRI", edit("FileHash: sha256:1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d", "FileHash: sha256-"+emptyBase64), true},
-		{"malformed FileHash", edit("FileHash: sha256:1", "FileHash: sha256:"), false},
-		{"empty CA", base + "CA: \n", true},
-		{"malformed CA", base + "CA: foo:sha256:x\n", false},
-		{"fixed CA", base + "CA: fixed:r:sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73\n", true},
-		{"text CA", base + "CA: text:sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73\n", true},
-		{"CA twice", strings.Repeat("CA: text:sha256:0mdqa9w1p6cmli6976v4wi0sw9r4p5prkj7lzfd1877wk11c9c73\n", 2), false},
-		{"StorePath elsewhere", edit("/nix/store/", "/nix/other/"), false},
-		{"StorePath below one", edit("HASH-med-1.0\nURL", "HASH-med-1.0/foo\nURL"), false},
-		{"URL twice", base + "URL: nar/x\n", false}, // Nix takes the last
-		{"empty URL", edit("URL: nar/1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d.nar.xz", "URL: "), false},
-		{"URL with a blank", edit("URL: nar/", "URL: nar/ "), false},
-		{"URL with a query", edit(".nar.xz", ".nar.xz?hash=x"), true},
-		{"absolute URL", edit("URL: nar", "URL: https://example.org/nar"), true},
-		{"tab for the blank", edit("StorePath: ", "StorePath:\t"), false}, // Nix looks at neither
-		{"no blank", edit("StorePath: ", "StorePath:"), false},
-		{"fields in small letters", strings.ToLower(base), false},
-		{"web page", "<!DOCTYPE html>\n<html><body>Log in: here</body></html>\n", false},
-		{"empty", "", false},
-		{"byte order mark", "\ufeff" + base, false},
-		{"blank before the first field", " " + base, false},
-		{"NUL", edit("Compression: xz", "Compression: xz\x00"), false},
-		{"unknown compression", edit("Compression: xz", "Compression: magic"), false},
-		{"too large", base + "X: " + strings.Repeat("x", layout.MaxNarInfo) + "\n", false},
-	} {
-		hash := fmt.Sprintf("%032d", i)
-		text := strings.ReplaceAll(c.text, "HASH", hash)
-		n, err := layout.ParseNarInfo([]byte(text), layout.DefaultStoreDir)
-		if (err == nil) != c.ok {
-			t.Errorf("%s: %v, want ok %t", c.name, err, c.ok)
-		}
-		if syntax := (*layout.SyntaxError)(nil); err != nil && !errors.As(err, &syntax) {
-			t.Errorf("%s: %v is no SyntaxError", c.name, err)
-		}
-		if err != nil {
-			continue
-		}
-		if back := mustParse(t, string(n.Marshal(layout.DefaultStoreDir))); !cmp.Equal(n, back) {
-			t.Errorf("%s: reads back differently:\n%s", c.name, cmp.Diff(n, back))
-		}
-		if err := os.WriteFile(filepath.Join(cache, hash+".narinfo"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		paths = append(paths, "/nix/store/"+hash+"-med-1.0")
-	}
-	for _, nix := range []peers.Nix{peers.Old(t), peers.Newest(t)} {
-		args := append([]string{"path-info", "--store", "file://" + cache}, paths...)
-		if got := strings.Fields(nix.Output(t, "nix", args...)); len(got) != len(paths) {
-			t.Errorf("Nix %s sees %d of %d paths", nix.Version, len(got), len(paths))
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package signer
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"fmt"
 	"strings"
 
@@ -68,6 +70,19 @@ func (t Trusted) Verify(fingerprint string, sigs []string) (name string, ok bool
 		}
 	}
 	return "", false
+}
+
+// ParseSignature reads a Sig field the way Nix reads it, which ignores missing
+// padding and what follows the padding, and returns it in the one form that every
+// version takes: name:base64 of 64 bytes.
+func ParseSignature(text string) (string, error) {
+	name, payload, _ := strings.Cut(text, ":")
+	payload, _, _ = strings.Cut(payload, "=")
+	raw, err := base64.RawStdEncoding.DecodeString(payload)
+	if err != nil || len(raw) != ed25519.SignatureSize || checkName(name) != nil {
+		return "", fmt.Errorf("signature %.100q: want name:base64 of 64 bytes", text)
+	}
+	return name + ":" + base64.StdEncoding.EncodeToString(raw), nil
 }
 
 // SignatureName returns the key name of a Sig field, or an error if the field

@@ -23,8 +23,7 @@ import (
 // Method is how a NAR file is compressed: the value of Compression in its narinfo.
 type Method string
 
-// The methods known here. Nix knows more names (compress, grzip, lrzip, lzip, lzma, lzop), which no
-// cache is known to use.
+// The methods known here.
 const (
 	None   Method = "none"
 	Zstd   Method = "zstd"
@@ -34,6 +33,10 @@ const (
 	Brotli Method = "br"
 	Lz4    Method = "lz4" // read only
 )
+
+// Unread are the methods that Nix knows beside, and that no cache is known to use. A file of such
+// a method can be copied and not looked into: [NewReader] fails.
+var Unread = []Method{"compress", "grzip", "lrzip", "lzip", "lzma", "lzop"}
 
 // traits is what is fixed about a method.
 type traits struct {
