@@ -125,7 +125,7 @@ func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) (won, o
 		if replace {
 			merged := *ours
 			if same {
-				merged.AddSigs(theirs.Sigs...)
+				merged.Absorb(theirs)
 			}
 			return &merged, nil
 		}

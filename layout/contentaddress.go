@@ -30,7 +30,7 @@ const (
 // (NAR) or "fixed:git:<algo>:<nix32>". Format: content-address.cc in Nix.
 type ContentAddress struct {
 	Method string // one of the Hash constants
-	Algo   string // md5, sha1, sha256, sha512
+	Algo   string // md5, sha1, sha256, sha512, blake3
 	Digest []byte
 }
 
@@ -55,15 +55,19 @@ func ParseContentAddress(text string) (ContentAddress, error) {
 	} else if rest, ok = strings.CutPrefix(text, "fixed:"); ok {
 		ca.Method = HashFlat
 	}
-	algo, _, _ := strings.Cut(rest, ":")
+	algo, digest, _ := strings.Cut(rest, ":")
+	like := algo
+	if algo == "blake3" {
+		like = "sha256" // which has as many bytes
+	}
 	switch {
-	case ca.Method == "", newHash(algo) == nil:
+	case ca.Method == "", newHash(like) == nil:
 		return ContentAddress{}, fmt.Errorf("%w: %s", ErrUnknownAddress, text)
 	case ca.Method == HashText && algo != "sha256":
 		// Newer Nix reads it (2.26 does, 2.8 does not), and no version makes a store path of it.
 		return ContentAddress{}, fmt.Errorf("%w: %s: text is hashed by sha256 alone", ErrUnknownAddress, text)
 	}
-	parsed, err := nixhash.ParseAny(rest, nil)
+	parsed, err := nixhash.ParseAny(like+":"+digest, nil)
 	if err != nil {
 		return ContentAddress{}, fmt.Errorf("content address %s: malformed hash", text)
 	}
@@ -81,7 +85,8 @@ func (c ContentAddress) String() string {
 	return prefix + c.Algo + ":" + nixbase32.EncodeToString(c.Digest)
 }
 
-// NewDigest returns the hash function of the address.
+// NewDigest returns the hash function of the address, nil if it is not one that
+// can be computed here.
 func (c ContentAddress) NewDigest() hash.Hash { return newHash(c.Algo) }
 
 func newHash(algo string) hash.Hash {
@@ -97,6 +102,9 @@ func newHash(algo string) hash.Hash {
 	}
 	return nil
 }
+
+// Provable reports whether the bytes of a path can prove the address here.
+func (c ContentAddress) Provable() bool { return c.Method != HashGit && c.NewDigest() != nil }
 
 // Path returns the store path that the address leads to, for a name and
 // references; self says that the path refers to itself, in which case refs

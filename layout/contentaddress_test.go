@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,11 @@ func TestParseContentAddress(t *testing.T) {
 		"fixed:r:sha256:" + emptyBase64:            "fixed:r:sha256:" + emptyNix32,
 		"fixed:sha1:" + sha1Hex:                    "fixed:sha1:" + sha1Nix32,
 		"fixed:git:sha1:" + sha1Nix32:              "fixed:git:sha1:" + sha1Nix32,
+		"fixed:r:blake3:" + emptyHex:               "fixed:r:blake3:" + emptyNix32,
+		"text:blake3:" + emptyNix32:                "",
+		"fixed:blake3:" + sha1Nix32:                "",
+		"fixed:r:sha3:" + emptyNix32:               "",
+		"fixed by hand":                            "",
 		"":                                         "",
 		"foo:sha256:" + emptyNix32:                 "",
 		"text:" + emptyNix32:                       "",
@@ -130,6 +136,52 @@ func TestContentAddressPaths(t *testing.T) {
 	two := eval(`builtins.toFile "two" "${builtins.toFile "plain" "text"} ${builtins.toFile "other" "text"}"`)
 	check("toFile with references", layout.HashText, "sha256", []byte(plain+" "+other), two, plain, other)
 	check("toFile with references, unsorted", layout.HashText, "sha256", []byte(plain+" "+other), two, other, plain)
+}
+
+// TestUnknownAddresses: what some program may understand is told from what none
+// can.
+func TestUnknownAddresses(t *testing.T) {
+	for text, unknown := range map[string]bool{
+		"foo:sha256:" + emptyNix32:                  true,
+		"fixed:x:sha256:" + emptyNix32:              true,
+		"fixed:r:sha3:" + emptyNix32:                true,
+		"text:sha1:" + strings.Repeat("0", 32):      true,
+		"fixed:sha256:" + emptyNix32[1:]:            false,
+		"fixed:r:blake3:" + strings.Repeat("0", 32): false,
+		"fixed:":                                    false,
+		"fixed:sha256:":                             false,
+		"fixed by hand":                             false,
+	} {
+		if _, err := layout.ParseContentAddress(text); err == nil || errors.Is(err, layout.ErrUnknownAddress) != unknown {
+			t.Errorf("ParseContentAddress(%q): %v, want one of an unknown kind: %t", text, err, unknown)
+		}
+	}
+}
+
+// TestBLAKE3Addresses: the paths that Nix 2.34 made of a file with "hi\n" in it.
+func TestBLAKE3Addresses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(file, []byte("hi\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	archive := dumpNAR(t, file)
+	for text, want := range map[string]layout.StorePath{
+		"fixed:r:blake3:1x1y3wjmnnz09ya91vbrk7gy48najpj781clyjpjg55hmisgpbnc": "p8mmgij8lcknrcwhzhmvc9n3zhr3mqik-f",
+		"fixed:blake3:0f74msa6lbgvs5ykhnx144j7f75rm00pw6r2mkgwcymdiwj612qb":   "7dmnd8bwb6jwlac7ylvdpqaxzbyz0ag1-f",
+	} {
+		ca, err := layout.ParseContentAddress(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ca.Path(layout.DefaultStoreDir, "f", nil, false)
+		if err != nil || got != want || ca.Provable() {
+			t.Errorf("%s leads to %s, provable %t, %v; want %s", text, got, ca.Provable(), err, want)
+		}
+		claim := layout.PathInfo{Path: want, CA: text, NarSize: 1 << 20}
+		if proof := inspect(t, archive, layout.DefaultStoreDir, claim); proof != layout.Unclaimed {
+			t.Errorf("%s: proof %v, want none", text, proof)
+		}
+	}
 }
 
 // TestContentAddressRefusals: paths that Nix would not make.

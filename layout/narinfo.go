@@ -79,8 +79,8 @@ func ParseNarInfo(text []byte, storeDir string) (*NarInfo, error) {
 		if err != nil {
 			return nil, &SyntaxError{line, field + ": " + err.Error()}
 		}
-		if !kept && tidy && isPlain(field) && isPlain(value) && extra+len(field)+len(value) <= maxExtra {
-			extra += len(field) + len(value)
+		if size := len(field) + len(": \n") + len(value); !kept && tidy && isPlain(field) && isPlain(value) && extra+size <= maxExtra {
+			extra += size
 			n.Extra = append(n.Extra, field+": "+value)
 		}
 		line += 1 + strings.Count(field, "\n")
@@ -250,6 +250,19 @@ func (n *NarInfo) Marshal(storeDir string) []byte {
 		b.WriteByte('\n')
 	}
 	return b.Bytes()
+}
+
+// Absorb adds what another record of the same content says beside it: its
+// signatures, and the lines that mean nothing here.
+func (n *NarInfo) Absorb(o *NarInfo) {
+	n.AddSigs(o.Sigs...)
+	extra := slices.Clone(n.Extra)
+	for _, line := range o.Extra {
+		if !slices.Contains(n.Extra, line) {
+			extra = append(extra, line)
+		}
+	}
+	n.Extra = extra
 }
 
 // NARKey returns the key of the NAR in the same tree, or an error if the URL

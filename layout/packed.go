@@ -30,7 +30,7 @@ func (p *Packed) Prove(claim *PathInfo, storeDir string) (outcome Proof, known b
 		return Unclaimed, true
 	}
 	ca, err := ParseContentAddress(claim.CA)
-	if err != nil || ca.Method == HashGit {
+	if err != nil || !ca.Provable() {
 		return Unclaimed, true // as Inspect has it
 	}
 	self := slices.Contains(claim.References, claim.Path)

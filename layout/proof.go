@@ -28,21 +28,18 @@ type proof struct {
 // newProof returns nil if the address is of a kind that cannot be proved here.
 func newProof(info *PathInfo, storeDir string) *proof {
 	ca, err := ParseContentAddress(info.CA)
-	if err != nil {
+	if err != nil || !ca.Provable() {
 		return nil
 	}
 	p := &proof{want: ca, info: info, dir: storeDir, sum: ca.NewDigest()}
-	switch ca.Method {
-	case HashText, HashFlat:
+	if ca.Method != HashNAR {
 		p.content = p.sum
-	case HashNAR:
-		p.nar = p.sum
-		if slices.Contains(info.References, info.Path) {
-			p.self = &zeroing{w: p.sum, needle: []byte(info.Path.Hash())}
-			p.nar = p.self
-		}
-	default:
-		return nil
+		return p
+	}
+	p.nar = p.sum
+	if slices.Contains(info.References, info.Path) {
+		p.self = &zeroing{w: p.sum, needle: []byte(info.Path.Hash())}
+		p.nar = p.self
 	}
 	return p
 }

@@ -63,7 +63,7 @@ func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, 
 		say(NarSize, record, "it says %d bytes, the NAR has %d", n.NarSize, found.NarSize)
 	}
 	proved := found.Proofs[at] == layout.Proved
-	if n.CA != "" && wrongCA(n, c.storeDir) == "" {
+	if leads, _ := address(n, c.storeDir); leads {
 		if found.Proofs[at] == layout.Refuted {
 			say(WrongCA, record, "%s is not what the content hashes to", n.CA)
 		}

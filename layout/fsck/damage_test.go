@@ -214,6 +214,12 @@ func TestDamage(t *testing.T) {
 		{name: "address that may not refer", damage: func(p *patient) {
 			p.edit("flat", func(n *layout.NarInfo) { n.References = []layout.StorePath{p.path("source")} })
 		}, quick: []string{"wrong-ca flat"}},
+		{name: "address of an unknown kind", damage: func(p *patient) {
+			p.edit("env", func(n *layout.NarInfo) { n.CA = "fixed:r:sha3:" + n.NarHash.Nix32() })
+		}, notes: []string{"unknown-ca env"}},
+		{name: "address by an algorithm that is not computed, to another path", damage: func(p *patient) {
+			p.edit("env", func(n *layout.NarInfo) { n.CA = "fixed:r:blake3:" + n.NarHash.Nix32() })
+		}, quick: []string{"wrong-ca env"}},
 		{name: "content-addressed path with other content", damage: func(p *patient) {
 			// All is consistent but that the bytes do not hash to the address.
 			archive := bytes.Replace(p.closure.Named("flat").NAR, []byte("just"), []byte("JUST"), 1)

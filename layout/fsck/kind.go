@@ -37,6 +37,7 @@ const (
 	DanglingRealisation // a realisation of paths that are not there: true nevertheless, and another cache may have them
 	UnfinishedFile      // a file in staging: a running process's, or left by one that died
 	ForeignFile         // nothing that belongs to a cache
+	UnknownCA           // a content address is of a kind that is not known here: it proves nothing
 	kinds               = iota
 	firstNote           = NoFileHash
 )
@@ -52,6 +53,7 @@ var names = [kinds]string{
 	BadNAR: "bad-nar", NarHash: "nar-hash", NarSize: "nar-size",
 	NoFileHash: "no-file-hash", UnreferencedNAR: "unreferenced-nar", UnreferencedListing: "unreferenced-listing",
 	DanglingRealisation: "dangling-realisation", UnfinishedFile: "unfinished-file", ForeignFile: "foreign-file",
+	UnknownCA: "unknown-ca",
 }
 
 // Note reports whether findings of this kind are no problems.

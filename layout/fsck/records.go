@@ -125,11 +125,14 @@ func (c *check) narInfo(ctx context.Context, key layout.Key, text []byte, r *rec
 			say(MissingReference, key, n.Path, "refers to %s", ref)
 		}
 	}
-	why := wrongCA(n, c.storeDir)
-	if why != "" {
+	leads, why := address(n, c.storeDir)
+	switch {
+	case why != "":
 		say(WrongCA, key, n.Path, "%s", why)
+	case n.CA != "" && !leads:
+		say(UnknownCA, key, n.Path, "%s", n.CA)
 	}
-	if kind, why := c.trust(n, n.CA != "" && why == ""); why != "" {
+	if kind, why := c.trust(n, leads); why != "" {
 		say(kind, key, n.Path, "%s", why)
 	}
 	c.listing(ctx, n.Path, r, say, unknown)
@@ -176,15 +179,19 @@ func (c *check) listing(ctx context.Context, p layout.StorePath, r *record, say 
 	}
 }
 
-// wrongCA says why a content address cannot be right, as far as that is to be
-// told without the NAR.
-func wrongCA(n *layout.NarInfo, storeDir string) string {
+// address reports whether the content address of a record leads to its path, or
+// says why it is wrong, as far as that is to be told without the NAR. Of no
+// address and of one of an unknown kind it says neither.
+func address(n *layout.NarInfo, storeDir string) (leads bool, why string) {
 	if n.CA == "" {
-		return ""
+		return false, ""
 	}
 	ca, err := layout.ParseContentAddress(n.CA)
+	if errors.Is(err, layout.ErrUnknownAddress) {
+		return false, ""
+	}
 	if err != nil {
-		return err.Error()
+		return false, err.Error()
 	}
 	var refs []layout.StorePath
 	self := false
@@ -197,13 +204,13 @@ func wrongCA(n *layout.NarInfo, storeDir string) string {
 	}
 	switch p, err := ca.Path(storeDir, n.Path.Name(), refs, self); {
 	case err != nil:
-		return err.Error()
+		return false, err.Error()
 	case p != n.Path:
-		return fmt.Sprintf("%s leads to %s", n.CA, p)
+		return false, fmt.Sprintf("%s leads to %s", n.CA, p)
 	case ca.Method == layout.HashNAR && ca.Algo == "sha256" && !self && !bytes.Equal(ca.Digest, n.NarHash[:]):
-		return fmt.Sprintf("%s is not the hash of the NAR, %s", n.CA, n.NarHash)
+		return false, fmt.Sprintf("%s is not the hash of the NAR, %s", n.CA, n.NarHash)
 	}
-	return ""
+	return true, ""
 }
 
 // trust says why a path is not to be trusted. One that proves itself needs no

@@ -37,6 +37,10 @@ func TestTrust(t *testing.T) {
 		{name: "a bad one beside a good one", path: "lib", sigs: func(p *patient, n *layout.NarInfo) []string {
 			return append(sign(namesake)(p, n), sign(p.key)(p, n)...)
 		}},
+		{name: "unsigned, an address of an unknown kind", path: "env", sigs: func(_ *patient, n *layout.NarInfo) []string {
+			n.CA = "fixed:r:sha3:" + n.NarHash.Nix32()
+			return nil
+		}, quick: "untrusted env", deep: "untrusted env"},
 		{name: "unsigned text", path: "env", sigs: sign()},
 		{name: "unsigned source", path: "source", sigs: sign()},
 		{name: "unsigned, refers to itself", path: "selfish", sigs: sign()},

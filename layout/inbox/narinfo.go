@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -115,6 +116,12 @@ func (b *Inbox) read(key layout.Key, text []byte) (*record, error) {
 	}
 	if err := b.checkAddress(n); err != nil {
 		return nil, err
+	}
+	for _, line := range n.Extra {
+		if sig, ok := strings.CutPrefix(line, "Sig: "); ok {
+			// Nix since 2.34 could not read the record.
+			return nil, refuse(BadSignature, "bad signature: %.100q is not name:base64 of 64 bytes", sig)
+		}
 	}
 	if r.trusted, err = b.checkSigs(n.Sigs, n.Fingerprint(storeDir)); err != nil {
 		return nil, err

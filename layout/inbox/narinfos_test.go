@@ -70,6 +70,9 @@ func TestRefusedNarInfos(t *testing.T) {
 		{"CA of another kind", "flat", func(n *layout.NarInfo) { n.CA = "fixed:r" + n.CA[len("fixed"):] }, WrongCA},
 		{"CA of an input-addressed path", "twin", func(n *layout.NarInfo) { n.CA = s.narInfo(t, "source").CA }, WrongCA},
 		{"CA with references it cannot have", "flat", func(n *layout.NarInfo) { n.References = []layout.StorePath{n.Path}; n.Sigs = nil }, WrongCA},
+		{"CA of an unknown kind", "source", func(n *layout.NarInfo) { n.CA = "fixed:r:sha3:" + n.NarHash.Nix32() }, WrongCA},
+		{"CA that leads elsewhere, by BLAKE3", "source", func(n *layout.NarInfo) { n.CA = "fixed:r:blake3:" + n.NarHash.Nix32() }, WrongCA},
+		{"a signature of another shape", "lib", func(n *layout.NarInfo) { n.Extra = []string{"Sig: hello"} }, BadSignature},
 		{"a trusted name, another key", "lib", resign(namesake), BadSignature},
 		{"a trusted signature of something else", "lib", func(n *layout.NarInfo) { n.Sigs = s.narInfo(t, "app").Sigs }, BadSignature},
 		{"no signature", "lib", func(n *layout.NarInfo) { n.Sigs = nil }, Untrusted},
@@ -273,6 +276,48 @@ func TestOtherAddresses(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestAddressThatIsNotComputed: an address whose algorithm Nix knows and we do not
+// leads to its path all the same, and takes the place of no signature.
+func TestAddressThatIsNotComputed(t *testing.T) {
+	s := newSample(t)
+	ca := layout.ContentAddress{Method: layout.HashNAR, Algo: "blake3", Digest: make([]byte, 32)}
+	path, err := ca.Path(layout.DefaultStoreDir, "flat", nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := s.narInfo(t, "flat")
+	n.Path, n.CA, n.Sigs = path, ca.String(), nil
+	text := string(n.Marshal(layout.DefaultStoreDir))
+	for _, signed := range []bool{true, false} {
+		tr := newTrial(t, func(c *Config) { c.RequireSignature = signed })
+		tr.sendNARs(s)
+		if signed {
+			tr.refused(layout.NarInfoKey(path), text, true, Untrusted)
+		} else {
+			tr.must(layout.NarInfoKey(path), text, true, Created)
+		}
+	}
+}
+
+// TestExtraStays: what a record has that we do not understand is published, and
+// stays when the path is sent again without.
+func TestExtraStays(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	tr.sendNARs(s)
+	key := layout.NarInfoKey(s.path("flat"))
+	text := s.objects[key]
+	tr.must(key, text+"Future: x: y\n", true, Created)
+	n := s.narInfo(t, "flat")
+	n.AddSigs(s.narInfo(t, "lib").Sigs...)
+	n.Extra = []string{"Later: z"}
+	tr.must(key, string(n.Marshal(layout.DefaultStoreDir)), true, Merged)
+	have, err := layout.ReadAll(t.Context(), tr.tree, key, layout.MaxNarInfo)
+	if err != nil || !strings.Contains(string(have), "\nFuture: x: y\n") || strings.Contains(string(have), "Later") {
+		t.Errorf("the record is %q, %v", have, err)
 	}
 }
 

@@ -144,7 +144,7 @@ func (b *Inbox) update(ctx context.Context, r *record) (outcome Outcome, err err
 			ours, err := r.instead()
 			if err == nil && same {
 				merged := *ours
-				merged.AddSigs(theirs.Sigs...)
+				merged.Absorb(theirs)
 				ours = &merged
 			}
 			return ours, err

@@ -69,5 +69,5 @@ func (b *Inbox) checkAddress(n *layout.NarInfo) error {
 // provable reports whether the bytes can prove the content address.
 func provable(n *layout.NarInfo) bool {
 	ca, err := layout.ParseContentAddress(n.CA)
-	return err == nil && ca.Method != layout.HashGit
+	return err == nil && ca.Provable()
 }
