@@ -148,9 +148,9 @@ func TestUnknownAddresses(t *testing.T) {
 		"text:sha1:" + strings.Repeat("0", 32):      true,
 		"fixed:sha256:" + emptyNix32[1:]:            false,
 		"fixed:r:blake3:" + strings.Repeat("0", 32): false,
-		"fixed:":                                    false,
-		"fixed:sha256:":                             false,
-		"fixed by hand":                             false,
+		"fixed:":        false,
+		"fixed:sha256:": false,
+		"fixed by hand": false,
 	} {
 		if _, err := layout.ParseContentAddress(text); err == nil || errors.Is(err, layout.ErrUnknownAddress) != unknown {
 			t.Errorf("ParseContentAddress(%q): %v, want one of an unknown kind: %t", text, err, unknown)
