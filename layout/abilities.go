@@ -169,6 +169,15 @@ func Flush(ctx context.Context, t Tree, keys ...Key) error {
 	return nil
 }
 
+// AssumeOneWriter has a tree check conditions itself from now on, by looking
+// before it writes, where it found a store that keeps to none. It is right for as
+// long as no other process writes to the tree.
+func AssumeOneWriter(t Tree) {
+	if a, ok := t.(interface{ AssumeOneWriter() }); ok {
+		a.AssumeOneWriter()
+	}
+}
+
 // Sweep removes what processes that were killed left unfinished in a tree, where
 // the tree keeps such files.
 func Sweep(t Tree) {

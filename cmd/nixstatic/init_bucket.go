@@ -22,6 +22,7 @@ type preparedStore struct {
 	ChecksBytes    bool `json:"checksBytes"` // refuses those without the SHA-256 announced
 
 	name      string
+	unasked   bool // it removes them without a rule
 	oneWriter bool
 }
 
@@ -52,7 +53,7 @@ func prepareBucket(c *cli.Context, location string) (_ openedTree, _ *preparedSt
 	}
 	store := &preparedStore{Created: prepared.Created, Public: prepared.Public,
 		RemovesUnfinished: prepared.CleansUp, Unwilling: prepared.Unwilling,
-		SeveralWriters: can.SeveralWriters(), ChecksBytes: can.Checksum, name: bucket.URL(), oneWriter: loc.OneWriter}
+		SeveralWriters: can.SeveralWriters(), ChecksBytes: can.Checksum, name: bucket.URL(), unasked: prepared.Unasked, oneWriter: loc.OneWriter}
 	if store.Public {
 		store.URL, err = bucket.WebURL(c.Context)
 	}
@@ -69,10 +70,13 @@ func (s *preparedStore) tell(c *cli.Context) {
 	if s.Public {
 		say(c, "anyone may read the cache at %s, but neither list it, nor write to it, nor read what is in .nixstatic", s.URL)
 	}
-	if s.RemovesUnfinished {
+	switch {
+	case s.unasked:
+		say(c, "the store removes what broken uploads leave, after a day")
+	case s.RemovesUnfinished:
 		say(c, "the store removes what broken uploads leave, after a week")
-	} else {
-		say(c, "note: the store was not told to remove what broken uploads leave (%s)", s.Unwilling)
+	default:
+		say(c, "note: the store takes no rule for what broken uploads leave (%s); some remove it unasked, others in their own console", s.Unwilling)
 	}
 	switch {
 	case s.SeveralWriters:

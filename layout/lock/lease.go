@@ -76,8 +76,12 @@ func (l *lease) take(ctx context.Context) error {
 	defer l.waiting(nil)
 	seen, since := "", time.Time{}
 	opts := layout.PutOptions{IfAbsent: true}
+	denied := 0 // how often in a row a condition was denied that holds
 	for {
 		err := l.put(ctx, 0, opts)
+		if err != nil && denied >= maxDenied {
+			err = errors.ErrUnsupported
+		}
 		switch {
 		case err == nil:
 			return l.prove(ctx)
@@ -89,12 +93,25 @@ func (l *lease) take(ctx context.Context) error {
 		}
 		for {
 			h, err := l.read(ctx)
-			if errors.Is(err, fs.ErrNotExist) {
-				opts = layout.PutOptions{IfAbsent: true}
-				break
-			}
-			if err != nil {
+			condition := layout.PutOptions{IfMatch: h.version}
+			absent := errors.Is(err, fs.ErrNotExist)
+			if absent {
+				condition = layout.PutOptions{IfAbsent: true}
+			} else if err != nil {
 				return fmt.Errorf("lock the destination: %w", err)
+			}
+			// A store that denies a condition which it itself shows to hold does not
+			// keep to conditions, if it does so again and again.
+			if opts != condition {
+				denied = 0
+			} else if denied++; denied > 1 {
+				if err := sleep(ctx, lockPoll); err != nil {
+					return err
+				}
+			}
+			if absent {
+				opts = condition
+				break
 			}
 			if h.version != seen {
 				seen, since = h.version, time.Now()
@@ -104,7 +121,7 @@ func (l *lease) take(ctx context.Context) error {
 				free = since.Add(deadTime)
 			}
 			if h.holder == l.holder || !time.Now().Before(free) {
-				opts = layout.PutOptions{IfMatch: h.version}
+				opts = condition
 				break
 			}
 			l.waiting(&Wait{For: h.who, Until: free})
@@ -142,6 +159,7 @@ func (l *lease) prove(ctx context.Context) error {
 // alone goes on without a lease.
 func (l *lease) alone() {
 	l.version = ""
+	layout.AssumeOneWriter(l.Tree)
 	l.note(errors.New("the destination knows no conditional writes: see to it that nobody else writes to it"))
 }
 
@@ -155,6 +173,12 @@ func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 			// It may have been changed by ourselves, and the answer lost.
 			var h held
 			if h, err = l.read(limited); err == nil && h.holder == l.holder {
+				if n == 1 && h.version == l.version {
+					// It is too early for anyone else: the store denies what holds.
+					done()
+					l.alone()
+					return
+				}
 				l.version = h.version // and it counts from the last that we know of
 			} else if err == nil || errors.Is(err, fs.ErrNotExist) {
 				err = errLeaseLost

@@ -30,6 +30,9 @@ const (
 	// last requests may still be on their way.
 	deadTime = 5 * time.Second
 	lockPoll = 200 * time.Millisecond
+	// maxDenied is how often in a row a store may deny a condition that holds. The
+	// lease of another process may come and go between two requests.
+	maxDenied = 10
 )
 
 // errLeaseLost ends work whose lease another process took: this one was cut off

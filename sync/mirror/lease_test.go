@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,4 +182,89 @@ func TestMirrorPulseLeft(t *testing.T) {
 			t.Errorf("waited %v", took)
 		}
 	})
+}
+
+// A peculiar tree is in a store with a rule of its own for conditions.
+type peculiar struct {
+	*treetest.Mem
+	rule   func(layout.PutOptions) error
+	honest bool // keeps to what the rule lets pass
+	alone  atomic.Bool
+}
+
+func (p *peculiar) AssumeOneWriter() { p.alone.Store(true) }
+
+func (p *peculiar) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	if opts == (layout.PutOptions{}) || p.alone.Load() {
+		return p.Mem.Put(ctx, key, body, opts)
+	}
+	if err := p.rule(opts); err != nil {
+		return err
+	}
+	if p.honest {
+		return p.Mem.Put(ctx, key, body, opts)
+	}
+	return p.Mem.Put(ctx, key, body, layout.PutOptions{})
+}
+
+// TestStoresWithoutConditions: a mirror into a store that keeps to no conditions
+// says so once, and does its work.
+func TestStoresWithoutConditions(t *testing.T) {
+	src := treetest.Source(t)
+	for name, rule := range map[string]func(layout.PutOptions) error{
+		"refuses them": func(layout.PutOptions) error { return errors.ErrUnsupported },
+		"ignores them": func(layout.PutOptions) error { return nil },
+		"denies each":  func(o layout.PutOptions) error { return denial(o) },
+		"denies that a version is there": func(o layout.PutOptions) error {
+			if o.IfMatch != "" {
+				return denial(o)
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dst := &peculiar{Mem: treetest.NewMem(t), rule: rule}
+				var notes []string
+				m := &mirror.Mirror{Source: src.Clone(t), Dest: dst, Report: func(e mirror.Event) {
+					if e.Action == mirror.ActionNote {
+						notes = append(notes, e.Err.Error())
+					}
+				}}
+				mustRun(t, m)
+				if len(notes) != 1 || !strings.Contains(notes[0], "no conditional writes") {
+					t.Errorf("notes: %q", notes)
+				}
+				if !dst.alone.Load() {
+					t.Error("nobody told the tree")
+				}
+				treetest.Equal(t, src, dst.Mem)
+			})
+		})
+	}
+}
+
+// TestStoreWithoutReplacing: where the lease can be put and not renewed, the work
+// goes on.
+func TestStoreWithoutReplacing(t *testing.T) {
+	src := treetest.Source(t)
+	synctest.Test(t, func(t *testing.T) {
+		mem := treetest.NewMem(t)
+		dst := &peculiar{Mem: mem, honest: true, rule: func(o layout.PutOptions) error {
+			if o.IfMatch != "" {
+				return layout.ErrChanged
+			}
+			return nil
+		}}
+		m := &mirror.Mirror{Source: src.Clone(t), Dest: slow{dst, 5 * time.Second}, Jobs: 1}
+		mustRun(t, m)
+		treetest.Equal(t, src, mem)
+	})
+}
+
+func denial(o layout.PutOptions) error {
+	if o.IfAbsent {
+		return fs.ErrExist
+	}
+	return layout.ErrChanged
 }

@@ -45,6 +45,7 @@ type refusal struct {
 	code   string // of S3
 	text   string // what the store says, cut short
 	region string // where the store says the bucket is
+	server string // what the store calls itself
 	is     error  // what it means to a caller, or nil
 }
 
@@ -68,7 +69,7 @@ func meaning(err error) error {
 	if !errors.As(err, &answer) {
 		return withoutURL(err)
 	}
-	e := &refusal{status: answer.StatusCode, code: plain(answer.Code), text: plain(answer.Message), region: answer.Region}
+	e := &refusal{status: answer.StatusCode, code: plain(answer.Code), text: plain(answer.Message), region: answer.Region, server: answer.Server}
 	switch answer.Code {
 	case "NoSuchKey":
 		e.is = fs.ErrNotExist
@@ -129,7 +130,7 @@ func transient(err error) (again, throttled bool) {
 	var cert *tls.CertificateVerificationError
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, &cert), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case errors.As(err, &cert), errors.Is(err, http.ErrSchemeMismatch):
 		return false, false // the same in a minute
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return false, false

@@ -53,7 +53,7 @@ type walk struct {
 
 // all yields everything, the quick way as long as it goes.
 func (w *walk) all(ctx context.Context, yield func(layout.TopEntry, error) bool) {
-	if !w.b.anonymous && !w.pages(ctx, yield) {
+	if !w.b.anonymous && !w.b.first.Load() && !w.pages(ctx, yield) {
 		return
 	}
 	w.rest(ctx, yield)
@@ -167,7 +167,7 @@ func (w *walk) rest(ctx context.Context, yield func(layout.TopEntry, error) bool
 				stopped = !yield(e, nil)
 				return !stopped
 			})
-			if again, _ := transient(err); again && w.last != start {
+			if again, _ := transient(err); errors.Is(err, errOlder) || again && w.last != start {
 				return nil // what failed is a new request, with attempts of its own
 			}
 			return err
@@ -200,7 +200,7 @@ func (w *walk) more(ctx context.Context, yield func(layout.TopEntry) bool) (done
 	w.passed = 0
 	for o := range w.b.client.Load().ListObjectsIter(ctx, w.b.loc.Bucket, w.b.listing(w.prefix, after, pageSize)) {
 		if o.Err != nil {
-			return false, meaning(o.Err)
+			return false, w.b.older(meaning(o.Err))
 		}
 		entry, use, err := w.take(listed{o.Key, o.ETag, o.Size, o.LastModified})
 		if err != nil {
@@ -218,11 +218,26 @@ func (w *walk) more(ctx context.Context, yield func(layout.TopEntry) bool) (done
 
 func (b *Bucket) listing(prefix, after string, page int) minio.ListObjectsOptions {
 	owner := false
-	opts := minio.ListObjectsOptions{Prefix: b.prefix + prefix, Recursive: true, MaxKeys: page, FetchOwner: &owner}
+	opts := minio.ListObjectsOptions{Prefix: b.prefix + prefix, Recursive: true, MaxKeys: page, FetchOwner: &owner, UseV1: b.first.Load()}
 	if after != "" {
 		opts.StartAfter = b.prefix + after
 	}
 	return opts
+}
+
+// errOlder says that the store was found to know the first version of listing
+// alone, and is to be asked again.
+var errOlder = errors.New("the store knows the first version of listing alone")
+
+// older turns the refusal of a listing into errOlder where it may be for the
+// version.
+func (b *Bucket) older(err error) error {
+	if b.first.Load() || !unknown(err) {
+		return err
+	}
+	b.first.Store(true)
+	b.log.Debug("listing falls back to its first version", "error", err)
+	return errOlder
 }
 
 // mayBegin reports whether a key can begin so. Stores refuse some of the other

@@ -34,7 +34,9 @@ type Bucket struct {
 	clock       clock
 	client      atomic.Pointer[client] // replaced when the region turns out
 
-	hashing atomic.Int32 // what of payload.go the store is known to keep to
+	known   atomic.Int32 // manner that the store takes
+	refuses atomic.Bool  // it refuses conditions
+	first   atomic.Bool  // it knows the first version of listing alone
 
 	alone  atomic.Bool // AssumeOneWriter was called
 	writer sync.Mutex  // then holds from looking to writing
@@ -146,6 +148,17 @@ func (b *Bucket) connect(region string) error {
 func (b *Bucket) Check(ctx context.Context) error {
 	err := b.check(ctx)
 	var e *refusal
+	if errors.As(err, &e) && wantsVirtual(e) {
+		if b.loc.Addressing != "" {
+			return fmt.Errorf("open %s: say addressing-style=virtual: %w", b.loc, err)
+		}
+		b.log.Info("the store wants the bucket in the name of the host", "bucket", b.loc.String())
+		b.loc.Addressing = "virtual"
+		if err := b.connect(b.client.Load().region); err != nil {
+			return fmt.Errorf("open %s: %w", b.loc, lower(err))
+		}
+		err = b.check(ctx)
+	}
 	if errors.As(err, &e) && e.region != "" && e.region != b.client.Load().region {
 		if b.loc.Region != "" {
 			return fmt.Errorf("open %s: the bucket is in another region: say region=%s", b.loc, e.region)
@@ -170,14 +183,32 @@ func (b *Bucket) Check(ctx context.Context) error {
 // body what is wrong.
 func (b *Bucket) check(ctx context.Context) error {
 	return b.retry(ctx, "open", func(int) error {
-		for o := range b.client.Load().ListObjectsIter(ctx, b.loc.Bucket, b.listing("", "", 1)) {
-			if o.Err != nil {
-				return meaning(o.Err)
-			}
-			break
+		err := b.older(b.listOne(ctx))
+		if err == errOlder {
+			err = b.listOne(ctx)
 		}
-		return ctx.Err()
+		return err
 	})
+}
+
+func (b *Bucket) listOne(ctx context.Context) error {
+	for o := range b.client.Load().ListObjectsIter(ctx, b.loc.Bucket, b.listing("", "", 1)) {
+		if o.Err != nil {
+			return meaning(o.Err)
+		}
+		break
+	}
+	return ctx.Err()
+}
+
+// wantsVirtual reports whether a store refuses requests with the bucket in their
+// path. The codes are those of Alibaba, Tencent, Volcano Engine and Huawei.
+func wantsVirtual(e *refusal) bool {
+	switch e.code {
+	case "SecondLevelDomainForbidden", "PathStyleDomainForbidden", "InvalidPathAccess", "VirtualHostDomainRequired":
+		return true
+	}
+	return false
 }
 
 // Close gives idle connections back.

@@ -103,13 +103,17 @@ func (b *Bucket) resumeParts(ctx context.Context, u *upload, step int64) (*parts
 		}
 	}
 	p.ours = true
-	opts := b.headers(u.key)
-	// Asks for parts with checksums, and keeps them.
-	opts.UserMetadata = map[string]string{"X-Amz-Checksum-Algorithm": "SHA256"}
-	err := b.retry(ctx, "put "+string(u.key), func(int) (err error) {
-		// An upload whose answer was lost stays behind empty. Leftovers finds it.
-		p.id, err = b.client.Load().NewMultipartUpload(ctx, b.loc.Bucket, b.object(u.key), opts)
-		return meaning(err)
+	err := b.retry(ctx, "put "+string(u.key), func(int) error {
+		return b.inManner(func(m manner) (err error) {
+			opts := b.headers(u.key)
+			if m.checksum() {
+				// Asks for parts with checksums, and keeps them.
+				opts.UserMetadata = map[string]string{"X-Amz-Checksum-Algorithm": "SHA256"}
+			}
+			// An upload whose answer was lost stays behind empty. Leftovers finds it.
+			p.id, err = b.client.Load().NewMultipartUpload(ctx, b.loc.Bucket, b.object(u.key), opts)
+			return meaning(err)
+		})
 	})
 	return p, err
 }
@@ -182,20 +186,23 @@ func (p *parts) sendPart(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	checksum := base64.StdEncoding.EncodeToString(sum[:])
 	return p.b.retry(ctx, fmt.Sprintf("put part %d of %s", i+1, p.u.key), func(int) error {
-		body := newPart(p.u.body, offset, size)
-		done, err := p.b.client.Load().PutObjectPart(ctx, p.b.loc.Bucket, p.b.object(p.u.key), p.id, i+1, body, size,
-			minio.PutObjectPartOptions{
-				Sha256Hex:            hex.EncodeToString(sum[:]),
-				CustomHeader:         http.Header{"X-Amz-Checksum-Sha256": {checksum}},
-				DisableContentSha256: true,
-			})
-		if err != nil {
-			return body.judge(err)
-		}
-		p.parts[i] = minio.CompletePart{PartNumber: i + 1, ETag: done.ETag, ChecksumSHA256: checksum}
-		return nil
+		return p.b.inManner(func(m manner) error {
+			part := minio.CompletePart{PartNumber: i + 1}
+			opts := minio.PutObjectPartOptions{Sha256Hex: hex.EncodeToString(sum[:]), DisableContentSha256: true}
+			if m.checksum() {
+				part.ChecksumSHA256 = base64.StdEncoding.EncodeToString(sum[:])
+				opts.CustomHeader = http.Header{"X-Amz-Checksum-Sha256": {part.ChecksumSHA256}}
+			}
+			body := newPart(p.u.body, offset, size)
+			done, err := p.b.client.Load().PutObjectPart(ctx, p.b.loc.Bucket, p.b.object(p.u.key), p.id, i+1, body, size, opts)
+			if err != nil {
+				return body.judge(err)
+			}
+			part.ETag = done.ETag
+			p.parts[i] = part
+			return nil
+		})
 	})
 }
 
@@ -205,7 +212,7 @@ func (p *parts) join(ctx context.Context) error {
 	p.u.condition(&opts)
 	err := p.b.retry(ctx, "put "+string(p.u.key), func(n int) error {
 		_, err := p.b.client.Load().CompleteMultipartUpload(ctx, p.b.loc.Bucket, p.b.object(p.u.key), p.id, p.parts, opts)
-		err = meaning(err)
+		err = p.b.unconditional(p.u, meaning(err))
 		if n > 1 && (p.u.refused(err) || errors.Is(err, errNoUpload)) {
 			// An earlier attempt may have joined them.
 			have, statErr := p.b.stat(ctx, p.u.key)

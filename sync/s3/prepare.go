@@ -26,10 +26,10 @@ const (
 type Prepared struct {
 	Created bool // there was no bucket
 	Public  bool // anyone may read the public objects
-	// CleansUp says that the store removes unfinished uploads by itself from now
-	// on. If not, Unwilling is why: Leftovers finds them, and some stores, MinIO
-	// among them, remove them unasked and know no such rule.
+	// CleansUp says that the store removes unfinished uploads, by a rule of ours or
+	// another's, or Unasked. If not, Unwilling is why: Leftovers finds them.
 	CleansUp  bool
+	Unasked   bool
 	Unwilling string
 }
 
@@ -61,6 +61,11 @@ func (b *Bucket) Prepare(ctx context.Context, public bool) (Prepared, error) {
 		if !errors.As(err, &e) && err != errOtherRules {
 			return p, fmt.Errorf("set the lifecycle of %s: %w", b.loc, err)
 		}
+		if e != nil && e.server == "MinIO" && e.code == "InvalidArgument" {
+			// It takes no such rule, and removes them after a day.
+			p.CleansUp, p.Unasked = true, true
+			return p, nil
+		}
 		p.Unwilling = err.Error()
 		return p, nil
 	}
@@ -74,6 +79,13 @@ func (b *Bucket) create(ctx context.Context) (bool, error) {
 	err := b.retry(ctx, "make bucket", func(int) error {
 		err := meaning(c.MakeBucket(ctx, b.loc.Bucket, minio.MakeBucketOptions{Region: c.region}))
 		var e *refusal
+		if errors.As(err, &e) && (strings.HasSuffix(e.code, "LocationConstraint") || e.code == "IllegalLocationConstraintException" || unknown(err)) && c.region != defaultRegion {
+			// The store may know its region by another name than the bucket is to have,
+			// or no regions at all.
+			if again := meaning(c.MakeBucket(ctx, b.loc.Bucket, minio.MakeBucketOptions{Region: defaultRegion})); again == nil {
+				return nil
+			}
+		}
 		if errors.As(err, &e) && e.code == "BucketAlreadyOwnedByYou" {
 			created = false // by someone else meanwhile, or by us and the answer was lost
 			return nil

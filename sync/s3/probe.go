@@ -112,12 +112,6 @@ func (b *Bucket) probeRace(ctx context.Context, key layout.Key, opts layout.PutO
 	return int(won.Load()) == winners && int(lost.Load()) == racers-winners, errors.Join(errs...)
 }
 
-// unknown reports whether a store refuses a header that it does not know.
-func unknown(err error) bool {
-	var e *refusal
-	return errors.As(err, &e) && (e.code == "NotImplemented" || e.status == 501 || e.status == 400)
-}
-
 // AssumeOneWriter has conditions checked here, by looking before writing, for a
 // store that does not keep to them. Nobody else may write to the tree then: two
 // processes would undo each other's work without noticing.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -51,8 +50,13 @@ func (b *Bucket) put(ctx context.Context, u *upload) error {
 	if u.key.Kind() == layout.KindForeign {
 		return errors.New("not a key of a binary cache")
 	}
-	if b.alone.Load() && u.conditional() {
-		return b.putAlone(ctx, u)
+	if u.conditional() {
+		switch {
+		case b.alone.Load():
+			return b.putAlone(ctx, u)
+		case b.refuses.Load():
+			return &noConditions{}
+		}
 	}
 	return b.putPlain(ctx, u)
 }
@@ -119,29 +123,27 @@ func (b *Bucket) putWhole(ctx context.Context, u *upload) error {
 	return settled(err)
 }
 
-// send makes the request once, or a second time if the store wants more of it
-// signed than the last time.
+// send makes the request, more than once if the store does not take it as it is.
 func (b *Bucket) send(ctx context.Context, u *upload) error {
-	payload := b.payload(u.sum)
-	err := b.sendAs(ctx, u, payload)
-	if wantsPayload(payload, err) {
-		if err = b.sendAs(ctx, u, hex.EncodeToString(u.sum[:])); err == nil {
-			b.hashing.Store(hashSigned)
-		}
-	}
-	return u.judge(err)
+	err := b.inManner(func(m manner) error { return b.sendAs(ctx, u, m) })
+	return u.judge(b.unconditional(u, err))
 }
 
-func (b *Bucket) sendAs(ctx context.Context, u *upload, payload string) error {
+func (b *Bucket) sendAs(ctx context.Context, u *upload, m manner) error {
 	opts := b.headers(u.key)
-	opts.UserMetadata = map[string]string{"X-Amz-Checksum-Sha256": base64.StdEncoding.EncodeToString(u.sum[:])}
+	opts.UserMetadata = map[string]string{}
+	if m.checksum() {
+		opts.UserMetadata["X-Amz-Checksum-Sha256"] = base64.StdEncoding.EncodeToString(u.sum[:])
+	}
 	if u.token != "" {
 		opts.UserMetadata[tokenName] = u.token
 	}
 	u.condition(&opts)
 	body := newPart(u.body, 0, u.body.Size())
-	answer, err := b.client.Load().PutObject(ctx, b.loc.Bucket, b.object(u.key), body, u.body.Size(), "", payload, opts)
-	b.learn(payload, u.sum, answer, err)
+	answer, err := b.client.Load().PutObject(ctx, b.loc.Bucket, b.object(u.key), body, u.body.Size(), "", m.payload(u.sum), opts)
+	if err == nil {
+		b.learn(m, u.sum, answer)
+	}
 	return body.judge(err)
 }
 

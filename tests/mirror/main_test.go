@@ -76,7 +76,12 @@ func (w *world) command(t *testing.T, args ...string) *exec.Cmd {
 
 func (w *world) sync(t *testing.T, args ...string) nixtest.Result {
 	t.Helper()
-	return nixtest.Wait(t, w.command(t, append([]string{"sync"}, args...)...)).Want(t, 0)
+	return w.run(t, append([]string{"sync"}, args...)...)
+}
+
+func (w *world) run(t *testing.T, args ...string) nixtest.Result {
+	t.Helper()
+	return nixtest.Wait(t, w.command(t, args...)).Want(t, 0)
 }
 
 func whole(t *testing.T, tree layout.Tree) {
