@@ -59,7 +59,7 @@ func TestRewritesKeepExtra(t *testing.T) {
 	tree.Damage(layout.NarInfoKey(lib.Path), func(b []byte) []byte { return append(b, lines...) })
 	check := func(what string) {
 		t.Helper()
-		text, err := layout.ReadAll(t.Context(), tree, layout.NarInfoKey(lib.Path), layout.MaxNarInfo)
+		text, err := layout.ReadAll(t.Context(), tree, layout.NarInfoKey(lib.Path))
 		if err != nil {
 			t.Fatal(err)
 		}

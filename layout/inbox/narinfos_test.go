@@ -315,7 +315,7 @@ func TestExtraStays(t *testing.T) {
 	n.AddSigs(s.narInfo(t, "lib").Sigs...)
 	n.Extra = []string{"Later: z"}
 	tr.must(key, string(n.Marshal(layout.DefaultStoreDir)), true, Merged)
-	have, err := layout.ReadAll(t.Context(), tr.tree, key, layout.MaxNarInfo)
+	have, err := layout.ReadAll(t.Context(), tr.tree, key)
 	if err != nil || !strings.Contains(string(have), "\nFuture: x: y\n") || strings.Contains(string(have), "Later") {
 		t.Errorf("the record is %q, %v", have, err)
 	}
