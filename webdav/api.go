@@ -38,9 +38,9 @@ type Config struct {
 	Metrics  Recorder      // nil: none
 	Log      *slog.Logger  // nil for slog.Default()
 
-	// MaxUploads is how many NARs are taken at the same time, each of which may need
-	// the memory of a decompressor; 0 for 32. Clients share them. Those beyond wait,
-	// unread, for their turn: for UploadWait, 0 for four minutes.
+	// MaxUploads is how many NARs and logs are taken at the same time; 0 for 32.
+	// Clients share them. Those beyond wait, unread, for their turn: for UploadWait,
+	// 0 for four minutes.
 	MaxUploads int
 	UploadWait time.Duration
 

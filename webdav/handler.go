@@ -1,7 +1,6 @@
 package webdav
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -31,8 +30,8 @@ type Handler struct {
 	prefix   string  // of the upload URL, with a slash at both ends
 	shared   bool    // readers and uploads share "/"
 	log      *slog.Logger
+	places   places
 	decoding chan struct{} // a place in it is the right to decode a body
-	places   *share.Pool   // one of it is the right to send a NAR
 
 	lately recent // of the tree
 
@@ -59,9 +58,14 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.StoreDir == "" {
 		c.StoreDir = layout.DefaultStoreDir
 	}
-	h := &Handler{cfg: c, inbox: up, log: c.Log, decoding: make(chan struct{}, maxDecoding)}
-	// A Nix gives up after five minutes without an answer.
-	h.places = share.NewPool(int64(cmp.Or(max(c.MaxUploads, 0), 32)), cmp.Or(c.UploadWait, 4*time.Minute))
+	if c.MaxUploads <= 0 {
+		c.MaxUploads = 32
+	}
+	if c.UploadWait <= 0 {
+		c.UploadWait = 4 * time.Minute // a Nix gives up after five without an answer
+	}
+	h := &Handler{cfg: c, inbox: up, log: c.Log, decoding: make(chan struct{}, maxDecoding),
+		places: newPlaces(c.MaxUploads, c.UploadWait)}
 	if h.log == nil {
 		h.log = slog.Default()
 	}

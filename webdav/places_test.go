@@ -1,7 +1,9 @@
 package webdav
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -80,7 +82,7 @@ func TestPlaces(t *testing.T) {
 		}
 	}
 	// All places were given back.
-	part, err := h.places.Take(t.Context(), 2)
+	part, err := h.places.bulky.Take(t.Context(), 2)
 	if err != nil {
 		t.Error(err)
 	}
@@ -115,5 +117,57 @@ func TestNoPlace(t *testing.T) {
 	leave <- true
 	if got := <-done; got.Status != 201 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// skippable begins a frame of zstd that holds nothing, and is a gibibyte long.
+const skippable = "\x50\x2a\x4d\x18\x00\x00\x00\x40"
+
+// trickle sends a body as slowly as a server lets pass that nobody else uses.
+func trickle(t *testing.T, r *rig, who, path string, each int, every time.Duration) {
+	conn, err := net.Dial("tcp", r.Listener.Addr().String())
+	if err != nil {
+		return
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: x\r\n%s\r\nContent-Length: %d\r\n\r\n", path, who, 1<<30)
+	io.WriteString(conn, skippable)
+	go func() {
+		for {
+			if _, err := conn.Write(make([]byte, each)); err != nil {
+				return
+			}
+			time.Sleep(every)
+		}
+	}()
+}
+
+// Bodies that trickle in take nobody's places where they are one client's, and
+// nobody's for long where they are those of many.
+func TestTrickledUploads(t *testing.T) {
+	for name, slow := range map[string][]string{
+		"one client":   {"mallory"},
+		"many clients": {"m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, _ := example(t)
+			r := newSiege(t, func(c *Config, _ *inbox.Config) {
+				c.MaxUploads, c.BodyStall, c.UploadWait = 8, 4*time.Second, 16*time.Second
+			})
+			for i := range 20 {
+				who := "X-Who: " + slow[i%len(slow)]
+				trickle(t, r, who, fmt.Sprintf("/upload/nar/%052d.nar.zst", i), 17<<10, 2500*time.Millisecond)
+				trickle(t, r, who, fmt.Sprintf("/upload/log/%032d-x.drv", i), 17<<10, 2500*time.Millisecond)
+			}
+			for i := range 600 {
+				trickle(t, r, "X-Who: "+slow[i%len(slow)], fmt.Sprintf("/upload/%032d.narinfo", i), 1<<10, 5*time.Second)
+			}
+			time.Sleep(100 * time.Millisecond)
+			for _, key := range keysOf(t, dir) {
+				if got := r.put(t, dir, key, alice, "User-Agent: rclone/v1.60.1"); got.Status != 201 && got.Status != 204 {
+					t.Errorf("PUT %s: %d %s", key, got.Status, got.Body)
+				}
+			}
+		})
 	}
 }

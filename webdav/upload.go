@@ -140,17 +140,11 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 	if err := h.inbox.Check(r.Context(), t.key, opts); err != nil {
 		return 0, 0, failureOf(err)
 	}
-	if t.kind == layout.KindNAR {
-		place, err := h.places.Take(r.Context(), 1)
-		if errors.Is(err, share.ErrBusy) {
-			return 0, 0, &failure{status: http.StatusTooManyRequests, result: ResultBusy, retryAfter: 10 * time.Second,
-				text: "too many NARs are being uploaded, and none was finished for a while: try again later"}
-		}
-		if err != nil {
-			return 0, 0, failureOf(err)
-		}
-		defer place.Release()
+	place, f := h.place(r, t.kind, encoding != compress.None, in)
+	if f != nil {
+		return 0, 0, f
 	}
+	defer place.Release()
 	from, release, f := h.decode(r.Context(), encoding, t.kind, in)
 	if f != nil {
 		return 0, 0, f

@@ -46,7 +46,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "max-nar-size", Value: "64GiB", Usage: "refuse NARs that decompress to more than `SIZE`"},
 		&cli.StringFlag{Name: "max-body", Usage: "refuse NAR files of more than `SIZE` (default: what the disk takes)"},
 		&cli.StringFlag{Name: "min-free", Usage: "refuse uploads that leave less than `SIZE` of a directory's disk, in bytes or % (default: 1GiB, or 2% of a small disk)"},
-		&cli.IntFlag{Name: "max-uploads", Value: 32, Usage: "take `N` NARs at the same time, others wait"},
+		&cli.IntFlag{Name: "max-uploads", Value: 32, Usage: "take `N` NARs and logs at the same time, from one client half of them; others wait"},
 
 		&cli.StringFlag{Name: "metrics-listen", Usage: "serve /metrics (Prometheus) and /healthz on `ADDRESS`"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},

@@ -1,0 +1,52 @@
+package webdav
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
+)
+
+const (
+	// smallMemory bounds the bytes that uploads have in memory whose objects are
+	// read whole: records, of which none is larger than largestSmall. Each counts as
+	// smallestSmall at least, which bounds their number.
+	smallMemory   = 32 << 20
+	largestSmall  = layout.MaxNarInfo
+	smallestSmall = 64 << 10
+)
+
+// places are what uploads share while they are under way. NARs and logs have a
+// place each, as many as a server takes at the same time. Everything else is small,
+// comes in great number, and counts by its bytes.
+type places struct{ bulky, small *share.Pool }
+
+func newPlaces(uploads int, wait time.Duration) places {
+	return places{share.NewPool(int64(uploads), wait), share.NewPool(smallMemory, wait)}
+}
+
+// place waits for the turn of an upload. Whoever has to wait does so unread, and
+// hurries those who hold more.
+func (h *Handler) place(r *http.Request, kind layout.Kind, encoded bool, in *body) (*share.Part, *failure) {
+	pool, size := h.places.bulky, int64(1)
+	if kind != layout.KindNAR && kind != layout.KindLog {
+		pool, size = h.places.small, r.ContentLength
+		if size < 0 || encoded {
+			size = largestSmall
+		}
+		size = max(smallestSmall, min(size, largestSmall))
+	}
+	part, err := pool.Take(r.Context(), size)
+	switch {
+	case errors.Is(err, share.ErrBusy):
+		return nil, &failure{status: http.StatusTooManyRequests, result: ResultBusy, retryAfter: 10 * time.Second,
+			text: fmt.Sprintf("too much is being uploaded, and no place was free for %s: try again later", h.cfg.UploadWait)}
+	case err != nil:
+		return nil, failureOf(err)
+	}
+	part.OnHurry(in.hurry)
+	return part, nil
+}
