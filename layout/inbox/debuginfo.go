@@ -3,7 +3,6 @@ package inbox
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -13,9 +12,13 @@ func noSuchMember(key, nar layout.Key) *Refusal {
 	return refuse(BadDebugInfo, "bad debug link: %s has no file for %s", nar, key)
 }
 
+// errEarly says that a debug link leads to a NAR of which no narinfo is there.
+var errEarly = errors.New("no narinfo leads to the NAR of the debug link")
+
 // putDebugInfo takes a link to debug symbols. It is published with the narinfo
-// of the NAR that it leads to; if that is there already, at once.
-func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload) (Outcome, error) {
+// of the NAR that it leads to; if that is there already, at once. A link that is
+// there and leads somewhere stays.
+func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload, o Options) (Outcome, error) {
 	text, err := u.readAll()
 	if err != nil {
 		return 0, err
@@ -32,68 +35,63 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload) (Ou
 		return 0, err
 	}
 	defer unlock()
-	have, err := layout.ReadAll(ctx, b.writer.Tree, key)
+	var outcome Outcome
+	err = layout.Update(ctx, b.writer.Tree, key, func(have []byte) ([]byte, error) {
+		outcome = Created
+		if have != nil {
+			outcome = Replaced
+			there, to, err := layout.ParseDebugLink(key, have)
+			if err == nil && there == link && to == nar {
+				outcome = Unchanged
+				return nil, nil
+			}
+			leads, err := b.linkLeads(ctx, key, have)
+			if err != nil {
+				return nil, err
+			}
+			if leads {
+				return nil, refuse(Conflict, "conflict: %s leads to another NAR in this cache, and stays", key)
+			}
+		}
+		if err := b.checkLink(ctx, key, link, nar); err != nil {
+			return nil, err
+		}
+		return link.Marshal(nar), nil
+	})
+	sent := keepBytes(text)
+	defer sent.release()
 	switch {
-	case err == nil && string(have) == string(text):
-		b.dropNote(key)
-		return Unchanged, b.sync(ctx, key)
-	case err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, layout.ErrTooLarge):
-		return 0, err
+	case err == nil:
+		b.published(ctx, key, sent, -1, !o.Strict)
+		return outcome, nil
+	case errors.Is(err, errEarly):
+		sent.retain()
+		b.setNote(key, &note{why: early, body: sent, link: link, nar: nar})
+		return Held, nil
 	}
-	absent := errors.Is(err, fs.ErrNotExist)
-
-	accepted, err := b.accepted(ctx, nar)
-	if err != nil {
-		return 0, err
-	}
-	if accepted {
-		known, _, err := b.facts(ctx, nar, b.anyNAR())
-		if err == nil {
-			defer known.release()
-			if !slices.Contains(known.debug, link) {
-				return 0, noSuchMember(key, nar)
-			}
-			if err := b.writer.Tree.Put(ctx, key, layout.Bytes(text), layout.PutOptions{}); err != nil {
-				return 0, storage(err)
-			}
-			b.dropNote(key)
-			if absent {
-				return Created, nil
-			}
-			return Replaced, nil
-		}
-		if !errors.Is(err, errNoNAR) {
-			return 0, err
-		}
-	}
-	b.setNote(key, &note{why: early, body: keepBytes(text), link: link, nar: nar})
-	return Held, nil
+	return 0, storage(err)
 }
 
-// publishEarly publishes the debug links that came before the NAR of a path that
-// is there already.
-func (b *Inbox) publishEarly(ctx context.Context, nar layout.Key) error {
-	b.mu.Lock()
-	none := len(b.links[nar]) == 0
-	b.mu.Unlock()
-	if none {
-		return nil
+// checkLink refuses a debug link that is not true. The error is errEarly if its
+// NAR is not there, or not accepted.
+func (b *Inbox) checkLink(ctx context.Context, key layout.Key, link layout.DebugLink, nar layout.Key) error {
+	accepted, err := b.accepted(ctx, nar)
+	if err != nil {
+		return err
 	}
-	known, _, err := b.facts(ctx, nar, b.anyNAR())
+	if !accepted {
+		return errEarly
+	}
+	known, _, err := b.look(ctx, nar, b.anyNAR())
+	if errors.Is(err, errNoNAR) {
+		return errEarly
+	}
 	if err != nil {
 		return err
 	}
 	defer known.release()
-	links, err := b.linksFor(nar, known)
-	if err != nil {
-		return err
-	}
-	defer links.release()
-	for key, n := range links.sent {
-		if err := b.writer.Tree.Put(ctx, key, copied(n.body.Body), layout.PutOptions{}); err != nil {
-			return storage(err)
-		}
-		b.dropNote(key)
+	if !slices.Contains(known.debug, link) {
+		return noSuchMember(key, nar)
 	}
 	return nil
 }
@@ -102,12 +100,9 @@ func (b *Inbox) publishEarly(ctx context.Context, nar layout.Key) error {
 // signatures are required that takes a narinfo that was found good: whoever
 // follows a build ID asks for no signature. Otherwise the NAR is enough.
 func (b *Inbox) accepted(ctx context.Context, nar layout.Key) (bool, error) {
-	info, err := b.writer.Tree.Stat(ctx, nar)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil || !b.cfg.RequireSignature {
-		return err == nil, err
+	info, there, err := layout.Lookup(ctx, b.writer.Tree, nar)
+	if err != nil || !there || !b.cfg.RequireSignature {
+		return there, err
 	}
 	r := b.receiptOf(info)
 	if r == nil {
@@ -119,51 +114,29 @@ func (b *Inbox) accepted(ctx context.Context, nar layout.Key) (bool, error) {
 	return r.accepted, nil
 }
 
-// sentLinks are the debug links to publish with a NAR.
-type sentLinks struct {
-	objects []layout.Object
-	sent    map[layout.Key]*note
+// accept tells that a narinfo that leads to a NAR is published.
+func (b *Inbox) accept(known *receipt) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known.accepted = true
 }
 
-func (l *sentLinks) release() {
-	for _, n := range l.sent {
-		n.body.release()
-	}
-}
-
-// linksFor returns the debug links of a NAR in both spellings, those that the
-// client sent as it sent them. One that is not true is refused, and forgotten.
-func (b *Inbox) linksFor(nar layout.Key, known *receipt) (*sentLinks, error) {
-	l := &sentLinks{sent: b.earlyLinks(nar)}
-	has := make(map[layout.DebugLink]bool, len(known.debug))
-	for _, link := range known.debug {
-		has[link] = true
-	}
-	for key, n := range l.sent {
-		if !has[n.link] {
-			b.dropNote(key)
-			l.release()
-			return nil, noSuchMember(key, nar)
-		}
-	}
+// linkObjects returns the debug links of a NAR in both spellings. A build ID may
+// be in two NARs: the link that is there stays.
+func linkObjects(known *receipt) []layout.Object {
+	var objects []layout.Object
 	for _, link := range known.debug {
 		for _, key := range link.Keys() {
-			// A build ID may be in two NARs. What is there stays, unless the client
-			// says otherwise.
-			o := layout.Object{Key: key, Body: layout.Bytes(link.Marshal(nar)), Opts: layout.PutOptions{IfAbsent: true}}
-			if n := l.sent[key]; n != nil {
-				o.Body, o.Opts = copied(n.body.Body), layout.PutOptions{}
-			}
-			l.objects = append(l.objects, o)
+			objects = append(objects, layout.Object{Key: key, Body: layout.Bytes(link.Marshal(known.object.Key)), Opts: layout.PutOptions{IfAbsent: true}})
 		}
 	}
-	return l, nil
+	return objects
 }
 
 // mendLinks replaces the debug links among the keys that were there already and
 // lead nowhere.
-func (b *Inbox) mendLinks(ctx context.Context, nar layout.Key, known *receipt, there []layout.Key) error {
-	if len(there) == 0 {
+func (b *Inbox) mendLinks(ctx context.Context, known *receipt, there []layout.Key) error {
+	if len(there) == 0 || known == nil {
 		return nil
 	}
 	taken := make(map[layout.Key]bool, len(there))
@@ -175,28 +148,22 @@ func (b *Inbox) mendLinks(ctx context.Context, nar layout.Key, known *receipt, t
 			if !taken[key] {
 				continue
 			}
-			good, err := b.linkLeads(ctx, key)
-			if err == nil && !good {
-				err = b.writer.Tree.Put(ctx, key, layout.Bytes(link.Marshal(nar)), layout.PutOptions{})
-			}
+			err := layout.Update(ctx, b.writer.Tree, key, func(have []byte) ([]byte, error) {
+				if leads, err := b.linkLeads(ctx, key, have); err != nil || leads {
+					return nil, err
+				}
+				return link.Marshal(known.object.Key), nil
+			})
 			if err != nil {
-				return storage(err)
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// linkLeads reports whether the debug link in the tree leads to a NAR that is
-// there.
-func (b *Inbox) linkLeads(ctx context.Context, key layout.Key) (bool, error) {
-	text, err := layout.ReadAll(ctx, b.writer.Tree, key)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
+// linkLeads reports whether a debug link leads to a NAR that is there.
+func (b *Inbox) linkLeads(ctx context.Context, key layout.Key, text []byte) (bool, error) {
 	_, nar, err := layout.ParseDebugLink(key, text)
 	if err != nil {
 		return false, nil

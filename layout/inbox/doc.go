@@ -12,11 +12,16 @@
 //     what its name says (I1). Nothing leads to it yet.
 //   - A narinfo appears last (I2): when its NAR is there and is what it says,
 //     when all its references are there (I3), when its signatures and content
-//     address hold. It gains our signatures; a listing and links to debug files
-//     appear before it, the client's own if it sent some that are right.
+//     address hold. It gains our signatures. Its listing and links to debug files
+//     appear before it. They are ours: what the client sends of them is compared
+//     with the NAR, as it streams by, and refused if it differs.
 //   - A narinfo of a path that is there already is merged: signatures are
 //     added, nothing else changes. One with other content is refused.
+//   - What leads somewhere stays: a build log, and a debug link whose NAR is there.
 //   - What is refused changes nothing.
+//
+// What becomes of a narinfo is worked out in three steps: examine reads what is
+// true of the tree, decide depends on that alone, apply writes.
 //
 // A listing or a debug link that comes before its narinfo is held in memory. A
 // narinfo that comes before its NAR or its references is refused if the client

@@ -55,7 +55,7 @@ func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Inf
 	if n == nil {
 		return nil, info, fmt.Errorf("damaged: %w", fs.ErrNotExist)
 	}
-	there, err := f.b.leads(ctx, n)
+	_, there, err := f.b.leads(ctx, n)
 	if err == nil && !there {
 		err = fmt.Errorf("its NAR is gone: %w", fs.ErrNotExist)
 	}

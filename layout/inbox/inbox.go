@@ -24,7 +24,6 @@ type Inbox struct {
 	log    *slog.Logger
 	space  space
 	locks  locks
-	large  sync.Mutex // held while large listings are in memory
 
 	damaged damaged
 
@@ -188,9 +187,9 @@ func (b *Inbox) put(ctx context.Context, key layout.Key, u *upload, o Options) (
 	case layout.KindNarInfo:
 		return b.putNarInfo(ctx, key, u, o)
 	case layout.KindListing:
-		return b.putListing(ctx, key, u)
+		return b.putListing(ctx, key, u, o)
 	case layout.KindDebugInfo:
-		return b.putDebugInfo(ctx, key, u)
+		return b.putDebugInfo(ctx, key, u, o)
 	case layout.KindLog:
 		return b.putLog(ctx, key, u)
 	case layout.KindRealisation:

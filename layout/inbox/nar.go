@@ -44,7 +44,7 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 		return 0, aboutNAR(u, method, err)
 	}
 	defer packed.File().(layout.SpoolFile).Discard() // after a Put it does nothing
-	r := b.receiptFor(packed)
+	r := b.newReceipt(packed)
 	defer r.release()
 	// A decoder may be content before the end of the file.
 	if n, err := io.Copy(io.Discard, body); n > 0 || err != nil {
@@ -97,16 +97,6 @@ func (b *Inbox) storeNAR(ctx context.Context, key layout.Key, packed *layout.Pac
 	}
 	// Without the Stat there is no receipt, and the narinfo has the NAR read again.
 	return outcome, nil
-}
-
-// receiptFor makes the receipt of a NAR, for an object that is not known yet.
-// It owns all of packed but its file.
-func (b *Inbox) receiptFor(packed *layout.Packed) *receipt {
-	r := &receipt{method: packed.Method, narHash: packed.NarHash, narSize: packed.NarSize,
-		listing: packed.Listing(), debug: packed.DebugLinks(), prove: packed.Prove}
-	r.free = packed.Discard
-	r.retain()
-	return r
 }
 
 // methodOf tells how a NAR file is compressed: by its name, and where the name

@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -10,14 +11,15 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/fsck"
+	"github.com/nixstatic/nixstatic/layout/nar"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
 // TestCachesOfNix uploads caches that three generations of Nix wrote, with
 // listings, debug links and signatures, in random orders, some of it to a
-// directory. What lands is byte for byte what Nix wrote, and the other spelling of
-// its debug links.
+// directory. What lands is byte for byte what Nix wrote, the other spelling of its
+// debug links, and its listings in our form.
 func TestCachesOfNix(t *testing.T) {
 	store := peers.Closure(t)
 	var roots []string
@@ -58,6 +60,9 @@ func TestCachesOfNix(t *testing.T) {
 					if key.Kind() == layout.KindNarInfo {
 						want[key] = withoutSystem(text)
 					}
+					if key.Kind() == layout.KindListing {
+						want[key] = ourListing(t, text)
+					}
 				}
 				for seed := range uint64(6) {
 					rng := rand.New(rand.NewPCG(seed, uint64(i*10+j)))
@@ -94,6 +99,21 @@ func TestCachesOfNix(t *testing.T) {
 			})
 		}
 	}
+}
+
+// ourListing returns a listing in our form.
+func ourListing(t testing.TB, text string) string {
+	t.Helper()
+	node, err := nar.ParseListing(strings.NewReader(text), int64(len(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	w := nar.NewListingWriter(&out)
+	if err := errors.Join(node.Walk(w), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }
 
 // withoutSystem drops the one field that old versions of Nix write and that

@@ -4,71 +4,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/layout/compress"
 )
-
-// A receipt is what is remembered of a NAR that came by: all that narinfos can
-// claim of it, so that they need not read it again. It is believed as long as
-// the tree shows the object that it was made for.
-type receipt struct {
-	shared
-	object   layout.Info // the NAR file in the tree
-	method   compress.Method
-	narHash  layout.Hash
-	narSize  int64
-	listing  layout.Body
-	debug    []layout.DebugLink
-	prove    func(*layout.PathInfo, string) (layout.Proof, bool) // as Packed.Prove
-	accepted bool                                                // a narinfo that leads here is published; guarded by Inbox.mu
-}
-
-func (r *receipt) cost() int64 {
-	cost := r.listing.Size()
-	if cost > 64<<10 { // the Writer keeps no larger one in memory
-		cost = spooledCost
-	}
-	for _, link := range r.debug {
-		cost += int64(len(link.ID)+len(link.Member)) + 32
-	}
-	return cost
-}
-
-// sameObject reports whether two descriptions are of one version of an object.
-func sameObject(x, y layout.Info) bool {
-	same := x.Key == y.Key && x.Size == y.Size && x.ETag == y.ETag
-	if y.ETag == "" {
-		same = same && x.ModTime.Equal(y.ModTime)
-	}
-	return same
-}
-
-// receiptOf returns the receipt of the NAR that info describes, nil if there is
-// none. Whoever gets one releases it.
-func (b *Inbox) receiptOf(info layout.Info) *receipt {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	r, ok := b.receipts.get(info.Key)
-	if !ok {
-		return nil
-	}
-	if !sameObject(r.object, info) {
-		b.receipts.remove(info.Key)
-		return nil
-	}
-	r.retain()
-	return r
-}
-
-// remember files a receipt. The caller's use of it ends with its own release.
-func (b *Inbox) remember(r *receipt) {
-	r.retain()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if old, ok := b.receipts.get(r.object.Key); ok {
-		r.accepted = r.accepted || old.accepted // the same bytes once more (I4)
-	}
-	b.receipts.put(r.object.Key, r, r.cost())
-}
 
 // A note is about an object that someone sent and that is not in the tree, or
 // not with those bytes. Only the one who uploads sees it.
@@ -150,17 +86,58 @@ func (b *Inbox) noteOn(key layout.Key) *note {
 	return n
 }
 
-// earlyLinks returns the debug links that came before the NAR they lead to, by
-// their keys. Whoever gets them releases their bodies.
-func (b *Inbox) earlyLinks(nar layout.Key) map[layout.Key]*note {
+// anySent reports whether something of a path came ahead of its narinfo.
+func (b *Inbox) anySent(p layout.StorePath, nar layout.Key) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	found := make(map[layout.Key]*note, len(b.links[nar]))
+	n, ok := b.notes.get(layout.ListingKey(p))
+	return ok && n.why == early || len(b.links[nar]) > 0
+}
+
+// checkSent compares what came of a path ahead of its narinfo with its NAR. The
+// bodies are to be released.
+func (b *Inbox) checkSent(p layout.StorePath, known *receipt) (map[layout.Key]ahead, error) {
+	listing, nar := layout.ListingKey(p), known.object.Key
+	sent := map[layout.Key]ahead{}
+	var err error
+	if n := b.noteOn(listing); n != nil && n.why != early {
+		n.body.release()
+	} else if n != nil {
+		a := ahead{body: n.body, ours: known.listing.Size(), wrong: known.checkListing(p, n.body)}
+		if a.wrong != nil && ReasonOf(a.wrong) == "" {
+			a.wrong, err = nil, a.wrong
+		}
+		sent[listing] = a
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.links[nar]) == 0 {
+		return sent, err
+	}
+	has := make(map[layout.DebugLink]bool, len(known.debug))
+	for _, link := range known.debug {
+		has[link] = true
+	}
 	for key := range b.links[nar] {
-		if n, ok := b.notes.get(key); ok {
-			n.body.retain()
-			found[key] = n
+		n, ok := b.notes.get(key)
+		if !ok {
+			continue
+		}
+		n.body.retain()
+		a := ahead{body: n.body, ours: int64(len(n.link.Marshal(nar)))}
+		if !has[n.link] {
+			a.wrong = noSuchMember(key, nar)
+		}
+		sent[key] = a
+	}
+	return sent, err
+}
+
+// dropWrong forgets what came ahead of a narinfo and is not true.
+func (b *Inbox) dropWrong(sent map[layout.Key]ahead) {
+	for key, a := range sent {
+		if a.wrong != nil {
+			b.dropNote(key)
 		}
 	}
-	return found
 }

@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 
@@ -77,7 +78,8 @@ func (b *Inbox) putPage(ctx context.Context, key layout.Key, u *upload) (Outcome
 }
 
 // putLog takes a build log, which may be empty, and stand before what was built.
-// A name with a question mark gets the shorter name too that clients ask for.
+// A log that is there stays, unless it is empty. A name with a question mark gets
+// the shorter name too that clients ask for, if no other log has that.
 func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome, error) {
 	body, err := b.keep(u)
 	if err != nil {
@@ -88,31 +90,46 @@ func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	if drv, err := layout.ParseStorePath(path.Base(string(key))); err == nil {
 		keys = layout.LogKeys(drv)
 	}
-	outcome := Unchanged
-	for i, key := range keys {
-		changed, err := b.putIfOther(ctx, key, body)
-		if err != nil {
+	outcome, err := b.putIfFirst(ctx, key, body)
+	if err != nil {
+		return 0, err
+	}
+	b.dropNote(key)
+	for _, shorter := range keys {
+		if shorter == key {
+			continue
+		}
+		if _, err := b.putIfFirst(ctx, shorter, body); err != nil && ReasonOf(err) != Conflict {
 			return 0, err
 		}
-		if i == 0 {
-			outcome = changed
-		}
-		b.dropNote(key)
+		b.dropNote(shorter)
 	}
 	return outcome, nil
 }
 
-// putIfOther stores an object unless it is there with the same bytes.
-func (b *Inbox) putIfOther(ctx context.Context, key layout.Key, body *kept) (Outcome, error) {
-	outcome := Replaced
-	same, err := layout.SameBytes(ctx, b.writer.Tree, key, body)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		outcome = Created
-	case err != nil:
-		return 0, err
-	case same:
-		return Unchanged, b.sync(ctx, key)
+// putIfFirst stores an object unless another one is there that has any bytes.
+func (b *Inbox) putIfFirst(ctx context.Context, key layout.Key, body *kept) (Outcome, error) {
+	for range 100 {
+		outcome, opts := Created, layout.PutOptions{IfAbsent: true}
+		same, err := layout.SameBytes(ctx, b.writer.Tree, key, body)
+		if err == nil && same {
+			return Unchanged, b.sync(ctx, key)
+		}
+		if err == nil {
+			var have layout.Info
+			have, err = b.writer.Tree.Stat(ctx, key)
+			if err == nil && have.Size > 0 {
+				return 0, refuse(Conflict, "conflict: this cache has another %.200s, which stays", key)
+			}
+			outcome, opts = Replaced, layout.PutOptions{IfMatch: have.ETag}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
+		err = b.writer.Tree.Put(ctx, key, copied(body.Body), opts)
+		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, layout.ErrChanged) {
+			return outcome, storage(err)
+		}
 	}
-	return outcome, storage(b.writer.Tree.Put(ctx, key, copied(body.Body), layout.PutOptions{}))
+	return 0, fmt.Errorf("put %s: %w a hundred times in a row", key, layout.ErrChanged)
 }

@@ -69,7 +69,9 @@ func TestRefusedByName(t *testing.T) {
 	}
 }
 
-// The listing of a path that differs in form alone is published as it was sent.
+// What is published is our listing, whatever is sent. One that differs in form alone
+// is taken, and shown to its client as it was sent; another one is refused as soon
+// as the NAR is known.
 func TestListings(t *testing.T) {
 	s := newSample(t)
 	p := s.path("source")
@@ -77,6 +79,9 @@ func TestListings(t *testing.T) {
 	ours := s.objects[key]
 	loose := strings.ReplaceAll(ours, `"executable":false,`, "") + " "
 	wrong := strings.ReplaceAll(ours, "README", "README2")
+	padded := ours[:1] + strings.Repeat(" ", 40<<10) + ours[1:]
+	foreign := ours[:1] + `"k` + strings.Repeat("k", 40<<10) + `":0,` + ours[1:]
+	long := ours + strings.Repeat(" ", looser*len(ours))
 	for _, forget := range []bool{false, true} {
 		tr := newTrial(t, func(c *Config) {
 			if forget {
@@ -84,27 +89,74 @@ func TestListings(t *testing.T) {
 			}
 		})
 		tr.sendNARs(s)
-		tr.refused(key, "{}", true, BadListing)
-		tr.refused(key, strings.ReplaceAll(ours, `"version":1`, `"version":2`), true, BadListing)
-		tr.must(key, wrong, true, Held)
-		tr.refused(record, s.objects[record], true, ListingDiffers)
+		stays := func(when string) {
+			t.Helper()
+			if got := contents(t, tr.tree)[key]; got != ours {
+				t.Errorf("%s the listing is\n%.1000s", when, got)
+			}
+		}
+		tr.refused(key, "<html>", true, BadListing)
+		for text, want := range map[string]Reason{
+			"{}": BadListing, strings.ReplaceAll(ours, `"version":1`, `"version":2`): BadListing, wrong: ListingDiffers,
+		} {
+			tr.must(key, text, true, Held)
+			tr.refused(record, s.objects[record], true, want)
+		}
 		tr.must(key, loose, true, Held)
 		tr.must(record, s.objects[record], true, Created)
-		if got := contents(t, tr.tree)[key]; got != loose {
-			t.Errorf("the listing is\n%s, not as it was sent", got)
-		}
+		stays("with the narinfo")
 		tr.refused(key, wrong, true, ListingDiffers)
-		tr.must(key, ours, true, Replaced)
-		tr.must(key, ours, true, Unchanged)
-		tr.mem.Damage(key, func([]byte) []byte { return []byte("garbage") })
-		tr.must(key, loose, true, Replaced)
-		tr.mem.Damage(key, func([]byte) []byte { return nil })
-		tr.must(key, loose, true, Created)
-		tr.mem.Damage(key, func([]byte) []byte { return []byte(wrong) })
-		tr.must(key, ours, true, Replaced)
+		tr.refused(key, "{}", true, BadListing)
+		tr.refused(key, long, true, ListingDiffers)
+		for _, same := range []string{ours, loose} {
+			tr.must(key, same, true, Unchanged)
+			tr.mem.Damage(key, func([]byte) []byte { return []byte("garbage") })
+			tr.must(key, same, true, Replaced)
+			stays("in the place of garbage,")
+			tr.mem.Damage(key, func([]byte) []byte { return nil })
+			tr.must(key, same, true, Created)
+			stays("where there was none,")
+			tr.mem.Damage(key, func([]byte) []byte { return []byte(wrong) })
+			tr.must(key, same, true, Replaced)
+			stays("in the place of a wrong one,")
+		}
+		for _, blown := range []string{padded, foreign} {
+			if _, err := tr.send(key, blown, true); ReasonOf(err) != ListingDiffers && ReasonOf(err) != BadListing {
+				t.Errorf("a listing of %d bytes, blown up to %d: %v", len(ours), len(blown), err)
+			}
+			stays("blown up,")
+		}
+		tr.must(key, loose, false, Unchanged)
+		if got := tr.read(key); got != loose {
+			t.Errorf("its client is shown\n%s", got)
+		}
 	}
 	if _, err := nar.ParseListing(strings.NewReader(loose), 1<<20); err != nil {
 		t.Error(err)
+	}
+}
+
+// A listing that is wrong, or not there, is mended when the NAR and the narinfo come
+// again.
+func TestListingIsMended(t *testing.T) {
+	s := newSample(t)
+	p := s.path("source")
+	key, record, archive := layout.ListingKey(p), layout.NarInfoKey(p), s.nar(t, "source")
+	for _, damage := range []string{"", "garbage", strings.ReplaceAll(s.objects[key], "README", "README2"), " " + s.objects[key]} {
+		tr := newTrial(t, nil)
+		tr.must(archive, s.objects[archive], true, Created)
+		tr.must(record, s.objects[record], true, Created)
+		tr.mem.Damage(key, func([]byte) []byte { return []byte(damage) })
+		if damage == "" {
+			tr.mem.Damage(key, func([]byte) []byte { return nil })
+		}
+		tr.restart()
+		tr.must(record, s.objects[record], true, Unchanged) // which tells nothing of the NAR
+		tr.must(archive, s.objects[archive], true, Unchanged)
+		tr.must(record, s.objects[record], true, Unchanged)
+		if got := contents(t, tr.tree)[key]; got != s.objects[key] {
+			t.Errorf("in the place of %q: %q", damage, got)
+		}
 	}
 }
 
@@ -134,14 +186,16 @@ func TestDebugInfo(t *testing.T) {
 				t.Errorf("%s is %q", link, got)
 			}
 		}
-		if got := contents(t, tr.tree)[key]; got != right+" " {
-			t.Errorf("the link is %q, not as it was sent", got)
-		}
 		tr.refused(absent.Keys()[0], string(absent.Marshal(archive)), true, BadDebugInfo)
-		tr.must(key, right, true, Replaced)
 		tr.must(key, right, true, Unchanged)
+		tr.must(key, right+" ", true, Unchanged)
+		if got := contents(t, tr.tree)[key]; got != right {
+			t.Errorf("the link is %q, not ours", got)
+		}
 		tr.mem.Damage(key, func([]byte) []byte { return nil })
 		tr.must(key, right, true, Created)
+		tr.mem.Damage(key, func([]byte) []byte { return []byte("garbage") })
+		tr.must(key, right, true, Replaced)
 	}
 	// A link that leads nowhere is mended with the next upload of the path; one
 	// that leads to another NAR stays.
@@ -157,6 +211,16 @@ func TestDebugInfo(t *testing.T) {
 	if got[link.Keys()[0]] != right || got[link.Keys()[1]] != string(link.Marshal(elsewhere)) {
 		t.Errorf("links are %q and %q", got[link.Keys()[0]], got[link.Keys()[1]])
 	}
+	// Nor does it go when a client says so, early or late, whoever put it there.
+	tr.refused(link.Keys()[1], right, false, Conflict)
+	tr.mem.Damage(record, func([]byte) []byte { return nil })
+	tr.mem.Damage(archive, func([]byte) []byte { return nil })
+	tr.refused(link.Keys()[1], right, false, Conflict)
+	tr.must(archive, s.objects[archive], true, Created)
+	tr.must(record, s.objects[record], true, Created)
+	if got := contents(t, tr.tree)[link.Keys()[1]]; got != string(link.Marshal(elsewhere)) {
+		t.Errorf("the link was redirected: %q", got)
+	}
 }
 
 func TestLogsAndPages(t *testing.T) {
@@ -166,11 +230,20 @@ func TestLogsAndPages(t *testing.T) {
 	short := layout.Key("log/" + hash + "-we")
 	tr.must(key, "one", true, Created)
 	tr.must(key, "one", true, Unchanged)
-	tr.must(key, "two", true, Replaced)
-	if got := contents(t, tr.tree); got[key] != "two" || got[short] != "two" {
+	tr.refused(key, "two", true, Conflict)
+	tr.refused(key, "", true, Conflict)
+	tr.refused(short, "two", true, Conflict)
+	if got := contents(t, tr.tree); got[key] != "one" || got[short] != "one" {
 		t.Errorf("the logs are %q and %q", got[key], got[short])
 	}
-	tr.must(short, "", true, Replaced)
+	// The shorter name is that of several derivations: the first to come has it.
+	other := layout.Key("log/" + hash + "-we?irder.drv")
+	tr.must(other, "three", true, Created)
+	if got := contents(t, tr.tree); got[other] != "three" || got[short] != "one" {
+		t.Errorf("the logs are %q and %q", got[other], got[short])
+	}
+	tr.mem.Damage(key, func([]byte) []byte { return []byte{} }) // one without a word may be
+	tr.must(key, "one", true, Replaced)
 	tr.must(layout.Key("log/"+hash+"-large.drv"), strings.Repeat("log ", keptInMemory), true, Created)
 	tr.must(layout.Key("log/"+hash+"-large?r.drv"), strings.Repeat("log ", keptInMemory), true, Created)
 

@@ -80,7 +80,8 @@ func (b *Inbox) try(ctx context.Context, key layout.Key) (again bool, err error)
 	}
 	if err == nil {
 		var needs []need
-		if _, needs, err = b.place(ctx, r, false, true); err == nil && len(needs) > 0 {
+		r.waiting, r.echoed = true, true
+		if _, needs, err = b.place(ctx, r); err == nil && len(needs) > 0 {
 			info.Key = key
 			b.wait(ctx, info, needs)
 			return false, nil

@@ -8,7 +8,71 @@ import (
 	"io/fs"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
 )
+
+// A receipt is what is remembered of a NAR that came by: all that narinfos can
+// claim of it, so that they need not read it again. It is believed as long as
+// the tree shows the object that it was made for.
+type receipt struct {
+	shared
+	object   layout.Info // the NAR file in the tree
+	method   compress.Method
+	narHash  layout.Hash
+	narSize  int64
+	listing  layout.Body
+	debug    []layout.DebugLink
+	prove    func(*layout.PathInfo, string) (layout.Proof, bool) // as Packed.Prove
+	accepted bool                                                // a narinfo that leads here is published; guarded by Inbox.mu
+}
+
+func (r *receipt) cost() int64 {
+	cost := r.listing.Size()
+	if cost > 64<<10 { // the Writer keeps no larger one in memory
+		cost = spooledCost
+	}
+	for _, link := range r.debug {
+		cost += int64(len(link.ID)+len(link.Member)) + 32
+	}
+	return cost
+}
+
+// sameObject reports whether two descriptions are of one version of an object.
+func sameObject(x, y layout.Info) bool {
+	same := x.Key == y.Key && x.Size == y.Size && x.ETag == y.ETag
+	if y.ETag == "" {
+		same = same && x.ModTime.Equal(y.ModTime)
+	}
+	return same
+}
+
+// receiptOf returns the receipt of the NAR that info describes, nil if there is
+// none. Whoever gets one releases it.
+func (b *Inbox) receiptOf(info layout.Info) *receipt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, ok := b.receipts.get(info.Key)
+	if !ok {
+		return nil
+	}
+	if !sameObject(r.object, info) {
+		b.receipts.remove(info.Key)
+		return nil
+	}
+	r.retain()
+	return r
+}
+
+// remember files a receipt. The caller's use of it ends with its own release.
+func (b *Inbox) remember(r *receipt) {
+	r.retain()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if old, ok := b.receipts.get(r.object.Key); ok {
+		r.accepted = r.accepted || old.accepted // the same bytes once more (I4)
+	}
+	b.receipts.put(r.object.Key, r, r.cost())
+}
 
 var (
 	// errNoNAR says that a NAR is known to be absent.
@@ -25,10 +89,10 @@ func noNAR(err error) error {
 	return err
 }
 
-// facts returns what is true of the NAR at key, and of a claim that it has a
+// look returns what is true of the NAR at key, and of a claim that it has a
 // content address. The receipt is to be released. The error is errNoNAR if
 // the NAR is absent or damaged, and a Refusal if it is not what is claimed.
-func (b *Inbox) facts(ctx context.Context, key layout.Key, claim *layout.PathInfo) (*receipt, layout.Proof, error) {
+func (b *Inbox) look(ctx context.Context, key layout.Key, claim *layout.PathInfo) (*receipt, layout.Proof, error) {
 	info, err := b.writer.Tree.Stat(ctx, key)
 	if err != nil {
 		return nil, 0, noNAR(err)
@@ -68,6 +132,16 @@ func (b *Inbox) facts(ctx context.Context, key layout.Key, claim *layout.PathInf
 type inspected struct {
 	receipt
 	proof layout.Proof
+}
+
+// newReceipt makes the receipt of a NAR, for an object that is not known yet.
+// It owns all of packed but its file.
+func (b *Inbox) newReceipt(packed *layout.Packed) *receipt {
+	r := &receipt{method: packed.Method, narHash: packed.NarHash, narSize: packed.NarSize,
+		listing: packed.Listing(), debug: packed.DebugLinks(), prove: packed.Prove}
+	r.free = packed.Discard
+	r.retain()
+	return r
 }
 
 // inspect reads the NAR that is in the tree: it came before a restart, or

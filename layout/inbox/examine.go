@@ -1,0 +1,183 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// Facts are what is true of the tree, as far as it matters to a record.
+type facts struct {
+	have  *layout.NarInfo // the narinfo that is there; nil if there is none that can be read
+	leads bool            // to a NAR that is there: readers see the path
+
+	missing []need       // references that are neither there nor provided
+	nar     presence     // of the record's own NAR
+	known   *receipt     // what is in the NAR that readers are led to, or will be; nil if it is not known
+	proof   layout.Proof // by that NAR, of the content address that the record claims
+
+	sent   map[layout.Key]ahead // what came of the listing and the debug links
+	relist bool                 // the listing that is there is not that of the NAR
+}
+
+// A presence is what is known of a NAR.
+type presence int
+
+const (
+	narUnseen  presence = iota // it was not looked at
+	narAbsent                  // there is none
+	narDamaged                 // there is one, with other bytes than its name says
+	narSound
+)
+
+// An ahead is a listing or debug link that came ahead of its narinfo.
+type ahead struct {
+	body  *kept
+	ours  int64 // bytes of the one that is published in its place
+	wrong error // a Refusal, nil if it says what is true
+}
+
+func (f *facts) release() {
+	if f.known != nil {
+		f.known.release()
+	}
+	for _, a := range f.sent {
+		a.body.release()
+	}
+}
+
+// examine finds out what decides about a record, and changes nothing. The facts
+// are to be released. The error is a Refusal if the record's NAR is not one. The
+// locks of the narinfo and of its NAR are held.
+//
+// The NAR of a record that is waiting is not looked at before the references are
+// there: it was looked at when the record came, to tell the client of errors.
+func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
+	f := &facts{}
+	defer func() {
+		if err != nil {
+			f.release()
+		}
+	}()
+	if f.have, err = b.recordAt(ctx, r.key); err != nil {
+		return nil, err
+	}
+	object := layout.Info{Key: r.nar}
+	if f.have != nil {
+		// A narinfo whose NAR is gone leads nowhere, and is no reason to refuse one
+		// that leads somewhere.
+		if object, f.leads, err = b.leads(ctx, f.have); err != nil {
+			return nil, err
+		}
+	}
+	if f.leads {
+		if !f.have.SameContent(&r.PathInfo) {
+			return f, nil
+		}
+		f.known = b.receiptOf(object)
+		if f.known == nil && b.anySent(r.Path, object.Key) {
+			f.known, _, err = b.look(ctx, object.Key, b.anyNAR())
+		}
+	} else {
+		object.Key = r.nar
+		if f.missing, err = b.missingReferences(ctx, r); err != nil || len(f.missing) > 0 && r.waiting {
+			return f, err
+		}
+		f.known, f.proof, err = b.look(ctx, r.nar, &r.PathInfo)
+		switch {
+		case err == nil:
+			f.nar = narSound
+		case errors.Is(err, errDamaged):
+			f.nar, err = narDamaged, nil
+		case errors.Is(err, errNoNAR):
+			f.nar, err = narAbsent, nil
+		}
+	}
+	if err != nil || f.known == nil || len(f.missing) > 0 {
+		return f, err
+	}
+	if f.leads {
+		same, err := layout.SameBytes(ctx, b.writer.Tree, layout.ListingKey(r.Path), f.known.listing)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		f.relist = !same
+	}
+	f.sent, err = b.checkSent(r.Path, f.known)
+	return f, err
+}
+
+// recordAt returns the narinfo in the tree, nil if there is none that can be
+// read: such a one leads nowhere and is written anew.
+func (b *Inbox) recordAt(ctx context.Context, key layout.Key) (*layout.NarInfo, error) {
+	text, err := layout.ReadAll(ctx, b.writer.Tree, key)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.parseRecord(key, text), nil
+}
+
+// parseRecord returns nil for a narinfo that no client could use.
+func (b *Inbox) parseRecord(key layout.Key, text []byte) *layout.NarInfo {
+	n, err := layout.ParseNarInfo(text, b.writer.StoreDir)
+	if err != nil || n.Path.Hash() != key.PathHash() {
+		return nil
+	}
+	return n
+}
+
+// leads reports whether the NAR of a record in the tree is there, and not known
+// to be damaged.
+func (b *Inbox) leads(ctx context.Context, n *layout.NarInfo) (layout.Info, bool, error) {
+	key, err := n.NARKey()
+	if err != nil {
+		return layout.Info{}, false, nil
+	}
+	info, there, err := layout.Lookup(ctx, b.writer.Tree, key)
+	return info, there && (n.FileSize == 0 || info.Size == n.FileSize) && !b.damaged.has(info), err
+}
+
+// statJobs is how many references are looked for at once: each costs a round
+// trip, where the tree is far away.
+const statJobs = 16
+
+// missingReferences returns those that are neither in the tree nor provided.
+func (b *Inbox) missingReferences(ctx context.Context, r *record) ([]need, error) {
+	missing := make([]bool, len(r.References))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(statJobs)
+	for i, ref := range r.References {
+		if ref == r.Path {
+			continue
+		}
+		group.Go(func() error {
+			there, err := b.exists(ctx, layout.NarInfoKey(ref))
+			if err == nil && !there && b.cfg.Provided != nil {
+				there, err = b.cfg.Provided(ctx, ref)
+			}
+			if err != nil {
+				return fmt.Errorf("cannot tell whether %s is provided: %w", ref, err)
+			}
+			missing[i] = !there
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var needs []need
+	for i, ref := range r.References {
+		if missing[i] {
+			needs = append(needs, need{key: layout.NarInfoKey(ref), path: ref})
+		}
+	}
+	return needs, nil
+}
