@@ -64,7 +64,7 @@ func runAdd(c *cli.Context) error {
 			return err
 		}
 	}
-	tree, err := openTree(c, c.String("to"))
+	tree, err := openTree(c, c.String("to"), writeTree)
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,6 @@ import (
 	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
-func isBucket(location string) bool { return strings.HasPrefix(location, "s3://") }
-
 // A bucketTree is a bucket to which nothing is written before its store was seen
 // to keep to the conditions that several writers agree by. Whoever writes
 // nothing asks nothing of it.
@@ -68,20 +66,7 @@ func (b *bucketTree) probe(ctx context.Context) (s3.Capabilities, error) {
 	return can, nil
 }
 
-// parseBucket reads the URL of a bucket.
-func parseBucket(c *cli.Context, location string, log *slog.Logger) (s3.Location, error) {
-	loc, err := s3.ParseURL(location)
-	if err != nil {
-		return loc, usage("%v", err)
-	}
-	if len(loc.Ignored) > 0 {
-		say(c, "note: what means something to Nix alone is passed over: %s", strings.Join(loc.Ignored, ", "))
-	}
-	loc.Log = log
-	return loc, nil
-}
-
-// newBucket makes the tree of a bucket, which nobody was asked for yet.
+// newBucket makes the tree of a bucket. It makes no request yet.
 func newBucket(c *cli.Context, loc s3.Location) (*bucketTree, error) {
 	bucket, err := s3.New(c.Context, loc)
 	if err != nil {
@@ -98,21 +83,19 @@ func newBucket(c *cli.Context, loc s3.Location) (*bucketTree, error) {
 // noConditions is said of a store that may have one writer.
 const noConditions = "the store keeps to no conditions when it is written to: nothing else may write to this tree meanwhile"
 
-// openBucket opens a bucket that is there. What it has to say goes to log, nil
-// for nobody.
-func openBucket(c *cli.Context, location string, log *slog.Logger) (*bucketTree, error) {
-	loc, err := parseBucket(c, location, log)
-	if err != nil {
-		return nil, err
-	}
-	b, err := newBucket(c, loc)
+// openBucket opens a bucket that is there. Its messages go to log, which may be
+// nil.
+func openBucket(c *cli.Context, loc location, log *slog.Logger) (*bucketTree, error) {
+	at := loc.bucket
+	at.Log = log
+	b, err := newBucket(c, at)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.Check(c.Context); err != nil {
 		b.Close()
 		if errors.Is(err, s3.ErrNoBucket) {
-			return nil, withHint(err, "nixstatic init '%s' makes it; or check its name and the endpoint", location)
+			return nil, withHint(err, "nixstatic init '%s' makes it; or check its name and the endpoint", loc.text)
 		}
 		return nil, err
 	}

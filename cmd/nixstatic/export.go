@@ -84,7 +84,7 @@ func runExport(c *cli.Context) error {
 		}
 		roots = append(roots, p)
 	}
-	tree, err := openTree(c, c.String("to"))
+	tree, err := openTree(c, c.String("to"), writeTree)
 	if err != nil {
 		return err
 	}
@@ -214,8 +214,14 @@ func openSource(c *cli.Context) (pathSource, *signer.Trusted, error) {
 	return openCache(c, from)
 }
 
+// A cacheSource is a cache as a source of paths, which the command closes.
+type cacheSource struct {
+	*export.Cache
+	io.Closer
+}
+
 // openCache opens another cache, and tells whose signatures count.
-func openCache(c *cli.Context, from string) (*export.Cache, *signer.Trusted, error) {
+func openCache(c *cli.Context, from string) (*cacheSource, *signer.Trusted, error) {
 	texts := c.StringSlice("trusted-public-key")
 	if len(texts) == 0 {
 		texts = []string{nixosKey}
@@ -224,10 +230,16 @@ func openCache(c *cli.Context, from string) (*export.Cache, *signer.Trusted, err
 	if err != nil {
 		return nil, nil, usage("--trusted-public-key: %v", err)
 	}
-	cache, err := export.OpenCache(c.Context, from, export.CacheOptions{HTTP: httpOptions(c)})
+	reader, name, err := openReader(c, from, httpOptions(c))
 	if err != nil {
 		return nil, nil, err
 	}
+	opened, err := export.NewCache(c.Context, reader, export.CacheOptions{})
+	if err != nil {
+		reader.Close() // err says more
+		return nil, nil, fmt.Errorf("open cache %s: %w", name, err)
+	}
+	cache := &cacheSource{opened, reader}
 	if c.Bool("no-check-sigs") {
 		return cache, nil, nil
 	}

@@ -78,13 +78,17 @@ func runInit(c *cli.Context) error {
 
 // openToInit opens a tree that may not be there yet. The preparedStore is nil
 // for a directory.
-func openToInit(c *cli.Context, location string) (openedTree, *preparedStore, error) {
-	if isBucket(location) {
-		return prepareBucket(c, location)
+func openToInit(c *cli.Context, text string) (openedTree, *preparedStore, error) {
+	loc, err := locate(c, text, makeTree)
+	if err != nil {
+		return nil, nil, err
+	}
+	if loc.scheme == inBucket {
+		return prepareBucket(c, loc)
 	}
 	if c.Bool("public") {
 		return nil, nil, usage("--public is for buckets: who may read a directory, its file system and the web server decide")
 	}
-	tree, err := openTree(c, location)
+	tree, err := openLocated(c, loc)
 	return tree, nil, err
 }

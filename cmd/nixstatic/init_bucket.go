@@ -28,12 +28,8 @@ type preparedStore struct {
 
 // prepareBucket makes a bucket, or brings one up to date, and finds out what its
 // store keeps to.
-func prepareBucket(c *cli.Context, location string) (_ openedTree, _ *preparedStore, err error) {
-	loc, err := parseBucket(c, location, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	bucket, err := newBucket(c, loc)
+func prepareBucket(c *cli.Context, loc location) (_ openedTree, _ *preparedStore, err error) {
+	bucket, err := newBucket(c, loc.bucket)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,7 +49,7 @@ func prepareBucket(c *cli.Context, location string) (_ openedTree, _ *preparedSt
 	}
 	store := &preparedStore{Created: prepared.Created, Public: prepared.Public,
 		RemovesUnfinished: prepared.CleansUp, Unwilling: prepared.Unwilling,
-		SeveralWriters: can.SeveralWriters(), ChecksBytes: can.Checksum, name: bucket.URL(), unasked: prepared.Unasked, oneWriter: loc.OneWriter}
+		SeveralWriters: can.SeveralWriters(), ChecksBytes: can.Checksum, name: bucket.URL(), unasked: prepared.Unasked, oneWriter: loc.bucket.OneWriter}
 	if store.Public {
 		store.URL, err = bucket.WebURL(c.Context)
 	}

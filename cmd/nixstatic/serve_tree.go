@@ -58,17 +58,18 @@ func (s *servedTree) close() error {
 }
 
 // openServed opens the tree to serve.
-func openServed(c *cli.Context, location string, log *slog.Logger) (*servedTree, error) {
-	if isBucket(location) {
-		return openServedBucket(c, location, log)
+func openServed(c *cli.Context, text string, log *slog.Logger) (*servedTree, error) {
+	loc, err := locate(c, text, serveTree)
+	if err != nil {
+		return nil, err
+	}
+	if loc.scheme == inBucket {
+		return openServedBucket(c, loc, log)
 	}
 	if c.IsSet("redirect") {
 		return nil, usage("--redirect needs a tree in a bucket: of a directory, nobody else has the NARs")
 	}
-	if isHTTP(location) {
-		return nil, usage("%s cannot be served: want a directory, a file:// URL or s3://…", withoutUser(location))
-	}
-	dir, err := openDir(location)
+	dir, err := layout.OpenDir(loc.path)
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +78,11 @@ func openServed(c *cli.Context, location string, log *slog.Logger) (*servedTree,
 
 // openServedBucket opens a bucket, and finds out whether it can be served. What
 // is missing there is for nixstatic init to make.
-func openServedBucket(c *cli.Context, location string, log *slog.Logger) (_ *servedTree, err error) {
+func openServedBucket(c *cli.Context, loc location, log *slog.Logger) (_ *servedTree, err error) {
 	if c.IsSet("min-free") {
 		return nil, usage("--min-free is about the disk that a directory is on, and a bucket has none; uploads are checked in TMPDIR, of which 1 GiB, or 2%% of a small disk, stays free")
 	}
-	bucket, err := openBucket(c, location, log)
+	bucket, err := openBucket(c, loc, log)
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +91,9 @@ func openServedBucket(c *cli.Context, location string, log *slog.Logger) (_ *ser
 			bucket.Close()
 		}
 	}()
-	loc, err := s3.ParseURL(location)
-	if err != nil {
-		return nil, err
-	}
-	loc.Log, loc.Attempts = log, readAttempts
-	reading, err := s3.Open(c.Context, loc)
+	at := loc.bucket
+	at.Log, at.Attempts = log, readAttempts
+	reading, err := s3.Open(c.Context, at)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +117,7 @@ func openServedBucket(c *cli.Context, location string, log *slog.Logger) (_ *ser
 		return nil, withHint(err, "uploads are checked in a folder for temporary files: name one with TMPDIR")
 	}
 	file.Discard()
-	if err := bucket.proveWriters(c.Context, location); err != nil {
+	if err := bucket.proveWriters(c.Context, loc.text); err != nil {
 		return nil, err
 	}
 	if bucket.oneWriter && !bucket.can.SeveralWriters() {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/webdav/upstream"
@@ -26,23 +27,18 @@ func readUpstreams(c *cli.Context, log *slog.Logger) ([]upstream.Cache, error) {
 	}
 	var caches []upstream.Cache
 	for i, url := range urls {
-		cache := upstream.Cache{URL: url}
+		cache := upstream.Cache{}
 		if cache.Keys, err = signer.ParseTrusted(keys[i]); err != nil {
 			return nil, usage("--upstream-key: %v", err)
 		}
-		if strings.HasPrefix(url, "http://") || strings.HasPrefix(url, "https://") {
-			reader, err := httpcache.Open(url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Log: log})
-			if err != nil {
-				return nil, fmt.Errorf("open upstream: %w", err)
-			}
-			cache.URL, cache.Reader = strings.TrimSuffix(reader.URL(), "/"), reader
-		} else {
-			tree, err := openDir(url)
-			if err != nil {
-				return nil, err
-			}
-			cache.URL, cache.Reader = "file://"+tree.Path(), tree
+		reader, name, err := openReader(c, url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Log: log})
+		if err != nil {
+			return nil, fmt.Errorf("open upstream: %w", err)
 		}
+		if layout.TraitsOf(reader).Path != "" {
+			name = "file://" + name
+		}
+		cache.URL, cache.Reader = strings.TrimSuffix(name, "/"), reader
 		caches = append(caches, cache)
 	}
 	return caches, nil

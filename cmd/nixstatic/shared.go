@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"strings"
 
@@ -67,27 +66,9 @@ func need(c *cli.Context, flags ...string) error {
 	return nil
 }
 
-// openDir opens the tree in a directory.
-func openDir(location string) (*layout.Dir, error) {
-	scheme, rest, ok := strings.Cut(location, "://")
-	switch {
-	case location == "":
-		return nil, usage("the tree has an empty name")
-	case !ok:
-		return layout.OpenDir(location)
-	case scheme == "file":
-		u, err := url.Parse(location)
-		if err != nil || u.Host != "" || u.Path == "" {
-			return nil, usage("%q is no file URL: want file:///path", location)
-		}
-		return layout.OpenDir(u.Path)
-	}
-	return nil, usage("%s://%s is no directory: want a path or a file:// URL", scheme, rest)
-}
-
 // existingTree opens a tree that must be one already.
 func existingTree(c *cli.Context, location string) (openedTree, layout.CacheInfo, error) {
-	tree, err := openTree(c, location)
+	tree, err := openTree(c, location, checkTree)
 	if err != nil {
 		return nil, layout.CacheInfo{}, err
 	}

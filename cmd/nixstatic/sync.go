@@ -60,7 +60,11 @@ func runSync(c *cli.Context) error {
 		return usage("sync takes the source and the destination")
 	}
 	from, to := c.Args().Get(0), c.Args().Get(1)
-	if paths := c.Args().Slice()[2:]; isHTTP(from) && len(paths) > 0 {
+	source, err := parseLocation(from)
+	if err != nil {
+		return err
+	}
+	if paths := c.Args().Slice()[2:]; source.scheme == onWeb && len(paths) > 0 {
 		return syncCache(c, from, to, paths)
 	}
 	if c.NArg() > 2 {
@@ -224,7 +228,7 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 		}
 		roots = append(roots, p)
 	}
-	tree, err := openTree(c, to)
+	tree, err := openTree(c, to, writeTree)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,21 +17,26 @@ type openedTree interface {
 	io.Closer
 }
 
-// openTree opens the tree at a location as Nix users write it: a directory, a
-// file:// URL, or s3://bucket/prefix?….
-func openTree(c *cli.Context, location string) (openedTree, error) {
+// openTree opens the tree at a location, for a use that is not to mirror.
+func openTree(c *cli.Context, text string, for_ use) (openedTree, error) {
+	loc, err := locate(c, text, for_)
+	if err != nil {
+		return nil, err
+	}
+	return openLocated(c, loc)
+}
+
+// openLocated opens the tree in a directory or a bucket.
+func openLocated(c *cli.Context, loc location) (openedTree, error) {
 	// A nil Dir or bucket in the interface would be no nil.
-	if isBucket(location) {
-		bucket, err := openBucket(c, location, nil)
+	if loc.scheme == inBucket {
+		bucket, err := openBucket(c, loc, nil)
 		if err != nil {
 			return nil, err
 		}
 		return bucket, nil
 	}
-	if isHTTP(location) {
-		return nil, usage("%s cannot be written to like a tree: want a directory, a file:// URL or s3://…; nixstatic sync knows servers that take PUT", withoutUser(location))
-	}
-	dir, err := openDir(location)
+	dir, err := layout.OpenDir(loc.path)
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +50,18 @@ type openedOrigin interface {
 }
 
 // openOrigin opens a tree, or a cache behind a web server that lists it.
-func openOrigin(c *cli.Context, location string) (openedOrigin, error) {
-	if !isHTTP(location) {
-		return openTree(c, location)
+func openOrigin(c *cli.Context, text string) (openedOrigin, error) {
+	loc, err := locate(c, text, readTree)
+	if err != nil {
+		return nil, err
 	}
-	cache, err := httpcache.OpenWebDAV(c.Context, location, httpOptions(c))
+	if loc.scheme != onWeb {
+		return openLocated(c, loc)
+	}
+	cache, err := httpcache.OpenWebDAV(c.Context, loc.web, httpOptions(c))
 	if errors.Is(err, layout.ErrNotListable) {
 		return nil, withHint(fmt.Errorf("%w: name the paths whose closure is wanted", err),
-			"nixstatic sync %s DESTINATION /nix/store/…; a directory or a bucket can be mirrored whole, and so can what nixstatic serve gives out", withoutUser(location))
+			"nixstatic sync %s DESTINATION /nix/store/…; a directory or a bucket can be mirrored whole, and so can what nixstatic serve gives out", loc.text)
 	}
 	if err != nil {
 		return nil, err
@@ -61,56 +69,68 @@ func openOrigin(c *cli.Context, location string) (openedOrigin, error) {
 	return cache, nil
 }
 
+// openReader opens what records and NARs are read from by name.
+func openReader(c *cli.Context, text string, o httpcache.Options) (reader openedReader, name string, err error) {
+	loc, err := locate(c, text, readCache)
+	if err != nil {
+		return nil, "", err
+	}
+	if loc.scheme == onWeb {
+		cache, err := httpcache.Open(loc.web, o)
+		if err != nil {
+			return nil, "", err
+		}
+		return cache, cache.URL(), nil
+	}
+	tree, err := openLocated(c, loc)
+	if err != nil {
+		return nil, "", err
+	}
+	return tree, treeName(tree, text), nil
+}
+
+// An openedReader is a cache that the command closes.
+type openedReader interface {
+	layout.Reader
+	io.Closer
+}
+
 func httpOptions(c *cli.Context) httpcache.Options {
 	return httpcache.Options{Netrc: c.String("netrc-file"), UserAgent: "nixstatic/" + version()}
 }
 
 // openDest opens what a mirror can write to: a tree, or a server that takes PUT.
-func openDest(c *cli.Context, location string) (openedTree, error) {
-	if isBucket(location) {
-		bucket, err := openBucket(c, location, nil)
+func openDest(c *cli.Context, text string) (openedTree, error) {
+	loc, err := locate(c, text, takeObjects)
+	if err != nil {
+		return nil, err
+	}
+	switch loc.scheme {
+	case inBucket:
+		bucket, err := openBucket(c, loc, nil)
 		if err != nil {
 			return nil, err
 		}
-		// The lock of a mirror finds out by itself what the store keeps to, and a
+		// The lock of a mirror finds out by itself what the store supports, and a
 		// run that changes one page is not to cost two dozen requests.
 		if bucket.oneWriter {
 			bucket.AssumeOneWriter()
 		}
 		return bucket.Bucket, nil
+	case onWeb:
+		put, err := httpcache.OpenPut(loc.web, httpOptions(c))
+		if err != nil {
+			return nil, err
+		}
+		return put, nil
 	}
-	if !isHTTP(location) {
-		return openTree(c, location)
-	}
-	put, err := httpcache.OpenPut(location, httpOptions(c))
-	if err != nil {
-		return nil, err
-	}
-	return put, nil
+	return openLocated(c, loc)
 }
 
 // treeName names a tree for people and files.
-func treeName(tree layout.Reader, location string) string {
+func treeName(tree layout.Reader, text string) string {
 	if path := layout.TraitsOf(tree).Path; path != "" {
 		return path
 	}
-	return withoutUser(location)
-}
-
-func isHTTP(location string) bool {
-	return strings.HasPrefix(location, "http://") || strings.HasPrefix(location, "https://")
-}
-
-// withoutUser drops a user name and a password from a URL.
-func withoutUser(location string) string {
-	scheme, rest, ok := strings.Cut(location, "://")
-	if !ok {
-		return location
-	}
-	host, path, slash := strings.Cut(rest, "/")
-	host = host[strings.LastIndexByte(host, '@')+1:]
-	if slash {
-		host += "/"
-	}
-	return scheme + "://" + host + path
+	return withoutUser(text)
 }

@@ -60,7 +60,7 @@ func runVerify(c *cli.Context) error {
 	if err != nil {
 		return usage("--trusted-public-key: %v", err)
 	}
-	tree, err := openTree(c, location)
+	tree, err := openTree(c, location, checkTree)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ type CacheOptions struct {
 	// Requests is how many records are asked for at once. 0 is 25, Nix's
 	// http-connections.
 	Requests int
-	HTTP     httpcache.Options // for a cache behind HTTP
 }
 
 // A Cache is a binary cache as a source of store paths. It holds what it reads
@@ -30,7 +29,6 @@ type Cache struct {
 	requests int
 	records  records
 	outputs  outputs
-	close    func() error
 }
 
 var (
@@ -39,8 +37,7 @@ var (
 	_ RealisationSource = (*Cache)(nil)
 )
 
-// NewCache makes a source of r, which must have a nix-cache-info. Closing the
-// cache leaves r open.
+// NewCache makes a source of r, which must have a nix-cache-info.
 func NewCache(ctx context.Context, r layout.Reader, o CacheOptions) (*Cache, error) {
 	info, err := layout.ReadCacheInfo(ctx, r)
 	if err != nil {
@@ -57,14 +54,6 @@ func (c *Cache) StoreDir() string { return c.info.StoreDir }
 
 // CacheInfo returns what the cache says of itself.
 func (c *Cache) CacheInfo() layout.CacheInfo { return c.info }
-
-// Close releases what OpenCache opened.
-func (c *Cache) Close() error {
-	if c.close == nil {
-		return nil
-	}
-	return c.close()
-}
 
 // Infos returns the records of paths, in the same order, and stops at the first
 // that cannot be had.

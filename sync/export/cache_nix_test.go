@@ -48,7 +48,7 @@ func TestCacheFromNix(t *testing.T) {
 					web := startNginx(t, dir)
 					checkNixCache(t, web.url, truth)
 					checkNixCache(t, webtest.WithUser(t, web.url, "me", "s3cret")+"/private", truth)
-					_, err := OpenCache(t.Context(), web.url+"/private", CacheOptions{HTTP: httpcache.Options{Netrc: webtest.NoCredentials(t)}})
+					_, err := openAt(t, web.url+"/private", httpcache.Options{})
 					webtest.WantError(t, err, "401 Unauthorized (neither")
 				}
 			})
@@ -81,11 +81,10 @@ func storeTruth(t *testing.T, store peers.Store, roots []string) (truth []stored
 // checkNixCache compares the cache at location with the store it was made of.
 func checkNixCache(t *testing.T, location string, truth []storedPath) {
 	t.Helper()
-	c, err := OpenCache(t.Context(), location, CacheOptions{HTTP: httpcache.Options{Netrc: webtest.NoCredentials(t)}})
+	c, err := openAt(t, location, httpcache.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
 	var asked []layout.StorePath
 	for i, want := range truth {
 		// A path, a path inside it, a base name, a hash: all the same.
@@ -126,11 +125,10 @@ func TestImportFromNix(t *testing.T) {
 	dir := t.TempDir()
 	old.Output(t, "nix", append([]string{"copy", "--store", store.Root, "--to", "file://" + dir + "?compression=zstd"}, roots...)...)
 
-	c, err := OpenCache(t.Context(), startNginx(t, dir).url, CacheOptions{HTTP: httpcache.Options{Netrc: webtest.NoCredentials(t)}})
+	c, err := openAt(t, startNginx(t, dir).url, httpcache.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
 	out := t.TempDir()
 	tree, err := layout.OpenDir(out)
 	if err != nil {

@@ -4,57 +4,27 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/webtest"
 )
 
-func TestOpenCache(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "my cache%")
-	tree, err := layout.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
-	p := treetest.Populate(t, tree).Named("lib").Info.Path
-	s := webtest.Serve(t, webtest.File(layout.DefaultCacheInfo().Marshal(), ""))
-	t.Chdir(filepath.Dir(dir))
-	escaped := strings.NewReplacer(" ", "%20", "%", "%25").Replace(dir)
-	for _, location := range []string{dir, "my cache%", "file://" + escaped, "file://localhost" + escaped + "?priority=1", s.URL} {
-		c, err := OpenCache(t.Context(), location, CacheOptions{HTTP: httpcache.Options{Netrc: webtest.NoCredentials(t)}})
-		if err != nil {
-			t.Errorf("%s: %v", location, err)
-			continue
-		}
-		if location != s.URL {
-			if _, err := c.Infos(t.Context(), []layout.StorePath{p}); err != nil {
-				t.Errorf("%s: %v", location, err)
-			}
-		}
-		if err := c.Close(); err != nil {
-			t.Errorf("%s: close: %v", location, err)
-		}
-	}
-
+// TestNewCacheAt: what is no cache is refused with the place that was asked.
+func TestNewCacheAt(t *testing.T) {
 	empty := t.TempDir()
 	notThere := webtest.Serve(t, webtest.Status(404, ""))
 	for location, says := range map[string]string{
-		empty:                            "open cache " + empty + ": get nix-cache-info: ",
+		empty:                            "get nix-cache-info: ",
 		empty + "/none":                  "no such file or directory",
 		notThere.URL:                     "/nix-cache-info: 404 Not Found",
-		"s3://user:s3cret@bucket":        `open cache "s3://bucket": want https://`,
-		"file://host/path":               "absolute path",
-		"file://":                        "absolute path",
 		"http://":                        "no host",
 		"https://me:s3cret@[::1":         "not a URL",
 		"http://me:s3cret@127.0.0.1:1/x": "GET http://127.0.0.1:1/x/nix-cache-info",
 	} {
-		_, err := OpenCache(t.Context(), location, CacheOptions{HTTP: httpcache.Options{Netrc: webtest.NoCredentials(t), Attempts: 1}})
+		_, err := openAt(t, location, httpcache.Options{Attempts: 1})
 		webtest.WantError(t, err, says)
 	}
 	if _, err := os.Stat(empty + "/none"); !errors.Is(err, fs.ErrNotExist) {

@@ -20,9 +20,6 @@ type Location struct {
 	Bucket string
 	Prefix string // without slashes at its ends; "" for the whole bucket
 	Options
-	// Ignored are the parameters of the URL that Nix knows and that mean
-	// nothing here, such as compression: whoever wrote them may want to be told.
-	Ignored []string
 }
 
 // Options say how to reach a bucket. The zero value is Amazon's S3 with what
@@ -76,12 +73,6 @@ const (
 	defaultRegion  = "us-east-1"
 	amazonEndpoint = "https://s3.amazonaws.com"
 )
-
-// nixOnly are parameters of Nix stores about what Nix does with the objects, or
-// with what it reads. Unlike a mistyped one they are no error.
-var nixOnly = []string{"compression", "compression-level", "parallel-compression", "write-nar-listing",
-	"index-debug-info", "secret-key", "secret-keys", "local-nar-cache", "narinfo-compression", "ls-compression",
-	"log-compression", "store", "path-info-cache-size", "trusted", "priority", "want-mass-query", "system-features"}
 
 // ParseURL reads s3://bucket/prefix?endpoint=…&region=…&profile=…&scheme=… as
 // Nix has it: endpoint is a URL, or a host and perhaps a port for which scheme
@@ -174,15 +165,10 @@ func (loc *Location) parameters(query url.Values) error {
 	known := []string{"endpoint", "scheme", "region", "profile", "storage-class", "addressing-style",
 		"multipart-upload", "multipart-threshold", "multipart-chunk-size", "buffer-size", "one-writer"}
 	for name := range query {
-		switch {
-		case slices.Contains(known, name):
-		case slices.Contains(nixOnly, name):
-			loc.Ignored = append(loc.Ignored, name)
-		default:
+		if !slices.Contains(known, name) {
 			return fmt.Errorf("%s is no parameter of it; known are %s", name, strings.Join(known, ", "))
 		}
 	}
-	slices.Sort(loc.Ignored)
 	return nil
 }
 

@@ -9,15 +9,13 @@ import (
 
 func TestParseURL(t *testing.T) {
 	for raw, want := range map[string]Location{
-		"s3://bucket":                     {Bucket: "bucket"},
-		"s3://bucket/":                    {Bucket: "bucket"},
-		"s3://bucket/pre/fix/":            {Bucket: "bucket", Prefix: "pre/fix"},
-		"s3://bucket/with%20blank":        {Bucket: "bucket", Prefix: "with blank"},
-		"s3://bucket?region=eu-west-1":    {Bucket: "bucket", Options: Options{Region: "eu-west-1"}},
-		"s3://bucket?scheme=http":         {Bucket: "bucket", Options: Options{Endpoint: "http://s3.amazonaws.com"}},
-		"s3://b.ucket?profile=ci":         {Bucket: "b.ucket", Options: Options{Profile: "ci"}},
-		"s3://bucket?compression=zstd":    {Bucket: "bucket", Ignored: []string{"compression"}},
-		"s3://bucket?trusted=1&priority=": {Bucket: "bucket", Ignored: []string{"priority", "trusted"}},
+		"s3://bucket":                  {Bucket: "bucket"},
+		"s3://bucket/":                 {Bucket: "bucket"},
+		"s3://bucket/pre/fix/":         {Bucket: "bucket", Prefix: "pre/fix"},
+		"s3://bucket/with%20blank":     {Bucket: "bucket", Prefix: "with blank"},
+		"s3://bucket?region=eu-west-1": {Bucket: "bucket", Options: Options{Region: "eu-west-1"}},
+		"s3://bucket?scheme=http":      {Bucket: "bucket", Options: Options{Endpoint: "http://s3.amazonaws.com"}},
+		"s3://b.ucket?profile=ci":      {Bucket: "b.ucket", Options: Options{Profile: "ci"}},
 		// What a person writes first, and what a URL parser takes for a scheme.
 		"s3://bucket?endpoint=localhost:9000&scheme=http":         {Bucket: "bucket", Options: Options{Endpoint: "http://localhost:9000"}},
 		"s3://bucket?endpoint=localhost:9000":                     {Bucket: "bucket", Options: Options{Endpoint: "https://localhost:9000"}},

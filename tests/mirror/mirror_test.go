@@ -143,3 +143,37 @@ func until(t *testing.T, what string, done func() bool) {
 		}
 	}
 }
+
+// TestExportFromBucket: a bucket is a source of store paths as any cache is, and
+// what Nix keeps in the URL of a store counts when one is written.
+func TestExportFromBucket(t *testing.T) {
+	w := newWorld(t)
+	url, bucket := w.bucket(t)
+	w.sync(t, w.dir, url)
+	var roots []string
+	for info, err := range bucket.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Key.Kind() == layout.KindNarInfo {
+			roots = append(roots, info.Key.PathHash())
+		}
+	}
+	to := filepath.Join(t.TempDir(), "copy")
+	args := append([]string{"export", "--from", url, "--no-check-sigs", "--to", "file://" + to + "?compression=none"}, roots...)
+	nixtest.Wait(t, w.command(t, args...)).Want(t, 0)
+	tree := treetest.OpenDir(t, to)
+	whole(t, tree)
+	records, bare := 0, 0
+	for key := range treetest.Contents(t, tree) {
+		switch {
+		case key.Kind() == layout.KindNarInfo:
+			records++
+		case key.Kind() == layout.KindNAR && strings.HasSuffix(string(key), ".nar"):
+			bare++
+		}
+	}
+	if records != len(roots) || bare == 0 {
+		t.Errorf("%d records of %d, %d NARs without compression", records, len(roots), bare)
+	}
+}

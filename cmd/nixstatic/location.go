@@ -1,0 +1,191 @@
+package main
+
+import (
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/sync/s3"
+)
+
+// A location is where a tree or a cache is, as Nix users write it: a directory,
+// file:///path, s3://bucket/prefix?…, or https://host/path.
+type location struct {
+	scheme   string      // one of the schemes below
+	path     string      // of a directory
+	bucket   s3.Location // of a bucket
+	web      string      // the URL of a cache behind a web server; it may carry a password
+	text     string      // for people, without a password
+	settings url.Values  // what Nix keeps in the URL of a store about its own work
+}
+
+const (
+	inDir    = "file"
+	inBucket = "s3"
+	onWeb    = "http" // or https
+)
+
+// A use is what a command does with a location.
+type use string
+
+const (
+	readCache   use = "read as a cache"   // its records and NARs, by name
+	readTree    use = "read as a whole"   // all that it has
+	checkTree   use = "checked or signed" // where it is
+	writeTree   use = "written to"
+	makeTree    use = "made" // by init
+	takeObjects use = "mirrored to"
+	serveTree   use = "served"
+)
+
+// refusals say which scheme cannot be used for what, and what can.
+var refusals = map[use]map[string]string{
+	checkTree: {onWeb: "want the directory or the bucket behind it; or take a copy: nixstatic sync %s ./copy"},
+	writeTree: {onWeb: "want a directory, a file:// URL or s3://…; nixstatic sync ./cache %s uploads to a server that takes PUT"},
+	makeTree:  {onWeb: "want a directory, a file:// URL or s3://…"},
+	serveTree: {onWeb: "want a directory, a file:// URL or s3://…"},
+}
+
+// nixSettings are what Nix keeps in the URL of a store, and the flag of ours that
+// means the same. Those without one are about Nix's own work.
+var nixSettings = map[string]string{
+	"compression": "compression", "compression-level": "level", "index-debug-info": "debug-info",
+	"secret-key": "secret-key-file", "secret-keys": "secret-key-file",
+	"write-nar-listing": "", "parallel-compression": "", "local-nar-cache": "", "narinfo-compression": "", "ls-compression": "",
+	"log-compression": "", "store": "", "path-info-cache-size": "", "trusted": "", "priority": "", "want-mass-query": "", "system-features": "",
+}
+
+var (
+	isScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	oneSlash = regexp.MustCompile(`^(file|s3|https?):/?`)
+)
+
+const locationForms = "want a directory, file:///path, s3://bucket/prefix or https://host/path"
+
+// locate reads a location, refuses one that the use is not for, and has the flags
+// say what the URL's settings say. A flag that was given counts for more.
+func locate(c *cli.Context, text string, for_ use) (location, error) {
+	loc, err := parseLocation(text)
+	if err != nil {
+		return loc, err
+	}
+	if why, refused := refusals[for_][loc.scheme]; refused {
+		return loc, usage("%s cannot be %s: %s", loc.text, for_, strings.ReplaceAll(why, "%s", loc.text))
+	}
+	return loc, loc.apply(c, for_)
+}
+
+func parseLocation(text string) (location, error) {
+	scheme, _, isURL := strings.Cut(text, "://")
+	switch {
+	case text == "":
+		return location{}, usage("the location is empty: %s", locationForms)
+	case !isURL || !isScheme.MatchString(scheme):
+		if prefix := oneSlash.FindString(text); prefix != "" {
+			scheme, rest, _ := strings.Cut(text, ":")
+			return location{}, usage("%s is no URL: write %s://%s, or ./%s for a directory of that name", text, scheme, strings.TrimLeft(rest, "/"), text)
+		}
+		return location{scheme: inDir, path: text, text: text}, nil
+	}
+	loc := location{text: withoutUser(text)}
+	u, err := url.Parse(text)
+	if err != nil || u.Fragment != "" || u.Opaque != "" {
+		// The error of net/url repeats what it stumbled on, which may be part of a
+		// password.
+		return loc, usage("%s is no URL: %s; special characters must be percent-encoded", loc.text, locationForms)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return loc, usage("%s: what follows the ? is malformed", loc.text)
+	}
+	loc.settings = url.Values{}
+	for name, values := range query {
+		if _, known := nixSettings[name]; known {
+			loc.settings[name] = values
+			delete(query, name)
+		}
+	}
+	u.RawQuery = query.Encode()
+	switch strings.ToLower(scheme) {
+	case "file":
+		if u.Host != "" && u.Host != "localhost" || u.Path == "" {
+			return loc, usage("%s: want file:// and an absolute path", loc.text)
+		}
+		loc.scheme, loc.path = inDir, u.Path
+	case "s3":
+		loc.scheme = inBucket
+		if loc.bucket, err = s3.ParseURL(u.String()); err != nil {
+			return loc, usage("%v", err)
+		}
+		return loc, nil // the other parameters are its own
+	case "http", "https":
+		u.RawQuery = ""
+		loc.scheme, loc.web = onWeb, u.String()
+	default:
+		return loc, usage("%s: there is nothing for %s:// here: %s", loc.text, scheme, locationForms)
+	}
+	for name := range query {
+		return loc, usage("%s: %s is no setting of Nix", loc.text, name)
+	}
+	return loc, nil
+}
+
+// apply has the flags of a command that writes say what the settings say. It
+// tells which settings mean nothing here.
+func (loc location) apply(c *cli.Context, for_ use) error {
+	var passedOver []string
+	for name, values := range loc.settings {
+		flag := nixSettings[name]
+		if for_ != writeTree || !takesFlag(c, flag) {
+			passedOver = append(passedOver, name)
+			continue
+		}
+		if c.IsSet(flag) {
+			continue
+		}
+		for _, value := range values {
+			if name == "secret-keys" {
+				values := strings.Split(value, ",")
+				for _, value := range values {
+					if err := c.Set(flag, value); err != nil {
+						return usage("%s: %s: %v", loc.text, name, err)
+					}
+				}
+				continue
+			}
+			if err := c.Set(flag, value); err != nil {
+				return usage("%s: %s=%s: %v", loc.text, name, value, err)
+			}
+		}
+	}
+	if len(passedOver) > 0 {
+		slices.Sort(passedOver)
+		say(c, "note: the URL's settings for Nix alone are passed over: %s", strings.Join(passedOver, ", "))
+	}
+	return nil
+}
+
+func takesFlag(c *cli.Context, name string) bool {
+	return name != "" && slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
+}
+
+// withoutUser drops a user name and a password from a URL.
+func withoutUser(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return text
+	}
+	host, path, slash := strings.Cut(rest, "/")
+	if _, port, ok := strings.Cut(host, ":"); ok && strings.Trim(port, "0123456789") != "" && !strings.ContainsAny(host, "@[") {
+		// No port is like that: it is a password with a slash.
+		return scheme + "://" + path[strings.LastIndexByte(path, '@')+1:]
+	}
+	host = host[strings.LastIndexByte(host, '@')+1:]
+	if slash {
+		host += "/"
+	}
+	return scheme + "://" + host + path
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/urfave/cli/v2"
+)
+
+func TestParseLocation(t *testing.T) {
+	type place struct{ scheme, at, text string }
+	for text, want := range map[string]place{
+		"cache":                             {inDir, "cache", "cache"},
+		"./s3:/cache":                       {inDir, "./s3:/cache", "./s3:/cache"},
+		"/a b%/c?d#e":                       {inDir, "/a b%/c?d#e", "/a b%/c?d#e"},
+		"./a://b":                           {inDir, "./a://b", "./a://b"},
+		"file:///my%20cache%25":             {inDir, "/my cache%", "file:///my%20cache%25"},
+		"file://localhost/x?priority=1":     {inDir, "/x", "file://localhost/x?priority=1"},
+		"s3://bucket/a/b":                   {inBucket, "s3://bucket/a/b", "s3://bucket/a/b"},
+		"s3://bucket?compression=xz":        {inBucket, "s3://bucket", "s3://bucket?compression=xz"},
+		"https://me:s3cret@host/x?trusted=": {onWeb, "https://me:s3cret@host/x", "https://host/x?trusted="},
+		"HTTP://host":                       {onWeb, "http://host", "HTTP://host"},
+	} {
+		loc, err := parseLocation(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := place{loc.scheme, loc.path + loc.web, loc.text}
+		if loc.scheme == inBucket {
+			got.at = loc.bucket.String()
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(place{})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+	}
+	for text, says := range map[string]string{
+		"":                           "is empty",
+		"s3:/cache":                  "s3://cache",
+		"https:/host/x":              "https://host/x",
+		"http:host":                  "http://host",
+		"file:/x":                    "file://x",
+		"file://host/path":           "absolute path",
+		"file://":                    "absolute path",
+		"file:///x?comperssion=xz":   "comperssion is no setting",
+		"file:///x?a=%zz":            "malformed",
+		"s3://bucket?comperssion=xz": "comperssion",
+		"s3://user:s3cret@bucket":    "credentials do not belong",
+		"https://host/?hash=1":       "hash is no setting",
+		"https://host/#part":         "is no URL",
+		"https://me:s3cret@[::1":     "is no URL",
+		"https://me:s3cret/x@host/y": "is no URL",
+		"gs://bucket":                "nothing for gs://",
+		"daemon://":                  "nothing for daemon://",
+	} {
+		_, err := parseLocation(text)
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want one that says %q", text, err, says)
+		}
+		if err != nil && strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: shown: %v", text, err)
+		}
+	}
+}
+
+// TestLocationSettings: the settings of a URL are honoured, or told, or refused.
+func TestLocationSettings(t *testing.T) {
+	for _, x := range []struct {
+		for_       use
+		text, args string
+		want, note string
+	}{
+		{writeTree, "file:///x?compression=xz&compression-level=3&secret-key=K&index-debug-info=true", "", "xz 3 [K] true", ""},
+		{writeTree, "s3://bucket?compression=xz&secret-keys=K,L", "", "xz 0 [K L] false", ""},
+		{writeTree, "file:///x?compression=xz", "--compression=none", "none 0 [] false", ""},
+		{writeTree, "file:///x?write-nar-listing=1&priority=3", "", "zstd 0 [] false", "priority, write-nar-listing"},
+		{readTree, "https://host?compression=xz", "", "zstd 0 [] false", "compression"},
+	} {
+		command := &cli.Command{Flags: append(writeFlags(), &cli.BoolFlag{Name: "debug-info"})}
+		set := flag.NewFlagSet("", flag.ContinueOnError)
+		for _, f := range command.Flags {
+			if err := f.Apply(set); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if x.args != "" {
+			if err := set.Parse([]string{x.args}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var notes strings.Builder
+		c := cli.NewContext(&cli.App{Writer: io.Discard, ErrWriter: &notes}, set, nil)
+		c.Command = command
+		if _, err := locate(c, x.text, x.for_); err != nil {
+			t.Errorf("%s: %v", x.text, err)
+			continue
+		}
+		got := fmt.Sprint(c.String("compression"), " ", c.Int("level"), " ", c.StringSlice("secret-key-file"), " ", c.Bool("debug-info"))
+		if diff := cmp.Diff(x.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", x.text, diff)
+		}
+		if !strings.Contains(notes.String(), x.note) || x.note == "" && notes.Len() > 0 {
+			t.Errorf("%s: notes %q", x.text, notes.String())
+		}
+	}
+	c := cli.NewContext(&cli.App{Writer: io.Discard, ErrWriter: io.Discard}, flag.NewFlagSet("", flag.ContinueOnError), nil)
+	c.Command = &cli.Command{Flags: writeFlags()}
+	for _, refused := range []use{writeTree, checkTree, serveTree, makeTree} {
+		if _, err := locate(c, "https://me:s3cret@host", refused); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", refused, err)
+		}
+	}
+}
