@@ -85,6 +85,25 @@ func ParseSignature(text string) (string, error) {
 	return name + ":" + base64.StdEncoding.EncodeToString(raw), nil
 }
 
+// A Trust says who is believed. The zero value believes no signature, so that only
+// content-addressed paths pass.
+type Trust struct {
+	// Keys are those whose signatures count.
+	Keys Trusted
+	// All believes everything without any signature, as one believes the local
+	// store.
+	All bool
+}
+
+// Vouches reports whether the path of a fingerprint is believed.
+func (t Trust) Vouches(fingerprint string, sigs []string) bool {
+	if t.All {
+		return true
+	}
+	_, ok := t.Keys.Verify(fingerprint, sigs)
+	return ok
+}
+
 // SignatureName returns the key name of a Sig field, or an error if the field
 // is not of the form that Nix since 2.34 insists on: name:base64 of 64 bytes.
 func SignatureName(sig string) (string, error) {

@@ -33,7 +33,7 @@ type Config struct {
 	// one. It must be cheap. Nil: the bytes pass through here.
 	Redirect func(ctx context.Context, nar layout.Key) (string, error)
 
-	Auth     Authenticator // nil: everyone may read and upload
+	Auth     Authenticator // nil: ReadOnly
 	Upstream Upstream      // nil: none
 	Metrics  Recorder      // nil: none
 	Log      *slog.Logger  // nil for slog.Default()
@@ -84,6 +84,24 @@ type Authenticator interface {
 	// if none was needed. The error is an *AuthError; another one means that it
 	// could not tell, and is answered as 503 before the body is read.
 	Authorize(r *http.Request, need Scope) (token string, err error)
+}
+
+// AllowAll lets everyone do everything. It is for tests, and for a server that
+// only its operator reaches.
+var AllowAll Authenticator = allow(Admin)
+
+// ReadOnly lets everyone read, and no one upload.
+var ReadOnly Authenticator = allow(Read)
+
+// allow lets everyone do what needs a scope up to this one.
+type allow Scope
+
+// Authorize compares scopes.
+func (a allow) Authorize(_ *http.Request, need Scope) (string, error) {
+	if need > Scope(a) {
+		return "", &AuthError{Status: http.StatusForbidden, Msg: "this server takes no uploads"}
+	}
+	return "", nil
 }
 
 // An AuthError is a request that is not allowed.

@@ -98,7 +98,7 @@ func TestRefusedInTheMiddle(t *testing.T) {
 // Time in which we do not read does not count against the client.
 func TestSlowStorage(t *testing.T) {
 	mem := treetest.NewMem(t)
-	h := newHandler(Config{Tree: mem, Log: quiet, BodyStall: 50 * time.Millisecond}, fakeInbox{Lister: mem, take: func(_ layout.Key, from io.Reader) (inbox.Outcome, error) {
+	h := newHandler(Config{Tree: mem, Auth: AllowAll, Log: quiet, BodyStall: 50 * time.Millisecond}, fakeInbox{Lister: mem, take: func(_ layout.Key, from io.Reader) (inbox.Outcome, error) {
 		sum := int64(0)
 		for range 4 {
 			time.Sleep(100 * time.Millisecond)

@@ -171,7 +171,7 @@ func TestNixShowsRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, test.edit)
 			if test.take != nil {
-				r.Server = newServer(t, newHandler(Config{Tree: r.tree, Log: quiet}, fakeInbox{Lister: r.tree, take: test.take}))
+				r.Server = newServer(t, newHandler(Config{Tree: r.tree, Auth: AllowAll, Log: quiet}, fakeInbox{Lister: r.tree, take: test.take}))
 			}
 			url, certificate := secure(t, r.Server)
 			for _, nix := range peers.Nixes(t) {
@@ -199,7 +199,7 @@ func TestNixAndTrouble(t *testing.T) {
 	}
 	var failed atomic.Bool
 	var mu sync.Mutex
-	h := newHandler(Config{Tree: mem, Log: quiet}, fakeInbox{Lister: mem, take: func(key layout.Key, from io.Reader) (inbox.Outcome, error) {
+	h := newHandler(Config{Tree: mem, Auth: AllowAll, Log: quiet}, fakeInbox{Lister: mem, take: func(key layout.Key, from io.Reader) (inbox.Outcome, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		text, err := io.ReadAll(from)

@@ -58,6 +58,9 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.StoreDir == "" {
 		c.StoreDir = layout.DefaultStoreDir
 	}
+	if c.Auth == nil {
+		c.Auth = ReadOnly
+	}
 	if c.MaxUploads <= 0 {
 		c.MaxUploads = 32
 	}
@@ -120,12 +123,9 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // serve answers a request, or returns the failure to answer with.
 func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start time.Time) *failure {
-	token := ""
-	if h.cfg.Auth != nil {
-		var err error
-		if token, err = h.cfg.Auth.Authorize(r, h.scope(r.Method, t)); err != nil {
-			return failureOf(err)
-		}
+	token, err := h.cfg.Auth.Authorize(r, h.scope(r.Method, t))
+	if err != nil {
+		return failureOf(err)
 	}
 	if t.upload || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		r = r.WithContext(share.As(r.Context(), share.Of(token, r.RemoteAddr)))

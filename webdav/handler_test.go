@@ -75,3 +75,16 @@ func TestRecorded(t *testing.T) {
 		t.Errorf("recorded %q, want %q", r.recorded.requests, want)
 	}
 }
+
+// TestNoAuth: a server that was told nothing of who may upload takes nothing.
+func TestNoAuth(t *testing.T) {
+	r := newRig(t, func(c *Config, _ *inbox.Config) { c.Auth = nil })
+	for _, c := range []struct {
+		method, path string
+		want         int
+	}{{"GET", "/nix-cache-info", 200}, {"PROPFIND", "/", 207}, {"PUT", "/upload/robots.txt", 403}, {"GET", "/upload/nix-cache-info", 403}, {"LOCK", "/upload/x", 403}} {
+		if got := r.do(t, c.method, c.path, strings.NewReader(""), "Depth: 0"); got.Status != c.want {
+			t.Errorf("%s %s: %d, want %d", c.method, c.path, got.Status, c.want)
+		}
+	}
+}

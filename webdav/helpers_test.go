@@ -56,7 +56,7 @@ func rigOn(t *testing.T, dir string, edit func(*Config, *inbox.Config)) *rig {
 	}
 	r := &rig{tree: tree, dir: dir, recorded: &recorder{}}
 	in := inbox.Config{Writer: &layout.Writer{Tree: tree, StoreDir: layout.DefaultStoreDir, Keys: []signer.SecretKey{key}}, Log: quiet}
-	c := Config{Tree: tree, Metrics: r.recorded, Log: quiet}
+	c := Config{Tree: tree, Auth: AllowAll, Metrics: r.recorded, Log: quiet}
 	if edit != nil {
 		edit(&c, &in)
 	}

@@ -70,7 +70,7 @@ func aNAR(t *testing.T, mem *treetest.Mem) (string, []byte) {
 func TestParts(t *testing.T) {
 	tree := &ranging{Mem: treetest.NewMem(t)}
 	path, text := aNAR(t, tree.Mem)
-	h := New(Config{Tree: tree, Log: quiet})
+	h := New(Config{Tree: tree, Auth: AllowAll, Log: quiet})
 	size := len(text)
 	end := fmt.Sprint(size)
 	etag := func() string {

@@ -18,7 +18,7 @@ func TestPropfindTrouble(t *testing.T) {
 	treetest.Populate(t, mem)
 	for at := range 3 {
 		tree := &treetest.Faulty{Tree: mem, Fault: treetest.Fault{At: 1, Done: at > 0, Only: func(op treetest.Op, _ layout.Key) bool { return op == treetest.OpList }}}
-		s := newServer(t, New(Config{Tree: tree, Log: quiet}))
+		s := newServer(t, New(Config{Tree: tree, Auth: AllowAll, Log: quiet}))
 		req, err := http.NewRequest("PROPFIND", s.URL+"/", nil)
 		if err != nil {
 			t.Fatal(err)

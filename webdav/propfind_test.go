@@ -202,7 +202,7 @@ func FuzzPropfind(f *testing.F) {
 	}
 	mem := treetest.NewMem(f)
 	treetest.Populate(f, mem)
-	h := newHandler(Config{Tree: mem, Log: quiet}, nil)
+	h := newHandler(Config{Tree: mem, Auth: AllowAll, Log: quiet}, nil)
 	f.Fuzz(func(t *testing.T, body string) {
 		w, r := httptest.NewRecorder(), httptest.NewRequest("PROPFIND", "/", strings.NewReader(body))
 		r.Header.Set("Depth", "1")

@@ -52,7 +52,7 @@ func TestRedirect(t *testing.T) {
 	// One URL for both never redirects.
 	mem := treetest.NewMem(t)
 	path, text := aNAR(t, mem)
-	h := newHandler(Config{Tree: mem, UploadPrefix: "/", Log: quiet, Redirect: func(context.Context, layout.Key) (string, error) { return "x", nil }}, fakeInbox{Lister: mem})
+	h := newHandler(Config{Tree: mem, Auth: AllowAll, UploadPrefix: "/", Log: quiet, Redirect: func(context.Context, layout.Key) (string, error) { return "x", nil }}, fakeInbox{Lister: mem})
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), text) {

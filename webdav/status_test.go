@@ -83,7 +83,7 @@ func TestTroubleByClient(t *testing.T) {
 // Trouble with the storage is not the client's fault, and not absence.
 func TestUploadTrouble(t *testing.T) {
 	mem := treetest.NewMem(t)
-	h := newHandler(Config{Tree: mem, Log: quiet}, fakeInbox{Lister: mem, take: func(layout.Key, io.Reader) (inbox.Outcome, error) {
+	h := newHandler(Config{Tree: mem, Auth: AllowAll, Log: quiet}, fakeInbox{Lister: mem, take: func(layout.Key, io.Reader) (inbox.Outcome, error) {
 		return 0, errors.New("SECRET-PATH: input/output error")
 	}})
 	r := &rig{Server: newServer(t, h)}

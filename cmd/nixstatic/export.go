@@ -69,7 +69,7 @@ func runExport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	source, trusted, err := openSource(c)
+	source, trust, err := openSource(c)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func runExport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	im := &export.Run{Source: source, Writer: writer, Trusted: trusted,
+	im := &export.Run{Source: source, Writer: writer, Trust: trust,
 		NoClosure: c.Bool("no-closure"), Force: c.Bool("force"), Logs: c.Bool("logs"),
 		Recompress: c.IsSet("compression"), Jobs: c.Int("jobs"), Progress: &export.Progress{}}
 	return planAndExport(c, im, roots, c.String("to"))
@@ -197,19 +197,19 @@ func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, t
 }
 
 // openSource opens where the paths come from, and tells whose signatures count.
-func openSource(c *cli.Context) (pathSource, *signer.Trusted, error) {
+func openSource(c *cli.Context) (pathSource, signer.Trust, error) {
 	from := c.String("from")
 	if from == "" {
 		for _, flag := range []string{"trusted-public-key", "no-check-sigs", "netrc-file"} {
 			if c.IsSet(flag) {
-				return nil, nil, usage("--%s goes with --from: the local store is believed as it is", flag)
+				return nil, signer.Trust{}, usage("--%s goes with --from: the local store is believed as it is", flag)
 			}
 		}
 		store, err := nixstore.Open(c.Context, nixstore.Options{Store: c.String("store"), Lazy: true})
-		return store, nil, err
+		return store, signer.Trust{All: true}, err
 	}
 	if c.IsSet("store") {
-		return nil, nil, usage("--from and --store exclude each other")
+		return nil, signer.Trust{}, usage("--from and --store exclude each other")
 	}
 	return openCache(c, from)
 }
@@ -221,29 +221,29 @@ type cacheSource struct {
 }
 
 // openCache opens another cache, and tells whose signatures count.
-func openCache(c *cli.Context, from string) (*cacheSource, *signer.Trusted, error) {
+func openCache(c *cli.Context, from string) (*cacheSource, signer.Trust, error) {
 	texts := c.StringSlice("trusted-public-key")
 	if len(texts) == 0 {
 		texts = []string{nixosKey}
 	}
 	trusted, err := signer.ParseTrusted(texts...)
 	if err != nil {
-		return nil, nil, usage("--trusted-public-key: %v", err)
+		return nil, signer.Trust{}, usage("--trusted-public-key: %v", err)
 	}
 	reader, name, err := openReader(c, from, httpOptions(c))
 	if err != nil {
-		return nil, nil, err
+		return nil, signer.Trust{}, err
 	}
 	opened, err := export.NewCache(c.Context, reader, export.CacheOptions{})
 	if err != nil {
 		reader.Close() // err says more
-		return nil, nil, fmt.Errorf("open cache %s: %w", name, err)
+		return nil, signer.Trust{}, fmt.Errorf("open cache %s: %w", name, err)
 	}
 	cache := &cacheSource{opened, reader}
 	if c.Bool("no-check-sigs") {
-		return cache, nil, nil
+		return cache, signer.Trust{All: true}, nil
 	}
-	return cache, &trusted, nil
+	return cache, signer.Trust{Keys: trusted}, nil
 }
 
 // maxListed bounds the list on standard input, in bytes.

@@ -215,7 +215,7 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 			return usage("--%s is for whole trees, not for the closure of some paths", flag)
 		}
 	}
-	cache, trusted, err := openCache(c, from)
+	cache, trust, err := openCache(c, from)
 	if err != nil {
 		return err
 	}
@@ -237,6 +237,6 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 		return err
 	}
 	w := &layout.Writer{Tree: tree, StoreDir: cache.StoreDir(), Method: compress.Zstd}
-	im := &export.Run{Source: cache, Writer: w, Trusted: trusted, Jobs: c.Int("jobs"), Progress: &export.Progress{}}
+	im := &export.Run{Source: cache, Writer: w, Trust: trust, Jobs: c.Int("jobs"), Progress: &export.Progress{}}
 	return planAndExport(c, im, roots, treeName(tree, to))
 }

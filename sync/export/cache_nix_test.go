@@ -17,6 +17,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/webtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
@@ -140,7 +141,7 @@ func TestImportFromNix(t *testing.T) {
 	}
 	pool := compress.NewPool(2)
 	defer pool.Close()
-	im := &Run{Source: c, Writer: &layout.Writer{Tree: tree, StoreDir: c.StoreDir(), Pool: pool}}
+	im := &Run{Source: c, Trust: signer.Trust{All: true}, Writer: &layout.Writer{Tree: tree, StoreDir: c.StoreDir(), Pool: pool}}
 	var asked []layout.StorePath
 	for _, root := range roots {
 		p, err := c.Resolve(t.Context(), root)

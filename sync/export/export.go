@@ -16,9 +16,8 @@ type Run struct {
 	Source Source
 	Writer *layout.Writer
 
-	// Trusted are the keys whose signatures count. Where it is nil the source is
-	// believed without any, as one believes the local store.
-	Trusted *signer.Trusted
+	// Trust says whose signatures count. The zero value counts none.
+	Trust signer.Trust
 
 	NoClosure  bool // the paths alone; their references must be in the tree
 	Force      bool // write again what the tree has already
@@ -76,9 +75,6 @@ func (im *Run) Do(ctx context.Context, plan *Plan) error {
 // checkSignatures refuses a plan with a path that nobody vouches for, before
 // anything is fetched. A content-addressed path may still prove itself.
 func (im *Run) checkSignatures(plan *Plan) error {
-	if im.Trusted == nil {
-		return nil
-	}
 	for _, step := range plan.Missing {
 		if step.Info.CA == "" && !im.vouched(&step.Info) {
 			return &UntrustedError{Path: step.Info.Path, Sigs: signers(step.Info.Sigs)}
@@ -88,11 +84,7 @@ func (im *Run) checkSignatures(plan *Plan) error {
 }
 
 func (im *Run) vouched(info *layout.PathInfo) bool {
-	if im.Trusted == nil {
-		return true
-	}
-	_, ok := im.Trusted.Verify(info.Fingerprint(im.Writer.StoreDir), info.Sigs)
-	return ok
+	return im.Trust.Vouches(info.Fingerprint(im.Writer.StoreDir), info.Sigs)
 }
 
 func signers(sigs []string) (names []string) {
