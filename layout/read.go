@@ -61,7 +61,8 @@ const updates = 100
 // once. The function change is given the present bytes, nil if there are none,
 // and returns the new ones. It is called again if another writer was faster. An
 // object that is too large for its kind counts as an empty one, which no parser
-// accepts either. If change returns nil, the object stays and is flushed: the
+// accepts either. More bytes than such an object may have are not written: nobody
+// could read them. If change returns nil, the object stays and is flushed: the
 // caller is about to rely on it.
 func Update(ctx context.Context, t Tree, key Key, change func(have []byte) ([]byte, error)) error {
 	for range updates {
@@ -84,6 +85,9 @@ func Update(ctx context.Context, t Tree, key Key, change func(have []byte) ([]by
 		}
 		if next == nil {
 			return Flush(ctx, t, key)
+		}
+		if most := key.Kind().MaxBytes(); int64(len(next)) > most {
+			return fmt.Errorf("update %s: %w: it would have %d bytes, more than %d", key, ErrTooLarge, len(next), most)
 		}
 		err = t.Put(ctx, key, Bytes(next), opts)
 		if !errors.Is(err, ErrChanged) && !errors.Is(err, fs.ErrExist) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/signer"
 )
 
 // vague is a tree that tells neither sizes nor versions, as a web server may do.
@@ -152,5 +153,50 @@ func TestSameBytes(t *testing.T) {
 		if _, err := layout.SameBytes(t.Context(), tree, "robots.txt", layout.Bytes(nil)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: absent: %v", name, err)
 		}
+	}
+}
+
+// What nobody could read is not written.
+func TestUpdateHasALimit(t *testing.T) {
+	tree := treetest.NewMem(t)
+	treetest.PutText(t, tree, layout.CacheInfoKey, "Priority: 1\n")
+	most := int(layout.CacheInfoKey.Kind().MaxBytes())
+	for _, more := range []int{0, 1} {
+		next := "Priority: 2\n" + strings.Repeat("\n", most-12+more)
+		err := layout.Update(t.Context(), tree, layout.CacheInfoKey, func([]byte) ([]byte, error) { return []byte(next), nil })
+		if more > 0 != errors.Is(err, layout.ErrTooLarge) || more == 0 && err != nil {
+			t.Errorf("%d bytes above the limit: %v", more, err)
+		}
+		if _, err := layout.ReadAll(t.Context(), tree, layout.CacheInfoKey); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A narinfo that has no room for a signature stays as it is, and the others gain
+// theirs.
+func TestSignAllHasALimit(t *testing.T) {
+	tree := treetest.NewMem(t)
+	paths := treetest.Populate(t, tree)
+	full := layout.NarInfoKey(paths.Named("flat").Info.Path)
+	var before []byte
+	tree.Damage(full, func(text []byte) []byte {
+		before = treetest.Bloat(text, layout.MaxNarInfo-50)
+		return before
+	})
+	key, err := signer.Generate("ours-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var progress layout.SignProgress
+	err = layout.SignAll(t.Context(), tree, layout.DefaultStoreDir, []signer.SecretKey{key}, false, &progress)
+	if !errors.Is(err, layout.ErrTooLarge) || !strings.Contains(err.Error(), string(full)) {
+		t.Errorf("got %v", err)
+	}
+	if got := progress.Signed.Load(); got != int64(len(paths.Paths)-1) {
+		t.Errorf("%d of %d were signed", got, len(paths.Paths))
+	}
+	if got, err := layout.ReadAll(t.Context(), tree, full); err != nil || !bytes.Equal(got, before) {
+		t.Errorf("the full one: %d bytes, %v", len(got), err)
 	}
 }

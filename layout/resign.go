@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -21,8 +22,11 @@ type SignProgress struct {
 
 // SignAll adds the signatures of keys to every narinfo of the tree that lacks
 // one, keeping the others. With dry it only counts. A narinfo that cannot be
-// read stops it: to sign is to vouch.
+// read stops it: to sign is to vouch. One that has no room for a signature does
+// not, and is told of in the end.
 func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretKey, dry bool, progress *SignProgress) error {
+	var mu sync.Mutex
+	var full []error
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(syncers)
 	for info, err := range t.List(ctx, "") {
@@ -36,7 +40,16 @@ func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretK
 		group.Go(func() error {
 			signed, err := signOne(ctx, t, info.Key, storeDir, keys, dry)
 			if err != nil {
-				return fmt.Errorf("sign %s: %w", info.Key, err)
+				err = fmt.Errorf("sign %s: %w", info.Key, err)
+			}
+			if errors.Is(err, ErrTooLarge) {
+				mu.Lock()
+				defer mu.Unlock()
+				full = append(full, err)
+				return nil
+			}
+			if err != nil {
+				return err
 			}
 			progress.Seen.Add(1)
 			if signed {
@@ -45,7 +58,13 @@ func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretK
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if n := len(full); n > 1 {
+		return fmt.Errorf("%w, and %d others likewise", full[0], n-1)
+	}
+	return errors.Join(full...)
 }
 
 func signOne(ctx context.Context, t Tree, key Key, storeDir string, keys []signer.SecretKey, dry bool) (bool, error) {

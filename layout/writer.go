@@ -198,7 +198,13 @@ func (w *Writer) narInfo(item Item) (*NarInfo, error) {
 		FileHash: item.Packed.FileHash, FileSize: item.Packed.FileSize}
 	n.NarHash, n.NarSize = item.Packed.NarHash, item.Packed.NarSize
 	n.URL = string(NARKey(n.FileHash, n.Compression.Extension()))
-	return n, n.Sign(w.StoreDir, w.Keys)
+	if err := n.Sign(w.StoreDir, w.Keys); err != nil {
+		return nil, err
+	}
+	if len(n.Marshal(w.StoreDir)) > MaxNarInfo {
+		return nil, fmt.Errorf("write the narinfo of %s: %w: its signatures or references have more than %d bytes", n.Path, ErrTooLarge, MaxNarInfo)
+	}
+	return n, nil
 }
 
 // Sign adds the signatures of keys.

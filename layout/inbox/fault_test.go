@@ -286,25 +286,99 @@ func (f *countedFile) Discard() {
 	f.SpoolFile.Discard()
 }
 
-// A record that no one could read any more is not made.
-func TestMergeHasALimit(t *testing.T) {
+// Signatures by keys that nobody here knows are few and small, however many come,
+// at once or one after the other; those by known keys always have room.
+func TestStrangeSignatures(t *testing.T) {
 	s := newSample(t)
-	tr := newTrial(t, nil)
-	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
-	tr.must(nar, s.objects[nar], true, Created)
-	tr.must(key, s.objects[key], true, Created)
-	for i := range 2 {
-		n := s.narInfo(t, "flat")
-		for j := range 15_000 {
-			n.Sigs = append(n.Sigs, fmt.Sprintf("a-very-long-key-name-%d-%d-%s:%s", i, j, strings.Repeat("x", 100), strings.Repeat("A", 86)+"=="))
+	for _, held := range []bool{false, true} {
+		tr := newTrial(t, func(c *Config) { c.Trusted = signer.Trusted{s.key.Public()} })
+		nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
+		before := len(s.objects[key])
+		if !held {
+			tr.must(nar, s.objects[nar], true, Created)
 		}
-		slices.Sort(n.Sigs)
-		text := string(n.Marshal(layout.DefaultStoreDir))
-		if i == 0 {
-			tr.must(key, text, true, Merged)
-		} else {
-			tr.refused(key, text, true, TooLarge)
+		send := func(n *layout.NarInfo) {
+			t.Helper()
+			slices.Sort(n.Sigs)
+			if _, err := tr.send(key, string(n.Marshal(layout.DefaultStoreDir)), false); err != nil {
+				t.Fatal(err)
+			}
 		}
+		for i := range 20 {
+			n := s.narInfo(t, "flat")
+			n.Sigs = nil
+			for j := range 1000 {
+				n.Sigs = append(n.Sigs, fmt.Sprintf("junk-%d-%d:%s", i, j, strings.Repeat("A", 86)+"=="))
+			}
+			n.Sigs = append(n.Sigs, strings.Repeat("long", 50)+":"+strings.Repeat("A", 86)+"==")
+			send(n)
+		}
+		if held {
+			tr.must(nar, s.objects[nar], true, Created)
+		}
+		send(s.narInfo(t, "flat"))
+		text := contents(t, tr.tree)[key]
+		if strange := strings.Count(text, "Sig: ") - strings.Count(text, "Sig: "+s.key.Name()+":"); strange != maxStrange {
+			t.Errorf("held %v: %d signatures by strangers", held, strange)
+		}
+		if !strings.Contains(text, "Sig: "+s.key.Name()+":") || len(text) > before+maxStrange*(maxStrangeSize+10) {
+			t.Errorf("held %v: the record has %d bytes\n%.1000s", held, len(text), text)
+		}
+	}
+}
+
+// The same of realisations.
+func TestStrangeSignaturesOfRealisations(t *testing.T) {
+	s := newSample(t)
+	for key, text := range s.objects {
+		if key.Kind() != layout.KindRealisation {
+			continue
+		}
+		tr := newTrial(t, func(c *Config) { c.Trusted = signer.Trusted{s.key.Public()} })
+		for i := range 20 {
+			r, err := layout.ParseRealisation(key, []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Sigs, r.TraceSigs = nil, nil
+			for j := range 100 {
+				sig := fmt.Sprintf("junk-%d-%d:%s", i, j, strings.Repeat("A", 86)+"==")
+				r.Sigs, r.TraceSigs = append(r.Sigs, sig), append(r.TraceSigs, sig)
+			}
+			blown, err := realisationText(key, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tr.send(key, string(blown), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tr.must(key, text, true, Merged)
+		r, err := layout.ParseRealisation(key, []byte(contents(t, tr.tree)[key]))
+		if err != nil || len(r.Sigs)+len(r.TraceSigs) != maxStrange+1 {
+			t.Errorf("%s has %d and %d signatures, %v", key, len(r.Sigs), len(r.TraceSigs), err)
+		}
+	}
+}
+
+// A record that grew before there was a bound is not made unreadable.
+func TestFullRecordStays(t *testing.T) {
+	s := newSample(t)
+	ours, err := signer.Generate("ours-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTrial(t, func(c *Config) { c.Writer.Keys = []signer.SecretKey{ours} })
+	key := layout.NarInfoKey(s.path("flat"))
+	tr.sendNARs(s)
+	full := treetest.Bloat([]byte(s.objects[key]), layout.MaxNarInfo-50)
+	tr.mem.Damage(key, func([]byte) []byte { return full })
+	_, err = tr.send(key, s.objects[key], true) // which would gain our signature
+	if ReasonOf(err) != TooLarge {
+		t.Errorf("got %v", err)
+	}
+	if got := contents(t, tr.tree)[key]; got != string(full) {
+		t.Errorf("the record has %d bytes now", len(got))
 	}
 }
 

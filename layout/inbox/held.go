@@ -53,7 +53,7 @@ func (b *Inbox) hold(ctx context.Context, r *record, needs []need) (Outcome, err
 func (b *Inbox) putHeld(ctx context.Context, r *record) error {
 	return layout.Update(ctx, b.writer.Tree, heldKey(r.key.PathHash()), func(have []byte) ([]byte, error) {
 		if theirs, err := layout.ParseNarInfo(have, b.writer.StoreDir); err == nil && theirs.SameContent(&r.PathInfo) {
-			return r.signedBy(theirs.Sigs, b.writer.StoreDir), nil
+			return b.signedBy(r, theirs.Sigs), nil
 		}
 		return r.text, nil
 	})
@@ -61,14 +61,15 @@ func (b *Inbox) putHeld(ctx context.Context, r *record) error {
 
 // signedBy returns the text of a record with more signatures, as it was sent if
 // it has them all, or has no room for more.
-func (r *record) signedBy(sigs []string, storeDir string) []byte {
+func (b *Inbox) signedBy(r *record, sigs []string) []byte {
 	more, sent := *r.NarInfo, *r.NarInfo
-	more.AddSigs(sigs...)
-	sent.AddSigs() // in order
+	more.Sigs = b.addSigs(r.Sigs, sigs...)
+	more.AddSigs() // in order
+	sent.AddSigs()
 	if slices.Equal(more.Sigs, sent.Sigs) {
 		return r.text
 	}
-	if text := more.Marshal(storeDir); len(text) <= layout.MaxNarInfo {
+	if text := more.Marshal(b.writer.StoreDir); len(text) <= layout.MaxNarInfo {
 		return text
 	}
 	return r.text

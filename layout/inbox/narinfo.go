@@ -140,6 +140,7 @@ func (b *Inbox) read(key layout.Key, text []byte) (*record, error) {
 			return nil, refuse(BadSignature, "bad signature: %.100q is not name:base64 of 64 bytes", sig)
 		}
 	}
+	n.Sigs = b.addSigs(nil, n.Sigs...)
 	if r.trusted, err = b.checkSigs(n.Sigs, n.Fingerprint(storeDir)); err != nil {
 		return nil, err
 	}

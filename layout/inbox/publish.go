@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -107,7 +108,8 @@ func (b *Inbox) update(ctx context.Context, r *record, d *decision) (outcome Out
 		outcome = Replaced
 		if present {
 			merged, outcome = *theirs, Merged
-			merged.AddSigs(d.narInfo.Sigs...)
+			merged.Sigs = b.addSigs(theirs.Sigs, d.narInfo.Sigs...)
+			merged.AddSigs() // in order
 		} else if same {
 			merged.Absorb(theirs)
 		}
@@ -115,11 +117,11 @@ func (b *Inbox) update(ctx context.Context, r *record, d *decision) (outcome Out
 			outcome = Unchanged
 			return nil, nil
 		}
-		if len(merged.Marshal(b.writer.StoreDir)) > layout.MaxNarInfo {
-			return nil, tooLarge(layout.KindNarInfo, layout.MaxNarInfo) // no one could read it any more
-		}
 		return &merged, nil
 	})
+	if errors.Is(err, layout.ErrTooLarge) {
+		return 0, tooLarge(layout.KindNarInfo, layout.MaxNarInfo)
+	}
 	return outcome, storage(err)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -25,6 +24,7 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 	if err != nil {
 		return 0, refuse(BadRealisation, "bad realisation: %v", err).because(err)
 	}
+	sent.Sigs, sent.TraceSigs = b.addSigs(nil, sent.Sigs...), b.addSigs(nil, sent.TraceSigs...)
 	trusted, err := b.checkSigs(sent.Sigs, sent.Fingerprints()...)
 	if err != nil {
 		return 0, err
@@ -63,7 +63,7 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 				if there.OutPath != sent.OutPath {
 					return nil, refuse(Conflict, "conflict: for this realisation the cache has %.100s, which stays", there.OutPath)
 				}
-				next, outcome = joined(there, sent), Merged
+				next, outcome = b.joined(there, sent), Merged
 			}
 		}
 		if err := next.Sign(b.writer.Keys...); err != nil {
@@ -92,14 +92,14 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 // dependents, and its signatures hold for the same object with dependents too;
 // of two lists of dependents the first stays, and the signatures that were made
 // for the second go.
-func joined(have, sent layout.Realisation) layout.Realisation {
+func (b *Inbox) joined(have, sent layout.Realisation) layout.Realisation {
 	next := have
 	if len(have.Dependents) == 0 {
 		next.Dependents = sent.Dependents
 	}
-	next.TraceSigs = append(slices.Clone(have.TraceSigs), sent.TraceSigs...)
+	next.TraceSigs = b.addSigs(have.TraceSigs, sent.TraceSigs...)
 	if len(have.Dependents) == 0 || len(sent.Dependents) == 0 || maps.Equal(have.Dependents, sent.Dependents) {
-		next.Sigs = append(slices.Clone(have.Sigs), sent.Sigs...)
+		next.Sigs = b.addSigs(have.Sigs, sent.Sigs...)
 	}
 	return next
 }

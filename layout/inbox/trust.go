@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/signer"
@@ -17,12 +18,11 @@ func (b *Inbox) checkSigs(sigs []string, texts ...string) (trusted bool, err err
 		if err != nil {
 			return false, refuse(BadSignature, "bad signature: %v", err).because(err)
 		}
-		known, good := false, false
+		known, good := b.knows(sig), false
 		for _, key := range b.known {
 			if key.Name() != name {
 				continue
 			}
-			known = true
 			if slices.ContainsFunc(texts, func(text string) bool { return key.Verifies(text, sig) }) {
 				good = true
 				break
@@ -34,6 +34,47 @@ func (b *Inbox) checkSigs(sigs []string, texts ...string) (trusted bool, err err
 		trusted = trusted || good
 	}
 	return trusted, nil
+}
+
+const (
+	// maxStrange is how many signatures by keys that are not known here a record
+	// gains by uploads. They prove nothing here, and may be anything.
+	maxStrange = 16
+	// maxStrangeSize bounds each of them in bytes: 88 are the signature itself.
+	maxStrangeSize = 88 + 1 + 100
+)
+
+// addSigs returns signatures with more: with those by known keys, and with those by
+// others for which there is room.
+func (b *Inbox) addSigs(have []string, more ...string) []string {
+	strange, there := 0, map[string]bool{}
+	for _, sig := range have {
+		there[sig] = true
+		if !b.knows(sig) {
+			strange++
+		}
+	}
+	all := slices.Clone(have)
+	for _, sig := range more {
+		if there[sig] {
+			continue
+		}
+		there[sig] = true
+		if !b.knows(sig) {
+			if strange >= maxStrange || len(sig) > maxStrangeSize {
+				continue
+			}
+			strange++
+		}
+		all = append(all, sig)
+	}
+	return all
+}
+
+// knows reports whether a signature claims to be by a key that is known here.
+func (b *Inbox) knows(sig string) bool {
+	name, _, _ := strings.Cut(sig, ":")
+	return slices.ContainsFunc(b.known, func(key signer.PublicKey) bool { return key.Name() == name })
 }
 
 // keys returns the keys whose signatures are checked.

@@ -3,9 +3,11 @@ package treetest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -156,5 +158,22 @@ func LeanOn(tb testing.TB, tree layout.Tree, key signer.SecretKey, names ...stri
 		n.Sigs = []string{sig}
 		PutText(tb, tree, layout.ProvisionKey(n.Path), string(n.Marshal(layout.DefaultStoreDir)))
 		Withdraw(tb, tree, name)
+	}
+}
+
+// Bloat returns a narinfo of size bytes: with signatures that no key has made.
+func Bloat(narinfo []byte, size int) []byte {
+	const tail = ":AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\n"
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("Sig: junk-%d-", i)
+		room := size - len(narinfo) - len(name) - len(tail)
+		if room < 0 {
+			return narinfo
+		}
+		pad := min(room, 240)
+		if rest := room - pad; rest > 0 && rest < 120 {
+			pad -= 120 // and leave enough for the last one
+		}
+		narinfo = fmt.Appendf(narinfo, "%s%s%s", name, strings.Repeat("x", pad), tail)
 	}
 }
