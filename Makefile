@@ -1,5 +1,6 @@
 # make            build bin/nixstatic: one static binary
-# make test       install what the tests need (Debian, root or sudo), run them all
+# make unit       the tests that need Go and nothing else
+# make test       install what the others need (Debian, root or sudo), run them all
 # make lint       formatting, vet, staticcheck, known vulnerabilities
 # make race       the tests of the packages under the race detector (needs cgo)
 # make fuzz       each fuzz target for FUZZTIME
@@ -17,9 +18,12 @@ SHELL    := /bin/bash
 
 # -count=1: the real programs and stores that tests use are not files of this
 # module, so Go cannot know that a cached result went stale.
-testflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
+#
+# The tag real adds the tests that need those programs.
+unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
+testflags := -tags real $(unitflags)
 
-.PHONY: build test race lint fuzz bench install setup clean
+.PHONY: build unit test race lint fuzz bench install setup clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
@@ -27,8 +31,11 @@ build:
 setup:
 	tests/setup.sh
 
+unit:
+	$(GO) test $(unitflags) $(PKG)
+
 test: setup
-	$(GO) vet $(PKG)
+	$(GO) vet -tags real $(PKG)
 	$(GO) test $(testflags) $(PKG)
 
 race: setup

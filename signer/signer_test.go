@@ -3,15 +3,9 @@ package signer
 import (
 	"encoding/base64"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"errors"
 )
 
 const fingerprint = "1;/nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-curl-7.82.0-bin;sha256:1b4sb93wp679q4zx9k1ignby1yna3z7c4c2ri3wphylbc2dwsys0;196040;"
@@ -57,32 +51,6 @@ func TestCacheNixosOrg(t *testing.T) {
 	}
 	if _, ok := trusted.Verify(full, sigs[:1]); ok {
 		t.Error("a bad signature verified")
-	}
-}
-
-func TestAgreesWithNix(t *testing.T) {
-	if _, err := exec.LookPath("nix-store"); err != nil {
-		t.Fatal("nix-store is not installed; make test installs it")
-	}
-	dir := t.TempDir()
-	secret, public := filepath.Join(dir, "secret"), filepath.Join(dir, "public")
-	cmd := exec.Command("nix-store", "--generate-binary-cache-key", "test-1", secret, public)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("nix-store: %v\n%s", err, out)
-	}
-	key, err := LoadSecretKey(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := os.ReadFile(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := key.Public().String(); got != strings.TrimSpace(string(want)) {
-		t.Errorf("public half %q, Nix says %q", got, want)
-	}
-	if err := key.Save(secret); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("Save over a key file: %v, want fs.ErrExist", err)
 	}
 }
 

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -47,59 +45,6 @@ func create(t *testing.T, dirfd int, name string, body []byte) {
 		t.Fatal(err)
 	}
 }
-
-func openFiles(t *testing.T) int {
-	list, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list)
-}
-
-// TestDumpDeep dumps a tree with files on both sides of every directory, and looks
-// at the open descriptors from the bottom of it.
-func TestDumpDeep(t *testing.T) {
-	const levels = 1500
-	root := filepath.Join(t.TempDir(), "deep")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	nest(t, root, levels, func(i, fd int) {
-		create(t, fd, "a", []byte("before"))
-		create(t, fd, "z", []byte("after"))
-		if i == levels {
-			create(t, fd, "big", make([]byte, 1<<20))
-		}
-	})
-	sameAsNix(t, root)
-
-	before, most := openFiles(t), 0
-	w := writerFunc(func(p []byte) (int, error) {
-		most = max(most, openFiles(t)-before)
-		return len(p), nil
-	})
-	if err := Dump(t.Context(), w, root); err != nil {
-		t.Fatal(err)
-	}
-	if most < maxOpenDirs || most > maxOpenDirs+8 {
-		t.Errorf("%d files were open at once, want about %d", most, maxOpenDirs)
-	}
-	if after := openFiles(t); after != before {
-		t.Errorf("%d files are open afterwards, %d before", after, before)
-	}
-
-	// An error at the bottom closes them too.
-	if err := Dump(t.Context(), badWriter{io.ErrClosedPipe}, root); !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("Dump = %v", err)
-	}
-	if after := openFiles(t); after != before {
-		t.Errorf("%d files are open after an error, %d before", after, before)
-	}
-}
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestDumpMovedDirectory moves a directory, whose parent is not open any more,
 // while it is dumped. The way back up must not lead to another place unnoticed.

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build linux && real
 
 // Package crash holds nixstatic to its word that a tree is never wrong in
 // between. It uses the program as people do, and does to it what machines do:

@@ -1,3 +1,5 @@
+//go:build real
+
 package crash
 
 import "golang.org/x/sys/unix"

@@ -1,3 +1,5 @@
+//go:build real
+
 // Package e2e_test runs nixstatic against what it is made for: the real Nix, in
 // three generations, and the real nginx. Scripts in tests/script say what the
 // commands do; here is what Nix makes of the trees, on the store of Debian

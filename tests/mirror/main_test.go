@@ -1,3 +1,5 @@
+//go:build real
+
 // Package mirror_test runs nixstatic sync between the places it knows: a
 // directory, buckets of the real MinIO, the real nginx with WebDAV, and our own
 // server; while it is killed, while someone reads, and while the source changes.

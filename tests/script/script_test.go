@@ -1,3 +1,5 @@
+//go:build real
+
 // Package script_test runs the scripts in testdata: each is what a person types,
 // and what nixstatic and Nix make of it. They are the documentation that cannot
 // go stale.

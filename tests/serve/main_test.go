@@ -1,3 +1,5 @@
+//go:build real
+
 // Package serve_test runs nixstatic serve against the real Nix, in three
 // generations, alone and behind the real nginx: what people and CI push with
 // nothing but Nix, and what becomes of it when the server or the network dies.

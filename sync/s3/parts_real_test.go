@@ -1,3 +1,5 @@
+//go:build real
+
 package s3
 
 import (
