@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // A WebDAV is a binary cache behind a web server that tells what it has: one
@@ -137,7 +138,7 @@ func (d *WebDAV) ask(ctx context.Context, folder, depth string) (entries []layou
 		if err != nil {
 			return err
 		}
-		body, err := decode(resp, resp.header())
+		body, err := netx.Decode(resp, resp.header())
 		if err != nil {
 			return errors.Join(r.error(err), resp.Close())
 		}
