@@ -156,6 +156,9 @@ type refusal string
 
 func (e refusal) Error() string { return string(e) }
 
+// A RootsError says that the authorities to trust cannot be read.
+type RootsError = netx.RootsError
+
 // ErrHTTPS says that a server was asked in plain HTTP and speaks HTTPS.
 var ErrHTTPS = netx.ErrHTTPS
 
