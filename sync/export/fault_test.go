@@ -8,6 +8,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/fsck"
 	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/signer"
 )
 
 // TestFaults fails each operation of an export, on each side and in each way, for
@@ -24,7 +25,7 @@ func TestFaults(t *testing.T) {
 		}
 		pool := compress.NewPool(1)
 		defer pool.Close()
-		run := &Run{Source: cache, Jobs: 1, Logs: true, Progress: &Progress{}, Writer: &layout.Writer{
+		run := &Run{Source: cache, Trust: signer.Trust{All: true}, Jobs: 1, Logs: true, Progress: &Progress{}, Writer: &layout.Writer{
 			Tree: to, StoreDir: layout.DefaultStoreDir, Pool: pool, DebugInfo: true}}
 		plan, err := run.Plan(t.Context(), paths(closure))
 		if err != nil {
@@ -106,7 +107,7 @@ func TestAfterKill(t *testing.T) {
 		}
 		dst.Unflush()
 		pool := compress.NewPool(1)
-		run := &Run{Source: newCache(t, src), Writer: &layout.Writer{Tree: dst, StoreDir: layout.DefaultStoreDir, Pool: pool}}
+		run := &Run{Source: newCache(t, src), Trust: signer.Trust{All: true}, Writer: &layout.Writer{Tree: dst, StoreDir: layout.DefaultStoreDir, Pool: pool}}
 		plan, err := run.Plan(t.Context(), paths(closure))
 		if err == nil {
 			err = run.Do(t.Context(), plan)
