@@ -53,8 +53,15 @@ func (i *Inspected) Close() { i.spill.discard() }
 //
 // An error is about reading the file, never about what it holds.
 func Inspect(ctx context.Context, file io.Reader, method compress.Method, storeDir string, claims ...*PathInfo) (*Inspected, error) {
+	return (&Writer{StoreDir: storeDir}).Inspect(ctx, file, method, claims...)
+}
+
+// Inspect is the function of that name for a tree that a Writer has, with the
+// memory that it may have for decoders.
+func (w *Writer) Inspect(ctx context.Context, file io.Reader, method compress.Method, claims ...*PathInfo) (*Inspected, error) {
+	storeDir := w.StoreDir
 	source := &recorder{r: &contextReader{ctx, file}, sum: sha256.New()}
-	z, err := compress.NewReader(source, method)
+	z, err := NewDecoder(ctx, source, method, w.Memory)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -26,6 +27,7 @@ type Writer struct {
 	DebugInfo  bool            // write debuginfo/ links
 	MaxNarSize int64           // bytes of a NAR whose size is not announced; 0 for no bound
 	Spool      Spool           // nil for the tree's own, or temporary files
+	Memory     *share.Pool     // of decoders; nil for as much as they want
 }
 
 // A Packed is a NAR that went through the pass and waits in the spool.
@@ -122,7 +124,7 @@ func (w *Writer) Keep(ctx context.Context, want *PathInfo, method compress.Metho
 		}
 	}()
 	tee := &contextReader{ctx, io.TeeReader(file, out)}
-	z, err := compress.NewReader(tee, method)
+	z, err := NewDecoder(ctx, tee, method, w.Memory)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // Config says what is served and to whom. All but Tree may be zero.
@@ -44,6 +45,9 @@ type Config struct {
 	MaxUploads int
 	UploadWait time.Duration
 
+	// Decoding is the memory for bodies with a Content-Encoding, which clients share:
+	// best the same that the Inbox has. Nil for layout.DecoderMemory of its own.
+	Decoding *share.Pool
 	// BodyStall is how long a client may send nothing of a body that it has
 	// announced, and how long it may take nothing of an answer; 0 for a minute.
 	BodyStall time.Duration

@@ -7,15 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 )
-
-// maxDecoding is how many bodies are decoded at the same time: a few bytes can
-// oblige a decoder to a window of 128 MiB.
-const maxDecoding = 4
 
 // encodings are the values of Content-Encoding that Nix's narinfo-compression,
 // ls-compression and log-compression send, and what others call the same.
@@ -54,28 +49,16 @@ func (h *Handler) decode(ctx context.Context, method compress.Method, kind layou
 	if method == compress.None {
 		return from, func() {}, nil
 	}
-	select {
-	case h.decoding <- struct{}{}:
-	case <-ctx.Done():
-		return nil, nil, failureOf(ctx.Err())
-	case <-time.After(h.cfg.BodyStall):
-		return nil, nil, &failure{status: http.StatusServiceUnavailable, result: ResultEncoding, retryAfter: 5 * time.Second,
-			text: "too many uploads with a Content-Encoding at the same time, try again later"}
-	}
 	source := &sourceError{from: from}
-	reader, err := compress.NewReader(source, method)
+	reader, err := layout.NewDecoder(ctx, source, method, h.cfg.Decoding)
 	if err != nil {
-		<-h.decoding
 		return nil, nil, failureOf(err)
 	}
 	decoded := io.Reader(&decoder{from: reader, source: source})
 	if kind != layout.KindLog { // logs have a limit of their own, which is larger
 		decoded = &bounded{from: decoded, left: h.cfg.MaxSmall}
 	}
-	return decoded, func() {
-		reader.Close()
-		<-h.decoding
-	}, nil
+	return decoded, func() { reader.Close() }, nil
 }
 
 // A decoder tells damage from trouble with the client's connection.

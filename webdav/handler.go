@@ -25,13 +25,12 @@ type uploads interface {
 // A Handler serves a tree. It is safe for concurrent use, and has nothing to
 // close.
 type Handler struct {
-	cfg      Config
-	inbox    uploads // nil: read-only
-	prefix   string  // of the upload URL, with a slash at both ends
-	shared   bool    // readers and uploads share "/"
-	log      *slog.Logger
-	places   places
-	decoding chan struct{} // a place in it is the right to decode a body
+	cfg    Config
+	inbox  uploads // nil: read-only
+	prefix string  // of the upload URL, with a slash at both ends
+	shared bool    // readers and uploads share "/"
+	log    *slog.Logger
+	places places
 
 	lately recent // of the tree
 
@@ -67,8 +66,10 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.UploadWait <= 0 {
 		c.UploadWait = 4 * time.Minute // a Nix gives up after five without an answer
 	}
-	h := &Handler{cfg: c, inbox: up, log: c.Log, decoding: make(chan struct{}, maxDecoding),
-		places: newPlaces(c.MaxUploads, c.UploadWait)}
+	if c.Decoding == nil {
+		c.Decoding = share.NewPool(layout.DecoderMemory, c.UploadWait)
+	}
+	h := &Handler{cfg: c, inbox: up, log: c.Log, places: newPlaces(c.MaxUploads, c.UploadWait)}
 	if h.log == nil {
 		h.log = slog.Default()
 	}

@@ -1,8 +1,6 @@
 package webdav
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -30,7 +28,7 @@ func newPlaces(uploads int, wait time.Duration) places {
 
 // place waits for the turn of an upload. Whoever has to wait does so unread, and
 // hurries those who hold more.
-func (h *Handler) place(r *http.Request, kind layout.Kind, encoded bool, in *body) (*share.Part, *failure) {
+func (h *Handler) place(r *http.Request, kind layout.Kind, encoded bool) (*share.Part, *failure) {
 	pool, size := h.places.bulky, int64(1)
 	if kind != layout.KindNAR && kind != layout.KindLog {
 		pool, size = h.places.small, r.ContentLength
@@ -40,13 +38,8 @@ func (h *Handler) place(r *http.Request, kind layout.Kind, encoded bool, in *bod
 		size = max(smallestSmall, min(size, largestSmall))
 	}
 	part, err := pool.Take(r.Context(), size)
-	switch {
-	case errors.Is(err, share.ErrBusy):
-		return nil, &failure{status: http.StatusTooManyRequests, result: ResultBusy, retryAfter: 10 * time.Second,
-			text: fmt.Sprintf("too much is being uploaded, and no place was free for %s: try again later", h.cfg.UploadWait)}
-	case err != nil:
+	if err != nil {
 		return nil, failureOf(err)
 	}
-	part.OnHurry(in.hurry)
 	return part, nil
 }

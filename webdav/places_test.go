@@ -159,11 +159,19 @@ func TestTrickledUploads(t *testing.T) {
 				trickle(t, r, who, fmt.Sprintf("/upload/nar/%052d.nar.zst", i), 17<<10, 2500*time.Millisecond)
 				trickle(t, r, who, fmt.Sprintf("/upload/log/%032d-x.drv", i), 17<<10, 2500*time.Millisecond)
 			}
+			for i := range 40 { // these oblige us to decode
+				trickle(t, r, "X-Who: "+slow[i%len(slow)]+"\r\nContent-Encoding: "+[]string{"zstd", "br"}[i%2], fmt.Sprintf("/upload/%032d.ls", i), 17<<10, 2500*time.Millisecond)
+			}
 			for i := range 600 {
 				trickle(t, r, "X-Who: "+slow[i%len(slow)], fmt.Sprintf("/upload/%032d.narinfo", i), 1<<10, 5*time.Second)
 			}
 			time.Sleep(100 * time.Millisecond)
 			for _, key := range keysOf(t, dir) {
+				if key.Kind() == layout.KindNarInfo {
+					if got := r.put(t, dir, key, alice, "User-Agent: rclone/v1.60.1", "Content-Encoding: gzip"); got.Status != 400 {
+						t.Errorf("PUT %s, which is not gzip: %d %s", key, got.Status, got.Body)
+					}
+				}
 				if got := r.put(t, dir, key, alice, "User-Agent: rclone/v1.60.1"); got.Status != 201 && got.Status != 204 {
 					t.Errorf("PUT %s: %d %s", key, got.Status, got.Body)
 				}

@@ -71,7 +71,7 @@ func (v *view) propfind(w *response, r *http.Request, t *target, in *body) *fail
 	}
 	m := &multistatus{w: w, v: v, client: share.From(ctx), q: q}
 	if depth == "1" && self.folder {
-		place, err := v.listing.Take(ctx, 1)
+		place, err := v.listing.Take(share.Hurried(ctx, m.hurry), 1)
 		switch {
 		case errors.Is(err, share.ErrBusy):
 			return &failure{status: http.StatusServiceUnavailable, text: "too many folders are being listed, try again", retryAfter: 5 * time.Second}
@@ -79,7 +79,6 @@ func (v *view) propfind(w *response, r *http.Request, t *target, in *body) *fail
 			return failureOf(err)
 		}
 		defer place.Release()
-		place.OnHurry(m.hurry)
 	}
 
 	m.add(&self)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // Challenge makes clients ask for a name and a password, and says that both may
@@ -76,6 +77,9 @@ func failureOf(err error) *failure {
 	var auth *AuthError
 	var broken *inbox.BodyError
 	switch {
+	case errors.Is(err, share.ErrBusy):
+		return &failure{status: http.StatusTooManyRequests, result: ResultBusy, retryAfter: 10 * time.Second,
+			text: "too much is being uploaded, and no room for this was free for a while: try again later"}
 	case errors.As(err, &refusal):
 		status, ok := refusals[refusal.Reason]
 		if !ok {

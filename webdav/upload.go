@@ -70,6 +70,7 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 	if f, done := h.putScratch(w, r, t, in); done {
 		return f
 	}
+	r = r.WithContext(share.Hurried(r.Context(), in.hurry))
 	outcome, n, f := h.receive(r, t, in)
 	took := time.Since(start)
 	if f != nil {
@@ -140,7 +141,7 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 	if err := h.inbox.Check(r.Context(), t.key, opts); err != nil {
 		return 0, 0, failureOf(err)
 	}
-	place, f := h.place(r, t.kind, encoding != compress.None, in)
+	place, f := h.place(r, t.kind, encoding != compress.None)
 	if f != nil {
 		return 0, 0, f
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
 	"github.com/nixstatic/nixstatic/webdav/token"
@@ -57,6 +58,10 @@ type service struct {
 	cert    *certificate // nil: no TLS
 }
 
+// memoryLimit is where garbage is collected as often as needed. It is no bound:
+// what lives may be more, such as the names of a folder with millions of files.
+const memoryLimit = layout.DecoderMemory + 160<<20
+
 func runServe(c *cli.Context) error {
 	location, err := oneTree(c)
 	if err != nil {
@@ -66,6 +71,11 @@ func runServe(c *cli.Context) error {
 		// What lives is a few megabytes, what requests leave behind is garbage at
 		// once: collecting it less often costs little memory.
 		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		// But for the windows of decompressors: those of the last uploads are not to
+		// stay while the next have theirs.
+		debug.SetMemoryLimit(memoryLimit)
 	}
 	log, err := newLogger(c)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
@@ -20,7 +21,12 @@ import (
 	"github.com/nixstatic/nixstatic/webdav/upstream"
 )
 
-const defaultListen = "127.0.0.1:8080"
+const (
+	defaultListen = "127.0.0.1:8080"
+	// maxWait is how long an upload waits for memory. A Nix gives up after five
+	// minutes without an answer.
+	maxWait = 4 * time.Minute
+)
 
 func serveFlags() []cli.Flag {
 	return []cli.Flag{
@@ -112,6 +118,8 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		if policy.MinFree, err = parseMinFree(c.String("min-free"), s.tree.volume); err != nil {
 			return nil, usage("--min-free: %v", err)
 		}
+		policy.Decoding = share.NewPool(layout.DecoderMemory, maxWait)
+		config.Decoding = policy.Decoding
 		policy.FreeSpace, policy.Log = s.tree.volume.free, log
 		s.health.FreeSpace, s.health.MinFree = policy.FreeSpace, policy.MinFree
 		policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: info.StoreDir, Keys: keys}

@@ -67,13 +67,23 @@ func compressed(t testing.TB, p *Pool, m Method, level int, data []byte) []byte 
 	return out.Bytes()
 }
 
+// decompressed reads a file, and fails unless the same comes out where memory is
+// counted.
 func decompressed(m Method, file []byte) ([]byte, error) {
-	r, err := NewReader(bytes.NewReader(file), m)
-	if err != nil {
-		return nil, err
+	read := func(memory Memory) ([]byte, error) {
+		r, err := NewReaderWithin(bytes.NewReader(file), m, memory)
+		if err != nil {
+			return nil, err
+		}
+		data, err := io.ReadAll(r)
+		return data, errors.Join(err, r.Close())
 	}
-	data, err := io.ReadAll(r)
-	return data, errors.Join(err, r.Close())
+	data, err := read(nil)
+	counted, err2 := read(func(int64) error { return nil })
+	if err == nil && !bytes.Equal(data, counted) || errors.Is(err, ErrCorrupt) != errors.Is(err2, ErrCorrupt) || (err == nil) != (err2 == nil) {
+		return nil, fmt.Errorf("%d bytes, %v; where memory is counted %d, %v", len(data), err, len(counted), err2)
+	}
+	return data, err
 }
 
 // settled waits until no more goroutines run than before, and fails if that never comes.

@@ -25,6 +25,9 @@ var ErrCorrupt = errors.New("corrupt compressed data")
 // For zstd it is the limit of every Nix; for xz it is twice what the strongest preset asks for.
 const maxWindow = 128 << 20
 
+// keptMemory is what a decoder may have that is kept for the next file.
+const keptMemory = 16<<20 + overhead
+
 // inputSize is how much is read from a source at once.
 const inputSize = 64 << 10
 
@@ -41,7 +44,11 @@ const inputSize = 64 << 10
 // bounded by the window and does not depend on that size.
 //
 // Close frees the decoder and leaves r alone. r may have been read further than what came out.
-func NewReader(r io.Reader, m Method) (io.ReadCloser, error) {
+func NewReader(r io.Reader, m Method) (io.ReadCloser, error) { return NewReaderWithin(r, m, nil) }
+
+// NewReaderWithin is NewReader for a file that comes from a stranger: memory is
+// asked for what the decoder needs, before it needs it. Nil grants everything.
+func NewReaderWithin(r io.Reader, m Method, memory Memory) (io.ReadCloser, error) {
 	if m == None {
 		return io.NopCloser(r), nil
 	}
@@ -52,7 +59,7 @@ func NewReader(r io.Reader, m Method) (io.ReadCloser, error) {
 	}
 	d := pool.Get().(*decoder)
 	d.source.reset(r)
-	return &reader{method: m, pool: pool, dec: d}, nil
+	return &reader{method: m, pool: pool, dec: d, memory: memory}, nil
 }
 
 // reader is one use of a decoder.
@@ -61,6 +68,7 @@ type reader struct {
 	pool   *sync.Pool
 	dec    *decoder // nil after Close
 	open   bool     // dec has been given the source
+	memory Memory   // nil: not counted
 	err    error    // sticky; io.EOF after a clean end
 }
 
@@ -70,7 +78,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	}
 	if !r.open {
 		r.open = true
-		if err := r.dec.start(); err != nil {
+		if err := r.start(); err != nil {
 			r.err = r.explain(err)
 			return 0, r.err
 		}
@@ -85,12 +93,33 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, r.err
 }
 
+// start gives the decoder its source.
+func (r *reader) start() error {
+	from := r.dec.source.buffered
+	if r.memory == nil {
+		return r.dec.again(from)
+	}
+	g := &r.dec.gate
+	g.from, g.memory = from, r.memory
+	if g.next = g.parts(r.method); g.next != nil {
+		return r.dec.again(g)
+	}
+	if g.refused = r.memory(fixedMemory[r.method]); g.refused != nil {
+		return g.refused
+	}
+	return r.dec.again(from)
+}
+
 // explain tells the clean end, failures of the source and bad data apart.
 func (r *reader) explain(err error) error {
 	src := &r.dec.source
 	switch {
+	case r.dec.gate.refused != nil:
+		return fmt.Errorf("decompress %s: %w", r.method, r.dec.gate.refused)
 	case src.err != nil:
 		return fmt.Errorf("read %s file: %w", r.method, src.err)
+	case r.dec.gate.broken != nil:
+		err = r.dec.gate.broken
 	case err == io.EOF && src.n == 0:
 		err = io.ErrUnexpectedEOF
 	case err == io.EOF:
@@ -104,8 +133,10 @@ func (r *reader) Close() error {
 		return nil
 	}
 	r.dec.source.reset(nil)
-	// Only a decoder that came to a clean end is known to be as good as new.
-	if r.err == io.EOF {
+	// Only a decoder that came to a clean end is known to be as good as new, and one
+	// with a large window would go on holding it.
+	large := r.dec.gate.granted > keptMemory
+	if r.dec.gate = (gate{}); r.err == io.EOF && !large {
 		r.pool.Put(r.dec)
 	}
 	r.dec = nil
@@ -121,9 +152,8 @@ type decoder struct {
 	io.Reader // of the library
 	again     func(io.Reader) error
 	source    source
+	gate      gate
 }
-
-func (d *decoder) start() error { return d.again(d.source.buffered) }
 
 // source counts what a decoder takes in and remembers why it ended.
 type source struct {

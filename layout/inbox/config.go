@@ -3,8 +3,10 @@ package inbox
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -40,6 +42,9 @@ type Config struct {
 	// notes of the NARs that came by get half of it, what clients sent ahead of
 	// its narinfo the rest. In bytes; 0 for 64 MiB.
 	Memory int64
+	// Decoding is the memory of decoders, which clients share; nil for
+	// layout.DecoderMemory of its own.
+	Decoding *share.Pool
 	// MaxHeld and MaxHeldBytes bound the narinfos that wait in the tree for what
 	// they lead to. 0 for 100,000, and for 256 MiB.
 	MaxHeld      int
@@ -58,3 +63,7 @@ type Options struct {
 	// has another number is a BodyError.
 	Size int64
 }
+
+// decodingPatience is how long an upload waits for memory. A Nix gives up after
+// five minutes without an answer.
+const decodingPatience = 4 * time.Minute

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -57,6 +58,9 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	c.MaxHeldBytes = cmp.Or(c.MaxHeldBytes, 256<<20)
 	writer := *c.Writer
 	writer.MaxNarSize = c.MaxNarSize
+	if writer.Memory = c.Decoding; writer.Memory == nil {
+		writer.Memory = share.NewPool(layout.DecoderMemory, decodingPatience)
+	}
 	b := &Inbox{
 		cfg: c, writer: &writer, spool: writer.Spool, known: knownKeys(c), log: c.Log,
 		space: space{free: c.FreeSpace, floor: c.MinFree},

@@ -160,7 +160,7 @@ func (b *Inbox) inspect(ctx context.Context, key layout.Key, claim *layout.PathI
 	if err != nil {
 		return nil, object, err
 	}
-	found, err := layout.Inspect(ctx, file, method, b.writer.StoreDir, claim)
+	found, err := b.writer.Inspect(ctx, file, method, claim)
 	if err != nil {
 		return nil, object, fmt.Errorf("read %s: %w", key, err)
 	}

@@ -13,6 +13,7 @@ package share
 import (
 	"context"
 	"net/netip"
+	"time"
 )
 
 // A Client is whoever a request is made for: the name of its token, and its
@@ -46,6 +47,8 @@ func Network(addr netip.Addr) netip.Addr {
 
 type clientKey struct{}
 
+type hurryKey struct{}
+
 // As returns a context for what is done for a client.
 func As(ctx context.Context, c Client) context.Context {
 	return context.WithValue(ctx, clientKey{}, c)
@@ -55,4 +58,12 @@ func As(ctx context.Context, c Client) context.Context {
 func From(ctx context.Context) Client {
 	c, _ := ctx.Value(clientKey{}).(Client)
 	return c
+}
+
+// Hurried returns a context for what can be done faster. While a part is held
+// that was taken with it, and a client that holds much less waits for one, f is
+// called each second with the time that it has waited; once more, perhaps, after
+// the part was given back.
+func Hurried(ctx context.Context, f func(waited time.Duration)) context.Context {
+	return context.WithValue(ctx, hurryKey{}, f)
 }

@@ -57,6 +57,7 @@ type Part struct {
 // ErrBusy at once. The part of a nil pool costs nothing.
 func (p *Pool) Take(ctx context.Context, size int64) (*Part, error) {
 	part := &Part{pool: p, client: From(ctx)}
+	part.hurry, _ = ctx.Value(hurryKey{}).(func(time.Duration))
 	if err := part.Resize(ctx, size); err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (t *Part) Resize(ctx context.Context, size int64) error {
 	p.mu.Lock()
 	if more <= 0 || p.free(t.client, more) {
 		p.give(t.client, more)
-		t.size = size
+		t.hold(size)
 		p.serve()
 		p.mu.Unlock()
 		return nil
@@ -95,8 +96,19 @@ func (t *Part) Resize(ctx context.Context, size int64) error {
 	if err := p.wait(ctx, w); err != nil {
 		return err
 	}
-	t.size = size
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t.hold(size)
 	return nil
+}
+
+// hold notes the size of a part, and that it can be hurried.
+func (t *Part) hold(size int64) {
+	if t.size = size; size > 0 && t.hurry != nil {
+		t.pool.parts[t] = true
+	} else {
+		delete(t.pool.parts, t)
+	}
 }
 
 // wait waits for a part, and hurries others meanwhile.
@@ -145,19 +157,6 @@ func (p *Pool) hurry(w *waiter, waited time.Duration) {
 	}
 }
 
-// OnHurry has f called each second while a client that holds much less waits for
-// a part, with the time that it has waited. It may be called until Release
-// returns, and once afterwards.
-func (t *Part) OnHurry(f func(waited time.Duration)) {
-	if t.pool == nil {
-		return
-	}
-	t.pool.mu.Lock()
-	defer t.pool.mu.Unlock()
-	t.hurry = f
-	t.pool.parts[t] = true
-}
-
 // Release gives the part back. A second time it does nothing.
 func (t *Part) Release() {
 	if t == nil || t.pool == nil {
@@ -166,9 +165,8 @@ func (t *Part) Release() {
 	p := t.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.parts, t)
 	p.give(t.client, -t.size)
-	t.size = 0
+	t.hold(0)
 	p.serve()
 }
 

@@ -115,7 +115,6 @@ func TestPatience(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		part.OnHurry(nil)
 		part.Release()
 	})
 }
@@ -149,8 +148,11 @@ func TestHurry(t *testing.T) {
 		hurried := map[Client]time.Duration{}
 		held := map[Client][]*Part{}
 		for _, c := range []Client{"a", "b", "c"} {
-			for _, part := range take(t, p, c) {
-				part.OnHurry(func(waited time.Duration) { hurried[c] = waited })
+			for p.free(c, 1) {
+				part, err := p.Take(Hurried(as(t, c), func(waited time.Duration) { hurried[c] = waited }), 1)
+				if err != nil {
+					t.Fatal(err)
+				}
 				held[c] = append(held[c], part)
 			}
 		}
@@ -165,6 +167,14 @@ func TestHurry(t *testing.T) {
 		part.Release()
 		if hurried["a"] < 9*time.Second || len(hurried) != 1 {
 			t.Errorf("hurried: %v", hurried)
+		}
+		for _, parts := range held {
+			for _, part := range parts {
+				part.Release()
+			}
+		}
+		if len(p.parts) != 0 {
+			t.Errorf("%d parts are remembered that were given back", len(p.parts))
 		}
 	})
 }

@@ -1,0 +1,44 @@
+package layout
+
+import (
+	"context"
+	"io"
+
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/share"
+)
+
+// NewDecoder decompresses what a client sent. What the decoder needs it takes of
+// the memory that clients share, before it needs it; it waits for it if there is
+// too little. Nil is memory without bounds.
+func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, memory *share.Pool) (io.ReadCloser, error) {
+	if memory == nil {
+		return compress.NewReader(file, method)
+	}
+	part, err := memory.Take(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	z, err := compress.NewReaderWithin(file, method, func(total int64) error { return part.Resize(ctx, total) })
+	if err != nil {
+		return nil, err
+	}
+	return &decoder{z, part}, nil
+}
+
+type decoder struct {
+	io.ReadCloser
+	memory *share.Part
+}
+
+// Close lets go of the decoder first, and then of its memory.
+func (d *decoder) Close() error {
+	err := d.ReadCloser.Close()
+	d.memory.Release()
+	return err
+}
+
+// DecoderMemory is how much memory is enough for decoders: for two clients with
+// the largest windows that are granted, or for some thirty uploads of what Nix and
+// this program write.
+const DecoderMemory = 2 * compress.MaxMemory
