@@ -64,7 +64,14 @@ func (m *Mem) policeNarInfo(key layout.Key, data []byte) {
 	if _, ok := m.objects[layout.ListingKey(n.Path)]; !ok {
 		m.violation("I2: put %s before its listing", key)
 	}
+	if m.hasty[nar] {
+		m.violation("I2: put %s on top of %s, which the next power cut may take", key, nar)
+	}
 	for _, ref := range n.References {
+		_, published := m.objects[layout.NarInfoKey(ref)] // in the same directory: flushed with this one
+		if proof := layout.ProvisionKey(ref); !published && m.hasty[proof] {
+			m.violation("I3: put %s on top of %s, which the next power cut may take", key, proof)
+		}
 		if _, ok := m.objects[layout.NarInfoKey(ref)]; !ok && ref != n.Path && !m.provided(ref) {
 			m.violation("I3: put %s before its reference %s", key, ref)
 		}
