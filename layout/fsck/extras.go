@@ -2,11 +2,9 @@ package fsck
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -35,43 +33,23 @@ func (c *check) leftovers(ctx context.Context) error {
 	return nil
 }
 
-// A debugLink is what stands at debuginfo/<build-id>.
-type debugLink struct {
-	nar    layout.Key
-	member string
-}
-
-// readDebugLink returns a badLink error for one that makes no sense.
-func (c *check) readDebugLink(ctx context.Context, key layout.Key) (link debugLink, err error) {
+// readDebugLink returns the file that a link leads to, and its NAR. The error is a
+// badLink if the link makes no sense.
+func (c *check) readDebugLink(ctx context.Context, key layout.Key) (link layout.DebugLink, nar layout.Key, err error) {
 	text, err := layout.ReadAll(ctx, c.tree, key)
 	if errors.Is(err, layout.ErrTooLarge) {
-		return link, &badLink{err.Error()}
+		return link, "", &badLink{err}
 	}
 	if err != nil {
-		return link, err
+		return link, "", err
 	}
-	var fields struct {
-		Archive string `json:"archive"`
-		Member  string `json:"member"`
+	if link, nar, err = layout.ParseDebugLink(key, text); err != nil {
+		return link, "", &badLink{err}
 	}
-	if err := json.Unmarshal(text, &fields); err != nil {
-		return link, &badLink{"not a JSON object of archive and member: " + err.Error()}
-	}
-	// The archive is relative to the link, the way a browser would follow it.
-	link.nar, err = layout.ParseKey(path.Join("debuginfo", fields.Archive))
-	if err != nil || link.nar.Kind() != layout.KindNAR {
-		return link, &badLink{fmt.Sprintf("the archive %.200q is not in nar/", fields.Archive)}
-	}
-	if fields.Member == "" {
-		return link, &badLink{"it names no member"}
-	}
-	link.member = fields.Member
-	return link, nil
+	return link, nar, nil
 }
 
-type badLink struct{ why string }
-
-func (b *badLink) Error() string { return b.why }
+type badLink struct{ error }
 
 // A linkOutcome is that of the check of one link.
 type linkOutcome struct {
@@ -101,30 +79,30 @@ func (c *check) debugInfo(ctx context.Context) error {
 
 func (c *check) debugLink(ctx context.Context, key layout.Key) linkOutcome {
 	out := linkOutcome{key: key}
-	link, err := c.readDebugLink(ctx, key)
+	_, nar, err := c.readDebugLink(ctx, key)
 	bad := (*badLink)(nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return out // withdrawn
 	case errors.As(err, &bad):
-		out.findings = []finding{{Problem: Problem{Kind: BadDebugInfo, Key: key, Detail: bad.why}}}
+		out.findings = []finding{{Problem: Problem{Kind: BadDebugInfo, Key: key, Detail: bad.Error()}}}
 		return out
 	case err != nil:
 		out.findings = []finding{{Problem{Key: key}, err}}
 		return out
 	}
-	out.nar = link.nar
-	if c.index.nar(link.nar) >= 0 {
+	out.nar = nar
+	if c.index.nar(nar) >= 0 {
 		return out
 	}
-	if _, there, err := c.stat(ctx, link.nar); err != nil {
+	if _, there, err := layout.Lookup(ctx, c.tree, nar); err != nil {
 		out.findings = []finding{{Problem{Key: key}, err}}
 	} else if !there {
 		// A removal takes the link first: one that is still there is to blame.
-		if _, there, err := c.stat(ctx, key); err != nil {
+		if _, there, err := layout.Lookup(ctx, c.tree, key); err != nil {
 			out.findings = []finding{{Problem{Key: key}, err}}
 		} else if there {
-			out.findings = []finding{{Problem: Problem{Kind: DanglingDebugInfo, Key: key, Detail: string(link.nar) + " is not there"}}}
+			out.findings = []finding{{Problem: Problem{Kind: DanglingDebugInfo, Key: key, Detail: string(nar) + " is not there"}}}
 		}
 	}
 	return out
@@ -160,7 +138,7 @@ func (c *check) realisation(ctx context.Context, key layout.Key) []finding {
 	if c.index.hasNarInfo(r.OutPath.Hash()) {
 		return nil
 	}
-	if _, there, err := c.stat(ctx, layout.NarInfoKey(r.OutPath)); err != nil {
+	if _, there, err := layout.Lookup(ctx, c.tree, layout.NarInfoKey(r.OutPath)); err != nil {
 		return []finding{{Problem{Key: key, Path: r.OutPath}, err}}
 	} else if !there {
 		return []finding{{Problem: Problem{Kind: DanglingRealisation, Key: key, Path: r.OutPath}}}
