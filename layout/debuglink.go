@@ -36,7 +36,9 @@ type debugLinkJSON struct {
 
 // ParseDebugLink reads the object at a key below debuginfo/ and returns the
 // link with the key of the NAR that it leads into. The build ID is that of the
-// key; whether the NAR has such a file is not known here.
+// key; whether the NAR has such a file is not known here, nor whether that is the
+// one which Nix would name, see NewDebugLink. Members of the object that are not
+// known are passed over.
 func ParseDebugLink(key Key, text []byte) (DebugLink, Key, error) {
 	fail := func(format string, args ...any) (DebugLink, Key, error) {
 		return DebugLink{}, "", fmt.Errorf("parse %s: %w", key, fmt.Errorf(format, args...))
@@ -54,13 +56,16 @@ func ParseDebugLink(key Key, text []byte) (DebugLink, Key, error) {
 		return fail("the archive %.200q is not in nar/", fields.Archive)
 	}
 	id := strings.TrimSuffix(path.Base(string(key)), ".debug")
-	if fields.Member != debugMember(id) {
-		return fail("the member %.200q is not the debug file of %s", fields.Member, id)
+	if fields.Member == "" {
+		return fail("it names no member")
 	}
 	return DebugLink{id, fields.Member}, archive, nil
 }
 
-func debugMember(id string) string { return "lib/debug/.build-id/" + id[:2] + "/" + id[2:] + ".debug" }
+// NewDebugLink returns the link that Nix makes for a build ID.
+func NewDebugLink(id string) DebugLink {
+	return DebugLink{id, "lib/debug/.build-id/" + id[:2] + "/" + id[2:] + ".debug"}
+}
 
 // debugObjects returns the links in both spellings.
 func debugObjects(links []DebugLink, nar Key) []Object {
@@ -118,6 +123,6 @@ func (d *debugLinks) Regular(name string, _ bool, _, _ int64) error {
 	if len(d.links) == maxDebugLinks {
 		return ErrTooManyDebugFiles
 	}
-	d.links = append(d.links, DebugLink{id, debugMember(id)})
+	d.links = append(d.links, NewDebugLink(id))
 	return nil
 }

@@ -75,14 +75,6 @@ func (k Key) PathHash() string {
 	return ""
 }
 
-// FileHash returns the hash that a NAR's key promises of its bytes.
-func (k Key) FileHash() (Hash, error) {
-	if k.Kind() != KindNAR {
-		return Hash{}, fmt.Errorf("key %s: not that of a NAR", k)
-	}
-	return parseNix32Hash(string(k[len("nar/") : len("nar/")+narHashLen]))
-}
-
 // LogKeys returns the keys under which a log is to stand: its own, and for a
 // name with a question mark the part before it too, which is all that reaches
 // a web server of what a client asks for.

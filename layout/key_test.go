@@ -63,6 +63,10 @@ func TestKinds(t *testing.T) {
 		layout.Key("nar/" + hash + ".nar.bz2"), layout.Key("nar/" + hash + ".nar.br"), layout.Key("nar/" + hash + ".nar.lz4"),
 		layout.Key("nar/" + hash + ".nar.lzip"), layout.Key("nar/" + hash + ".nar.gz"),
 		layout.Key("nar/" + hash + ".nar.exe"), layout.Key("nar/" + hash + ".nar.xz.tmp.1.2"), layout.Key("nar/" + hash), layout.Key("nar/" + hash[1:] + ".nar"),
+		layout.Key("nar/" + emptyHex + ".nar.zst"), layout.Key("nar/" + strings.ToUpper(emptyHex) + ".nar"), layout.Key("nar/" + zeros + "-" + hash + ".nar"),
+		layout.Key("nar/" + hash + ".nar?hash=" + zeros), layout.Key("nar/" + zeros + ".nar"), "nar/f47ac10b-58cc-4372-a567-0e02b2c3d479.nar.zst",
+		"nar/x.nar", "nar/.x.nar", "nar/.nar", "nar/x", "nar/x y.nar", "nar/x%20y.nar", "nar/x.nar.part", "nar/x.nar?a b", "nar/.sub/x.nar", "nar/x.nar/x.nar",
+		layout.Key("nar/" + strings.Repeat("x", 251) + ".nar"), layout.Key("nar/" + strings.Repeat("x", 252) + ".nar"),
 		layout.Key("nar/sub/" + hash + ".nar"), layout.Key(hash + ".nar"), "nar", layout.Key("nar/" + strings.ToUpper(hash) + ".nar"),
 		"log/" + zeros + "-x.drv", "log/" + zeros + "-we?ird=x+1.0.drv", "log/" + zeros + "-we", "log/" + zeros, "log/" + zeros + "-", "log/x.drv", "log/" + zeros + "-x y.drv",
 		layout.Key("debuginfo/" + id), layout.Key("debuginfo/" + id + ".debug"), layout.Key("debuginfo/" + id[1:]), layout.Key("debuginfo/" + strings.ToUpper(id)), layout.Key("debuginfo/" + id + ".debug.debug"),
@@ -72,7 +76,7 @@ func TestKinds(t *testing.T) {
 		".nixstatic", ".nixstatic/x", ".nixstatic/staging/12-ab/1", ".nixstaticx", ".htaccess", "README",
 	} {
 		kind := k.Kind()
-		fmt.Fprintf(&b, "%-88s %-14s immutable=%-5t public=%-5t %q %q\n", k, kind, kind.Immutable(), kind.Public(), k.ContentType(), kind.CacheControl())
+		fmt.Fprintf(&b, "%-88s %-14s immutable=%-5t public=%-5t %q %q\n", k, kind, k.Immutable(), kind.Public(), k.ContentType(), k.CacheControl())
 	}
 	golden(t, "kinds.txt", b.String())
 }

@@ -96,7 +96,8 @@ func PublicPatterns() []string {
 // String returns the name that options and messages use.
 func (k Kind) String() string { return kinds[k].name }
 
-// Immutable reports whether bytes at such a key never change (I4).
+// Immutable reports whether bytes at such a key never change (I4), where the key
+// promises them: see Key.Immutable.
 func (k Kind) Immutable() bool { return kinds[k].immutable }
 
 // MaxBytes returns how large such an object may be. A listing of 256 MiB has two
@@ -108,6 +109,16 @@ func (k Kind) Public() bool { return k < KindPrivate }
 
 // CacheControl returns the HTTP header of that name.
 func (k Kind) CacheControl() string { return kinds[k].cacheControl }
+
+// CacheControl returns the HTTP header of that name. What may change has to be
+// asked for again.
+func (k Key) CacheControl() string {
+	kind := k.Kind()
+	if kind.Immutable() && !k.Immutable() {
+		return aDay
+	}
+	return kind.CacheControl()
+}
 
 // ContentType returns the media type that Nix uses on upload, and that a
 // server is to answer with.
@@ -138,8 +149,8 @@ func (k Key) Kind() Kind {
 		if _, ok := pages[s]; ok {
 			return KindPage
 		}
-	case dir == "nar/":
-		if len(base) >= narHashLen && checkNix32(base[:narHashLen]) == nil && isNARSuffix(base[narHashLen:]) {
+	case strings.HasPrefix(s, NARFolder):
+		if narStem(s[len(NARFolder):]) != "" {
 			return KindNAR
 		}
 	case dir == "log/":
@@ -157,15 +168,6 @@ func (k Key) Kind() Kind {
 		}
 	}
 	return KindForeign
-}
-
-// NARSuffixes are all that the key of a NAR can end in, sorted: what any Nix has
-// ever appended.
-var NARSuffixes = []string{".nar", ".nar.br", ".nar.bz2", ".nar.gz", ".nar.lz4", ".nar.lzip", ".nar.xz", ".nar.zst"}
-
-func isNARSuffix(s string) bool {
-	_, known := slices.BinarySearch(NARSuffixes, s)
-	return known
 }
 
 func isName(s, extra string) bool {

@@ -266,7 +266,8 @@ func (n *NarInfo) Absorb(o *NarInfo) {
 }
 
 // NARKey returns the key of the NAR in the same tree, or an error if the URL
-// leads elsewhere or is not named by the FileHash.
+// leads elsewhere, or the file is not called by its hash: what a writer makes.
+// Readers take more, see NARKeys.
 func (n *NarInfo) NARKey() (Key, error) {
 	key, err := ParseKey(n.URL)
 	if err != nil {

@@ -134,7 +134,8 @@ func (r *Realisation) parseID(want string, fields map[string]json.RawMessage) er
 }
 
 // parseRealisationSigs reads signatures as strings, the older form, and as
-// objects, the newer one: Nix from 2.35 reads both.
+// objects, the newer one: Nix from 2.35 reads both. Those of another shape are
+// passed over.
 func parseRealisationSigs(raw json.RawMessage) ([]string, error) {
 	if raw == nil {
 		return nil, nil
@@ -147,18 +148,17 @@ func parseRealisationSigs(raw json.RawMessage) ([]string, error) {
 	for _, item := range items {
 		var sig string
 		if bytes.HasPrefix(item, []byte("{")) {
-			var parts map[string]string
-			if err := json.Unmarshal(item, &parts); err != nil {
-				return nil, fmt.Errorf("signatures: %w", err)
+			var parts traceSigJSON
+			if json.Unmarshal(item, &parts) == nil {
+				sig = parts.KeyName + ":" + parts.Sig
 			}
-			sig = parts["keyName"] + ":" + parts["sig"]
 		} else if err := json.Unmarshal(item, &sig); err != nil {
 			return nil, fmt.Errorf("signatures: %w", err)
 		}
-		if _, err := signer.SignatureName(sig); err != nil {
-			return nil, err
+		// One of another shape proves nothing.
+		if sig, err := signer.ParseSignature(sig); err == nil {
+			sigs = append(sigs, sig)
 		}
-		sigs = append(sigs, sig)
 	}
 	return sortedSet(sigs), nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -159,7 +160,6 @@ func TestRealisationRefusals(t *testing.T) {
 		{"dependent of no hash", key, change(midID, "mid!out")},
 		{"dependent outside", key, change(realisedMid, "../../mid")},
 		{"dependents in a list", key, change(`{"`+midID+`":"`+realisedMid+`"}`, `["x"]`)},
-		{"signature of no form", key, change(`[]`, `["x"]`)},
 		{"signature of a number", key, change(`[]`, `[1]`)},
 		{"too long", key, good + strings.Repeat(" ", MaxRealisation)},
 		{"trace of no derivation", "build-trace-v2/" + realisedTop + "/out.doi", good},
@@ -177,6 +177,30 @@ func TestRealisationRefusals(t *testing.T) {
 	} {
 		if o, err := ParseDrvOutput(id); err == nil {
 			t.Errorf("derivation output %q: accepted as %v", id, o)
+		}
+	}
+}
+
+// TestRealisationUnknowns: what may be ignored loses no realisation.
+func TestRealisationUnknowns(t *testing.T) {
+	sig := "k-1:" + strings.Repeat("A", 86) + "=="
+	old, trace := Key("realisations/"+topID+".doi"), Key("build-trace-v2/"+realisedTop+".drv/out.doi")
+	for _, c := range []struct {
+		name string
+		key  Key
+		sigs string
+	}{
+		{"a signature without a colon", old, `["x",` + strconv.Quote(sig) + `]`},
+		{"a longer signature", old, `[` + strconv.Quote(sig) + `,"k-1:` + strings.Repeat("A", 3000) + `"]`},
+		{"a signature without padding", old, `[` + strconv.Quote(strings.TrimSuffix(sig, "==")) + `]`},
+		{"an object with more members", trace, `[{"keyName":"k-1","sig":"` + sig[4:] + `","algo":7}]`},
+		{"an object with other members", trace, `[{"keyName":"k-1","mldsa":"x"},` + strconv.Quote(sig) + `]`},
+		{"an object with members of other types", trace, `[{"keyName":7,"sig":[]},` + strconv.Quote(sig) + `]`},
+	} {
+		text := strings.Replace(realisedByNix[topID], `"signatures":[]`, `"future":{"a":[1]},"signatures":`+c.sigs, 1)
+		r, err := ParseRealisation(c.key, []byte(text))
+		if got := append(r.Sigs, r.TraceSigs...); err != nil || !cmp.Equal(got, []string{sig}) {
+			t.Errorf("%s: signatures %q, %v", c.name, got, err)
 		}
 	}
 }

@@ -136,6 +136,9 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		if t.upload && !h.shared {
 			return h.readUploads(w, r, t)
 		}
+		if f := t.findNAR(r, h.cfg.Tree); f != nil {
+			return f
+		}
 		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload {
 			return h.redirect(w, r, t)
 		}

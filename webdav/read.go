@@ -85,6 +85,9 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		return absent()
 	}
 	fixed := &headers[kind]
+	if kind.Immutable() && !key.Immutable() {
+		fixed = &headers[layout.KindLog] // its name does not promise its bytes: see Key.CacheControl
+	}
 	if r.Method == http.MethodHead {
 		// Nix asks for HEAD before each NAR that it sends, and browsers never do:
 		// no file is opened for it.
@@ -137,6 +140,23 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		if _, err := io.Copy(w, from); err != nil {
 			panic(http.ErrAbortHandler) // the client must not take the part for the whole
 		}
+	}
+	return nil
+}
+
+// findNAR looks for a NAR whose name has the query in it, as in a tree that was
+// copied with the names of its URLs, if there is none without.
+func (t *target) findNAR(r *http.Request, tree layout.Reader) *failure {
+	whole := t.withQuery(r, layout.KindNAR)
+	if whole == t.key {
+		return nil
+	}
+	_, there, err := layout.Lookup(r.Context(), tree, t.key)
+	if err != nil {
+		return unreadable(err)
+	}
+	if !there {
+		t.key = whole
 	}
 	return nil
 }

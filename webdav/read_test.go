@@ -142,10 +142,10 @@ func TestReadNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{
-		"//" + key, "/./" + key, "/x/../" + key, "/%2e/" + key, "/nar/../" + key, "/nar/%2e%2e/" + key, "/nar%2F.." + "%2F" + key,
+		"/./" + key, "//./" + key, "//../" + key, "//.nixstatic/token", "//upload//" + key, "/x/../" + key, "/%2e/" + key, "/nar/../" + key, "/nar/%2e%2e/" + key, "/nar%2F.." + "%2F" + key,
 		"/../secret", "/%2e%2e/secret", "/..%2fsecret", "/%2e%2e%2fsecret", "/..%5csecret", `/..\secret`, "/%252e%252e/secret",
 		"/..%c0%afsecret", "/nar/..;/secret", "/" + key + "/", "/" + key + "%00", "/" + key + "%0a", "/" + key + "%20", "/%2F" + key,
-		"/nar", "/nar/", "/README", "/.nixstatic/token", "/.nixstatic", "/.nixstatic/", "/%2enixstatic/token", "/nar%2f", "//", "/upload//" + key,
+		"/nar", "/nar/", "/README", "/.nixstatic/token", "/.nixstatic", "/.nixstatic/", "/%2enixstatic/token", "/nar%2f", "//", "/upload//" + key, "/nar//", "//README",
 		"/upload/../" + key, "/upload/.nixstatic/token", "/upload/%2e%2e/secret", "/" + strings.Repeat("a", 5000), "/log/" + strings.Repeat("0", 32) + "-..",
 	} {
 		for _, verb := range []string{"GET", "HEAD"} {
@@ -163,6 +163,76 @@ func TestReadNothingElse(t *testing.T) {
 	}
 	if status, _ := raw(t, r, "GET http://elsewhere/"+key+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); status != 200 {
 		t.Errorf("the absolute form of a URL: %d", status)
+	}
+}
+
+// TestReadSlashes: several slashes are one to a reader, as they are to nginx, and
+// to no other request.
+func TestReadSlashes(t *testing.T) {
+	r, paths := populated(t)
+	n := paths.Named("app").Info.Path
+	want := r.do(t, "GET", "/"+string(layout.NarInfoKey(n)), nil)
+	for _, path := range []string{"//" + string(layout.NarInfoKey(n)), "////" + string(layout.NarInfoKey(n))} {
+		if got := r.do(t, "GET", path, nil); got.Status != 200 || got.Body != want.Body {
+			t.Errorf("GET %s: %d %q", path, got.Status, got.Body)
+		}
+		if got := r.do(t, "HEAD", path, nil); got.Status != 200 {
+			t.Errorf("HEAD %s: %d", path, got.Status)
+		}
+		if got := r.do(t, "PROPFIND", path, nil, "Depth", "0"); got.Status != 404 {
+			t.Errorf("PROPFIND %s: %d", path, got.Status)
+		}
+	}
+	record, err := layout.ReadAll(t.Context(), r.tree, layout.NarInfoKey(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := layout.ParseNarInfo(record, layout.DefaultStoreDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.do(t, "GET", "//"+strings.Replace(info.URL, "/", "//", 1), nil); got.Status != 200 || int64(len(got.Body)) != info.FileSize {
+		t.Errorf("a NAR: %d, %d bytes", got.Status, len(got.Body))
+	}
+}
+
+// TestReadOtherNames: a NAR is read by whatever name other caches give it, and is
+// kept for ever where the name promises its bytes.
+func TestReadOtherNames(t *testing.T) {
+	r, _ := populated(t)
+	hash := strings.Repeat("0", 52)
+	for name, forever := range map[string]bool{
+		hash + ".nar.xz":                               true,
+		strings.Repeat("0", 64) + ".nar":               true,
+		strings.Repeat("1", 32) + "-" + hash + ".nar":  true,
+		strings.Repeat("1", 32) + ".nar":               false,
+		"f47ac10b-58cc-4372-a567-0e02b2c3d479.nar.zst": false,
+	} {
+		if err := os.WriteFile(filepath.Join(r.dir, "nar", name), []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, verb := range []string{"GET", "HEAD"} {
+			got := r.do(t, verb, "/nar/"+name+"?hash=x", nil)
+			if got.Status != 200 || verb == "GET" && got.Body != name || got.Header.Get("Content-Type") != "application/x-nix-nar" ||
+				strings.Contains(got.Header.Get("Cache-Control"), "immutable") != forever {
+				t.Errorf("%s %s: %+v", verb, name, got)
+			}
+		}
+	}
+	// A copy may have the query in its names.
+	if err := os.WriteFile(filepath.Join(r.dir, "nar", "q.nar?hash=x"), []byte("with"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{"/nar/q.nar?hash=x": 200, "/nar/q.nar%3Fhash=x": 200, "/nar/q.nar": 404, "/nar/q.nar?hash=y": 404, "/nar/q.nar?../../x": 404} {
+		if got := r.do(t, "GET", path, nil); got.Status != want {
+			t.Errorf("GET %s: %d, want %d", path, got.Status, want)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "nar", "q.nar"), []byte("without"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.do(t, "GET", "/nar/q.nar?hash=x", nil); got.Body != "without" {
+		t.Errorf("where both are there: %q", got.Body)
 	}
 }
 

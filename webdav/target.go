@@ -33,13 +33,21 @@ func (h *Handler) route(r *http.Request) target {
 			name, t.upload = rest, true
 		}
 	}
+	reads := (r.Method == http.MethodGet || r.Method == http.MethodHead) && (h.shared || !t.upload)
+	if reads {
+		// nginx takes several slashes for one, and URLs are written so: Nix joins the
+		// URL of a cache that ends in slashes to the name of an object.
+		for strings.Contains("/"+name, "//") {
+			name = strings.ReplaceAll("/"+name, "//", "/")[1:]
+		}
+	}
 	if trimmed, ok := strings.CutSuffix(name, "/"); ok {
 		name, t.slash = trimmed, true
 	}
 	t.name = name
 	if name == "" {
 		// "/upload//" is not the root: it would stand for any number of slashes.
-		t.bad = !rooted || strings.HasSuffix(r.URL.Path, "//")
+		t.bad = !rooted || !reads && strings.HasSuffix(r.URL.Path, "//")
 		t.slash = true
 		return t
 	}
@@ -59,10 +67,11 @@ func encodedSlash(raw string) bool {
 	return raw != "" && (strings.Contains(raw, "%2F") || strings.Contains(raw, "%2f"))
 }
 
-// withQuery returns the key of a log whose name has a question mark. Nix before
-// 2.32 sends it as it is, so that the rest of the name arrives as a query.
-func (t *target) withQuery(r *http.Request) layout.Key {
-	if t.kind != layout.KindLog || r.URL.RawQuery == "" {
+// withQuery returns the key of an object of this kind whose name has a question
+// mark. Nix before 2.32 sends that of a log as it is, and every Nix what the URL
+// of a narinfo has, so that the rest of the name arrives as a query.
+func (t *target) withQuery(r *http.Request, kind layout.Kind) layout.Key {
+	if t.kind != kind || r.URL.RawQuery == "" {
 		return t.key
 	}
 	rest, err := url.PathUnescape(r.URL.RawQuery)
@@ -70,7 +79,7 @@ func (t *target) withQuery(r *http.Request) layout.Key {
 		return t.key
 	}
 	key, err := layout.ParseKey(t.name + "?" + rest)
-	if err != nil || key.Kind() != layout.KindLog {
+	if err != nil || key.Kind() != kind {
 		return t.key
 	}
 	return key

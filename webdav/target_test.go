@@ -36,6 +36,6 @@ func FuzzRoute(f *testing.F) {
 		if r.URL.Path != want || strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
 			t.Errorf("%q names %s", path, got.key)
 		}
-		got.withQuery(r)
+		got.withQuery(r, layout.KindLog)
 	})
 }

@@ -126,7 +126,7 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 	case r.Header.Get("Content-Range") != "":
 		return 0, 0, &failure{status: http.StatusBadRequest, result: ResultHeader, text: "an object is uploaded whole: Content-Range is not understood here"}
 	}
-	t.key = t.withQuery(r)
+	t.key = t.withQuery(r, layout.KindLog)
 	opts := inbox.Options{Strict: c.nix, Size: r.ContentLength}
 	encoding, f := encodingOf(r.Header, t.kind)
 	if f != nil {

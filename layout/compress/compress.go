@@ -15,6 +15,7 @@
 package compress
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,6 +88,28 @@ func Parse(field string) (Method, error) {
 func (m Method) Extension() string {
 	t, _ := m.traits()
 	return t.ext
+}
+
+// Guess tells how a file is compressed by what follows ".nar" in its name, and where that leaves
+// it open, by how it begins. It is right about the files of Nix; a narinfo knows better. What is
+// not recognised counts as not compressed.
+func Guess(ext string, head []byte) Method {
+	for _, t := range methods {
+		if ext != "" && t.ext == ext {
+			return t.method
+		}
+	}
+	for _, m := range []struct {
+		method Method
+		magic  string
+	}{
+		{Zstd, "\x28\xb5\x2f\xfd"}, {Xz, "\xfd7zXZ\x00"}, {Gzip, "\x1f\x8b"}, {Bzip2, "BZh"}, {Lz4, "\x04\x22\x4d\x18"},
+	} {
+		if bytes.HasPrefix(head, []byte(m.magic)) {
+			return m.method
+		}
+	}
+	return None
 }
 
 // Writable reports whether a [Pool] can write m.

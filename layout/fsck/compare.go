@@ -12,13 +12,12 @@ import (
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
-// compareFile checks the file against its name. What is wrong with a file that
-// has another hash is not told piece by piece, but whether the NAR is the right
-// one nevertheless.
-func (c *check) compareFile(key layout.Key, records []*layout.NarInfo, found *layout.Inspected, first bool, findings *[]finding) {
-	sum, err := key.FileHash()
-	if err != nil || sum == found.FileHash || !first {
-		return
+// compareFile checks the file against its name and the FileHash of its records,
+// and reports whether it is right. What is wrong with a wrong file is not told
+// piece by piece, but whether the NAR is the right one nevertheless.
+func (c *check) compareFile(ctx context.Context, key layout.Key, records []*layout.NarInfo, found *layout.Inspected, first bool, findings *[]finding) (right bool, err error) {
+	if right, err = c.rightFile(ctx, key, records, found); right || err != nil || !first {
+		return right, err
 	}
 	p := Problem{Kind: FileHash, Key: key, Detail: "it hashes to " + found.FileHash.String()}
 	if len(records) > 0 {
@@ -33,15 +32,46 @@ func (c *check) compareFile(key layout.Key, records []*layout.NarInfo, found *la
 		}
 	}
 	*findings = append(*findings, finding{Problem: p})
+	return false, nil
 }
 
-// compare checks one of the records that lead to a NAR.
-func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, at int, found *layout.Inspected, findings *[]finding) {
+// rightFile reports whether a file is what its name promises; and where the name
+// promises nothing, or something else than the records say, what those say.
+func (c *check) rightFile(ctx context.Context, key layout.Key, records []*layout.NarInfo, found *layout.Inspected) (bool, error) {
+	whole := found.Broken == nil && !found.TooLong
+	name, promised := key.NameHash()
+	if promised && (name == found.FileHash || whole && name == found.NarHash) {
+		return true, nil
+	}
+	for _, n := range records {
+		fits := n.FileHash == found.FileHash || n.FileHash.IsZero() && whole && n.NarHash == found.NarHash
+		if promised && fits {
+			return true, nil // a name that was given when the NAR was compressed otherwise
+		}
+		if !promised && !n.FileHash.IsZero() && !fits {
+			return false, nil
+		}
+	}
+	if !promised || len(records) > 0 {
+		return !promised, nil
+	}
+	body, info, err := c.tree.Get(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer body.Close()
+	return layout.HoldsNAR(ctx, key, body, info.Size, name)
+}
+
+// compare checks one of the records that lead to a NAR. Of a file that is not
+// right no more is told.
+func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, at int, found *layout.Inspected, right bool, findings *[]finding) {
 	say := func(kind Kind, key layout.Key, format string, args ...any) {
 		*findings = append(*findings, finding{Problem: Problem{kind, key, n.Path, fmt.Sprintf(format, args...)}})
 	}
-	sum, err := key.FileHash()
-	right := err == nil && sum == found.FileHash
 	record := layout.NarInfoKey(n.Path)
 	switch {
 	case found.Broken != nil:
@@ -63,7 +93,7 @@ func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, 
 		say(NarSize, record, "it says %d bytes, the NAR has %d", n.NarSize, found.NarSize)
 	}
 	proved := found.Proofs[at] == layout.Proved
-	if n.CA != "" && n.CheckAddress(c.storeDir) == nil {
+	if leads, _ := address(n, c.storeDir); leads {
 		if found.Proofs[at] == layout.Refuted {
 			say(WrongCA, record, "%s is not what the content hashes to", n.CA)
 		}
@@ -104,14 +134,14 @@ func (c *check) compareLinks(ctx context.Context, key layout.Key, n *layout.NarI
 		return
 	}
 	for _, k := range links {
-		link, at, err := c.readDebugLink(ctx, k)
+		link, to, err := c.readDebugLink(ctx, k)
 		bad := (*badLink)(nil)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.As(err, &bad):
 			// Withdrawn, or the quick check told of it.
 		case err != nil:
 			*findings = append(*findings, finding{Problem{Key: k, Path: n.Path}, err})
-		case at == key && !hasFile(root, link.Member):
+		case to == key && !hasFile(root, link.Member):
 			*findings = append(*findings, finding{Problem: Problem{DanglingDebugInfo, k, n.Path,
 				fmt.Sprintf("no file %.300q in %s", link.Member, key)}})
 		}

@@ -3,6 +3,7 @@ package fsck_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"testing"
@@ -146,6 +147,61 @@ func TestDamage(t *testing.T) {
 			p.edit("lib", func(n *layout.NarInfo) { n.NarSize += 8 })
 		}, deep: []string{"nar-size lib"}},
 
+		{name: "NAR named by nothing", damage: func(p *patient) { p.rename("lib", uuidKey, false) }},
+		{name: "NAR named by nothing, damaged", damage: func(p *patient) {
+			p.rename("lib", uuidKey, false)
+			p.Damage(uuidKey, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}, deep: []string{"file-hash lib"}},
+		{name: "NAR named by nothing, without FileHash, damaged", damage: func(p *patient) {
+			p.rename("lib", uuidKey, true)
+			p.Damage(uuidKey, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}, deep: []string{"bad-nar lib"}, notes: []string{"no-file-hash lib"}},
+		{name: "NAR named by nothing, gone", damage: func(p *patient) {
+			p.rename("lib", uuidKey, false)
+			p.remove(uuidKey)
+		}, quick: []string{"missing-nar lib"}},
+		{name: "NAR named by the hash of its path", damage: func(p *patient) {
+			p.rename("lib", layout.Key("nar/"+p.path("lib").Hash()+".nar"), true)
+		}, notes: []string{"no-file-hash lib"}},
+		{name: "NAR named in hexadecimal", damage: func(p *patient) {
+			sum := p.record("lib").FileHash
+			p.rename("lib", layout.Key("nar/"+hex.EncodeToString(sum[:])+".nar.zst"), false)
+		}},
+		{name: "NAR named in hexadecimal, damaged", damage: func(p *patient) {
+			sum := p.record("lib").FileHash
+			key := layout.Key("nar/" + hex.EncodeToString(sum[:]) + ".nar.zst")
+			p.rename("lib", key, true)
+			p.Damage(key, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}, deep: []string{"file-hash lib"}, notes: []string{"no-file-hash lib"}},
+		{name: "NAR named by its own hash", damage: func(p *patient) {
+			p.rename("lib", layout.NARKey(p.narHash("lib"), ".zst"), false)
+		}},
+		{name: "NAR named by its own hash, damaged", damage: func(p *patient) {
+			key := layout.NARKey(p.narHash("lib"), ".zst")
+			p.rename("lib", key, true)
+			p.Damage(key, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+		}, deep: []string{"file-hash lib"}, notes: []string{"no-file-hash lib"}},
+		{name: "NAR named by its own hash, another NAR", damage: func(p *patient) {
+			key := layout.NARKey(p.narHash("lib"), ".zst")
+			p.rename("lib", key, true)
+			p.set(key, zstd(p.t, p.closure.Named("app").NAR))
+		}, deep: []string{"file-hash lib"}, notes: []string{"no-file-hash lib"}},
+		{name: "NAR named by its own hash that no one needs", damage: func(p *patient) {
+			p.set(layout.NARKey(sha256.Sum256(p.closure.Named("app").NAR), ".zst"), zstd(p.t, p.closure.Named("app").NAR))
+		}, notes: []string{"unreferenced-nar nar/{app.own}"}},
+		{name: "NAR named as when it was compressed otherwise", damage: func(p *patient) {
+			p.rename("lib", layout.NARKey(layout.Hash{1}, ""), true)
+		}, notes: []string{"no-file-hash lib"}},
+		{name: "NAR with a query in its URL", damage: func(p *patient) {
+			p.edit("lib", func(n *layout.NarInfo) { n.URL += "?hash=" + n.Path.Hash() })
+		}},
+		{name: "NAR with a query in its name", damage: func(p *patient) {
+			p.rename("lib", p.nar("lib")+"?hash=x", false)
+		}},
+		{name: "NAR named by a hash of neither", damage: func(p *patient) {
+			p.rename("lib", layout.NARKey(layout.Hash{1}, ".zst"), false)
+		}, quick: []string{"file-hash lib"}},
+
 		{name: "reference gone", damage: func(p *patient) {
 			p.remove(p.narInfo("flat"))
 		}, quick: []string{"missing-reference app"},
@@ -188,21 +244,14 @@ func TestDamage(t *testing.T) {
 			p.set(debugKey, []byte(`{"archive":"../`+p.nar("lib-debug")+`"}`))
 		}, quick: []string{"bad-debuginfo " + string(debugKey)}},
 		{name: "link to a NAR that is not there", damage: func(p *patient) {
-			link, _, _ := layout.ParseDebugLink(debugKey, p.bytes(debugKey))
-			p.set(debugKey, link.Marshal(layout.Key("nar/"+strings.Repeat("0", 52)+".nar.zst")))
+			p.set(debugKey, []byte(`{"archive":"../nar/`+strings.Repeat("0", 52)+`.nar.zst","member":"x"}`))
 		}, quick: []string{"dangling-debuginfo " + string(debugKey)}},
 		{name: "link to a file that is not there", damage: func(p *patient) {
-			const other = "abcdee0123456789abcdef0123456789abcdef01"
-			link := layout.DebugLink{ID: other, Member: "lib/debug/.build-id/ab/" + other[2:] + ".debug"}
-			p.set(link.Keys()[0], link.Marshal(layout.Key(p.nar("lib-debug"))))
-		}, deep: []string{"dangling-debuginfo lib-debug"}},
-		// An upload and a mirror refuse a link to the file of another build ID.
-		{name: "link to another file", damage: func(p *patient) {
 			p.Damage(debugKey, func(b []byte) []byte { return bytes.Replace(b, []byte("cdef"), []byte("cdee"), 1) })
-		}, quick: []string{"bad-debuginfo " + string(debugKey)}},
+		}, deep: []string{"dangling-debuginfo lib-debug"}},
 		{name: "link to a directory", damage: func(p *patient) {
 			p.set(debugKey, []byte(`{"archive":"../`+p.nar("lib-debug")+`","member":"lib/debug"}`))
-		}, quick: []string{"bad-debuginfo " + string(debugKey)}},
+		}, deep: []string{"dangling-debuginfo lib-debug"}},
 
 		{name: "realisation is no JSON", damage: func(p *patient) { p.set(realisationKey, []byte("out")) },
 			quick: []string{"bad-realisation " + string(realisationKey)}},
@@ -261,7 +310,8 @@ func TestDamage(t *testing.T) {
 			names := []string{}
 			for _, path := range p.closure.Paths {
 				name := path.Info.Path.Name()
-				names = append(names, "{"+name+"}", path.Info.Path.Hash(), "{"+name+".nar}", string(p.nar(name)))
+				names = append(names, "{"+name+"}", path.Info.Path.Hash(), "{"+name+".nar}", string(p.nar(name)),
+					"{"+name+".own}", p.narHash(name).Nix32()+".nar.zst")
 			}
 			expand := func(texts []string) []string {
 				var out []string

@@ -73,7 +73,10 @@ func (c *check) nar(ctx context.Context, job narJob) []finding {
 			continue
 		}
 		n, err := layout.ParseNarInfo(text, c.storeDir)
-		if err == nil && n.URL == string(key) && layout.NarInfoKey(n.Path) == k {
+		if err != nil || layout.NarInfoKey(n.Path) != k {
+			continue
+		}
+		if nars, _ := n.NARKeys(); c.index.oneOf(nars) == key {
 			byMethod[n.Compression] = append(byMethod[n.Compression], n)
 		}
 	}
@@ -94,9 +97,12 @@ func (c *check) nar(ctx context.Context, job narJob) []finding {
 			unknown(err)
 			continue
 		}
-		c.compareFile(key, byMethod[m], found, i == 0, &findings)
+		right, err := c.compareFile(ctx, key, byMethod[m], found, i == 0, &findings)
+		if err != nil {
+			unknown(err)
+		}
 		for n, record := range byMethod[m] {
-			c.compare(ctx, key, record, n, found, &findings)
+			c.compare(ctx, key, record, n, found, right, &findings)
 		}
 		found.Close()
 	}
@@ -125,7 +131,7 @@ func (c *check) inspect(ctx context.Context, key layout.Key, m compress.Method, 
 func (c *check) vanished(ctx context.Context, key layout.Key, records []*layout.NarInfo) (findings []finding) {
 	for _, n := range records {
 		record := layout.NarInfoKey(n.Path)
-		if _, there, err := layout.Lookup(ctx, c.tree, record); err != nil {
+		if _, there, err := c.stat(ctx, record); err != nil {
 			findings = append(findings, finding{Problem{Key: record, Path: n.Path}, err})
 		} else if there {
 			findings = append(findings, finding{Problem: Problem{MissingNAR, record, n.Path, string(key) + " is gone"}})

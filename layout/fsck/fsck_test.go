@@ -28,6 +28,7 @@ type patient struct {
 const (
 	realisationKey layout.Key = "realisations/sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef!out.doi"
 	debugKey       layout.Key = "debuginfo/abcdef0123456789abcdef0123456789abcdef01.debug"
+	uuidKey        layout.Key = "nar/f47ac10b-58cc-4372-a567-0e02b2c3d479.nar.zst"
 )
 
 func newPatient(t *testing.T) *patient {
@@ -90,6 +91,21 @@ func (p *patient) edit(name string, change func(*layout.NarInfo)) {
 	}
 	p.set(key, n.Marshal(layout.DefaultStoreDir))
 }
+
+// rename calls the NAR of a record otherwise, without a FileHash if bare.
+func (p *patient) rename(name string, key layout.Key, bare bool) {
+	p.t.Helper()
+	old := p.nar(name)
+	p.set(key, p.bytes(old))
+	p.edit(name, func(n *layout.NarInfo) {
+		if n.URL = string(key); bare {
+			n.FileHash, n.FileSize = layout.Hash{}, 0
+		}
+	})
+	p.remove(old)
+}
+
+func (p *patient) narHash(name string) layout.Hash { return p.record(name).NarHash }
 
 // store puts a NAR file under its own name and leads the record there.
 func (p *patient) store(name string, file []byte, method compress.Method) {

@@ -2,6 +2,7 @@ package fsck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -47,7 +48,7 @@ func (c *check) scan(ctx context.Context) error {
 		last = info.Key
 		switch info.Key.Kind() {
 		case layout.KindNAR:
-			if _, err := info.Key.FileHash(); err != nil {
+			if _, err := info.Key.FileHash(); err != nil && !errors.Is(err, layout.ErrOtherName) {
 				err := c.emit(finding{Problem: Problem{Kind: MalformedKey, Key: info.Key, Detail: err.Error()}})
 				if err != nil {
 					return err
@@ -119,4 +120,17 @@ func (x *index) nar(key layout.Key) int32 {
 		return -1
 	}
 	return int32(i)
+}
+
+// oneOf returns the key of a NAR that the listing had, or else the first; "" of none.
+func (x *index) oneOf(keys []layout.Key) layout.Key {
+	for _, key := range keys {
+		if x.nar(key) >= 0 {
+			return key
+		}
+	}
+	if len(keys) > 0 {
+		return keys[0]
+	}
+	return ""
 }

@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -27,6 +28,9 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload, o O
 		return 0, errEmpty
 	}
 	link, nar, err := layout.ParseDebugLink(key, text)
+	if err == nil && link != layout.NewDebugLink(link.ID) {
+		err = fmt.Errorf("the member %.200q is not the debug file of %s", link.Member, link.ID)
+	}
 	if err != nil {
 		return 0, refuse(BadDebugInfo, "bad debug link: %v", err).because(err)
 	}

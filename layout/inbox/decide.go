@@ -81,7 +81,7 @@ func complete(r *record, known *receipt) (layout.NarInfo, error) {
 		return differs("Compression", n.Compression, known.method)
 	}
 	n.FileSize = known.object.Size
-	n.FileHash, _ = r.nar.FileHash() // read before
+	n.FileHash, _ = r.nar.FileHash() // that it is the hash was read before
 	return n, nil
 }
 

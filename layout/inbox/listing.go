@@ -75,11 +75,11 @@ func (b *Inbox) fitListing(ctx context.Context, key layout.Key, have *layout.Nar
 	default:
 		return 0, err
 	}
-	nar, err := have.NARKey()
+	nar, err := layout.FindNAR(ctx, b.writer.Tree, have)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", errNoNAR, err)
+		return 0, noNAR(err)
 	}
-	known, _, err := b.look(ctx, nar, b.anyNAR())
+	known, _, err := b.look(ctx, nar.Key, b.anyNAR())
 	if err != nil {
 		return 0, err
 	}

@@ -103,6 +103,10 @@ func (b *Inbox) storeNAR(ctx context.Context, key layout.Key, packed *layout.Pac
 // leaves it open, by how it begins. Nix gives the same name to what is not
 // compressed, and to gzip.
 func methodOf(key layout.Key, file *bufio.Reader) (compress.Method, error) {
+	if _, err := key.FileHash(); err != nil { // another program put it into the tree
+		head, _ := file.Peek(len(narMagic))
+		return compress.Guess(extension(key), head), nil
+	}
 	switch extension(key) {
 	case ".xz":
 		return compress.Xz, nil
@@ -130,7 +134,8 @@ func methodOf(key layout.Key, file *bufio.Reader) (compress.Method, error) {
 }
 
 func extension(nar layout.Key) string {
-	return string(nar)[strings.Index(string(nar), ".nar")+len(".nar"):]
+	name, _, _ := strings.Cut(string(nar), "?")
+	return name[strings.LastIndex(name, ".nar")+len(".nar"):]
 }
 
 // unreadable reports whether a NAR's name says that it is compressed in a way

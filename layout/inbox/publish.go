@@ -132,11 +132,11 @@ func (b *Inbox) relist(ctx context.Context, r *record) {
 	if err != nil || have == nil {
 		return
 	}
-	nar, err := have.NARKey()
+	nar, err := layout.FindNAR(ctx, b.writer.Tree, have)
 	if err != nil {
 		return
 	}
-	known, _, err := b.look(ctx, nar, &have.PathInfo)
+	known, _, err := b.look(ctx, nar.Key, &have.PathInfo)
 	if err == nil {
 		err = b.writer.Tree.Put(ctx, layout.ListingKey(have.Path), copied(known.listing), layout.PutOptions{})
 		known.release()

@@ -18,6 +18,7 @@ type receipt struct {
 	shared
 	object   layout.Info // the NAR file in the tree
 	method   compress.Method
+	fileHash layout.Hash
 	narHash  layout.Hash
 	narSize  int64
 	listing  layout.Body
@@ -137,7 +138,7 @@ type inspected struct {
 // newReceipt makes the receipt of a NAR, for an object that is not known yet.
 // It owns all of packed but its file.
 func (b *Inbox) newReceipt(packed *layout.Packed) *receipt {
-	r := &receipt{method: packed.Method, narHash: packed.NarHash, narSize: packed.NarSize,
+	r := &receipt{method: packed.Method, fileHash: packed.FileHash, narHash: packed.NarHash, narSize: packed.NarSize,
 		listing: packed.Listing(), debug: packed.DebugLinks(), prove: packed.Prove}
 	r.free = packed.Discard
 	r.retain()
@@ -164,7 +165,7 @@ func (b *Inbox) inspect(ctx context.Context, key layout.Key, claim *layout.PathI
 	if err != nil {
 		return nil, object, fmt.Errorf("read %s: %w", key, err)
 	}
-	if named, err := key.FileHash(); err != nil || named != found.FileHash {
+	if named, ok := key.NameHash(); ok && named != found.FileHash && (found.Broken != nil || named != found.NarHash) {
 		found.Close()
 		b.damaged.add(object)
 		b.log.WarnContext(ctx, "a NAR is damaged", "key", key, "hash", found.FileHash)
@@ -177,7 +178,7 @@ func (b *Inbox) inspect(ctx context.Context, key layout.Key, claim *layout.PathI
 		return nil, object, refuse(NARDiffers, "the NAR in %s has more than %d bytes", key, claim.NarSize)
 	}
 	i := &inspected{proof: found.Proofs[0], receipt: receipt{
-		method: method, narHash: found.NarHash, narSize: found.NarSize, listing: found.Listing, debug: found.Debug,
+		method: method, fileHash: found.FileHash, narHash: found.NarHash, narSize: found.NarSize, listing: found.Listing, debug: found.Debug,
 		prove: func(other *layout.PathInfo, storeDir string) (layout.Proof, bool) {
 			// The Inspected proved one address, and remembers the hash of the NAR.
 			return (&layout.Packed{NarHash: found.NarHash}).Prove(other, storeDir)

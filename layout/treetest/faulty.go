@@ -21,10 +21,6 @@ const (
 	OpPut    Op = "put"
 	OpDelete Op = "delete"
 	OpList   Op = "list"
-	OpFlush  Op = "flush"
-	OpCreate Op = "create" // of a file of the spool; this and the next two have no key
-	OpWrite  Op = "write"  // the first to such a file
-	OpDone   Op = "done"   // with such a file
 )
 
 // A Fault says which operations fail and how. The zero value fails none.
@@ -35,8 +31,7 @@ type Fault struct {
 	// Only says which operations count; nil counts all.
 	Only func(Op, layout.Key) bool
 	// Done says that the operation happens and only its answer is lost. Of a Get
-	// half the bytes arrive, of a List half the objects, and of a Write half the
-	// bytes are written.
+	// half the bytes arrive, of a List half the objects.
 	Done bool
 	// Down says that every later operation fails too and does not happen: the
 	// process died there, or the network.
@@ -45,9 +40,8 @@ type Fault struct {
 	Err error
 }
 
-// A Faulty is a tree that fails on purpose. What the tree below can do, it can do
-// too, and fails there as well. Each object of a batch is one operation; those
-// that fail are not put, the others of their group are, and no later group is.
+// A Faulty is a tree that fails on purpose. It has neither the batches nor the
+// spool of the tree below, so that each object is one operation.
 type Faulty struct {
 	Tree  layout.Tree
 	Fault Fault
@@ -93,13 +87,10 @@ func (f *Faulty) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout
 		return nil, layout.Info{}, fault
 	}
 	body, info, err := f.Tree.Get(ctx, key)
-	switch {
-	case fault == nil:
-		return body, info, err
-	case err != nil:
-		return nil, layout.Info{}, fault
+	if err == nil && fault != nil {
+		body = &broken{Reader: io.LimitReader(body, info.Size/2), Closer: body, err: fault}
 	}
-	return breakOff(body, info.Size/2, fault), info, nil
+	return body, info, err
 }
 
 // Stat describes an object.
@@ -114,7 +105,7 @@ func (f *Faulty) Stat(ctx context.Context, key layout.Key) (layout.Info, error) 
 func (f *Faulty) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
 	happens, fault := f.turn(OpPut, key)
 	if happens {
-		if err := f.Tree.Put(ctx, key, ownBody(body), opts); fault == nil {
+		if err := f.Tree.Put(ctx, key, body, opts); fault == nil {
 			return err
 		}
 	}
@@ -134,38 +125,29 @@ func (f *Faulty) Delete(ctx context.Context, key layout.Key) error {
 
 // List yields objects. It counts as one operation, of the empty key.
 func (f *Faulty) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
-	return faultyList(f, f.Tree.List(ctx, prefix))
-}
-
-func faultyList[T any](f *Faulty, list iter.Seq2[T, error]) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
+	return func(yield func(layout.Info, error) bool) {
 		happens, fault := f.turn(OpList, "")
 		if fault == nil {
-			list(yield)
+			f.Tree.List(ctx, prefix)(yield)
 			return
 		}
 		if happens {
-			var found []T
-			for item, err := range list {
+			var found []layout.Info
+			for info, err := range f.Tree.List(ctx, prefix) {
 				if err != nil {
-					yield(none, err)
+					yield(layout.Info{}, err)
 					return
 				}
-				found = append(found, item)
+				found = append(found, info)
 			}
-			for _, item := range found[:len(found)/2] {
-				if !yield(item, nil) {
+			for _, info := range found[:len(found)/2] {
+				if !yield(info, nil) {
 					return
 				}
 			}
 		}
-		yield(none, fault)
+		yield(layout.Info{}, fault)
 	}
-}
-
-func breakOff(body io.ReadCloser, after int64, err error) io.ReadCloser {
-	return &broken{Reader: io.LimitReader(body, after), Closer: body, err: err}
 }
 
 // broken is a body that breaks off where its reader ends.

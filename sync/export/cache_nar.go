@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -91,9 +89,9 @@ func (c *Cache) openNAR(ctx context.Context, ref string) (io.ReadCloser, layout.
 	if r, ok := c.r.(urlReader); ok {
 		return r.OpenURL(ctx, ref)
 	}
-	keys, err := urlKeys(ref)
+	keys, err := layout.URLKeys(ref)
 	if err != nil {
-		return nil, layout.Info{}, err
+		return nil, layout.Info{}, fmt.Errorf("URL %.200q: %w", httpcache.RedactRef(ref), err)
 	}
 	var body io.ReadCloser
 	var info layout.Info
@@ -103,29 +101,6 @@ func (c *Cache) openNAR(ctx context.Context, ref string) (io.ReadCloser, layout.
 		}
 	}
 	return body, info, err
-}
-
-// urlKeys returns the keys that a URL of a narinfo can mean in a tree: Nix
-// takes it literally there, but a tree may be the copy of a web server's files,
-// which knew it without its query and its escapes.
-func urlKeys(ref string) ([]layout.Key, error) {
-	path, _, _ := strings.Cut(ref, "?")
-	spellings := []string{ref, path}
-	if plain, err := url.PathUnescape(path); err == nil {
-		spellings = append(spellings, plain)
-	}
-	var keys []layout.Key
-	for i, s := range spellings {
-		if i > 0 && s == spellings[i-1] {
-			continue
-		}
-		key, err := layout.ParseKey(s)
-		if err != nil || key.Kind() == layout.KindPrivate {
-			return nil, fmt.Errorf("URL %.200q leads out of the tree", httpcache.RedactRef(ref))
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }
 
 // bounded is a file that fails when it goes on for too long.

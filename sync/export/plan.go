@@ -150,11 +150,7 @@ func (im *Run) have(ctx context.Context, p layout.StorePath) (found, error) {
 	if err != nil || n.Path != p {
 		return found{state: stateBroken}, nil
 	}
-	key, err := n.NARKey()
-	if err != nil {
-		return found{state: stateBroken}, nil
-	}
-	info, err := tree.Stat(ctx, key)
+	info, err := layout.FindNAR(ctx, tree, n)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return found{state: stateBroken}, nil

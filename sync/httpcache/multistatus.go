@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 const (
@@ -54,7 +53,7 @@ func parseMultistatus(r io.Reader, path, folder string) iter.Seq2[layout.TopEntr
 		d := xml.NewDecoder(in)
 		fail := func(err error) {
 			if in.err != nil {
-				err = netx.BrokenOff(in.err)
+				err = &brokenBody{in.err}
 			}
 			yield(layout.TopEntry{}, err)
 		}
@@ -151,7 +150,7 @@ func (r *davResponse) entry(path, folder string) (e layout.TopEntry, use bool, e
 		if t, err := http.ParseTime(strings.TrimSpace(p.Prop.Modified)); err == nil {
 			e.ModTime = t
 		}
-		e.ETag = strings.Trim(netx.StrongETag(http.Header{"Etag": {strings.TrimSpace(p.Prop.ETag)}}), `"`)
+		e.ETag = strings.Trim(strongETag(http.Header{"Etag": {strings.TrimSpace(p.Prop.ETag)}}), `"`)
 	}
 	if slash {
 		return layout.TopEntry{Folder: string(key) + "/"}, true, nil

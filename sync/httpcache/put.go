@@ -53,7 +53,8 @@ func OpenPut(rawURL string, o Options) (*PutServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := h.transport.Clone(func(t *http.Transport) { t.ExpectContinueTimeout = expectWait })
+	t := h.client.Transport.(*http.Transport).Clone()
+	t.ExpectContinueTimeout = expectWait
 	return &PutServer{Reader: h, made: map[string]bool{}, client: &http.Client{Transport: t, CheckRedirect: h.redirectPut}}, nil
 }
 
@@ -187,7 +188,7 @@ func (s *PutServer) send(ctx context.Context, r request, key layout.Key, body la
 		io.Copy(io.Discard, io.LimitReader(answer, maxErrorBody)) // so that the connection is used again
 		return nil
 	}
-	return r.error(s.readStatus(answer))
+	return r.error(readStatus(answer, s.auth != ""))
 }
 
 // watchedReader puts a timer off with each piece that is sent.
