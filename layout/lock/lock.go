@@ -21,7 +21,7 @@ const (
 	lockFile  = "sync.lock"
 	leaseKey  = layout.Key(layout.PrivatePrefix + "sync-lease")
 	leaseText = 400 // bytes at most
-	// A lease that nobody renews for leaseTime is free. Each process measures the
+	// A lease that is not renewed for leaseTime is free. Each process measures the
 	// time by its own clock, from when it saw the lease change: clocks are never
 	// compared.
 	leaseTime  = 60 * time.Second

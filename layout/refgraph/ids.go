@@ -10,9 +10,9 @@ import (
 
 // Keys are kept in the millions, so they are kept as numbers: 20 bytes for a
 // store path's hash, 33 for a NAR's key, in the order that the keys have in a
-// listing. What a listing yields is thereby sorted, and found by bisection.
+// listing. So the results of a listing are sorted, and found by bisection.
 
-// A pathID is the hash of a store path: 32 characters of 5 bits.
+// A PathID is the hash of a store path: 32 characters of 5 bits.
 type PathID [20]byte
 
 // A narID is the key of a NAR: 52 characters of 5 bits, and 4 bits that tell

@@ -10,8 +10,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// scratchInMemory is how many bytes a scratch holds in memory. What a small tree
-// needs fits.
+// scratchInMemory is how many bytes a scratch holds in memory. A small tree
+// fits.
 const scratchInMemory = 256 << 10
 
 // A scratch takes bytes that are written one after the other and read anywhere:
@@ -91,10 +91,10 @@ const blockBytes = 4 << 10
 // blocks lends room for one.
 var blocks = sync.Pool{New: func() any { return new([blockBytes]byte) }}
 
-// A shelf holds millions of records of one size that begin with a key, added in
-// the order of their keys. Of each block it keeps the first key in memory, so
-// that a record is found by reading one block; that is all that grows in memory,
-// half a percent of the bytes.
+// A Shelf holds millions of records of one size that begin with a key, added in
+// the order of their keys. It keeps the first key of each block in memory, so
+// that a record is found by reading one block. Nothing else grows in memory: half a
+// percent of the bytes.
 type Shelf struct {
 	scratch
 	record, key int // bytes

@@ -2,10 +2,10 @@
 // costs others nothing: places, and bytes of memory.
 //
 // A client takes a part of a [Pool] for as long as it needs it. It may hold as
-// much as it leaves free: half of a pool that nobody else uses, half of the rest
-// where somebody does. So one client never holds all, and who comes second finds
-// room. A request that does not get its part at once waits, and those who wait
-// hurry those who hold more.
+// much as it leaves free: half of a pool that it alone uses, half of the rest where
+// others use it too. So one client never holds all, and the second finds room. A
+// request that does not get its part at once waits, and clients that wait hurry
+// those that hold more.
 //
 // The package imports nothing of this project.
 package share
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// A Client is whoever a request is made for: the name of its token, and its
+// A Client is the party that a request is made for: the name of its token, or its
 // network where it showed none. Empty is the server itself.
 type Client string
 

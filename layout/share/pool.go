@@ -185,8 +185,8 @@ func (p *Pool) give(c Client, more int64) {
 }
 
 // serve gives what is free to those who wait: first to the client that holds
-// least, among the requests of one in the order of their arrival. One that asks
-// for much does not keep others from less.
+// least, among the requests of one in the order of their arrival. A client that
+// asks for much does not keep others from less.
 func (p *Pool) serve() {
 	for {
 		next := -1

@@ -6,8 +6,8 @@ import (
 )
 
 // A Shelf keeps small things for clients in memory, each client's apart from
-// those of others. Where there are too many, the oldest of the client that has
-// most makes room, so that nobody's are lost for what another puts there. It is
+// those of others. If there are too many, the oldest thing of the client that
+// has most makes room, so that no client loses things to those of another. It is
 // safe for concurrent use.
 type Shelf[T any] struct {
 	most int

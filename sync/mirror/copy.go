@@ -31,9 +31,9 @@ type task struct {
 	left func(error) // it was left out, fs.ErrNotExist if the source has it no more
 }
 
-// copyTasks copies objects side by side, in no order. What is wrong with one of
-// them does not keep the others back; what is wrong with the destination ends
-// it.
+// copyTasks copies objects side by side, in no order. An object that is
+// wrong in the source does not keep the others back. An error of the destination
+// ends the run.
 func (p *pass) copyTasks(ctx context.Context, tasks iter.Seq2[task, error]) error {
 	objects, atOnce := 1, p.run.jobs
 	if layout.TraitsOf(p.run.mirror.Dest).Batches {
@@ -188,8 +188,8 @@ func (p *pass) narTask(c narCopy, i int) task {
 	}
 }
 
-// copyListings copies the listings. One that cannot be had does not keep its
-// path back: only few clients want it.
+// copyListings copies the listings. A missing listing does not keep its
+// path back: only few clients read it.
 func (p *pass) copyListings(ctx context.Context) error {
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
 		for record, err := range p.todo.listings.All() {

@@ -1,7 +1,8 @@
 // Package mirror makes one tree equal to another, object by object.
 //
-// A Mirror makes a tree, or a server that takes PUT (httpcache.PutServer), equal to another
-// tree; package watch keeps it so. It knows keys and bytes, and takes no path apart:
+// A Mirror makes a tree, or a server that takes PUT (httpcache.PutServer), equal to
+// another tree; package watch keeps it so. It knows keys and bytes, and takes no
+// path apart:
 //
 //	two listings, side by side → what differs
 //	       → copy: NARs, logs, debug links, listings, pages, what upstreams
@@ -15,9 +16,9 @@
 //     name, those of the others against the grammar of their kind (I1).
 //   - A narinfo is at the destination only beside its NAR, its listing if the
 //     source has one, and all its references, or the records of the upstreams
-//     that provide them (I2, I3). What cannot be had so is left out, and told in
-//     the end, without keeping anything else back.
-//   - Of what is private, those records alone are mirrored.
+//     that provide them (I2, I3). A narinfo that lacks any of them is left out, and
+//     the end of the run tells so. It keeps nothing else back.
+//   - Of the private objects, those records alone are mirrored.
 //   - Runs to one destination take turns. In a directory they hold a lock that
 //     ends with the process; in a bucket a lease, an object that its holder
 //     renews by conditional PUTs and that is free a minute after the last, or
@@ -26,7 +27,7 @@
 //   - A source that has no nix-cache-info is taken for one that is not there, and
 //     nothing is removed on its word (I5).
 //
-// A run with nothing to do costs the listings and takes no lock. What the
-// listings cannot tell, small objects of the same size, is compared once and
-// remembered in a file that may be lost.
+// A run with nothing to do costs the listings and takes no lock. The
+// listings cannot tell whether small objects of the same size are equal: those are
+// compared once, and the result is remembered in a file that may be lost.
 package mirror

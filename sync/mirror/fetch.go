@@ -81,8 +81,8 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 		n, err = text.ReadFrom(in)
 		f.body = layout.Bytes(text.Bytes())
 	case isFile && !layout.TraitsOf(p.run.mirror.Dest).Local && t.Key.Kind().Immutable():
-		// A local file is read once to check it and once more to send it: nobody
-		// edits a NAR in place, and an object store checks the hash again.
+		// A local file is read once to check it and once more to send it. NARs are
+		// not edited in place, and an object store checks the hash again.
 		n, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, make([]byte, 256<<10))
 		keep = err == nil
 		f = fetched{limitBody(ctx, p.run.limit, &openFile{file, n}), func() { body.Close() }}

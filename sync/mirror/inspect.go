@@ -48,7 +48,7 @@ func complete(key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.
 	return wrong
 }
 
-// inspect checks what the bytes mean, as far as nobody else will.
+// inspect checks what the bytes mean, as far as no other step does.
 func (p *pass) inspect(ctx context.Context, key layout.Key, body layout.Body) error {
 	switch key.Kind() {
 	case layout.KindListing:

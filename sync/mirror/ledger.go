@@ -29,8 +29,8 @@ func markOf(src, dst string) (m mark) {
 
 // A ledger remembers which versions of which keys are equal, in a file with a
 // line for each, in the order of keys: it is read and written side by side with
-// the listings, and takes no memory. It is a cache. What cannot be read is as if
-// it had never been.
+// the listings, and takes no memory. It is a cache: a file that
+// cannot be read counts as an empty one.
 type ledger struct {
 	name string
 
@@ -56,7 +56,7 @@ func sweepLedger(name string) {
 	}
 }
 
-// older reports whether nobody has written to a file for so long.
+// older reports whether a file was last written to so long ago.
 func older(file string, age time.Duration) bool {
 	st, err := os.Stat(file)
 	return err == nil && time.Since(st.ModTime()) > age
@@ -91,7 +91,7 @@ func openLedger(name string) *ledger {
 	return s
 }
 
-// next reads a line. What is no line, or out of order, ends the file.
+// next reads a line. Reading stops at the first malformed or out-of-order line.
 func (s *ledger) next() {
 	if s.lines == nil {
 		return

@@ -66,9 +66,9 @@ func (r *run) lookAt(ctx context.Context, pairs iter.Seq2[pair, error], remember
 }
 
 // halves are the pairs of all keys, parted so that they can be listed side by
-// side: an object store is no quicker with a listing than page after page. The
-// NARs are a third of a tree, and the one large part that stands in a folder. nars
-// is nil if parting them is not cheaper.
+// side: an object store lists page after page, and each page takes its time.
+// The NARs are a third of a tree, and the one large part that stands in a folder.
+// nars is nil if parting them is not cheaper.
 func (r *run) halves(ctx context.Context) (rest, nars iter.Seq2[pair, error]) {
 	if !layout.TraitsOf(r.mirror.Source).Folders || !layout.TraitsOf(r.mirror.Dest).Folders {
 		return r.pairs(ctx, ""), nil

@@ -21,9 +21,9 @@ import (
 // and all its references are there, level by level; nix-cache-info comes last.
 // They go in the opposite order. So at every instant, and wherever a run is
 // killed, a reader of the destination finds I2 and I3 to hold, and the next run
-// goes on from there. What is wrong in the source is left out and told in the
-// end (see IncompleteError); what the source publishes or withdraws meanwhile is
-// taken up by looking again.
+// goes on from there. Objects that are wrong in the source are left out and told
+// in the end (see IncompleteError). Changes of the source during a run make it
+// look again.
 //
 // The destination may be a web server that takes PUT (see PutServer): it cannot
 // be listed, so it is asked for each object, and Delete is refused.
@@ -84,8 +84,8 @@ func (m *Mirror) Run(ctx context.Context) error {
 }
 
 // RunKeys does the same for these keys alone, without listing anything, and
-// deletes nothing. What they need and the destination lacks is left for a Run;
-// the error tells so.
+// deletes nothing. Objects that they need and the destination lacks are left
+// for a Run, and the error tells so.
 func (m *Mirror) RunKeys(ctx context.Context, keys []layout.Key) error {
 	r := m.newRun()
 	r.keys = slices.Clone(keys)
@@ -128,8 +128,8 @@ func (m *Mirror) Plan(ctx context.Context) iter.Seq2[Change, error] {
 	}
 }
 
-// wants reports whether objects of this kind are mirrored. What narinfos lean on
-// goes with them.
+// wants reports whether objects of this kind are mirrored. The records of
+// upstreams go with the narinfos.
 func (m *Mirror) wants(key layout.Key) bool {
 	kind := key.Kind()
 	if kind == layout.KindPrivate {

@@ -9,8 +9,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-// A pass is one look at both trees and what came of it. What there may be
-// millions of is on shelves, in the order of keys.
+// A pass is one look at both trees and what came of it. Lists that may have
+// millions of entries are on shelves, in the order of keys.
 type pass struct {
 	run        *run
 	there      view
@@ -135,8 +135,8 @@ func (p *pass) scan(ctx context.Context) error {
 	return nil
 }
 
-// sort puts a decision where it belongs. What is not to be mirrored counts
-// nevertheless, as what others need.
+// sort puts a decision where it belongs. Objects that are not to be mirrored
+// count nevertheless: others may need them.
 func (p *pass) sort(d decision, listed refgraph.PathID) {
 	wanted := p.run.mirror.wants(d.key)
 	put := wanted && (d.verdict == absent || d.verdict == differ)

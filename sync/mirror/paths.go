@@ -231,8 +231,8 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 	return refs, nil
 }
 
-// pathTask puts a narinfo whose references are of lower levels. One of them may
-// have been left out since the levels were found.
+// pathTask puts a narinfo whose references are of lower levels. A
+// reference may have been left out since the levels were found.
 func (p *pass) pathTask(i int32) (task, error) {
 	var record [pathCopyBytes]byte
 	if err := p.todo.paths.At(int(i), record[:]); err != nil {

@@ -13,9 +13,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-// A tree may refer to paths that an upstream provides. What proves that is
-// private to it, see layout.Provision, and belongs to the copy all the same: a
-// narinfo without it would be one whose references are missing (I3).
+// A tree may refer to paths that an upstream provides. The proof is
+// private to the tree, see layout.Provision, and belongs to the copy all the same:
+// without it, references of a narinfo would be missing (I3).
 //
 // The caches that a destination leans on become those of both trees, and none is
 // ever taken away. Records go before the narinfos that need them, and are

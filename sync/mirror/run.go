@@ -73,7 +73,8 @@ func (r *run) waiting(w *lock.Wait) {
 	}
 }
 
-// remember keeps what was found equal. That it cannot is no reason to fail.
+// remember keeps what was found equal. A failure is only noted: the next run
+// is slower.
 func (r *run) remember(s *ledger) {
 	if err := s.commit(); err != nil {
 		r.report.note("%w", err)

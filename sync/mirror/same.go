@@ -43,7 +43,7 @@ func (d decision) change() Change {
 	return Change{ActionDelete, d.key, d.dst.Size}
 }
 
-// judged compares pairs, in order. What is found equal is remembered.
+// judged compares pairs, in order, and remembers which are equal.
 func (r *run) judged(ctx context.Context, pairs iter.Seq2[pair, error], remembered *ledger) iter.Seq2[decision, error] {
 	decisions := parallel.InOrder(ctx, r.jobs, pairs,
 		func(p pair) (decision, bool) { return r.judge(p, remembered) },
@@ -52,7 +52,7 @@ func (r *run) judged(ctx context.Context, pairs iter.Seq2[pair, error], remember
 		for d, err := range decisions {
 			if err == nil {
 				r.progress.Listed.Add(1)
-				if d.verdict == same && !d.key.Kind().Immutable() { // whose lines nobody asks for
+				if d.verdict == same && !d.key.Kind().Immutable() { // of those, has is never asked
 					remembered.add(d.key, d.mark)
 				}
 			}

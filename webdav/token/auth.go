@@ -12,19 +12,20 @@ import (
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
-// An Auth lets those in who show a token: as the password of Basic, which
-// is what Nix sends of a netrc or of a URL with user:password@, whatever the
-// user name; or as Bearer. Its zero value lets everyone read and nobody upload.
+// An Auth admits requests that show a token: as the password of Basic, with any
+// user name, which is what Nix sends from a netrc or from a URL with
+// user:password@; or as Bearer. Its zero value lets everyone read, and refuses
+// uploads.
 //
-// Who guesses is slowed down, by address. Who shows a good token never is, so
-// that nobody can lock out a colleague who shares an address.
+// Wrong tokens slow down the address that they come from. Good tokens are never
+// slowed down, so that a client cannot lock out others behind the same address.
 type Auth struct {
 	Tokens          *File // nil: there are none
 	Private         bool  // reading needs a token as well
 	AnonymousUpload bool  // everyone may upload, and read at the upload URL
 
-	// TrustedProxies are believed when they say in X-Forwarded-For whom they ask
-	// for. TrustLocal does so with whoever comes by a Unix socket.
+	// TrustedProxies are believed when they name their client in X-Forwarded-For.
+	// TrustLocal believes clients of a Unix socket likewise.
 	TrustedProxies []netip.Prefix
 	TrustLocal     bool
 
@@ -35,8 +36,8 @@ type Auth struct {
 }
 
 // Authorize returns the name of the token by which the request may do what needs
-// the scope, and an *AuthError if it may not. Where everyone may, a token is not
-// even looked at: one that was revoked is no worse than none.
+// the scope, and an *AuthError if it may not. Where everyone may, tokens are
+// not looked at: a revoked one does no harm.
 func (a *Auth) Authorize(r *http.Request, need webdav.Scope) (string, error) {
 	if need == webdav.Read && !a.Private || need <= webdav.Upload && a.AnonymousUpload && !(need == webdav.Read && a.Private) {
 		return "", nil
@@ -62,8 +63,8 @@ func (a *Auth) Authorize(r *http.Request, need webdav.Scope) (string, error) {
 }
 
 // describes reports whether a request only wants to know what kind of cache this
-// is, which any reader may. A Nix before 2.26 that is refused it says that there
-// is no cache; so it comes to ask for more, and shows what that is answered.
+// is, which any reader may. A Nix before 2.26 to which this is refused reports
+// that there is not a cache. So it gets this, asks for more, and shows that answer.
 func describes(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && strings.HasSuffix(r.URL.Path, "/nix-cache-info")
 }
@@ -107,7 +108,7 @@ func (a *Auth) unknown(r *http.Request, now time.Time) error {
 	addr := a.ClientAddr(r)
 	wait := a.failures.take(addr, now)
 	if wait > 0 {
-		// Not logged: whoever guesses is not to fill the disk.
+		// Not logged: a client that guesses must not fill the disk.
 		refused := &webdav.AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
 			Msg: "too many wrong tokens from this address: correct the token in netrc or in the URL, and wait a little"}
 		if webdav.FromNix(r) {

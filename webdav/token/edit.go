@@ -75,8 +75,9 @@ func Revoke(path, name string) error {
 }
 
 // editTokens replaces the file by what edit makes of it. The file is locked
-// meanwhile, and readers see the old one or the new one. One that cannot be
-// parsed is not touched, and nothing that a server could not read is written.
+// meanwhile, and readers see the old one or the new one. A file that
+// cannot be parsed is left as it is, and nothing is written that a server could
+// not read.
 func editTokens(path string, create bool, edit func([]byte, []Token) ([]byte, error)) error {
 	// A link stays a link: what it leads to is replaced.
 	if real, err := filepath.EvalSymlinks(path); err == nil {
@@ -105,7 +106,8 @@ func editTokens(path string, create bool, edit func([]byte, []Token) ([]byte, er
 }
 
 // lockTokens opens the file and locks it. The lock is on the file, not on its
-// name: whoever waited for a file that was replaced meanwhile takes the new one.
+// name: a process that waited for a file which was replaced meanwhile locks the new
+// one.
 func lockTokens(path string, create bool) (*os.File, error) {
 	flags := os.O_RDONLY
 	if create {

@@ -24,8 +24,8 @@ const (
 
 // A Token is what a token file says of a secret: who has it, and what for.
 //
-// The file keeps the SHA-256 of the secret. That is enough, and no slow hash is
-// needed: a secret is 32 random bytes, not a password that could be guessed.
+// The file keeps the SHA-256 of the secret. A slow hash is not needed: a secret
+// is 32 random bytes, not a password that could be guessed.
 //
 // A file has one token a line, in any order, with fields parted by blanks:
 //
@@ -56,8 +56,8 @@ func New(name string, scopes []webdav.Scope, until time.Time) (t Token, secret s
 	return Token{name, scopes, sha256.Sum256([]byte(secret)), until.UTC().Truncate(time.Second)}, secret, nil
 }
 
-// Allows reports whether the token is good for what needs a scope. That it has
-// expired is another question.
+// Allows reports whether the token is good for a scope. It does not ask whether the
+// token has expired.
 func (t *Token) Allows(need webdav.Scope) bool {
 	return slices.ContainsFunc(t.Scopes, func(s webdav.Scope) bool { return s >= need })
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // A File is a token file that is read again when it changes, at most once
-// a second. A file that is broken, or gone, is an error in the log, and what it
-// said before stays in force: a slip of an editor locks nobody out. To revoke
+// a second. A file that is broken, or gone, is an error in the log, and its
+// last good content stays in force: a slip of an editor does not lock people out. To revoke
 // all tokens, empty the file.
 type File struct {
 	path string
@@ -27,8 +27,8 @@ type File struct {
 	looked  time.Time
 }
 
-// OpenFile reads the token file at path. One that is not there is one
-// without tokens, until it is made; log (nil for slog.Default()) is told.
+// OpenFile reads the token file at path. A missing file counts as
+// one without tokens until it is made; log (nil for slog.Default()) is told.
 func OpenFile(path string, log *slog.Logger) (*File, error) {
 	if log == nil {
 		log = slog.Default()

@@ -17,9 +17,9 @@ const (
 	leftAloneFor      = 30 * time.Second
 )
 
-// An askedCache is an upstream with a memory of its failures. One that does not
-// answer would hold up each upload by its timeout: after a few failures in a
-// row it is left alone for a while, and then one question is tried.
+// An askedCache is an upstream with a memory of its failures. A cache that
+// does not answer would hold up each upload by its timeout: after a few failures in
+// a row it is left alone for a while, and then one question is tried.
 type askedCache struct {
 	Cache
 	log *slog.Logger
@@ -68,7 +68,7 @@ func (c *askedCache) mayAsk(now time.Time) error {
 	if now.Before(c.until) {
 		return fmt.Errorf("not asked, since it failed %d times in a row: %w", c.failures, c.why)
 	}
-	c.until = now.Add(leftAloneFor) // whoever comes meanwhile does not wait for our try
+	c.until = now.Add(leftAloneFor) // requests that come meanwhile do not wait for our try
 	return nil
 }
 

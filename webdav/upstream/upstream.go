@@ -41,7 +41,7 @@ type Config struct {
 //
 // A record counts if one of the keys of the cache that it came from has signed
 // it, and is remembered then; that no cache has a path is remembered for
-// minutes. What cannot be told is an error, and never taken for absence (I5).
+// minutes. A cache that cannot tell is an error, and never taken for absence (I5).
 //
 // When a path is published that refers to an upstream's, the upstream's signed
 // record of that is kept in the tree: see layout.Provision. It counts only as long as
@@ -155,7 +155,7 @@ func (u *Upstreams) text(ctx context.Context, hash string) ([]byte, error) {
 		return text, nil
 	}
 	flight := u.flights.DoChan(hash, func() (any, error) {
-		// Whoever asked first may leave; the others still want to know.
+		// The first request may end; the others still wait for the answer.
 		return u.ask(context.WithoutCancel(ctx), hash)
 	})
 	select {
