@@ -107,6 +107,19 @@ func (k Kind) MaxBytes() int64 { return kinds[k].most }
 // Public reports whether such an object is served.
 func (k Kind) Public() bool { return k < KindPrivate }
 
+// pagePolicy lets a page have what lies beside it, and run nothing: it shares its
+// origin with the cache, and with whatever else that serves.
+const pagePolicy = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// SecurityPolicy returns the HTTP header Content-Security-Policy, "" for what no
+// browser shows as a document.
+func (k Kind) SecurityPolicy() string {
+	if k == KindPage {
+		return pagePolicy
+	}
+	return ""
+}
+
 // CacheControl returns the HTTP header of that name.
 func (k Kind) CacheControl() string { return kinds[k].cacheControl }
 

@@ -64,7 +64,7 @@ type Scope int
 const (
 	Read   Scope = iota // what the tree holds
 	Upload              // adding to it, and reading at the upload URL
-	Admin               // everything else that changes it
+	Admin               // pages, and everything else that changes it
 )
 
 // String returns the word that tokens and messages use.

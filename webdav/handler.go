@@ -150,16 +150,15 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 }
 
 // scope is what a request needs to be allowed. Where both share one URL, a
-// reader is told by what it does.
+// reader is told by what it does. A page says what it likes to people, at the
+// cache's own origin, and nothing of it can be checked.
 func (h *Handler) scope(method string, t *target) Scope {
-	if !t.upload {
+	looks := method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions || method == "PROPFIND"
+	switch {
+	case !t.upload || h.shared && looks:
 		return Read
-	}
-	if h.shared {
-		switch method {
-		case http.MethodGet, http.MethodHead, http.MethodOptions, "PROPFIND":
-			return Read
-		}
+	case t.kind == layout.KindPage && !looks:
+		return Admin
 	}
 	return Upload
 }

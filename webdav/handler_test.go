@@ -36,6 +36,9 @@ func TestAuthorization(t *testing.T) {
 		{r, "GET", "/nix-cache-info", "read"}, {r, "HEAD", "/x", "read"}, {r, "OPTIONS", "/", "read"}, {r, "PROPFIND", "/", "read"},
 		{r, "PUT", "/nix-cache-info", "read"}, {r, "GET", "/upload/nix-cache-info", "upload"}, {r, "PUT", "/upload/x", "upload"},
 		{r, "PROPFIND", "/upload", "upload"}, {r, "LOCK", "/upload/x", "upload"}, {r, "DELETE", "/upload/x", "upload"},
+		{r, "PUT", "/upload/index.html", "admin"}, {r, "LOCK", "/upload/favicon.svg", "admin"}, {r, "DELETE", "/upload/style.css", "admin"},
+		{r, "PROPPATCH", "/upload/robots.txt", "admin"}, {r, "GET", "/upload/index.html", "upload"}, {r, "PROPFIND", "/upload/index.html", "upload"},
+		{r, "PUT", "/index.html", "read"}, {shared, "PUT", "/index.html", "admin"}, {shared, "GET", "/index.html", "read"},
 		{shared, "GET", "/nix-cache-info", "read"}, {shared, "PROPFIND", "/", "read"}, {shared, "PUT", "/x", "upload"},
 		{shared, "DELETE", "/x", "upload"}, {shared, "MKCOL", "/x", "upload"},
 	} {

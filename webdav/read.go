@@ -165,6 +165,9 @@ func setHeaders(w *response, r *http.Request, key layout.Key, kind layout.Kind, 
 	h := w.Header()
 	h["Content-Type"] = contentType(key, kind)
 	h["X-Content-Type-Options"] = nosniff
+	if policy := kind.SecurityPolicy(); policy != "" {
+		h.Set("Content-Security-Policy", policy)
+	}
 	h["Cache-Control"] = fixed.cacheControl
 	if _, ok := r.Header["Authorization"]; ok {
 		h["Cache-Control"] = fixed.privately

@@ -36,7 +36,7 @@ func tokenCommand() *cli.Command {
 				"The scopes, each of which includes those before it:\n" +
 				"   read     reading, where serve --private asks for it\n" +
 				"   upload   adding store paths, logs and signatures\n" +
-				"   admin    everything that changes the tree\n\n" +
+				"   admin    pages for people, such as index.html, and all else that changes the tree\n\n" +
 				"Example:\n" +
 				"   nixstatic token create --file tokens --name ci --scope upload --expires 90d > ci.token",
 			Flags: []cli.Flag{

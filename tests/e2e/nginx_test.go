@@ -106,6 +106,7 @@ func TestNginxHeaders(t *testing.T) {
 		}
 		checkHeader(t, info.Key, r, "Content-Type", info.Key.ContentType())
 		checkHeader(t, info.Key, r, "Cache-Control", kind.CacheControl())
+		checkHeader(t, info.Key, r, "Content-Security-Policy", kind.SecurityPolicy())
 		checkHeader(t, info.Key, r, "Content-Encoding", "")
 		h, body := request(t, http.MethodHead, server.URL+"/"+string(info.Key))
 		if h.StatusCode != http.StatusOK || len(body) != 0 || h.ContentLength != int64(len(want)) {
