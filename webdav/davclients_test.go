@@ -3,6 +3,7 @@ package webdav
 import (
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -13,24 +14,36 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// What Finder does to copy a file: an empty one, a lock, the bytes in chunks,
-// and the same for the file that it keeps its own notes in.
-func TestFinder(t *testing.T) {
+// exampleFiles yields the files of a tree that an uploading client copies, in the
+// order of their keys.
+func exampleFiles(t *testing.T) iter.Seq2[layout.Key, string] {
 	dir, _ := example(t)
+	return func(yield func(layout.Key, string) bool) {
+		for _, key := range keysOf(t, dir) {
+			if key == layout.CacheInfoKey {
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join(dir, string(key)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !yield(key, string(text)) {
+				return
+			}
+		}
+	}
+}
+
+// TestFinder copies files as Finder does: an empty file, a lock, the bytes in
+// chunks, and the same for the file that holds its own notes.
+func TestFinder(t *testing.T) {
 	r := newRig(t, nil)
-	for _, key := range keysOf(t, dir) {
-		if key == layout.CacheInfoKey {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, string(key)))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for key, text := range exampleFiles(t) {
 		name := "/upload/" + string(key)
 		beside := path.Dir(name) + "/._" + path.Base(name)
 		for _, file := range []struct {
 			name, text string
-		}{{name, string(text)}, {beside, "\x00\x05\x16\x07 notes"}} {
+		}{{name, text}, {beside, "\x00\x05\x16\x07 notes"}} {
 			if got := r.do(t, "PROPFIND", file.name, nil, "Depth: 0"); got.Status != 404 && got.Status != 207 {
 				t.Errorf("PROPFIND %s: %d", file.name, got.Status)
 			}
@@ -63,20 +76,13 @@ func TestFinder(t *testing.T) {
 	r.whole(t)
 }
 
-// What Explorer does: an empty file, a lock, times, a look, the bytes, times.
+// TestExplorer copies files as Explorer does: an empty file, a lock, times, a
+// HEAD, the bytes, times.
 func TestExplorer(t *testing.T) {
-	dir, _ := example(t)
 	r := newRig(t, nil)
 	times := `<?xml version="1.0" encoding="utf-8" ?><D:propertyupdate xmlns:D="DAV:" xmlns:Z="urn:schemas-microsoft-com:"><D:set><D:prop>` +
 		`<Z:Win32CreationTime>Mon, 23 Nov 2026 07:00:00 GMT</Z:Win32CreationTime><Z:Win32FileAttributes>00000020</Z:Win32FileAttributes></D:prop></D:set></D:propertyupdate>`
-	for _, key := range keysOf(t, dir) {
-		if key == layout.CacheInfoKey {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, string(key)))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for key, text := range exampleFiles(t) {
 		name := "/upload/" + string(key)
 		r.do(t, "PUT", name, nil)
 		token := r.lock(t, name, 200)
@@ -88,7 +94,7 @@ func TestExplorer(t *testing.T) {
 			if got := r.do(t, "HEAD", name, nil); got.Status != 200 {
 				t.Errorf("HEAD %s: %d", name, got.Status)
 			}
-			if got := r.do(t, "PUT", name, strings.NewReader(string(text)), "If: ("+token+")"); got.Status != 201 && got.Status != 204 {
+			if got := r.do(t, "PUT", name, strings.NewReader(text), "If: ("+token+")"); got.Status != 201 && got.Status != 204 {
 				t.Errorf("PUT %s: %d %s", name, got.Status, got.Body)
 			}
 		}
@@ -106,27 +112,20 @@ func TestExplorer(t *testing.T) {
 	r.whole(t)
 }
 
-// What davfs2 does: a lock makes the file, the bytes follow when it is closed.
+// TestLockFirst copies files as davfs2 does: a lock makes the file, the bytes
+// follow when it is closed.
 func TestLockFirst(t *testing.T) {
-	dir, _ := example(t)
 	r := newRig(t, nil)
-	for _, key := range keysOf(t, dir) {
-		if key == layout.CacheInfoKey {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, string(key)))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for key, text := range exampleFiles(t) {
 		name := "/upload/" + string(key)
 		token := r.lock(t, name, 201)
 		if got := r.do(t, "HEAD", "/"+string(key), nil); got.Status != 404 {
 			t.Errorf("readers see an empty %s: %d", key, got.Status)
 		}
-		if got := r.do(t, "PUT", name, strings.NewReader(string(text))); got.Status != 423 {
+		if got := r.do(t, "PUT", name, strings.NewReader(text)); got.Status != 423 {
 			t.Errorf("PUT %s by another: %d", name, got.Status)
 		}
-		if got := r.do(t, "PUT", name, strings.NewReader(string(text)), "If: <"+r.URL+name+"> ("+token+")"); got.Status != 201 && got.Status != 204 {
+		if got := r.do(t, "PUT", name, strings.NewReader(text), "If: <"+r.URL+name+"> ("+token+")"); got.Status != 201 && got.Status != 204 {
 			t.Errorf("PUT %s: %d %s", name, got.Status, got.Body)
 		}
 		r.do(t, "UNLOCK", name, nil, "Lock-Token: "+token)

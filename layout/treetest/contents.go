@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"slices"
@@ -56,6 +57,24 @@ func Contents(tb testing.TB, tree layout.Tree) map[layout.Key]string {
 		}
 	}
 	return all
+}
+
+// Texts returns what is in the objects of a realisation.
+func Texts(tb testing.TB, r layout.Realisation) map[layout.Key]string {
+	tb.Helper()
+	objects, err := r.Objects()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	texts := map[layout.Key]string{}
+	for _, o := range objects {
+		text, err := io.ReadAll(io.NewSectionReader(o.Body, 0, o.Body.Size()))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		texts[o.Key] = string(text)
+	}
+	return texts
 }
 
 // Provided reports what upstreams provide for a tree, for fsck.

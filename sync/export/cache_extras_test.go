@@ -58,18 +58,10 @@ func TestCacheRealisations(t *testing.T) {
 		{OutPath: info.Path, Output: "out", DrvPath: "00000000000000000000000000000000-x.drv"},
 		{OutPath: closure.Named("flat").Info.Path, Output: "out", DrvHash: closure.Named("flat").Info.NarHash},
 	} {
-		objects, err := r.Objects()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, o := range objects {
-			text, err := io.ReadAll(io.NewSectionReader(o.Body, 0, o.Body.Size()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			tree.Damage(o.Key, func([]byte) []byte { return text })
+		for key, text := range treetest.Texts(t, r) {
+			tree.Damage(key, func([]byte) []byte { return []byte(text) })
 			if r.OutPath == info.Path {
-				want = append(want, o.Key)
+				want = append(want, key)
 			}
 		}
 	}

@@ -4,24 +4,21 @@ package export
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/webtest"
+	"github.com/nixstatic/nixstatic/tests/nixtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
@@ -49,9 +46,9 @@ func TestCacheFromNix(t *testing.T) {
 				checkNixCache(t, dir, truth)
 				if method == "zstd" || method == "xz" {
 					web := startNginx(t, dir)
-					checkNixCache(t, web.url, truth)
-					checkNixCache(t, webtest.WithUser(t, web.url, "me", "s3cret")+"/private", truth)
-					_, err := openAt(t, web.url+"/private", httpcache.Options{})
+					checkNixCache(t, web.URL, truth)
+					checkNixCache(t, webtest.WithUser(t, web.URL, "me", "s3cret")+"/private", truth)
+					_, err := openAt(t, web.URL+"/private", httpcache.Options{})
 					webtest.WantError(t, err, "401 Unauthorized (neither")
 				}
 			})
@@ -128,7 +125,7 @@ func TestImportFromNix(t *testing.T) {
 	dir := t.TempDir()
 	old.Output(t, "nix", append([]string{"copy", "--store", store.Root, "--to", "file://" + dir + "?compression=zstd"}, roots...)...)
 
-	c, err := openAt(t, startNginx(t, dir).url, httpcache.Options{})
+	c, err := openAt(t, startNginx(t, dir).URL, httpcache.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,94 +168,21 @@ func TestImportFromNix(t *testing.T) {
 	}
 }
 
-type nginx struct{ url string }
-
 // startNginx serves dir at / for all, and below /private/ for me alone.
-func startNginx(t *testing.T, dir string) nginx {
+func startNginx(t *testing.T, dir string) *nixtest.Nginx {
 	t.Helper()
-	program := peers.Program(t, "nginx")
-	prefix := t.TempDir()
+	users := filepath.Join(t.TempDir(), "users")
 	// {PLAIN} says that the password follows as it is.
-	if err := os.WriteFile(filepath.Join(prefix, "users"), []byte("me:{PLAIN}s3cret\n"), 0o644); err != nil {
+	if err := os.WriteFile(users, []byte("me:{PLAIN}s3cret\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for range 5 { // the port may be taken before nginx has it
-		port := freePort(t)
-		conf := fmt.Sprintf(nginxConf, port, dir, filepath.Join(prefix, "users"), dir)
-		if err := os.WriteFile(filepath.Join(prefix, "nginx.conf"), []byte(conf), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(context.Background())
-		cmd := exec.CommandContext(ctx, program, "-p", prefix, "-c", "nginx.conf", "-e", "stderr")
-		var stderr bytes.Buffer
-		cmd.Stderr = &stderr
-		cmd.WaitDelay = 5 * time.Second
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan struct{})
-		go func() { cmd.Wait(); close(ended) }() // ends with the cleanup, which waits for it
-		if answers(port, ended) {
-			t.Cleanup(func() { stop(); <-ended })
-			return nginx{fmt.Sprintf("http://127.0.0.1:%d", port)}
-		}
-		stop()
-		<-ended
-		t.Logf("nginx: %s", stderr.String())
-	}
-	t.Fatal("nginx does not start")
-	return nginx{}
-}
-
-const nginxConf = `
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr;
-events {}
-http {
-	access_log off;
-	client_body_temp_path body;
-	proxy_temp_path proxy;
-	fastcgi_temp_path fastcgi;
-	scgi_temp_path scgi;
-	uwsgi_temp_path uwsgi;
-	default_type application/octet-stream;
-	server {
-		listen 127.0.0.1:%d;
-		location / { root %s; }
-		location /private/ { auth_basic cache; auth_basic_user_file %s; alias %s/; }
-	}
-}
-`
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-// answers waits until a server accepts connections or has ended.
-func answers(port int, ended <-chan struct{}) bool {
-	for {
-		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			conn.Close()
-			select {
-			case <-ended: // it is somebody else who answers
-				return false
-			default:
-				return true
-			}
-		}
-		select {
-		case <-ended:
-			return false
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return nixtest.StartNginx(t, func(address string) string {
+		return fmt.Sprintf(`default_type application/octet-stream;
+log_not_found off;
+server {
+	listen %s;
+	location / { root %[2]s; }
+	location /private/ { auth_basic cache; auth_basic_user_file %s; alias %[2]s/; }
+}`, address, dir, users)
+	})
 }

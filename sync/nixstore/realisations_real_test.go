@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
@@ -68,24 +69,15 @@ func realisationsOf(t testing.TB, s *Store) map[layout.Key]layout.Realisation {
 
 func objectText(t testing.TB, r layout.Realisation, key layout.Key) string {
 	t.Helper()
-	objects, err := r.Objects()
-	if err != nil {
-		t.Fatal(err)
+	text, ok := treetest.Texts(t, r)[key]
+	if !ok {
+		t.Fatalf("no object %s", key)
 	}
-	for _, o := range objects {
-		if o.Key == key {
-			text, err := io.ReadAll(io.NewSectionReader(o.Body, 0, o.Body.Size()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return string(text)
-		}
-	}
-	t.Fatalf("no object %s", key)
-	return ""
+	return text
 }
 
-// Whatever nix copy writes to realisations/, Realisations finds, byte for byte.
+// TestRealisationsAreNixs: Realisations finds all that nix copy writes to
+// realisations/, byte for byte.
 func TestRealisationsAreNixs(t *testing.T) {
 	for _, nix := range peers.Nixes(t) {
 		t.Run(nix.Version, func(t *testing.T) {

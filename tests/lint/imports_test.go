@@ -67,7 +67,7 @@ var onLayout = []string{"layout", "layout/nar", "layout/compress", "layout/share
 // passes, the checker that is the oracle, and the real programs. Whole-program
 // tests have folders of their own, under tests/ and examples/, and may import
 // anything.
-var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "sync/webtest", "tests/minio", "tests/peers"}
+var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "sync/webtest", "tests/minio", "tests/nixtest", "tests/peers"}
 
 // others says which packages may use a module that is heavy, or that one package
 // exists to hide. A prefix covers all packages below it; no packages means none.

@@ -17,7 +17,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/tests/nixtest"
-	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
 // TestNginx mirrors into an nginx that takes WebDAV, with and without the
@@ -60,33 +59,20 @@ func freeAddress(t *testing.T) string {
 // serveDAV runs an nginx that takes uploads.
 func serveDAV(t *testing.T, root, folders string) string {
 	t.Helper()
-	dir := t.TempDir()
 	if err := os.MkdirAll(root+"/sub", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
-	user := ""
-	if os.Getuid() == 0 {
-		user = "user root;\n"
-	}
-	conf := fmt.Sprintf(`%sdaemon off; pid %[2]s/pid; error_log stderr warn; worker_processes 1;
-events {}
-http {
-	access_log off;
-	client_body_temp_path %[3]s/.temp; proxy_temp_path %[2]s/p; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
-	server {
-		listen %[4]s;
-		root %[3]s;
-		client_max_body_size 0;
-		dav_methods PUT DELETE MKCOL;
-		create_full_put_path %[5]s;
-	}
-}
-`, user, dir, root, address, folders)
-	if err := os.WriteFile(dir+"/nginx.conf", []byte(conf), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return start(t, address, exec.Command(peers.Program(t, "nginx"), "-e", "stderr", "-p", dir, "-c", dir+"/nginx.conf"))
+	return nixtest.StartNginx(t, func(address string) string {
+		return fmt.Sprintf(`server {
+	listen %s;
+	error_log stderr emerg; # a folder that is missing is part of the test
+	root %[2]s;
+	client_body_temp_path %[2]s/.temp;
+	client_max_body_size 0;
+	dav_methods PUT DELETE MKCOL;
+	create_full_put_path %s;
+}`, address, root, folders)
+	}).URL
 }
 
 // start runs a server until the test ends and returns its URL.

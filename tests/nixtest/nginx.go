@@ -14,7 +14,7 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// An Nginx serves a tree on the loopback, configured as examples/nginx says.
+// An Nginx listens on the loopback.
 type Nginx struct {
 	URL string // http://127.0.0.1:port
 
@@ -24,45 +24,50 @@ type Nginx struct {
 // ServeNginx starts an nginx for the tree in the directory, until the test ends.
 func ServeNginx(t testing.TB, tree string) *Nginx {
 	t.Helper()
-	example, err := os.ReadFile(Source(t, "examples/nginx/nginx.conf"))
+	return StartNginx(t, func(address string) string {
+		// Where the example speaks of a machine, ours is put; all else is as given.
+		return Example(t, "nginx/nginx.conf", "listen 80;", "listen "+address+";", "listen [::]:80;", "",
+			"root /srv/nix-cache;", fmt.Sprintf("root %q;", tree))
+	})
+}
+
+// Example returns the text of a file of the folder examples, with each of the
+// old strings, which must be there, replaced by the new one after it.
+func Example(t testing.TB, name string, oldnew ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(Source(t, "examples/"+name))
 	if err != nil {
 		t.Fatal(err)
 	}
+	for i := 0; i < len(oldnew); i += 2 {
+		if !strings.Contains(string(text), oldnew[i]) {
+			t.Fatalf("examples/%s does not hold %q", name, oldnew[i])
+		}
+	}
+	return strings.NewReplacer(oldnew...).Replace(string(text))
+}
+
+// StartNginx starts an nginx until the test ends. config returns what stands in
+// the block http, given the address to listen on.
+func StartNginx(t testing.TB, config func(address string) string) *Nginx {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	address := listener.Addr().String()
-	dir := t.TempDir()
+	address, dir := listener.Addr().String(), t.TempDir()
 	n := &Nginx{URL: "http://" + address, accessLog: filepath.Join(dir, "access.log")}
-
-	// Where the example speaks of a machine, ours is put; all else is as given.
-	server := string(example)
-	for from, to := range map[string]string{
-		"listen 80;":           "listen " + address + ";",
-		"listen [::]:80;":      "",
-		"root /srv/nix-cache;": fmt.Sprintf("root %q;", tree),
-	} {
-		if strings.Count(server, from) != 1 {
-			t.Fatalf("examples/nginx/nginx.conf does not hold %q once", from)
-		}
-		server = strings.Replace(server, from, to, 1)
-	}
-	for name, text := range map[string]string{
-		"cache.conf": server,
-		"nginx.conf": frame(dir, n.accessLog),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	text := frame(dir, n.accessLog, config(address))
+	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	n.start(t, dir, listener.(*net.TCPListener))
 	return n
 }
 
 // frame is what a distribution's nginx.conf has around the files it includes.
-func frame(dir, accessLog string) string {
+func frame(dir, accessLog, http string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pid %q;\nerror_log stderr warn;\nworker_processes 1;\n", filepath.Join(dir, "pid"))
 	if os.Getuid() == 0 {
@@ -72,8 +77,7 @@ func frame(dir, accessLog string) string {
 	for _, temp := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&b, "\t%s_temp_path %q;\n", temp, filepath.Join(dir, temp))
 	}
-	fmt.Fprintf(&b, "\tinclude %q;\n}\n", filepath.Join(dir, "cache.conf"))
-	return b.String()
+	return b.String() + http + "\n}\n"
 }
 
 // start hands the listening socket over the way an nginx does to its successor

@@ -3,15 +3,11 @@
 package serve_test
 
 import (
-	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/nixstatic/nixstatic/tests/nixtest"
@@ -23,77 +19,17 @@ import (
 // passes uploads on.
 func startNginx(t testing.TB, s *server) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	upload := filepath.Join(t.TempDir(), "upload.conf")
+	text := nixtest.Example(t, "nginx/upload.conf", "proxy_pass http://127.0.0.1:8080;", "proxy_pass "+s.URL+";")
+	if err := os.WriteFile(upload, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	address, dir := listener.Addr().String(), t.TempDir()
-	example := func(name string, replace ...string) string {
-		text := readFile(t, nixtest.Source(t, "examples/nginx/"+name))
-		for i := 0; i < len(replace); i += 2 {
-			if !strings.Contains(text, replace[i]) {
-				t.Fatalf("examples/nginx/%s does not hold %q", name, replace[i])
-			}
-			text = strings.ReplaceAll(text, replace[i], replace[i+1])
-		}
-		return text
-	}
-	var frame strings.Builder
-	fmt.Fprintf(&frame, "pid %q;\nerror_log stderr error;\nworker_processes 1;\n", filepath.Join(dir, "pid"))
-	if os.Getuid() == 0 {
-		frame.WriteString("user root;\n")
-	}
-	frame.WriteString("events {}\nhttp {\naccess_log off;\n")
-	for _, temp := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		fmt.Fprintf(&frame, "%s_temp_path %q;\n", temp, filepath.Join(dir, temp))
-	}
-	fmt.Fprintf(&frame, "include %q;\n}\n", filepath.Join(dir, "cache.conf"))
-	for name, text := range map[string]string{
-		"nginx.conf": frame.String(),
-		"cache.conf": example("nginx.conf", "listen 80;", "listen "+address+";", "listen [::]:80;", "",
-			"root /srv/nix-cache;", fmt.Sprintf("root %q;", s.Tree),
-			"# include /etc/nginx/nixstatic/upload.conf;", fmt.Sprintf("include %q;", filepath.Join(dir, "upload.conf"))),
-		"upload.conf": example("upload.conf", "proxy_pass http://127.0.0.1:8080;", "proxy_pass "+s.URL+";"),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-
-	// nginx takes the socket over as from a predecessor: nobody else can have the
-	// port meanwhile. The shell ends it even where the test process is killed.
-	socket, err := listener.(*net.TCPListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	var stderr bytes.Buffer
-	cmd := exec.Command("sh", "-c", `"$@" & read -r _; kill $!; wait $!`, "sh", peers.Program(t, "nginx"),
-		"-e", "stderr", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-g", "daemon off;")
-	cmd.Stderr, cmd.ExtraFiles, cmd.Env = &stderr, []*os.File{socket}, append(os.Environ(), "NGINX=3;")
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.SetNonblock(int(socket.Fd()), true); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("nginx: %v\n%s", err, stderr.String())
-		}
-		for line := range strings.Lines(stderr.String()) {
-			if !strings.Contains(line, "[notice]") {
-				t.Errorf("nginx: %s", line)
-			}
-		}
-	})
-	return "http://" + address
+	return nixtest.StartNginx(t, func(address string) string {
+		return "error_log stderr error;\n" +
+			nixtest.Example(t, "nginx/nginx.conf", "listen 80;", "listen "+address+";", "listen [::]:80;", "",
+				"root /srv/nix-cache;", fmt.Sprintf("root %q;", s.Tree),
+				"# include /etc/nginx/nixstatic/upload.conf;", fmt.Sprintf("include %q;", upload))
+	}).URL
 }
 
 // Behind nginx all is as without: every Nix pushes through it, reads what nginx
