@@ -197,7 +197,7 @@ func (d *Dir) lock(root *os.Root) (unlock func(), err error) {
 	if _, err := d.handle(root, path.Clean(PrivatePrefix)); err != nil {
 		return nil, err
 	}
-	f, err := root.OpenFile(PrivatePrefix+"lock", os.O_RDWR|os.O_CREATE, 0o666)
+	f, err := root.OpenFile(writeLock, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, err
 	}

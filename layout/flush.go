@@ -12,7 +12,7 @@ import (
 // folders are the directories that keys lie in, but for those of single
 // derivations below buildTraces.
 var folders = []string{".", "nar", "log", "debuginfo", "realisations", buildTraces,
-	PrivatePrefix, PrivatePrefix + "held", PrivatePrefix + "upstream"}
+	PrivatePrefix, HeldPrefix, provisionPrefix}
 
 const buildTraces = "build-trace-v2"
 

@@ -17,10 +17,6 @@ const maxKey = 1024
 // CacheInfoKey is where a client looks first.
 const CacheInfoKey Key = "nix-cache-info"
 
-// PrivatePrefix begins the keys that are never served, and never mirrored but
-// for what a tree leans on, see Provision.
-const PrivatePrefix = ".nixstatic/"
-
 // ParseKey reads a key. It refuses what could leave the tree or be understood
 // in two ways: empty, "." and ".." components, control characters,
 // backslashes, and text that is not UTF-8. It does not decode anything.

@@ -5,41 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/nixstatic/nixstatic/signer"
 )
-
-// What a tree leans on is written in it, so that whoever checks it later needs
-// neither the network nor anyone's word (I3):
-//
-//	.nixstatic/upstreams                 JSON: the caches, with their public keys
-//	.nixstatic/upstream/<hash>.narinfo   the upstream's own record of a path that
-//	                                     the tree's refer to, signed by it
-//
-// Of all that is private this alone goes with the tree to wherever it is
-// mirrored.
-const (
-	UpstreamsKey Key = PrivatePrefix + "upstreams"
-	// ProvisionsPrefix is how these keys begin, and no others.
-	ProvisionsPrefix = PrivatePrefix + "upstream"
-
-	provisionPrefix = ProvisionsPrefix + "/"
-)
-
-// ProvisionKey is where an upstream's record of p is.
-func ProvisionKey(p StorePath) Key { return Key(provisionPrefix + p.Hash() + ".narinfo") }
-
-// ProvisionHash returns the hash of the path whose record by an upstream is at
-// the key, and "" for every other key.
-func (k Key) ProvisionHash() string {
-	rest, ok := strings.CutPrefix(string(k), provisionPrefix)
-	hash, isNarInfo := strings.CutSuffix(rest, ".narinfo")
-	if !ok || !isNarInfo || checkHash(hash) != nil {
-		return ""
-	}
-	return hash
-}
 
 // A Provision tells what upstreams provide for a tree, by what is written in the
 // tree alone.

@@ -13,8 +13,6 @@ import (
 	"syscall"
 )
 
-const stagingDir = PrivatePrefix + "staging"
-
 // staging is the folder of one process's unfinished files, locked as long as
 // the process lives: what a dead process left behind is known by its free lock.
 type staging struct {
@@ -27,18 +25,18 @@ type staging struct {
 
 // newStaging makes a folder of our own and clears those of dead processes.
 func newStaging(tree *os.Root) (*staging, error) {
-	err := tree.MkdirAll(stagingDir, 0o777)
+	err := tree.MkdirAll(StagingPrefix, 0o777)
 	if errors.Is(err, fs.ErrExist) {
 		// It says so as well if it could not look what exists (I5).
 		var st fs.FileInfo
-		if st, err = tree.Stat(stagingDir); err == nil && !st.IsDir() {
-			err = fmt.Errorf("%s: %w", stagingDir, syscall.ENOTDIR)
+		if st, err = tree.Stat(StagingPrefix); err == nil && !st.IsDir() {
+			err = fmt.Errorf("%s: %w", StagingPrefix, syscall.ENOTDIR)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &staging{tree: tree, dir: fmt.Sprintf("%s/%d-%08x", stagingDir, os.Getpid(), rand.Uint32())}
+	s := &staging{tree: tree, dir: fmt.Sprintf("%s%d-%08x", StagingPrefix, os.Getpid(), rand.Uint32())}
 	if err := tree.Mkdir(s.dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -86,12 +84,12 @@ func (d *Dir) Sweep() {
 
 // sweep removes the folders whose owners are dead, but for one's own.
 func sweep(tree *os.Root, own string) {
-	names, err := readNames(tree, stagingDir)
+	names, err := readNames(tree, StagingPrefix)
 	if err != nil {
 		return
 	}
 	for _, name := range names {
-		dir := path.Join(stagingDir, name)
+		dir := path.Join(StagingPrefix, name)
 		if dir == own {
 			continue
 		}

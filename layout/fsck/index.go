@@ -67,7 +67,7 @@ func (c *check) scan(ctx context.Context) error {
 			}
 		}
 	}
-	for info, err := range c.tree.List(ctx, layout.PrivatePrefix+"staging/") {
+	for info, err := range c.tree.List(ctx, layout.StagingPrefix) {
 		if err != nil {
 			return fmt.Errorf("list the tree: %w", err)
 		}

@@ -8,14 +8,11 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-const (
-	heldPrefix = layout.PrivatePrefix + "held/"
-	// heldFor is how long a narinfo may wait for what it leads to.
-	heldFor = 24 * time.Hour
-)
+// heldFor is how long a narinfo may wait for what it leads to.
+const heldFor = 24 * time.Hour
 
 // heldKey is where the narinfo of a path waits.
-func heldKey(hash string) layout.Key { return layout.Key(heldPrefix + hash + ".narinfo") }
+func heldKey(hash string) layout.Key { return layout.HeldPrefix + layout.NarInfoKeyOf(hash) }
 
 // A held is a narinfo that waits in the tree. What it waits for is known here
 // alone; it is found out again after a restart.

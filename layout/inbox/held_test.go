@@ -106,7 +106,7 @@ func (s *bothSigned) want(t *testing.T, when string, trials ...*trial) {
 	if !strings.Contains(text, "alice-1:") || !strings.Contains(text, "bob-1:") {
 		t.Errorf("%s: not everyone's signature is there:\n%s", when, text)
 	}
-	for info := range tree.List(t.Context(), heldPrefix) {
+	for info := range tree.List(t.Context(), layout.HeldPrefix) {
 		t.Errorf("%s: still held: %s", when, info.Key)
 	}
 	if err := fsck.Whole(t.Context(), tree, fsck.Options{Deep: true}); err != nil {

@@ -198,7 +198,7 @@ func (tr *trial) wantTree(want map[layout.Key]string, o fsck.Options) {
 	if diff := cmp.Diff(want, contents(tr.tb, tr.tree)); diff != "" {
 		tr.tb.Errorf("the tree is another one (-want +got):\n%.4000s", diff)
 	}
-	for info, err := range tr.tree.List(context.Background(), heldPrefix) {
+	for info, err := range tr.tree.List(context.Background(), layout.HeldPrefix) {
 		tr.tb.Errorf("still held: %s, %v", info.Key, err)
 	}
 	o.Deep = true

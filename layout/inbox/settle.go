@@ -132,11 +132,11 @@ func (b *Inbox) drop(ctx context.Context, hash string) error {
 // more than a day. A server calls it now and then, say every minute.
 func (b *Inbox) Settle(ctx context.Context) error {
 	var hashes []string
-	for info, err := range b.writer.Tree.List(ctx, heldPrefix) {
+	for info, err := range b.writer.Tree.List(ctx, layout.HeldPrefix) {
 		if err != nil {
 			return fmt.Errorf("list held narinfos: %w", err)
 		}
-		hash := layout.Key(strings.TrimPrefix(string(info.Key), heldPrefix)).PathHash()
+		hash := layout.Key(strings.TrimPrefix(string(info.Key), layout.HeldPrefix)).PathHash()
 		if hash == "" || info.Key != heldKey(hash) {
 			continue
 		}

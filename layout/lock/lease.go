@@ -35,7 +35,7 @@ type held struct {
 }
 
 func (l *lease) read(ctx context.Context) (h held, err error) {
-	body, info, err := l.Tree.Get(ctx, leaseKey)
+	body, info, err := l.Tree.Get(ctx, layout.RunLeaseKey)
 	if err != nil {
 		return h, err
 	}
@@ -58,7 +58,7 @@ func (l *lease) dead(h held) bool {
 // layout.ErrChanged if someone else was faster.
 func (l *lease) put(ctx context.Context, n int, opts layout.PutOptions) error {
 	begun := time.Now()
-	if err := l.Tree.Put(ctx, leaseKey, l.text(n), opts); err != nil {
+	if err := l.Tree.Put(ctx, layout.RunLeaseKey, l.text(n), opts); err != nil {
 		return err
 	}
 	h, err := l.read(ctx)
@@ -142,7 +142,7 @@ func (l *lease) prove(ctx context.Context) error {
 		{layout.PutOptions{IfAbsent: true}, fs.ErrExist},
 		{layout.PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"}, layout.ErrChanged},
 	} {
-		err := l.Tree.Put(ctx, leaseKey, l.text(0), c.opts)
+		err := l.Tree.Put(ctx, layout.RunLeaseKey, l.text(0), c.opts)
 		if errors.Is(err, c.refuse) {
 			continue
 		}
@@ -199,7 +199,7 @@ func (l *lease) giveBack(ctx context.Context) bool {
 	defer cancel()
 	h, err := l.read(ctx)
 	if err == nil && h.holder == l.holder {
-		return l.Tree.Delete(ctx, leaseKey) == nil
+		return l.Tree.Delete(ctx, layout.RunLeaseKey) == nil
 	}
 	return err == nil || errors.Is(err, fs.ErrNotExist)
 }

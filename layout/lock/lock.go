@@ -18,8 +18,6 @@ import (
 )
 
 const (
-	lockFile  = "sync.lock"
-	leaseKey  = layout.Key(layout.PrivatePrefix + "sync-lease")
 	leaseText = 400 // bytes at most
 	// A lease that is not renewed for leaseTime is free. Each process measures the
 	// time by its own clock, from when it saw the lease change: clocks are never
@@ -118,7 +116,7 @@ func (l *Lock) lockDir(ctx context.Context, path string) (unlock func(), err err
 	if err := root.Mkdir(filepath.Clean(layout.PrivatePrefix), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fail(err)
 	}
-	f, err := root.OpenFile(layout.PrivatePrefix+lockFile, os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o666)
+	f, err := root.OpenFile(string(layout.RunLockKey), os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o666)
 	if err != nil {
 		return fail(err)
 	}

@@ -32,7 +32,7 @@ const racers = 8
 // something is no error; not being allowed to write is.
 func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 	var c Capabilities
-	key := layout.Key(layout.PrivatePrefix + "probe/" + rand.Text())
+	key := layout.Key(layout.ProbePrefix + rand.Text())
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 		defer cancel()

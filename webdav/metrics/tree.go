@@ -10,9 +10,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// heldPrefix is where package inbox keeps what waits.
-const heldPrefix = layout.PrivatePrefix + "held/"
-
 // Count counts the tree, and sets the metrics of its size. Between two counts
 // they follow the uploads alone: what other processes add or remove shows at
 // the next. It costs a listing of the tree.
@@ -40,11 +37,11 @@ func (m *Metrics) Count(ctx context.Context, tree layout.Tree) error {
 // CountHeld counts the narinfos that wait. It costs a listing of those.
 func (m *Metrics) CountHeld(ctx context.Context, tree layout.Tree) error {
 	held := 0
-	for info, err := range tree.List(ctx, heldPrefix) {
+	for info, err := range tree.List(ctx, layout.HeldPrefix) {
 		if err != nil {
 			return fmt.Errorf("count what is held: %w", err)
 		}
-		if layout.Key(info.Key[len(heldPrefix):]).Kind() == layout.KindNarInfo {
+		if layout.Key(info.Key[len(layout.HeldPrefix):]).Kind() == layout.KindNarInfo {
 			held++
 		}
 	}

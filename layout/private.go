@@ -1,0 +1,51 @@
+package layout
+
+import "strings"
+
+// Private keys are never served. All of them are here, so that a new one meets
+// none of the others.
+const (
+	// PrivatePrefix begins every private key. A mirror copies none of them but the
+	// upstreams and their narinfos, see Provision.
+	PrivatePrefix = ".nixstatic/"
+
+	// UpstreamsKey is JSON: the caches that provide what the tree refers to and does
+	// not have, with their public keys.
+	UpstreamsKey Key = PrivatePrefix + "upstreams"
+	// ProvisionsPrefix begins UpstreamsKey and the keys of ProvisionKey, and no others.
+	ProvisionsPrefix = PrivatePrefix + "upstream"
+	provisionPrefix  = ProvisionsPrefix + "/"
+
+	// HeldPrefix begins the narinfos that were uploaded and wait for their NARs or
+	// references.
+	HeldPrefix = PrivatePrefix + "held/"
+	// StagingPrefix begins the unfinished files of a directory: a folder for each
+	// process, locked while that lives.
+	StagingPrefix = PrivatePrefix + "staging/"
+	// ProbePrefix begins what is put into a bucket to find out which conditions its
+	// store keeps to, and removed at once.
+	ProbePrefix = PrivatePrefix + "probe/"
+
+	// RunLockKey and RunLeaseKey are how runs that remove take turns: a file with a
+	// flock in a directory, an object that is renewed in a bucket.
+	RunLockKey  Key = PrivatePrefix + "sync.lock"
+	RunLeaseKey Key = PrivatePrefix + "sync-lease"
+
+	// writeLock is a file of a directory. A writer that replaces what it has read
+	// holds a flock on it between its last look and the rename.
+	writeLock = PrivatePrefix + "lock"
+)
+
+// ProvisionKey is where an upstream's narinfo of p is.
+func ProvisionKey(p StorePath) Key { return Key(provisionPrefix + p.Hash() + ".narinfo") }
+
+// ProvisionHash returns the hash of the path whose narinfo by an upstream is at
+// the key, and "" for every other key.
+func (k Key) ProvisionHash() string {
+	rest, ok := strings.CutPrefix(string(k), provisionPrefix)
+	hash, isNarInfo := strings.CutSuffix(rest, ".narinfo")
+	if !ok || !isNarInfo || checkHash(hash) != nil {
+		return ""
+	}
+	return hash
+}
