@@ -47,6 +47,9 @@ type davResponse struct {
 // parseMultistatus reads the answer to a PROPFIND of the folder at a path of a
 // web server, and yields what is directly in that folder, which is called
 // folder in the tree. Files that cannot have a key are passed over.
+//
+// Behind a proxy that strips a prefix, or adds one, a server has another name for
+// the folder, which begins its answer.
 func parseMultistatus(r io.Reader, path, folder string) iter.Seq2[layout.TopEntry, error] {
 	return func(yield func(layout.TopEntry, error) bool) {
 		in := &portions{r: r, left: maxResponse}
@@ -62,7 +65,7 @@ func parseMultistatus(r io.Reader, path, folder string) iter.Seq2[layout.TopEntr
 			fail(errNoMultistatus)
 			return
 		}
-		for {
+		for first := true; ; {
 			token, err := d.Token()
 			if err != nil {
 				fail(fmt.Errorf("read the DAV:multistatus: %w", err))
@@ -89,6 +92,9 @@ func parseMultistatus(r io.Reader, path, folder string) iter.Seq2[layout.TopEntr
 				fail(fmt.Errorf("read the DAV:multistatus: %w", err))
 				return
 			}
+			if first {
+				path, first = one.folderPath(path), false
+			}
 			entry, use, err := one.entry(path, folder)
 			if err != nil {
 				fail(err)
@@ -108,6 +114,21 @@ func firstElement(d *xml.Decoder) (xml.StartElement, error) {
 			return start, err
 		}
 	}
+}
+
+// folderPath returns what a server calls the folder that was asked for at a path,
+// if this is the first response of its answer: the path itself, or one that
+// differs by what is in front.
+func (r *davResponse) folderPath(path string) string {
+	u, err := url.Parse(strings.TrimSpace(r.Href))
+	if err != nil || strings.HasPrefix(u.Path+"/", path) {
+		return path
+	}
+	own := strings.TrimSuffix(u.Path, "/") + "/"
+	if own[0] == '/' && (strings.HasSuffix(path, own) || strings.HasSuffix(own, path)) {
+		return own
+	}
+	return path
 }
 
 // entry understands a response.

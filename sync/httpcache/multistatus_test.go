@@ -69,6 +69,47 @@ func TestParseMultistatus(t *testing.T) {
 	}
 }
 
+// TestParseMultistatusBehindProxy: a server that does not see the prefix of the
+// path, or sees one more, calls the folder otherwise; what it lists is relative
+// to that.
+func TestParseMultistatusBehindProxy(t *testing.T) {
+	answer := func(hrefs ...string) string {
+		var b strings.Builder
+		for _, href := range hrefs {
+			fmt.Fprintf(&b, "<response><href>%s</href></response>", href)
+		}
+		return `<multistatus xmlns="DAV:">` + b.String() + `</multistatus>`
+	}
+	for _, c := range []struct {
+		path  string
+		hrefs []string
+		want  string // the keys; "" for an error
+	}{
+		{"/sub/", []string{"/", "/x", "/y"}, "[nar/x nar/y]"},
+		{"/sub/", []string{"/sub/", "/sub/x"}, "[nar/x]"},
+		{"/a/b/nar/", []string{"/b/nar/", "/b/nar/x"}, "[nar/x]"},
+		{"/a/b/nar/", []string{"/nar", "/nar/x"}, "[nar/x]"},
+		{"/a/b/nar/", []string{"http://inside/nar/", "http://inside/nar/x"}, "[nar/x]"},
+		{"/nar/", []string{"/inside/nar/", "/inside/nar/x"}, "[nar/x]"},
+		{"/", []string{"/inside/", "/inside/x"}, ""}, // no server lists the folder itself last
+		{"/sub/nar/", []string{"/sub/nar/", "/nar/x"}, ""},
+		{"/sub/nar/", []string{"/nar/", "/sub/nar/x"}, ""},
+		{"/sub/nar/", []string{"/nar/", "/x"}, ""},
+		{"/sub/nar/", []string{"/nar/", "/nar/x/y"}, ""},
+		{"/sub/nar/", []string{"/log/", "/log/x"}, ""},
+		{"/sub/nar/", []string{"/r/", "/r/x"}, ""},
+	} {
+		entries, err := parsed(answer(c.hrefs...), c.path, "nar/")
+		var keys []layout.Key
+		for _, e := range entries {
+			keys = append(keys, e.Key)
+		}
+		if got := fmt.Sprint(keys); (err == nil) != (c.want != "") || err == nil && got != c.want {
+			t.Errorf("%s of %q: %s, %v; want %s", c.path, c.hrefs, got, err, c.want)
+		}
+	}
+}
+
 func TestParseMultistatusErrors(t *testing.T) {
 	one := func(inner string) string {
 		return `<multistatus xmlns="DAV:"><response>` + inner + `</response></multistatus>`

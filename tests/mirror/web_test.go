@@ -4,6 +4,7 @@ package mirror_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +26,17 @@ func TestFromServe(t *testing.T) {
 	copied := filepath.Join(t.TempDir(), "copied")
 	w.sync(t, w.serve(t, bucketURL, "--read-only"), copied)
 	treetest.Equal(t, bucket, treetest.OpenDir(t, copied))
+}
+
+// TestFromBehindProxy mirrors a cache through a proxy that takes a prefix from the
+// path, so that the server which lists the cache knows nothing of it.
+func TestFromBehindProxy(t *testing.T) {
+	w := newWorld(t)
+	backend := w.serve(t, w.dir, "--read-only")
+	front := nixtest.StartNginx(t, func(address string) string {
+		return fmt.Sprintf("server { listen %s; location /sub/ { proxy_pass %s/; } }", address, strings.TrimSuffix(backend, "/"))
+	})
+	w.syncFrom(t, front.URL+"/sub", w.dir)
 }
 
 // syncFrom mirrors a cache behind a web server, which has its files in dir.
