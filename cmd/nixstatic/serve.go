@@ -152,9 +152,7 @@ func (s *service) keepSettling(ctx context.Context) {
 			return
 		case <-tick.C:
 			err := s.inbox.Settle(ctx)
-			if err == nil {
-				err = s.metrics.CountHeld(ctx, s.tree.Tree)
-			}
+			s.metrics.Held(s.inbox.Waiting())
 			if err != nil && ctx.Err() == nil {
 				s.log.Warn("what is held cannot be settled", "err", err)
 			}

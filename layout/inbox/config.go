@@ -46,7 +46,8 @@ type Config struct {
 	// layout.DecoderMemory of its own.
 	Decoding *share.Pool
 	// MaxHeld and MaxHeldBytes bound the narinfos that wait in the tree for what
-	// they lead to. 0 for 100,000, and for 256 MiB.
+	// they lead to. 0 for 100,000, and for 256 MiB. A client may have half of what
+	// is free.
 	MaxHeld      int
 	MaxHeldBytes int64
 

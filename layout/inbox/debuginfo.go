@@ -70,7 +70,7 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload, o O
 		return outcome, nil
 	case errors.Is(err, errEarly):
 		sent.retain()
-		b.setNote(key, &note{why: early, body: sent, link: link, nar: nar})
+		b.setNote(ctx, key, &note{why: early, body: sent, link: link, nar: nar})
 		return Held, nil
 	}
 	return 0, storage(err)

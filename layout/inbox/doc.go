@@ -26,7 +26,11 @@
 // A listing or a debug link that comes before its narinfo is held in memory. A
 // narinfo that comes before its NAR or its references is refused if the client
 // is a Nix (Options.Strict), which never does that; otherwise it is held in the
-// tree, below .nixstatic/held, and appears as soon as nothing is missing.
+// tree, below .nixstatic/held, and appears as soon as nothing is missing. What is
+// held has a budget, of which each client has a share, and is dropped after a day.
+// No client sees or displaces what another has held, or pays for its publication.
+// NARs that no narinfo leads to are not held: they are in the tree, and count where
+// a disk is to keep some room.
 //
 // The tree is the only truth. What an Inbox remembers of the NARs that came by
 // is bounded, may be forgotten at any time, and is believed only as long as the

@@ -3,10 +3,8 @@ package inbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-
-	"golang.org/x/sync/errgroup"
+	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -80,7 +78,7 @@ func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
 			return f, nil
 		}
 		f.known = b.receiptOf(object)
-		if f.known == nil && b.anySent(r.Path, object.Key) {
+		if f.known == nil && b.anySent(ctx, r.Path, object.Key) {
 			f.known, _, err = b.look(ctx, object.Key, b.anyNAR())
 		}
 	} else {
@@ -114,7 +112,7 @@ func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
 		}
 		f.relist = !same
 	}
-	f.sent, err = b.checkSent(r.Path, f.known)
+	f.sent, err = b.checkSent(ctx, r.Path, f.known)
 	return f, err
 }
 
@@ -154,35 +152,34 @@ func (b *Inbox) leads(ctx context.Context, n *layout.NarInfo) (layout.Info, bool
 // trip, where the tree is far away.
 const statJobs = 16
 
-// missingReferences returns those that are neither in the tree nor provided.
+// missingReferences returns those that are neither in the tree nor provided: some
+// of them, if there are many, and of a record that is waiting one is enough.
 func (b *Inbox) missingReferences(ctx context.Context, r *record) ([]need, error) {
-	missing := make([]bool, len(r.References))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(statJobs)
-	for i, ref := range r.References {
-		if ref == r.Path {
-			continue
+	most := maxNeeds
+	if r.waiting {
+		most = 1
+	}
+	var missing []need
+	for refs := range slices.Chunk(r.References, statJobs) {
+		needs := map[layout.Key]need{}
+		for _, ref := range refs {
+			if ref != r.Path {
+				n := need{key: layout.NarInfoKey(ref), path: ref}
+				needs[n.key] = n
+			}
 		}
-		group.Go(func() error {
-			there, err := b.exists(ctx, layout.NarInfoKey(ref))
-			if err == nil && !there && b.cfg.Provided != nil {
-				there, err = b.cfg.Provided(ctx, ref)
+		there, err := b.askFor(ctx, needs)
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range refs {
+			if n, ok := needs[layout.NarInfoKey(ref)]; ok && !there[n.key] {
+				missing = append(missing, n)
 			}
-			if err != nil {
-				return fmt.Errorf("cannot tell whether %s is provided: %w", ref, err)
-			}
-			missing[i] = !there
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	var needs []need
-	for i, ref := range r.References {
-		if missing[i] {
-			needs = append(needs, need{key: layout.NarInfoKey(ref), path: ref})
+		}
+		if len(missing) >= most {
+			break
 		}
 	}
-	return needs, nil
+	return missing, nil
 }

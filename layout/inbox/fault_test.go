@@ -141,7 +141,7 @@ func TestDamagedNAR(t *testing.T) {
 // A held narinfo that turns out wrong is dropped, and one that waits too long.
 func TestHeldIsDropped(t *testing.T) {
 	s := newSample(t)
-	tr := newTrial(t, func(c *Config) { c.MaxHeld = 2 })
+	tr := newTrial(t, func(c *Config) { c.MaxHeld = 3 })
 	n := s.narInfo(t, "flat")
 	n.NarSize--
 	n.CA, n.Sigs = "", nil

@@ -2,23 +2,71 @@ package inbox
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// heldFor is how long a narinfo may wait for what it leads to.
-const heldFor = 24 * time.Hour
+const (
+	// heldFor is how long a narinfo may wait for what it leads to, and how long
+	// the rest may wait that comes ahead of a narinfo.
+	heldFor = 24 * time.Hour
+	// maxNeeds is how many of the things that a narinfo waits for are known at a
+	// time. When those have come, the narinfo is examined again.
+	maxNeeds = 16
+	// The pauses between two looks for what a narinfo waits for, which another
+	// process may have brought. Each pause is twice as long as the one before.
+	minPause, maxPause = time.Minute, time.Hour
+)
 
-// heldKey is where the narinfo of a path waits.
-func heldKey(hash string) layout.Key { return layout.HeldPrefix + layout.NarInfoKeyOf(hash) }
+// as returns a context for what is done for a client, with the name under which
+// the client's things are kept: it can stand in a key, and tells strangers nothing.
+func as(ctx context.Context) context.Context {
+	c := share.From(ctx)
+	if c == "" {
+		return ctx
+	}
+	sum := sha256.Sum256([]byte(c))
+	return share.As(ctx, share.Client(hex.EncodeToString(sum[:8])))
+}
+
+// heldKey is where the narinfo of a path waits that a client sent. Each client's
+// has a place of its own, so that none takes that of another's.
+func heldKey(hash string, client share.Client) layout.Key {
+	if client != "" {
+		hash += "." + string(client)
+	}
+	return layout.Key(layout.HeldPrefix + hash + ".narinfo")
+}
+
+// parseHeldKey returns the path and the client of a narinfo that waits.
+func parseHeldKey(at layout.Key) (hash string, client share.Client, ok bool) {
+	name, _ := strings.CutPrefix(string(at), layout.HeldPrefix)
+	name, _ = strings.CutSuffix(name, ".narinfo")
+	hash, id, _ := strings.Cut(name, ".")
+	client = share.Client(id)
+	return hash, client, layout.NarInfoKeyOf(hash).PathHash() == hash && at == heldKey(hash, client)
+}
 
 // A held is a narinfo that waits in the tree. What it waits for is known here
-// alone; it is found out again after a restart.
+// alone; it is found out again after a restart. The Inbox's mutex guards it.
 type held struct {
-	info  layout.Info // with the key that it is to have
-	needs map[layout.Key]bool
+	at     layout.Key   // where it waits
+	key    layout.Key   // where it is to appear
+	client share.Client // who sent it
+	info   layout.Info  // of the object that waits
+	filed  time.Time
+
+	needs map[layout.Key]need // some of what it waits for; none if that is not known
+	due   bool                // it is in the queue
+	next  time.Time           // when to look for what it needs
+	pause time.Duration
 }
 
 // hold keeps a narinfo until what it needs is there. The narinfo's lock is held.
@@ -26,29 +74,43 @@ type held struct {
 // Dying before the Put leaves nothing; after it, a narinfo that the next inbox
 // finds.
 func (b *Inbox) hold(ctx context.Context, r *record, needs []need) (Outcome, error) {
-	hash := r.key.PathHash()
+	client := share.From(ctx)
+	at := heldKey(r.key.PathHash(), client)
 	size := int64(len(r.text))
-	b.mu.Lock()
-	count, bytes := len(b.held), b.heldBytes
-	if old := b.held[hash]; old != nil {
-		count, bytes = count-1, bytes-old.info.Size
-	}
-	b.mu.Unlock()
-	if count >= b.cfg.MaxHeld || bytes+size > b.cfg.MaxHeldBytes {
+	if !b.hasRoom(at, client, size) {
 		return 0, refuse(TooManyHeld, "too many narinfos wait for their NARs and references here; send those first")
 	}
-	if err := b.putHeld(ctx, r); err != nil {
+	if err := b.putHeld(ctx, at, r); err != nil {
 		return 0, storage(err)
 	}
-	b.dropNote(r.key)
-	b.wait(ctx, layout.Info{Key: r.key, Size: size, ModTime: time.Now()}, needs)
+	b.dropNote(ctx, r.key)
+	b.wait(ctx, layout.Info{Key: at, Size: size, ModTime: time.Now()}, needs)
 	return Held, nil
 }
 
+// hasRoom reports whether a client may have one more narinfo wait. A client may
+// have as much wait as it leaves free for others.
+func (b *Inbox) hasRoom(at layout.Key, client share.Client, size int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all, mine, more := b.holding, b.holds[client], holding{1, size}
+	if old := b.held[at]; old != nil { // whose place it takes
+		more = more.less(old.info.Size)
+	}
+	return (more.count <= 0 || share.Fair(int64(b.cfg.MaxHeld), all.count, mine.count, more.count)) &&
+		(more.bytes <= 0 || share.Fair(b.cfg.MaxHeldBytes, all.bytes, mine.bytes, more.bytes))
+}
+
+// A holding is how much waits.
+type holding struct{ count, bytes int64 }
+
+func (h holding) more(size int64) holding { return holding{h.count + 1, h.bytes + size} }
+func (h holding) less(size int64) holding { return holding{h.count - 1, h.bytes - size} }
+
 // putHeld keeps a narinfo in the tree, with the signatures of one that is held
 // there already and says the same: perhaps by another process.
-func (b *Inbox) putHeld(ctx context.Context, r *record) error {
-	return layout.Update(ctx, b.writer.Tree, heldKey(r.key.PathHash()), func(have []byte) ([]byte, error) {
+func (b *Inbox) putHeld(ctx context.Context, at layout.Key, r *record) error {
+	return layout.Update(ctx, b.writer.Tree, at, func(have []byte) ([]byte, error) {
 		if theirs, err := layout.ParseNarInfo(have, b.writer.StoreDir); err == nil && theirs.SameContent(&r.PathInfo) {
 			return b.signedBy(r, theirs.Sigs), nil
 		}
@@ -77,55 +139,89 @@ func (b *Inbox) wait(ctx context.Context, info layout.Info, needs []need) {
 	b.file(info, needs)
 	// What it needs may have come between our look and this: nobody was told.
 	for _, n := range needs {
-		if there, err := b.exists(ctx, n.key); err == nil && there && !n.damaged {
+		if there, err := b.has(ctx, n); err == nil && there {
 			b.wake(n.key)
 		}
 	}
 }
 
-func (b *Inbox) file(info layout.Info, needs []need) {
+// has reports whether what a narinfo needs is there.
+func (b *Inbox) has(ctx context.Context, n need) (bool, error) {
+	info, there, err := layout.Lookup(ctx, b.writer.Tree, n.key)
+	switch {
+	case err != nil || there:
+		return there && !b.damaged.has(info), err
+	case n.path == "" || b.cfg.Provided == nil:
+		return false, nil
+	}
+	there, err = b.cfg.Provided(ctx, n.path)
+	if err != nil {
+		err = fmt.Errorf("cannot tell whether %s is provided: %w", n.path, err)
+	}
+	return there, err
+}
+
+// file notes that a narinfo waits in the tree, in the place of what was known of
+// it. It returns nil for an object that no inbox has put there.
+func (b *Inbox) file(info layout.Info, needs []need) *held {
+	hash, client, ok := parseHeldKey(info.Key)
+	if !ok {
+		return nil
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	hash := info.Key.PathHash()
-	b.leave(hash)
-	h := &held{info: info, needs: make(map[layout.Key]bool, len(needs))}
-	b.held[hash] = h
-	b.heldBytes += info.Size
-	for _, n := range needs {
-		h.needs[n.key] = true
-		if b.needed[n.key] == nil {
-			b.needed[n.key] = map[string]bool{}
-		}
-		b.needed[n.key][hash] = true
+	h := &held{at: info.Key, key: layout.NarInfoKeyOf(hash), client: client, info: info, filed: time.Now(), needs: map[layout.Key]need{}}
+	if old := b.held[h.at]; old != nil {
+		h.next, h.pause = old.next, old.pause
+		b.leave(old)
 	}
+	b.held[h.at] = h
+	if b.heldOf[h.key] == nil {
+		b.heldOf[h.key] = map[*held]bool{}
+	}
+	b.heldOf[h.key][h] = true
+	b.holding, b.holds[client] = b.holding.more(info.Size), b.holds[client].more(info.Size)
+	for _, n := range needs[:min(len(needs), maxNeeds)] {
+		h.needs[n.key] = n
+		if b.needed[n.key] == nil {
+			b.needed[n.key] = map[*held]bool{}
+		}
+		b.needed[n.key][h] = true
+	}
+	return h
 }
 
 // leave ends the waiting of a held narinfo. The mutex is held.
-func (b *Inbox) leave(hash string) {
-	h := b.held[hash]
-	if h == nil {
+func (b *Inbox) leave(h *held) {
+	if b.held[h.at] != h {
 		return
 	}
-	delete(b.held, hash)
-	b.heldBytes -= h.info.Size
+	delete(b.held, h.at)
+	deleteFrom(b.heldOf, h.key, h)
 	for key := range h.needs {
-		delete(b.needed[key], hash)
-		if len(b.needed[key]) == 0 {
-			delete(b.needed, key)
-		}
+		deleteFrom(b.needed, key, h)
+	}
+	b.holding = b.holding.less(h.info.Size)
+	if b.holds[h.client] = b.holds[h.client].less(h.info.Size); b.holds[h.client].count == 0 {
+		delete(b.holds, h.client)
 	}
 }
 
-// wake is told that an object is there: the narinfos that needed nothing else
-// are due.
+func deleteFrom(sets map[layout.Key]map[*held]bool, key layout.Key, h *held) {
+	if delete(sets[key], h); len(sets[key]) == 0 {
+		delete(sets, key)
+	}
+}
+
+// wake is told that an object is there: the narinfos that are known to need
+// nothing else are due.
 func (b *Inbox) wake(key layout.Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for hash := range b.needed[key] {
-		h := b.held[hash]
-		delete(h.needs, key)
-		if len(h.needs) == 0 {
-			b.due = append(b.due, hash)
+	for h := range b.needed[key] {
+		h.pause, h.next = 0, time.Time{}
+		if delete(h.needs, key); len(h.needs) == 0 {
+			b.queue.push(h)
 		}
 	}
 	delete(b.needed, key)

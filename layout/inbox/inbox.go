@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/share"
@@ -29,20 +30,29 @@ type Inbox struct {
 	damaged damaged
 
 	mu       sync.Mutex
-	receipts *recent[*receipt]                  // by the keys of NARs
-	notes    *recent[*note]                     // by the keys that they are sent to
-	links    map[layout.Key]map[layout.Key]bool // by NAR, the keys of its early debug links
+	receipts *recent[layout.Key, *receipt] // by the keys of NARs
+	notes    *recent[sent, *note]
+	links    map[sent]map[layout.Key]bool // by NAR, the keys of a client's early debug links
 
-	held      map[string]*held // by the hash of the path
-	heldBytes int64
-	needed    map[layout.Key]map[string]bool // by key, who waits for it
-	due       []string                       // who waits for nothing more
+	held    map[layout.Key]*held          // by where they wait
+	heldOf  map[layout.Key]map[*held]bool // by where they are to appear
+	needed  map[layout.Key]map[*held]bool // by key, what waits for it
+	holding holding                       // how much waits
+	holds   map[share.Client]holding      // of that, what each client has
+	queue   queue                         // what waits for nothing more
+	now     func() time.Time
+
+	work *sync.Cond // for those who publish in the background: busy, or ctx is over
+	busy bool       // there is something for them to do
+	stop func()     // ends their ctx, and waits for them
 }
 
 // Open returns the inbox of a tree that has a nix-cache-info for the Writer's
-// store directory, or none yet. Narinfos that an earlier inbox held are held
-// on, and appear at once if nothing is missing any more; those that have
-// waited for more than a day are dropped.
+// store directory, or none yet. Narinfos that an earlier inbox held are held on,
+// and appear if nothing is missing any more: the first at once, the others in the
+// background. Those that have waited for more than a day are dropped.
+//
+// For whom a Put, Get, Stat or List is done, its context says: see share.As.
 func Open(ctx context.Context, c Config) (*Inbox, error) {
 	have, err := layout.ReadCacheInfo(ctx, c.Writer.Tree)
 	switch {
@@ -63,10 +73,11 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	}
 	b := &Inbox{
 		cfg: c, writer: &writer, spool: writer.Spool, known: knownKeys(c), log: c.Log,
-		space: space{free: c.FreeSpace, floor: c.MinFree},
-		links: map[layout.Key]map[layout.Key]bool{},
-		held:  map[string]*held{}, needed: map[layout.Key]map[string]bool{},
+		space: space{free: c.FreeSpace, floor: c.MinFree}, now: time.Now,
+		links: map[sent]map[layout.Key]bool{}, held: map[layout.Key]*held{}, heldOf: map[layout.Key]map[*held]bool{},
+		needed: map[layout.Key]map[*held]bool{}, holds: map[share.Client]holding{},
 	}
+	b.work = sync.NewCond(&b.mu)
 	b.receipts = newRecent(c.Memory/2, func(_ layout.Key, r *receipt) { r.release() })
 	b.notes = newRecent(c.Memory/2, b.forgotNote)
 	if b.spool == nil {
@@ -79,23 +90,49 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	// was killed may have left names that the next power cut would take.
 	err = layout.Flush(ctx, writer.Tree)
 	if err == nil {
-		err = b.Settle(ctx)
+		err = b.meet(ctx)
 	}
 	if err != nil {
-		b.Close()
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
+	b.start(context.WithoutCancel(ctx))
+	b.finishAll(ctx)
 	return b, nil
 }
 
-// Close forgets what is held in memory. Narinfos that are held stay in the
-// tree for the next inbox. No Put may be running.
+// start begins to publish in the background what is due.
+func (b *Inbox) start(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for range workers {
+		running.Go(func() { b.publishLater(ctx) })
+	}
+	b.stop = func() {
+		b.mu.Lock()
+		cancel()
+		b.work.Broadcast()
+		b.mu.Unlock()
+		running.Wait()
+	}
+}
+
+// Close ends what is done in the background, and forgets what is held in memory.
+// Narinfos that are held stay in the tree for the next inbox. No Put may be
+// running.
 func (b *Inbox) Close() error {
+	b.stop()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.receipts.clear()
 	b.notes.clear()
 	return nil
+}
+
+// Waiting returns how many narinfos are held.
+func (b *Inbox) Waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.held)
 }
 
 // limit returns how many bytes an object of a kind may have, 0 for any number.
@@ -143,9 +180,11 @@ func (b *Inbox) check(key layout.Key, o Options) error {
 	return nil
 }
 
-// bulky reports whether objects of that kind fill disks. Records do not, and
-// complete what is there.
-func bulky(kind layout.Kind) bool { return kind == layout.KindNAR || kind == layout.KindLog }
+// bulky reports whether objects of that kind fill disks. Narinfos and the like do
+// not, and complete what is there.
+func bulky(kind layout.Kind) bool {
+	return kind == layout.KindNAR || kind == layout.KindLog || kind == layout.KindListing
+}
 
 // errEmpty says that an upload had no bytes.
 var errEmpty = errors.New("no bytes")
@@ -163,6 +202,7 @@ func (b *Inbox) Put(ctx context.Context, key layout.Key, body io.Reader, o Optio
 	if err := b.check(key, o); err != nil {
 		return 0, err
 	}
+	ctx = as(ctx)
 	kind := key.Kind()
 	u := &upload{ctx: ctx, r: body, kind: kind, size: o.Size, limit: b.limit(kind)}
 	if bulky(kind) {
@@ -178,7 +218,7 @@ func (b *Inbox) Put(ctx context.Context, key layout.Key, body io.Reader, o Optio
 		if o.Strict {
 			return 0, refuse(Empty, "empty: %s has no bytes", key)
 		}
-		b.setNote(key, &note{why: placeholder, body: keepBytes(nil)})
+		b.setNote(ctx, key, &note{why: placeholder, body: keepBytes(nil)})
 		return Held, nil
 	}
 	return outcome, err

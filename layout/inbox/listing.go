@@ -51,7 +51,7 @@ func (b *Inbox) putListing(ctx context.Context, key layout.Key, u *upload, o Opt
 		// Its NAR is gone: the listing waits for the one that mends it.
 	}
 	sent.retain()
-	b.setNote(key, &note{why: early, body: sent})
+	b.setNote(ctx, key, &note{why: early, body: sent})
 	return Held, nil
 }
 

@@ -60,9 +60,9 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	if err != nil {
 		return 0, err
 	}
-	b.dropNote(key)
+	b.dropNote(ctx, key)
 	b.wake(key)
-	b.drain(ctx)
+	b.finish(ctx)
 	return outcome, nil
 }
 
@@ -93,7 +93,7 @@ func (b *Inbox) storeNAR(ctx context.Context, key layout.Key, packed *layout.Pac
 	}
 	b.damaged.mended(key)
 	if r.object, err = tree.Stat(ctx, key); err == nil {
-		b.remember(r)
+		b.remember(ctx, r)
 	}
 	// Without the Stat there is no receipt, and the narinfo has the NAR read again.
 	return outcome, nil

@@ -44,7 +44,7 @@ func (b *Inbox) putNarInfo(ctx context.Context, key layout.Key, u *upload, o Opt
 	if err != nil {
 		return 0, err
 	}
-	b.drain(ctx)
+	b.finish(ctx)
 	return outcome, nil
 }
 
@@ -61,7 +61,7 @@ func (b *Inbox) putRecord(ctx context.Context, r *record, strict bool) (Outcome,
 	case err != nil:
 		return 0, err
 	case len(needs) == 0:
-		b.unhold(r.key.PathHash())
+		b.unhold(r.key)
 		return outcome, nil
 	case strict:
 		return 0, needs[0].refusal(r)
@@ -76,7 +76,7 @@ func (b *Inbox) putRecord(ctx context.Context, r *record, strict bool) (Outcome,
 		return outcome, err
 	}
 	if merged, needs, err := b.place(ctx, r); err != nil || len(needs) == 0 {
-		b.unhold(r.key.PathHash())
+		b.unhold(r.key)
 		return merged, err
 	}
 	return outcome, nil
@@ -99,7 +99,7 @@ func (b *Inbox) place(ctx context.Context, r *record) (Outcome, []need, error) {
 	d := decide(r, f, b.cfg.RequireSignature)
 	switch {
 	case d.refusal != nil:
-		b.dropWrong(f.sent)
+		b.dropWrong(ctx, f.sent)
 		return 0, nil, d.refusal
 	case len(d.needs) > 0:
 		return 0, d.needs, nil

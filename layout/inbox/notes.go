@@ -1,13 +1,15 @@
 package inbox
 
 import (
+	"context"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// A note is about an object that someone sent and that is not in the tree, or
-// not with those bytes. Only the one who uploads sees it.
+// A note is about an object that a client sent and that is not in the tree, or
+// not with those bytes. No other client sees it.
 type note struct {
 	why  noteKind
 	body *kept
@@ -32,53 +34,62 @@ const (
 	placeholder
 )
 
+// A sent is a key as one client sees it.
+type sent struct {
+	client share.Client
+	key    layout.Key
+}
+
+func sentBy(ctx context.Context, key layout.Key) sent { return sent{share.From(ctx), key} }
+
 // setNote files a note and takes over the caller's use of its body. A
 // placeholder does not push out anything better.
-func (b *Inbox) setNote(key layout.Key, n *note) {
+func (b *Inbox) setNote(ctx context.Context, key layout.Key, n *note) {
 	n.at = time.Now()
+	s, nar := sentBy(ctx, key), sentBy(ctx, n.nar)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, ok := b.notes.get(key); ok && n.why == placeholder {
+	if _, ok := b.notes.get(s); ok && n.why == placeholder {
 		n.body.release()
 		return
 	}
-	b.notes.put(key, n, n.body.memory) // forgets the old one first
+	b.notes.put(s.client, s, n, n.body.cost) // forgets the old one first
 	if n.nar == "" {
 		return
 	}
-	if _, ok := b.notes.get(key); !ok {
+	if _, ok := b.notes.get(s); !ok {
 		return // it was too large to stay
 	}
-	if b.links[n.nar] == nil {
-		b.links[n.nar] = map[layout.Key]bool{}
+	if b.links[nar] == nil {
+		b.links[nar] = map[layout.Key]bool{}
 	}
-	b.links[n.nar][key] = true
+	b.links[nar][key] = true
 }
 
-// dropNote forgets the note on an object that is in the tree now, or refused.
-func (b *Inbox) dropNote(key layout.Key) {
+// dropNote forgets a client's note on an object that is in the tree now, or refused.
+func (b *Inbox) dropNote(ctx context.Context, key layout.Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.notes.remove(key)
+	b.notes.remove(sentBy(ctx, key))
 }
 
 // forgotNote is told of each note that goes. The mutex is held.
-func (b *Inbox) forgotNote(key layout.Key, n *note) {
+func (b *Inbox) forgotNote(s sent, n *note) {
 	n.body.release()
 	if n.nar != "" {
-		delete(b.links[n.nar], key)
-		if len(b.links[n.nar]) == 0 {
-			delete(b.links, n.nar)
+		nar := sent{s.client, n.nar}
+		if delete(b.links[nar], s.key); len(b.links[nar]) == 0 {
+			delete(b.links, nar)
 		}
 	}
 }
 
-// noteOn returns the note on an object, nil if there is none. Whoever gets one
-// releases its body.
-func (b *Inbox) noteOn(key layout.Key) *note {
+// noteOn returns a client's note on an object, nil if there is none. The caller
+// must release its body.
+func (b *Inbox) noteOn(ctx context.Context, key layout.Key) *note {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, ok := b.notes.get(key)
+	n, ok := b.notes.get(sentBy(ctx, key))
 	if !ok {
 		return nil
 	}
@@ -86,40 +97,42 @@ func (b *Inbox) noteOn(key layout.Key) *note {
 	return n
 }
 
-// anySent reports whether something of a path came ahead of its narinfo.
-func (b *Inbox) anySent(p layout.StorePath, nar layout.Key) bool {
+// anySent reports whether the client sent something of a path ahead of its
+// narinfo.
+func (b *Inbox) anySent(ctx context.Context, p layout.StorePath, nar layout.Key) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n, ok := b.notes.get(layout.ListingKey(p))
-	return ok && n.why == early || len(b.links[nar]) > 0
+	n, ok := b.notes.get(sentBy(ctx, layout.ListingKey(p)))
+	return ok && n.why == early || len(b.links[sentBy(ctx, nar)]) > 0
 }
 
-// checkSent compares what came of a path ahead of its narinfo with its NAR. The
-// bodies are to be released.
-func (b *Inbox) checkSent(p layout.StorePath, known *receipt) (map[layout.Key]ahead, error) {
+// checkSent compares what the client sent of a path ahead of its narinfo with the
+// NAR. What others sent matters to nobody but them. The bodies are to be released.
+func (b *Inbox) checkSent(ctx context.Context, p layout.StorePath, known *receipt) (map[layout.Key]ahead, error) {
 	listing, nar := layout.ListingKey(p), known.object.Key
-	sent := map[layout.Key]ahead{}
+	found := map[layout.Key]ahead{}
 	var err error
-	if n := b.noteOn(listing); n != nil && n.why != early {
+	if n := b.noteOn(ctx, listing); n != nil && n.why != early {
 		n.body.release()
 	} else if n != nil {
 		a := ahead{body: n.body, ours: known.listing.Size(), wrong: known.checkListing(p, n.body)}
 		if a.wrong != nil && ReasonOf(a.wrong) == "" {
 			a.wrong, err = nil, a.wrong
 		}
-		sent[listing] = a
+		found[listing] = a
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.links[nar]) == 0 {
-		return sent, err
+	links := b.links[sentBy(ctx, nar)]
+	if len(links) == 0 {
+		return found, err
 	}
 	has := make(map[layout.DebugLink]bool, len(known.debug))
 	for _, link := range known.debug {
 		has[link] = true
 	}
-	for key := range b.links[nar] {
-		n, ok := b.notes.get(key)
+	for key := range links {
+		n, ok := b.notes.get(sentBy(ctx, key))
 		if !ok {
 			continue
 		}
@@ -128,16 +141,16 @@ func (b *Inbox) checkSent(p layout.StorePath, known *receipt) (map[layout.Key]ah
 		if !has[n.link] {
 			a.wrong = noSuchMember(key, nar)
 		}
-		sent[key] = a
+		found[key] = a
 	}
-	return sent, err
+	return found, err
 }
 
 // dropWrong forgets what came ahead of a narinfo and is not true.
-func (b *Inbox) dropWrong(sent map[layout.Key]ahead) {
-	for key, a := range sent {
+func (b *Inbox) dropWrong(ctx context.Context, found map[layout.Key]ahead) {
+	for key, a := range found {
 		if a.wrong != nil {
-			b.dropNote(key)
+			b.dropNote(ctx, key)
 		}
 	}
 }

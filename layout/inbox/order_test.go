@@ -170,8 +170,8 @@ func TestBehindOurBack(t *testing.T) {
 		key := layout.NarInfoKey(p.Info.Path)
 		tr.must(key, s.objects[key], true, Unchanged)
 	}
-	if len(tr.held) > 0 || len(tr.needed) > 0 || tr.heldBytes != 0 {
-		t.Errorf("still held: %v, %v, %d bytes", tr.held, tr.needed, tr.heldBytes)
+	if len(tr.held)+len(tr.heldOf)+len(tr.needed)+len(tr.holds)+len(tr.queue.lines)+len(tr.queue.turns) > 0 || tr.holding != (holding{}) {
+		t.Errorf("still held: %v, %v, %v, %v", tr.held, tr.needed, tr.holding, tr.queue)
 	}
 }
 

@@ -32,7 +32,7 @@ func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o O
 	if err != nil {
 		return 0, storage(err)
 	}
-	b.dropNote(key)
+	b.dropNote(ctx, key)
 	if !o.Strict {
 		b.echo(ctx, key, keepBytes(text))
 	}
@@ -69,7 +69,7 @@ func (b *Inbox) putPage(ctx context.Context, key layout.Key, u *upload) (Outcome
 		return 0, errEmpty
 	}
 	err = b.writer.Tree.Put(ctx, key, copied(body.Body), layout.PutOptions{IfAbsent: true})
-	b.dropNote(key)
+	b.dropNote(ctx, key)
 	if errors.Is(err, fs.ErrExist) {
 		b.echo(ctx, key, body)
 		return Unchanged, nil
@@ -94,7 +94,7 @@ func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	if err != nil {
 		return 0, err
 	}
-	b.dropNote(key)
+	b.dropNote(ctx, key)
 	for _, shorter := range keys {
 		if shorter == key {
 			continue
@@ -102,7 +102,7 @@ func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome,
 		if _, err := b.putIfFirst(ctx, shorter, body); err != nil && ReasonOf(err) != Conflict {
 			return 0, err
 		}
-		b.dropNote(shorter)
+		b.dropNote(ctx, shorter)
 	}
 	return outcome, nil
 }

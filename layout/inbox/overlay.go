@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // Get opens an object as its uploader knows it.
@@ -24,7 +25,8 @@ func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 	if !key.Kind().Public() {
 		return nil, layout.Info{}, fmt.Errorf("get %s: %w", key, fs.ErrNotExist)
 	}
-	n := b.noteOn(key)
+	ctx = as(ctx)
+	n := b.noteOn(ctx, key)
 	if n != nil {
 		if show, err := b.shows(ctx, key, n); show || err != nil {
 			if err != nil {
@@ -36,8 +38,8 @@ func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 		n.body.release()
 	}
 	body, info, err := (sound{b}).Get(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) && b.heldInfo(key) != nil {
-		body, info, err = b.writer.Tree.Get(ctx, heldKey(key.PathHash()))
+	if errors.Is(err, fs.ErrNotExist) && b.heldInfo(ctx, key) != nil {
+		body, info, err = b.writer.Tree.Get(ctx, heldKey(key.PathHash(), share.From(ctx)))
 		info.Key = key
 	}
 	return body, info, err
@@ -48,7 +50,8 @@ func (b *Inbox) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 	if !key.Kind().Public() {
 		return layout.Info{}, fmt.Errorf("stat %s: %w", key, fs.ErrNotExist)
 	}
-	if n := b.noteOn(key); n != nil {
+	ctx = as(ctx)
+	if n := b.noteOn(ctx, key); n != nil {
 		defer n.body.release()
 		if show, err := b.shows(ctx, key, n); show || err != nil {
 			return n.info(key), err
@@ -56,7 +59,7 @@ func (b *Inbox) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 	}
 	info, err := (sound{b}).Stat(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
-		if held := b.heldInfo(key); held != nil {
+		if held := b.heldInfo(ctx, key); held != nil {
 			return *held, nil
 		}
 	}
@@ -71,7 +74,7 @@ func (b *Inbox) shows(ctx context.Context, key layout.Key, n *note) (bool, error
 	info, err := b.writer.Tree.Stat(ctx, key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return n.why == placeholder && b.heldInfo(key) == nil, nil
+		return n.why == placeholder && b.heldInfo(ctx, key) == nil, nil
 	case err != nil:
 		return false, err
 	}
@@ -82,26 +85,25 @@ func (n *note) info(key layout.Key) layout.Info {
 	return layout.Info{Key: key, Size: n.body.Size(), ModTime: n.at}
 }
 
-// heldInfo returns what a narinfo that is held looks like, nil if it is not.
-func (b *Inbox) heldInfo(key layout.Key) *layout.Info {
+// heldInfo returns what a narinfo looks like that is held for the client, nil if
+// none is.
+func (b *Inbox) heldInfo(ctx context.Context, key layout.Key) *layout.Info {
 	if key.Kind() != layout.KindNarInfo {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	h := b.held[key.PathHash()]
+	h := b.held[heldKey(key.PathHash(), share.From(ctx))]
 	if h == nil {
 		return nil
 	}
-	info := h.info
-	info.ETag = ""
-	return &info
+	return &layout.Info{Key: key, Size: h.info.Size, ModTime: h.info.ModTime}
 }
 
 // List yields what Get knows, as layout.Tree's List does.
 func (b *Inbox) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
 	return func(yield func(layout.Info, error) bool) {
-		ours := b.unseen(prefix)
+		ours := b.unseen(as(ctx), prefix)
 		for info, err := range b.writer.Tree.List(ctx, prefix) {
 			if err != nil {
 				yield(info, err)
@@ -147,19 +149,19 @@ func (o *unseen) instead(info layout.Info) bool {
 }
 
 // unseen returns them in the order of their keys.
-func (b *Inbox) unseen(prefix string) []unseen {
+func (b *Inbox) unseen(ctx context.Context, prefix string) []unseen {
+	client := share.From(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	byKey := map[layout.Key]unseen{}
 	for _, h := range b.held {
-		if strings.HasPrefix(string(h.info.Key), prefix) {
-			info := h.info
-			info.ETag = ""
-			byKey[info.Key] = unseen{info: info, alone: true}
+		if h.client == client && strings.HasPrefix(string(h.key), prefix) {
+			byKey[h.key] = unseen{info: layout.Info{Key: h.key, Size: h.info.Size, ModTime: h.info.ModTime}, alone: true}
 		}
 	}
-	for key, n := range b.notes.all() {
-		if _, held := byKey[key]; held || !strings.HasPrefix(string(key), prefix) {
+	for s, n := range b.notes.all() {
+		key := s.key
+		if _, held := byKey[key]; held || s.client != client || !strings.HasPrefix(string(key), prefix) {
 			continue
 		}
 		byKey[key] = unseen{info: n.info(key), alone: n.why != echo, over: n.why == early, echo: n.object}

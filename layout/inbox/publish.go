@@ -53,7 +53,7 @@ func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Ou
 	}
 	if !d.merge {
 		b.accept(f.known)
-		b.dropNote(layout.ListingKey(r.Path))
+		b.dropNote(ctx, layout.ListingKey(r.Path))
 	}
 	for key, s := range f.sent {
 		b.published(ctx, key, s.body, s.ours, r.echoed)
@@ -69,7 +69,7 @@ func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Ou
 // published ends the note on an object and wakes what waited for it. Where the
 // tree has as many bytes as the client sent, the client sees those.
 func (b *Inbox) published(ctx context.Context, key layout.Key, sent *kept, ours int64, echoed bool) {
-	b.dropNote(key)
+	b.dropNote(ctx, key)
 	if echoed && sent.Size() != ours {
 		b.echo(ctx, key, sent)
 	}
@@ -82,7 +82,7 @@ func (b *Inbox) echo(ctx context.Context, key layout.Key, body *kept) {
 	info, err := b.writer.Tree.Stat(ctx, key)
 	if err == nil && info.Size != body.Size() {
 		body.retain()
-		b.setNote(key, &note{why: echo, object: info, body: body})
+		b.setNote(ctx, key, &note{why: echo, object: info, body: body})
 	}
 }
 

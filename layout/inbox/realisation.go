@@ -40,7 +40,7 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 	if err != nil {
 		return 0, err
 	}
-	b.dropNote(key)
+	b.dropNote(ctx, key)
 	if !o.Strict {
 		b.echo(ctx, key, keepBytes(text))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // A receipt is what is remembered of a NAR that came by: all that narinfos can
@@ -65,14 +66,14 @@ func (b *Inbox) receiptOf(info layout.Info) *receipt {
 }
 
 // remember files a receipt. The caller's use of it ends with its own release.
-func (b *Inbox) remember(r *receipt) {
+func (b *Inbox) remember(ctx context.Context, r *receipt) {
 	r.retain()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if old, ok := b.receipts.get(r.object.Key); ok {
 		r.accepted = r.accepted || old.accepted // the same bytes once more (I4)
 	}
-	b.receipts.put(r.object.Key, r, r.cost())
+	b.receipts.put(share.From(ctx), r.object.Key, r, r.cost())
 }
 
 var (
@@ -125,7 +126,7 @@ func (b *Inbox) look(ctx context.Context, key layout.Key, claim *layout.PathInfo
 		return nil, 0, err
 	}
 	found.object = object
-	b.remember(&found.receipt)
+	b.remember(ctx, &found.receipt)
 	return &found.receipt, proof, nil
 }
 

@@ -5,76 +5,107 @@ import (
 	"iter"
 	"sync/atomic"
 
-	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// A recent is a table of bounded cost that forgets what was used longest ago.
-// It is not safe for concurrent use.
-type recent[V any] struct {
-	limit  int64
-	cost   int64
-	order  *list.List // of *item[V], the latest used first
-	items  map[layout.Key]*list.Element
-	forgot func(layout.Key, V) // is told of everything that leaves
+// A recent is a table of bounded cost. When it is full it forgets something of the
+// client that takes most of it: what was used longest ago. It is not safe for
+// concurrent use.
+type recent[K comparable, V any] struct {
+	limit   int64
+	cost    int64
+	items   map[K]*list.Element
+	clients map[share.Client]*part
+	forgot  func(K, V) // is told of everything that leaves
 }
 
-type item[V any] struct {
-	key   layout.Key
-	value V
+// A part of a table is what one client has of it.
+type part struct {
 	cost  int64
+	order *list.List // of *item, the latest used first
+}
+
+type item[K comparable, V any] struct {
+	key    K
+	value  V
+	cost   int64
+	client share.Client
 }
 
 // itemCost is what an item takes in memory beyond what it holds.
 const itemCost = 512
 
-func newRecent[V any](limit int64, forgot func(layout.Key, V)) *recent[V] {
-	return &recent[V]{limit: limit, order: list.New(), items: map[layout.Key]*list.Element{}, forgot: forgot}
+func newRecent[K comparable, V any](limit int64, forgot func(K, V)) *recent[K, V] {
+	return &recent[K, V]{limit: limit, items: map[K]*list.Element{}, clients: map[share.Client]*part{}, forgot: forgot}
 }
 
-func (r *recent[V]) get(key layout.Key) (v V, ok bool) {
+func (r *recent[K, V]) get(key K) (v V, ok bool) {
 	e, ok := r.items[key]
 	if !ok {
 		return v, false
 	}
-	r.order.MoveToFront(e)
-	return e.Value.(*item[V]).value, true
+	i := e.Value.(*item[K, V])
+	r.clients[i.client].order.MoveToFront(e)
+	return i.value, true
 }
 
-// put adds an item in the place of the one of that key. One that costs more
-// than the limit leaves again at once, and so does all else.
-func (r *recent[V]) put(key layout.Key, v V, cost int64) {
+// put adds an item of a client in the place of the one of that key. One that costs
+// more than the limit leaves again at once, and so does all else of the client.
+func (r *recent[K, V]) put(client share.Client, key K, v V, cost int64) {
 	r.remove(key)
 	cost += itemCost
-	r.items[key] = r.order.PushFront(&item[V]{key, v, cost})
+	p := r.clients[client]
+	if p == nil {
+		p = &part{order: list.New()}
+		r.clients[client] = p
+	}
+	r.items[key] = p.order.PushFront(&item[K, V]{key, v, cost, client})
+	p.cost += cost
 	r.cost += cost
 	for r.cost > r.limit {
-		r.remove(r.order.Back().Value.(*item[V]).key)
+		for _, other := range r.clients {
+			if other.cost > p.cost {
+				p = other
+			}
+		}
+		r.remove(p.order.Back().Value.(*item[K, V]).key)
 	}
 }
 
-func (r *recent[V]) remove(key layout.Key) {
+func (r *recent[K, V]) remove(key K) {
 	e, ok := r.items[key]
 	if !ok {
 		return
 	}
-	i := r.order.Remove(e).(*item[V])
+	i := e.Value.(*item[K, V])
+	p := r.clients[i.client]
+	p.order.Remove(e)
 	delete(r.items, key)
+	p.cost -= i.cost
 	r.cost -= i.cost
+	if p.order.Len() == 0 {
+		delete(r.clients, i.client)
+	}
 	r.forgot(key, i.value)
 }
 
-// clear removes everything.
-func (r *recent[V]) clear() {
-	for key := range r.items {
-		r.remove(key)
+// expire removes what is too old.
+func (r *recent[K, V]) expire(old func(V) bool) {
+	for key, v := range r.all() {
+		if old(v) {
+			r.remove(key)
+		}
 	}
 }
 
+// clear removes everything.
+func (r *recent[K, V]) clear() { r.expire(func(V) bool { return true }) }
+
 // all yields every item without touching the order.
-func (r *recent[V]) all() iter.Seq2[layout.Key, V] {
-	return func(yield func(layout.Key, V) bool) {
+func (r *recent[K, V]) all() iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
 		for key, e := range r.items {
-			if !yield(key, e.Value.(*item[V]).value) {
+			if !yield(key, e.Value.(*item[K, V]).value) {
 				return
 			}
 		}

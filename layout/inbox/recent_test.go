@@ -15,19 +15,19 @@ func TestRecent(t *testing.T) {
 	r := newRecent(10*(itemCost+10), func(key layout.Key, v int) { forgotten[key] += v })
 	key := func(i int) layout.Key { return layout.Key(fmt.Sprint(i)) }
 	for i := range 10 {
-		r.put(key(i), 1, 10)
+		r.put("", key(i), 1, 10)
 	}
 	r.get(key(0))
-	r.put(key(10), 1, 10)
+	r.put("", key(10), 1, 10)
 	if len(forgotten) != 1 || forgotten[key(1)] != 1 {
 		t.Errorf("forgotten: %v, want the one that was used longest ago", forgotten)
 	}
-	r.put(key(10), 2, 0)
+	r.put("", key(10), 2, 0)
 	if forgotten[key(10)] != 1 || r.cost != 10*itemCost+90 {
 		t.Errorf("forgotten: %v, cost %d", forgotten, r.cost)
 	}
-	r.put("large", 1, 1<<20)
-	if len(r.items) != 0 || r.cost != 0 || r.order.Len() != 0 || forgotten["large"] != 1 || forgotten[key(10)] != 3 {
+	r.put("", "large", 1, 1<<20)
+	if len(r.items) != 0 || r.cost != 0 || len(r.clients) != 0 || forgotten["large"] != 1 || forgotten[key(10)] != 3 {
 		t.Errorf("%d items of cost %d are left; forgotten: %v", len(r.items), r.cost, forgotten)
 	}
 }

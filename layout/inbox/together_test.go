@@ -154,7 +154,7 @@ func TestNARComesWhileHolding(t *testing.T) {
 	s := newSample(t)
 	tr := newTrial(t, nil)
 	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
-	tr.Inbox.writer.Tree = &ambushed{Tree: tr.mem, key: heldKey(key.PathHash()), first: func() {
+	tr.Inbox.writer.Tree = &ambushed{Tree: tr.mem, key: heldKey(key.PathHash(), ""), first: func() {
 		tr.must(nar, s.objects[nar], true, Created)
 	}}
 	tr.must(key, s.objects[key], false, Held)

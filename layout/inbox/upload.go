@@ -82,7 +82,7 @@ const keptInMemory = 1 << 20
 type kept struct {
 	layout.Body
 	shared
-	memory int64 // bytes it takes there
+	cost int64 // bytes of memory that it counts as
 }
 
 // keep reads an upload to its end.
@@ -98,7 +98,7 @@ func (b *Inbox) keep(u *upload) (*kept, error) {
 	if err != nil {
 		return nil, storage(err)
 	}
-	k := &kept{Body: file, memory: spooledCost}
+	k := &kept{Body: file}
 	k.free = file.Discard
 	k.retain()
 	if _, err = file.Write(head); err == nil {
@@ -107,6 +107,7 @@ func (b *Inbox) keep(u *upload) (*kept, error) {
 	if err == nil {
 		err = file.Done()
 	}
+	k.cost = max(spooledCost, file.Size()/spooledShare)
 	if err != nil {
 		k.release()
 		if failed := u.failed(); failed != nil {
@@ -118,14 +119,19 @@ func (b *Inbox) keep(u *upload) (*kept, error) {
 }
 
 func keepBytes(text []byte) *kept {
-	k := &kept{Body: bytes.NewReader(text), memory: int64(len(text))}
+	k := &kept{Body: bytes.NewReader(text), cost: int64(len(text))}
 	k.retain()
 	return k
 }
 
-// spooledCost is what a body in a file is taken to cost in memory: it bounds how
-// many files wait.
-const spooledCost = 256 << 10
+const (
+	// spooledCost is what a body in a file is taken to cost in memory, at least: it
+	// bounds how many files wait.
+	spooledCost = 256 << 10
+	// spooledShare is how many bytes in files count as one in memory: it bounds how
+	// much of the disk they take.
+	spooledShare = 8
+)
 
 // copied returns the body under another type. A tree copies such a body, where
 // it would move a file of its own spool to the final key.

@@ -170,12 +170,12 @@ func (t *Part) Release() {
 	p.serve()
 }
 
-// free reports whether a client may have more at this moment: it never holds
-// more than it leaves, rounded in its favour.
-func (p *Pool) free(c Client, more int64) bool {
-	forHim := p.total - p.used + p.held[c]
-	return p.held[c]+more <= (forHim+1)/2
-}
+// free reports whether a client may have more at this moment.
+func (p *Pool) free(c Client, more int64) bool { return Fair(p.total, p.used, p.held[c], more) }
+
+// Fair reports whether a client that holds a part of what is used of a total may
+// have more: it never holds more than it leaves, rounded in its favour.
+func Fair(total, used, mine, more int64) bool { return mine+more <= (total-used+mine+1)/2 }
 
 func (p *Pool) give(c Client, more int64) {
 	p.used += more

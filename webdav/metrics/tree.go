@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -31,21 +32,24 @@ func (m *Metrics) Count(ctx context.Context, tree layout.Tree) error {
 	m.nars.Set(float64(nars))
 	m.narBytes.Set(float64(bytes))
 	m.counted.SetToCurrentTime()
-	return m.CountHeld(ctx, tree)
+	return m.countHeld(ctx, tree)
 }
 
-// CountHeld counts the narinfos that wait. It costs a listing of those.
-func (m *Metrics) CountHeld(ctx context.Context, tree layout.Tree) error {
+// Held tells how many narinfos wait.
+func (m *Metrics) Held(n int) { m.held.Set(float64(n)) }
+
+// countHeld counts the narinfos that wait.
+func (m *Metrics) countHeld(ctx context.Context, tree layout.Tree) error {
 	held := 0
 	for info, err := range tree.List(ctx, layout.HeldPrefix) {
 		if err != nil {
 			return fmt.Errorf("count what is held: %w", err)
 		}
-		if layout.Key(info.Key[len(layout.HeldPrefix):]).Kind() == layout.KindNarInfo {
+		if strings.HasSuffix(string(info.Key), ".narinfo") {
 			held++
 		}
 	}
-	m.held.Set(float64(held))
+	m.Held(held)
 	return nil
 }
 

@@ -1,0 +1,438 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/fsck"
+	"github.com/nixstatic/nixstatic/layout/share"
+	"github.com/nixstatic/nixstatic/layout/treetest"
+)
+
+// sendAs puts an object for a client.
+func (tr *trial) sendAs(c share.Client, key layout.Key, body string, strict bool) (Outcome, error) {
+	return tr.Put(share.As(context.Background(), c), key, strings.NewReader(body), Options{Strict: strict, Size: int64(len(body))})
+}
+
+// mustAs puts an object for a client and wants this outcome.
+func (tr *trial) mustAs(c share.Client, key layout.Key, body string, want Outcome) {
+	tr.tb.Helper()
+	if got, err := tr.sendAs(c, key, body, false); err != nil || got != want {
+		tr.tb.Errorf("%s puts %s: %v, %v, want %v", c, key, got, err, want)
+	}
+}
+
+// invented returns the narinfo of a path that nobody has, with the NAR of another
+// and these references.
+func (s *sample) invented(t testing.TB, i int, refs ...layout.StorePath) (layout.Key, string) {
+	t.Helper()
+	n := s.narInfo(t, "flat")
+	n.Path = inventedPath(i)
+	n.CA, n.Sigs, n.References = "", nil, refs
+	return layout.NarInfoKey(n.Path), string(n.Marshal(layout.DefaultStoreDir))
+}
+
+func inventedPath(i int) layout.StorePath { return layout.StorePath(fmt.Sprintf("%032d-invented", i)) }
+
+// perClient counts the operations that are done for each client.
+type perClient struct {
+	layout.Tree
+	mu  sync.Mutex
+	ops map[share.Client]int
+}
+
+func (p *perClient) count(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ops == nil {
+		p.ops = map[share.Client]int{}
+	}
+	p.ops[share.From(ctx)]++
+}
+
+func (p *perClient) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
+	p.count(ctx)
+	return p.Tree.Get(ctx, key)
+}
+
+func (p *perClient) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
+	p.count(ctx)
+	return p.Tree.Stat(ctx, key)
+}
+
+func (p *perClient) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	p.count(ctx)
+	return p.Tree.Put(ctx, key, body, opts)
+}
+
+// What others have waiting for a path costs the client nothing that brings it, and
+// is published all the same.
+func TestOthersWait(t *testing.T) {
+	s := newSample(t)
+	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
+	cost := map[int]int{}
+	for _, waiting := range []int{0, 200} {
+		tr := newTrial(t, nil)
+		ops := &perClient{Tree: tr.mem}
+		tr.Inbox.writer.Tree = ops
+		for i := range waiting {
+			key, text := s.invented(t, i, s.path("flat"))
+			tr.mustAs("attacker", key, text, Held)
+		}
+		tr.mustAs("honest", nar, s.objects[nar], Created)
+		tr.mustAs("honest", key, s.objects[key], Created)
+		ops.mu.Lock()
+		cost[waiting] = ops.ops[share.From(as(share.As(t.Context(), "honest")))]
+		ops.mu.Unlock()
+		for tr.Waiting() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		for i := range waiting {
+			if _, err := tr.mem.Stat(t.Context(), layout.NarInfoKey(inventedPath(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := fsck.Whole(t.Context(), tr.tree, fsck.Options{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if cost[0] == 0 || cost[200] != cost[0] {
+		t.Errorf("with others waiting the honest client's uploads cost %d operations, without %d", cost[200], cost[0])
+	}
+}
+
+// What a client itself has waiting is published when its upload is answered, as
+// far as that does not take long.
+func TestOwnWait(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
+	for i := range maxOwn {
+		key, text := s.invented(t, i, s.path("flat"))
+		tr.mustAs("ci", key, text, Held)
+	}
+	tr.mustAs("ci", nar, s.objects[nar], Created)
+	tr.mustAs("ci", key, s.objects[key], Created)
+	if n := tr.Waiting(); n != 0 {
+		t.Errorf("%d are not published", n)
+	}
+}
+
+// The background takes from each client in its turn.
+func TestQueueTurns(t *testing.T) {
+	var q queue
+	for i := range 3 {
+		for j, client := range []share.Client{"a", "b", "c"} {
+			if i <= j {
+				h := &held{client: client, at: layout.Key(fmt.Sprint(client, i))}
+				q.push(h)
+				q.push(h)
+			}
+		}
+	}
+	if h := q.popOf("c"); h.at != "c0" {
+		t.Errorf("the first of c is %s", h.at)
+	}
+	var order []string
+	for h := q.pop(); h != nil; h = q.pop() {
+		order = append(order, string(h.at))
+	}
+	if diff := cmp.Diff([]string{"a0", "b0", "c1", "b1", "c2"}, order); diff != "" {
+		t.Errorf("the turns (-want +got):\n%s", diff)
+	}
+	if q.popOf("a") != nil || len(q.lines)+len(q.turns) != 0 {
+		t.Errorf("left over: %v", q)
+	}
+}
+
+// The narinfos that wait have a budget in number and in bytes, for each client and
+// in all, whatever is restarted; after a day it is free again.
+func TestHeldBudget(t *testing.T) {
+	s := newSample(t)
+	_, text := s.invented(t, 0, "00000000000000000000000000000000-nowhere")
+	size := int64(len(text))
+	for name, edit := range map[string]func(*Config){
+		"number": func(c *Config) { c.MaxHeld = 15 },
+		"bytes":  func(c *Config) { c.MaxHeldBytes = 16 * size },
+	} {
+		t.Run(name, func(t *testing.T) {
+			old := &aged{Tree: treetest.NewMem(t)}
+			if _, err := layout.Init(t.Context(), old, layout.DefaultCacheInfo()); err != nil {
+				t.Fatal(err)
+			}
+			tr := trialOn(t, old, edit)
+			i := 0
+			fill := func(c share.Client) (n int) {
+				for ; n < 100; n++ {
+					i++
+					key, text := s.invented(t, i, "00000000000000000000000000000000-nowhere")
+					if _, err := tr.sendAs(c, key, text, false); ReasonOf(err) == TooManyHeld {
+						return n
+					} else if err != nil {
+						t.Fatal(err)
+					}
+				}
+				return n
+			}
+			got := map[share.Client][]int{}
+			for range 2 {
+				for _, c := range []share.Client{"a", "b", "c"} {
+					got[c] = append(got[c], fill(c))
+				}
+				tr.restart()
+				key, text := s.invented(t, 1, "00000000000000000000000000000000-nowhere")
+				tr.mustAs("a", key, text, Held) // in the place of what it had there
+			}
+			// Half, and half of the rest; nothing is free again after a restart.
+			want := map[share.Client][]int{"a": {8, 0}, "b": {4, 0}, "c": {2, 0}}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			old.by = heldFor + time.Minute
+			if err := tr.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if tr.Waiting() != 0 || tr.holding != (holding{}) || len(tr.holds) != 0 {
+				t.Errorf("after a day %d wait, %+v, %v", tr.Waiting(), tr.holding, tr.holds)
+			}
+			old.by = 0
+			if n := fill("c"); n != 8 {
+				t.Errorf("after a day there is room for %d", n)
+			}
+		})
+	}
+}
+
+// Of two clients that have narinfos of one path wait, none takes the place of the
+// other.
+func TestHeldApart(t *testing.T) {
+	s := newSample(t)
+	for _, restart := range []bool{false, true} {
+		tr := newTrial(t, nil)
+		nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
+		wrong := s.narInfo(t, "flat")
+		wrong.NarSize, wrong.CA, wrong.Sigs = wrong.NarSize+1, "", nil
+		bogus := string(wrong.Marshal(layout.DefaultStoreDir))
+		for _, c := range []share.Client{"attacker", "honest", "attacker"} {
+			text := s.objects[key]
+			if c == "attacker" {
+				text = bogus
+			}
+			tr.mustAs(c, key, text, Held)
+		}
+		for c, want := range map[share.Client]string{"attacker": bogus, "honest": s.objects[key]} {
+			info, err := tr.Stat(share.As(t.Context(), c), key)
+			if err != nil || info.Size != int64(len(want)) || info.Key != key {
+				t.Errorf("%s is shown %+v, %v", c, info, err)
+			}
+		}
+		if _, err := tr.Stat(share.As(t.Context(), "stranger"), key); err == nil {
+			t.Error("a stranger is shown what is held")
+		}
+		if restart {
+			tr.restart()
+		}
+		tr.mustAs("someone", nar, s.objects[nar], Created)
+		for tr.Waiting() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if got := contents(t, tr.tree)[key]; got != s.objects[key] {
+			t.Errorf("restart %v: the tree has %q", restart, got)
+		}
+	}
+}
+
+// What a client sends ahead of a narinfo matters to that client alone.
+func TestNotesApart(t *testing.T) {
+	s := newSample(t)
+	p := s.path("lib-debug")
+	ls, record, nar := layout.ListingKey(p), layout.NarInfoKey(p), s.nar(t, "lib-debug")
+	absent := layout.DebugLink{ID: strings.Repeat("0", 40), Member: "lib/debug/.build-id/00/" + strings.Repeat("0", 38) + ".debug"}
+	tr := newTrial(t, nil)
+	tr.mustAs("attacker", ls, "{}", Held)
+	tr.mustAs("attacker", absent.Keys()[0], string(absent.Marshal(nar)), Held)
+	if _, err := tr.Stat(share.As(t.Context(), "honest"), ls); err == nil {
+		t.Error("another client's listing is shown")
+	}
+	tr.mustAs("honest", nar, s.objects[nar], Created)
+	tr.mustAs("honest", record, s.objects[record], Created)
+	if got := contents(t, tr.tree); got[ls] != s.objects[ls] || got[absent.Keys()[0]] != "" {
+		t.Errorf("the listing is %q, the link %q", got[ls], got[absent.Keys()[0]])
+	}
+	tr.mustAs("attacker", ls, s.objects[ls], Unchanged)
+}
+
+// What clients send ahead of narinfos has a budget of memory and of disk. A client
+// that sends too much loses its own, and no other's; after a day all is forgotten.
+func TestEarlyBudget(t *testing.T) {
+	s := newSample(t)
+	spool := &countedSpool{Spool: layout.TempSpool(t.TempDir())}
+	tr := newTrial(t, func(c *Config) { c.Writer.Spool, c.Memory = spool, 8<<20 })
+	listing := func(i int) layout.Key { return layout.ListingKey(inventedPath(i)) }
+	tr.mustAs("honest", listing(0), s.objects[layout.ListingKey(s.path("flat"))], Held)
+	tr.mustAs("honest", listing(1), "{"+strings.Repeat(" ", keptInMemory), Held)
+	for i := range 30 {
+		tr.mustAs("attacker", listing(2+i), "{"+strings.Repeat(" ", 3*keptInMemory), Held)
+		tr.mustAs("attacker", listing(100+i), "{"+strings.Repeat(" ", 100<<10), Held)
+	}
+	if most := int32(4<<20/(3*keptInMemory/spooledShare)) + 1; spool.open.Load() > int64(most) {
+		t.Errorf("%d files wait, want %d at most", spool.open.Load(), most)
+	}
+	for i := range 2 {
+		if _, err := tr.Stat(share.As(t.Context(), "honest"), listing(i)); err != nil {
+			t.Errorf("the honest client's is forgotten: %v", err)
+		}
+	}
+	if tr.notes.cost > tr.notes.limit {
+		t.Errorf("notes cost %d", tr.notes.cost)
+	}
+	for _, n := range tr.notes.all() {
+		n.at = n.at.Add(-heldFor - time.Minute)
+	}
+	if err := tr.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if spool.open.Load() != 0 || len(tr.notes.items) != 0 {
+		t.Errorf("after a day %d files and %d notes wait", spool.open.Load(), len(tr.notes.items))
+	}
+}
+
+// Listings count where the disk is to keep some room.
+func TestListingsKeepTheFloor(t *testing.T) {
+	s := newSample(t)
+	free := uint64(1 << 20)
+	tr := newTrial(t, func(c *Config) {
+		c.FreeSpace, c.MinFree = func() (uint64, error) { return free, nil }, 1<<20-100
+	})
+	key := layout.ListingKey(s.path("source"))
+	tr.refused(key, s.objects[key], false, NoSpace)
+	if err := tr.Check(t.Context(), key, Options{Size: 101}); ReasonOf(err) != NoSpace {
+		t.Errorf("check: %v", err)
+	}
+}
+
+// What waits costs a bounded number of requests, fewer the longer it waits: one
+// listing for each look, and of each narinfo one thing is asked for.
+func TestHeldCosts(t *testing.T) {
+	const records, refs = 20, 50
+	s := newSample(t)
+	for _, common := range []bool{false, true} {
+		tr := newTrial(t, nil)
+		now := time.Now()
+		tr.Inbox.now = func() time.Time { return now }
+		nar := s.nar(t, "flat")
+		tr.must(nar, s.objects[nar], true, Created)
+		for i := range records {
+			var missing []layout.StorePath
+			for j := range refs {
+				if common {
+					missing = append(missing, inventedPath(1000+j))
+				} else {
+					missing = append(missing, inventedPath(1000+i*refs+j))
+				}
+			}
+			key, text := s.invented(t, i, missing...)
+			tr.must(key, text, false, Held)
+		}
+		asked := records // of each one thing, and what is common once
+		if common {
+			asked = 1
+		}
+		look := func() treetest.Counts {
+			t.Helper()
+			tr.mem.Counts()
+			if err := tr.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return tr.mem.Counts()
+		}
+		for range 2 {
+			if got, want := look(), (treetest.Counts{List: 1, Stat: asked}); got != want {
+				t.Errorf("common %v: a look costs %+v, want %+v", common, got, want)
+			}
+		}
+		if got, want := look(), (treetest.Counts{List: 1}); got != want {
+			t.Errorf("common %v: a look in the pause costs %+v, want %+v", common, got, want)
+		}
+		sum := 0
+		for range 24 * 60 {
+			now = now.Add(time.Minute)
+			got := look()
+			if got.Get != 0 || got.List != 1 {
+				t.Fatalf("common %v: a look costs %+v", common, got)
+			}
+			sum += got.Stat
+		}
+		if most := 32 * asked; sum > most || sum < 20*asked {
+			t.Errorf("common %v: a day costs %d, want %d at most", common, sum, most)
+		}
+		// After a restart each is read once more, and not all that is missing asked for.
+		tr.restart()
+		tr.Inbox.now = func() time.Time { return now }
+		if got := tr.mem.Counts(); got.Get > 2*records+1 || got.Stat > records*2*statJobs || got.List != 1 {
+			t.Errorf("common %v: a restart costs %+v", common, got)
+		}
+	}
+}
+
+// After all it waited for has come behind our back, a narinfo is published, however
+// much that was.
+func TestManyNeeds(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	nar := s.nar(t, "flat")
+	tr.must(nar, s.objects[nar], true, Created)
+	var refs []layout.StorePath
+	for i := range 5 * maxNeeds {
+		refs = append(refs, inventedPath(1000+i))
+	}
+	key, text := s.invented(t, 1, refs...)
+	tr.must(key, text, false, Held)
+	slices.Reverse(refs)
+	for i, ref := range refs {
+		other, text := s.invented(t, 1000+len(refs)-1-i)
+		if other != layout.NarInfoKey(ref) {
+			t.Fatal(other, ref)
+		}
+		if i%2 == 0 {
+			tr.must(other, text, true, Created)
+		} else {
+			tr.mem.Damage(other, func([]byte) []byte { return []byte(text) })
+		}
+	}
+	if err := tr.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tr.mem.Stat(t.Context(), key); err != nil || tr.Waiting() != 0 {
+		t.Errorf("%v, %d wait", err, tr.Waiting())
+	}
+}
+
+// A receipt is not forgotten for what another client sends.
+func TestReceiptsApart(t *testing.T) {
+	s := newSample(t)
+	var gets []layout.Key
+	tr := newTrial(t, func(c *Config) { c.Memory = 8 << 10 })
+	tr.Inbox.writer.Tree = &watched{Tree: tr.mem, get: func(key layout.Key) { gets = append(gets, key) }}
+	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
+	tr.mustAs("honest", nar, s.objects[nar], Created)
+	for key, text := range maps.All(s.objects) {
+		if key.Kind() == layout.KindNAR && key != nar {
+			tr.mustAs("attacker", key, text, Created)
+		}
+	}
+	tr.mustAs("honest", key, s.objects[key], Created)
+	if slices.Contains(gets, nar) {
+		t.Error("the honest client's NAR was read back")
+	}
+}
