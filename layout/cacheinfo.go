@@ -78,10 +78,13 @@ func ReadCacheInfo(ctx context.Context, r Reader) (CacheInfo, error) {
 	}
 	info, err := ParseCacheInfo(text)
 	if err != nil {
-		return info, fmt.Errorf("read %s: %w", CacheInfoKey, err)
+		return info, fmt.Errorf("read %s: %w: %w", CacheInfoKey, ErrBroken, err)
 	}
 	return info, nil
 }
+
+// ErrBroken is a nix-cache-info that is there and says nothing.
+var ErrBroken = errors.New("it is damaged")
 
 // Init makes a tree of t: it writes info if the tree has no nix-cache-info yet,
 // and returns what the tree has in the end. A tree for another store directory
@@ -105,4 +108,37 @@ func Init(ctx context.Context, t Tree, info CacheInfo) (CacheInfo, error) {
 		return have, fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, info.StoreDir)
 	}
 	return have, nil
+}
+
+// Mend is Init for a tree whose nix-cache-info may be damaged: that is written
+// anew then, unless a path of the tree is in another store directory.
+func Mend(ctx context.Context, t Tree, info CacheInfo) (have CacheInfo, mended bool, err error) {
+	before, err := t.Stat(ctx, CacheInfoKey)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return info, false, err
+	}
+	have, broken := Init(ctx, t, info)
+	if !errors.Is(broken, ErrBroken) {
+		return have, false, broken
+	}
+	for e, err := range t.List(ctx, "") {
+		if err != nil {
+			return info, false, err
+		}
+		if e.Key.Kind() != KindNarInfo {
+			continue
+		}
+		text, err := ReadAll(ctx, t, e.Key)
+		if err != nil {
+			return info, false, err
+		}
+		if _, err := ParseNarInfo(text, info.StoreDir); err == nil {
+			break
+		}
+		if other, err := ParseNarInfo(text, ""); err == nil {
+			return info, false, fmt.Errorf("%w, and %s is not in the store directory %s", broken, other.Path, info.StoreDir)
+		}
+	}
+	err = t.Put(ctx, CacheInfoKey, Bytes(info.Marshal()), PutOptions{IfMatch: before.ETag})
+	return info, err == nil, err
 }

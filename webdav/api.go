@@ -2,6 +2,7 @@ package webdav
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -133,6 +134,9 @@ type Upstream interface {
 	Has(ctx context.Context, hash string) (*layout.NarInfo, error)
 }
 
+// ErrUpstream is what an Upstream cannot tell because a cache does not answer.
+var ErrUpstream = errors.New("an upstream does not answer")
+
 // A Recorder counts what was done. Its methods are called once at the end of
 // each request, and must be cheap and safe for concurrent use.
 type Recorder interface {
@@ -156,10 +160,11 @@ const (
 	ResultStorage  = "storage"      // trouble of ours
 	ResultHeader   = "bad-header"   // the headers ask for what is not done here
 	ResultExists   = "precondition" // If-None-Match: * and the key is taken
+	ResultUpstream = "upstream"     // trouble of an upstream
 	ResultBusy     = "busy"         // no place for it became free in time
 )
 
 // Results lists the words of Recorder.Upload that are not package inbox's.
 func Results() []string {
-	return []string{ResultBroken, ResultEncoding, ResultStorage, ResultHeader, ResultExists, ResultBusy}
+	return []string{ResultBroken, ResultEncoding, ResultStorage, ResultHeader, ResultExists, ResultBusy, ResultUpstream}
 }

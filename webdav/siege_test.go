@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -142,4 +143,23 @@ func proppatch(space string, names ...string) string {
 		fmt.Fprintf(&b, "<Z:%s>x</Z:%s>", name, name)
 	}
 	return b.String() + "</D:prop></D:set></D:propertyupdate>"
+}
+
+// That an upstream does not answer is not told as trouble of ours.
+func TestUpstreamTrouble(t *testing.T) {
+	dir, paths := example(t)
+	r := newSiege(t, func(_ *Config, in *inbox.Config) {
+		in.Provided = func(context.Context, layout.StorePath) (bool, error) {
+			return false, fmt.Errorf("%w: timeout", ErrUpstream)
+		}
+	})
+	for _, key := range keysOf(t, dir) {
+		if key.Kind() == layout.KindNAR {
+			r.put(t, dir, key, alice)
+		}
+	}
+	got := r.put(t, dir, layout.NarInfoKey(paths.Named("app").Info.Path), alice)
+	if got.Status != 503 || !strings.Contains(got.Body, "upstream") || strings.Contains(got.Body, "storage") || !strings.HasPrefix(r.recorded.last(), ResultUpstream) {
+		t.Errorf("%d %s, recorded as %q", got.Status, got.Body, r.recorded.last())
+	}
 }

@@ -13,8 +13,9 @@ func initCommand() *cli.Command {
 		Name:      "init",
 		Usage:     "make an empty tree, and the bucket for it",
 		ArgsUsage: "TREE",
-		Description: "Writes nix-cache-info. A tree that is there already is left as it is, and it is\n" +
-			"an error if it is one for another store directory. export and add make a tree\n" +
+		Description: "Writes nix-cache-info. A tree that is there already is left as it is, but for a\n" +
+			"nix-cache-info that is damaged, which is written anew; it is an error if the tree\n" +
+			"is one for another store directory. export and add make a tree\n" +
 			"by themselves; init is for one that differs from the defaults.\n\n" +
 			"For s3://bucket/prefix?endpoint=… it makes the bucket if there is none, asks the\n" +
 			"store to remove what broken uploads leave, and tells what the store keeps to.\n" +
@@ -58,9 +59,12 @@ func runInit(c *cli.Context) error {
 		return err
 	}
 	defer tree.Close()
-	have, err := layout.Init(c.Context, tree, want)
+	have, mended, err := layout.Mend(c.Context, tree, want)
 	if err != nil {
 		return err
+	}
+	if mended {
+		fmt.Fprintf(c.App.ErrWriter, "nixstatic: note: %s was damaged, and is written anew\n", layout.CacheInfoKey)
 	}
 	if have != want {
 		return withHint(fmt.Errorf("%s is a tree already, with other settings (priority %d, mass query %v)", location, have.Priority, have.WantMassQuery),

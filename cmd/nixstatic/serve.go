@@ -114,6 +114,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", s.health.Before(s.metrics.Handler()))
 		mux.Handle("GET /healthz", s.health)
+		mux.HandleFunc("GET /healthz/uploads", s.health.Uploads)
 		side := &server{handler: mux, log: s.log}
 		wait.Go(func() {
 			if err := side.serve(background, metricsListener); err != nil {

@@ -54,7 +54,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "min-free", Usage: "refuse uploads that leave less than `SIZE` of a directory's disk, in bytes or % (default: 1GiB, or 2% of a small disk)"},
 		&cli.IntFlag{Name: "max-uploads", Value: 32, Usage: "take `N` NARs and logs at the same time, from one client half of them; others wait"},
 
-		&cli.StringFlag{Name: "metrics-listen", Usage: "serve /metrics (Prometheus) and /healthz on `ADDRESS`"},
+		&cli.StringFlag{Name: "metrics-listen", Usage: "serve /metrics (Prometheus), /healthz for readers and /healthz/uploads on `ADDRESS`"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of the log: debug shows each request, info, warn, error"},
 		&cli.DurationFlag{Name: "shutdown-timeout", Value: time.Minute, Usage: "when stopped, cut off what is not finished after `DURATION`"},
@@ -147,6 +147,8 @@ func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, 
 	switch {
 	case err == nil && c.IsSet("store-dir") && have.StoreDir != c.String("store-dir"):
 		return have, fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, c.String("store-dir"))
+	case errors.Is(err, layout.ErrBroken):
+		return have, withHint(err, "nixstatic init '%s' writes it anew", location)
 	case err == nil || !errors.Is(err, fs.ErrNotExist):
 		return have, err
 	case c.Bool("read-only"):

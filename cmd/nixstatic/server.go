@@ -5,10 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,9 +36,25 @@ func (s *server) newHTTPServer(handler http.Handler) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		TLSConfig:         s.tls,
-		// Scanners that do not speak TLS are nobody's worry.
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(serverLog{s.log}, "", 0),
 	}
+}
+
+// A serverLog gives what net/http has to say of itself the level that it has.
+type serverLog struct{ log *slog.Logger }
+
+// Write logs one message.
+func (l serverLog) Write(text []byte) (int, error) {
+	level, msg := slog.LevelWarn, strings.TrimSpace(string(text))
+	switch {
+	case strings.HasPrefix(msg, "http: Accept error"), strings.Contains(msg, "panic serving"), strings.Contains(msg, "superfluous"):
+		level = slog.LevelError
+	// Clients that do not speak TLS or HTTP, such as scanners, are nobody's worry.
+	case strings.HasPrefix(msg, "http: TLS handshake error"), strings.HasPrefix(msg, "http2:"), strings.HasPrefix(msg, "http: URL query"):
+		level = slog.LevelDebug
+	}
+	l.log.Log(context.Background(), level, "HTTP server", "message", msg)
+	return len(text), nil
 }
 
 // serve serves until ctx ends, then lets the requests under way finish. When it

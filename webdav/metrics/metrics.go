@@ -31,6 +31,7 @@ type Metrics struct {
 	paths, nars      prometheus.Gauge
 	narBytes, held   prometheus.Gauge
 	counted, healthy prometheus.Gauge
+	room             prometheus.Gauge
 
 	series sync.Map // requestLabels → *requestSeries: no look-up by three strings per request
 }
@@ -81,7 +82,8 @@ func New(version string) *Metrics {
 	m.narBytes = gauge("tree_nar_bytes", "Bytes of the NAR files in the tree, at the last count and since.")
 	m.held = gauge("held_narinfos", "Narinfos that wait for what they lead to.")
 	m.counted = gauge("tree_counted_timestamp_seconds", "When the tree was counted last; 0 if it was not yet.")
-	m.healthy = gauge("healthy", "1 if the tree can be read and its disk has room.")
+	m.healthy = gauge("healthy", "1 if the tree can be read.")
+	m.room = gauge("room_for_uploads", "1 if the disk has room for uploads.")
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nixstatic_build_info", Help: "Always 1; the labels tell what runs.",
 			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, func() float64 { return 1 }))

@@ -105,27 +105,29 @@ func TestHealth(t *testing.T) {
 	tree := treetest.OpenDir(t, t.TempDir())
 	free, freeErr := uint64(1000), error(nil)
 	h := &Health{Tree: tree, FreeSpace: func() (uint64, error) { return free, freeErr }, MinFree: 1000, Metrics: New("")}
-	check := func(status int, words, gauge string) {
+	check := func(reading, uploads int, words, healthy, room string) {
 		t.Helper()
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
-		body := w.Body.String()
-		if w.Code != status || !strings.Contains(body, words) || strings.Count(body, "\n") != 1 {
-			t.Errorf("status %d, %q; want %d and one line with %q", w.Code, body, status, words)
+		for status, answer := range map[*int]http.HandlerFunc{&reading: h.ServeHTTP, &uploads: h.Uploads} {
+			w := httptest.NewRecorder()
+			answer(w, httptest.NewRequest("GET", "/healthz", nil))
+			body := w.Body.String()
+			if w.Code != *status || !strings.Contains(body, words) || strings.Count(body, "\n") != 1 {
+				t.Errorf("status %d, %q; want %d and one line with %q", w.Code, body, *status, words)
+			}
 		}
-		wantLines(t, scrape(t, h.Metrics), "nixstatic_healthy "+gauge)
+		wantLines(t, scrape(t, h.Metrics), "nixstatic_healthy "+healthy, "nixstatic_room_for_uploads "+room)
 	}
-	check(503, "nix-cache-info", "0")
+	check(503, 503, "nix-cache-info", "0", "1")
 	if _, err := layout.Init(t.Context(), tree, layout.DefaultCacheInfo()); err != nil {
 		t.Fatal(err)
 	}
-	check(200, "ok", "1")
+	check(200, 200, "ok", "1", "1")
 	free = 999
-	check(503, "999 bytes left", "0")
+	check(200, 503, "999 bytes left", "1", "0")
 	freeErr = errors.New("no such mount")
-	check(503, "no such mount", "0")
+	check(200, 503, "no such mount", "1", "0")
 	h.FreeSpace = nil
-	check(200, "ok", "1")
+	check(200, 200, "ok", "1", "1")
 }
 
 func BenchmarkMetrics(b *testing.B) {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -75,19 +76,25 @@ func (m *Metrics) KeepCounting(ctx context.Context, tree layout.Tree, least time
 	}
 }
 
-// Health says whether a tree can be served and added to.
+// Health says whether a tree can be read, and whether there is room to add to it:
+// a disk that is full is nothing to those who read.
 type Health struct {
 	Tree      layout.Reader
 	FreeSpace func() (uint64, error) // nil: not looked at
-	MinFree   int64                  // bytes; fewer are not healthy
+	MinFree   int64                  // bytes; with fewer there is no room
 	Metrics   *Metrics               // nil: none
 }
 
-// Check returns nil, or what is wrong.
-func (h *Health) Check(ctx context.Context) error {
+// Reading returns nil, or why readers cannot be served.
+func (h *Health) Reading(ctx context.Context) error {
 	if _, err := layout.ReadCacheInfo(ctx, h.Tree); err != nil {
 		return fmt.Errorf("the tree cannot be read: %w", err)
 	}
+	return nil
+}
+
+// Room returns nil, or why uploads are refused.
+func (h *Health) Room() error {
 	if h.FreeSpace == nil {
 		return nil
 	}
@@ -101,35 +108,54 @@ func (h *Health) Check(ctx context.Context) error {
 	return nil
 }
 
-// look checks, and tells the metrics.
-func (h *Health) look(ctx context.Context) error {
+// look looks at both, and tells the metrics.
+func (h *Health) look(ctx context.Context) (reading, room error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err := h.Check(ctx)
+	reading, room = h.Reading(ctx), h.Room()
 	if h.Metrics != nil {
-		h.Metrics.healthy.Set(map[bool]float64{true: 1}[err == nil])
+		yes := map[bool]float64{true: 1}
+		h.Metrics.healthy.Set(yes[reading == nil])
+		h.Metrics.room.Set(yes[room == nil])
 	}
-	return err
+	return reading, room
 }
 
 // Before looks each time before next answers, so that metrics are never those of
 // an earlier look.
 func (h *Health) Before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = h.look(r.Context())
+		h.look(r.Context())
 		next.ServeHTTP(w, r)
 	})
 }
 
-// ServeHTTP answers 200 or 503, with one line.
+// ServeHTTP answers whether readers can be served: 200 or 503, with one line,
+// which also tells of uploads.
 func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	err := h.look(r.Context())
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, err.Error()+"\n")
+	reading, room := h.look(r.Context())
+	switch {
+	case reading != nil:
+		answer(w, http.StatusServiceUnavailable, reading.Error())
+	case room != nil:
+		answer(w, http.StatusOK, "ok for readers; "+room.Error())
+	default:
+		answer(w, http.StatusOK, "ok")
+	}
+}
+
+// Uploads answers whether uploads can be taken: 200 or 503, with one line.
+func (h *Health) Uploads(w http.ResponseWriter, r *http.Request) {
+	if err := cmp.Or(h.look(r.Context())); err != nil {
+		answer(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	io.WriteString(w, "ok\n")
+	answer(w, http.StatusOK, "ok")
+}
+
+func answer(w http.ResponseWriter, status int, line string) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	io.WriteString(w, line+"\n")
 }

@@ -184,7 +184,7 @@ func (u *Upstreams) ask(ctx context.Context, hash string) ([]byte, error) {
 		}
 	}
 	if len(unknown) > 0 {
-		return nil, errors.Join(unknown...)
+		return nil, fmt.Errorf("%w: %w", webdav.ErrUpstream, errors.Join(unknown...))
 	}
 	u.known.put(hash, nil, u.now(), u.cfg.AbsentFor)
 	return nil, fs.ErrNotExist
