@@ -129,7 +129,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		return failureOf(err)
 	}
 	if t.upload || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		r = r.WithContext(share.As(r.Context(), share.Of(token, r.RemoteAddr)))
+		r = r.WithContext(share.As(r.Context(), share.ClientOf(token, r.RemoteAddr)))
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:

@@ -17,7 +17,7 @@ import (
 // wait until the lease runs out.
 //
 // Nothing else proves a death. Other machines and most containers do not see the
-// file. Where they do, through a shared directory, the lease tells whether its
+// file. If they see it, through a shared directory, the lease tells whether its
 // holder runs under the same kernel, which alone knows the lock.
 type liveness struct{ file *os.File }
 

@@ -20,10 +20,10 @@ import (
 // network where it showed none. Empty is the server itself.
 type Client string
 
-// Of returns the client of a request that showed a token, "" for none, and came
+// ClientOf returns the client of a request that showed a token, "" for none, and came
 // from an address with a port, as in http.Request. Every address of a network
 // that one client may choose from is one client.
-func Of(token, remote string) Client {
+func ClientOf(token, remote string) Client {
 	if token != "" {
 		return Client("token " + token) // no address has a blank
 	}

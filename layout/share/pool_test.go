@@ -25,7 +25,7 @@ func take(t *testing.T, p *Pool, c Client) (parts []*Part) {
 	return parts
 }
 
-// A client may hold as much as it leaves, so that whoever comes has room.
+// A client may hold as much as it leaves, so that the next one has room.
 func TestShares(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(32, time.Minute)
@@ -51,8 +51,8 @@ func TestShares(t *testing.T) {
 	})
 }
 
-// What becomes free goes to the client that holds least, and among the requests
-// of one to the first; a large wish does not hold up small ones.
+// A part that becomes free goes to the client that holds least, and among the
+// requests of one to the first; a large wish does not hold up small ones.
 func TestTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(8, time.Hour)
@@ -92,7 +92,7 @@ func TestPatience(t *testing.T) {
 		if _, err := p.Take(as(t, "a"), 1); !errors.Is(err, ErrBusy) || time.Since(start) != time.Minute {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
-		// What can never be had is not waited for.
+		// A request for more than there can be does not wait.
 		start = time.Now()
 		if _, err := p.Take(as(t, "b"), 3); !errors.Is(err, ErrBusy) || time.Since(start) != 0 {
 			t.Errorf("more than any client may have, after %s: %v", time.Since(start), err)
@@ -100,7 +100,7 @@ func TestPatience(t *testing.T) {
 		if err := held[0].Resize(as(t, "a"), 3); !errors.Is(err, ErrBusy) || held[0].size != 1 {
 			t.Errorf("a part that cannot grow has %d, %v", held[0].size, err)
 		}
-		// Who leaves makes room in the queue.
+		// A request that ends makes room in the queue.
 		ctx, cancel := context.WithCancelCause(as(t, "a"))
 		left := errors.New("left")
 		go func() { time.Sleep(time.Second); cancel(left) }()
@@ -119,7 +119,7 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// One client cannot fill the queue with its own.
+// A client cannot fill the queue with its own requests.
 func TestQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(2, time.Minute)
@@ -141,7 +141,7 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// Those who wait hurry the clients that hold much more, and nobody else.
+// Clients that wait hurry those that hold much more, and no others.
 func TestHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(8, time.Minute)
@@ -182,9 +182,9 @@ func TestHurry(t *testing.T) {
 func TestClients(t *testing.T) {
 	got := map[string]Client{}
 	for _, remote := range []string{"192.0.2.7:1", "192.0.2.8:1", "[::ffff:192.0.2.7]:9", "[2001:db8::1:2:3:4]:5", "[2001:db8::ffff]:5", "[2001:db8:0:1::]:5", "[fe80::1%eth0]:5", "@", ""} {
-		got[remote] = Of("", remote)
+		got[remote] = ClientOf("", remote)
 	}
-	got["with a token"] = Of("ci", "192.0.2.7:1")
+	got["with a token"] = ClientOf("ci", "192.0.2.7:1")
 	want := map[string]Client{
 		"192.0.2.7:1": "192.0.2.7", "192.0.2.8:1": "192.0.2.8", "[::ffff:192.0.2.7]:9": "192.0.2.7",
 		"[2001:db8::1:2:3:4]:5": "2001:db8::", "[2001:db8::ffff]:5": "2001:db8::", "[2001:db8:0:1::]:5": "2001:db8:0:1::",

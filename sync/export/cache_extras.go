@@ -34,7 +34,7 @@ type outputs struct {
 }
 
 // Realisations returns what the cache knows of the derivation outputs that
-// info's path realises. Nobody can ask a web server that: there are none.
+// info's path realises. A web server cannot be asked that: there are none.
 func (c *Cache) Realisations(ctx context.Context, info layout.PathInfo) ([]layout.Realisation, error) {
 	c.outputs.mu.Lock()
 	defer c.outputs.mu.Unlock()
@@ -68,7 +68,7 @@ func (c *Cache) readRealisations(ctx context.Context) (map[layout.StorePath][]la
 			if err != nil {
 				return nil, err
 			}
-			// One that no client could read is no reason to have none.
+			// An unreadable realisation does not stop the others.
 			if r, err := layout.ParseRealisation(info.Key, text); err == nil {
 				all[r.OutPath] = append(all[r.OutPath], r)
 			}

@@ -12,7 +12,7 @@ import (
 	"github.com/nixstatic/nixstatic/sync/webtest"
 )
 
-// TestNewCacheAt: what is no cache is refused with the place that was asked.
+// TestNewCacheAt: a place without a cache is refused by its name.
 func TestNewCacheAt(t *testing.T) {
 	empty := t.TempDir()
 	notThere := webtest.Serve(t, webtest.Status(404, ""))
@@ -66,7 +66,7 @@ func TestCacheResolve(t *testing.T) {
 				t.Errorf("%s: absent is %v", arg, got)
 			}
 		}
-		// No need to ask: whoever wants the path will find out.
+		// It is not asked for: the reader of the path will find out.
 		if got, err := c.Resolve(t.Context(), absent+"-x"); err != nil || string(got) != absent+"-x" {
 			t.Errorf("%s, %v", got, err)
 		}

@@ -13,7 +13,7 @@ import (
 const maxRecords = 48 << 20
 
 // records remembers narinfos between the question for a path and that for its
-// NAR. What it forgets is read again.
+// NAR. Forgotten records are read again.
 type records struct {
 	mu    sync.Mutex
 	byKey map[string]remembered

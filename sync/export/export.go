@@ -72,8 +72,8 @@ func (im *Run) Do(ctx context.Context, plan *Plan) error {
 	return im.extras(ctx, plan)
 }
 
-// checkSignatures refuses a plan with a path that nobody vouches for, before
-// anything is fetched. A content-addressed path may still prove itself.
+// checkSignatures refuses a plan with a path that no trusted key vouches for,
+// before anything is fetched. A content-addressed path may still prove itself.
 func (im *Run) checkSignatures(plan *Plan) error {
 	for _, step := range plan.Missing {
 		if step.Info.CA == "" && !im.vouched(&step.Info) {

@@ -17,7 +17,7 @@ import (
 // cache takes a round trip for each.
 const extrasAtOnce = 16
 
-// extras brings along what belongs to the closure but is no store path. It
+// extras brings along what belongs to the closure beside its store paths. It
 // looks at the paths that the tree had already too, so that a run that was
 // killed before this point is completed by the next.
 func (im *Run) extras(ctx context.Context, plan *Plan) error {

@@ -145,7 +145,7 @@ func (im *Run) packBytes(ctx context.Context, step Step) (*layout.Packed, error)
 	}
 	defer body.Close()
 	if n.Compression.Writable() && (!im.Recompress || n.Compression == im.Writer.Method) {
-		// What counts is the NAR: count its bytes when they are all there.
+		// The progress counts NARs: their bytes count when they are all there.
 		p, err := im.Writer.Keep(ctx, &step.Info, n.Compression, body)
 		if err == nil {
 			im.Progress.BytesDone.Add(p.NarSize)

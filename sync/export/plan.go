@@ -35,9 +35,9 @@ func (p *Plan) NarBytes() (n int64) {
 }
 
 // Plan finds out which paths of the closure of roots the tree lacks. It walks
-// level by level: what the tree has is known from its own records, which cost
-// no question to the source, and the source is asked for a whole level at once.
-// A path that nobody vouches for is refused.
+// level by level: what the tree has is known from its own records, which cost no
+// question to the source, and the source is asked for a whole level at once. A
+// path that no trusted key vouches for is refused.
 func (im *Run) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error) {
 	plan := &Plan{}
 	seen := map[layout.StorePath]bool{}
@@ -236,7 +236,7 @@ func referencesFirst(steps map[layout.StorePath]Step, roots []layout.StorePath) 
 			return nil, err
 		}
 	}
-	// What only a path of the tree leads to has no root among the missing.
+	// A path that only paths of the tree lead to has no root among the missing.
 	for _, p := range sortedKeys(steps) {
 		if err := walk(p); err != nil {
 			return nil, err

@@ -24,7 +24,7 @@ type requestError struct {
 func (e *requestError) Error() string { return e.verb + " " + e.url + ": " + e.err.Error() }
 func (e *requestError) Unwrap() error { return e.err }
 
-// A statusError is an answer that is no success.
+// A statusError is an answer other than success.
 type statusError struct {
 	code       int
 	text       string // what the server says, cut short
@@ -93,7 +93,7 @@ func readStatus(r *response, authorized bool) error {
 	if first := firstRequest(r.Response); !strings.EqualFold(first.URL.Host, r.Request.URL.Host) {
 		e.elsewhere = r.Request.URL.Host
 	}
-	// What cannot be read is no loss: the status says enough.
+	// An unreadable body is not missed: the status says enough.
 	body, _ := io.ReadAll(io.LimitReader(r, maxErrorBody))
 	e.throttled = throttles.Match(body)
 	if !isWebPage(body) {

@@ -135,7 +135,7 @@ func TestParseMultistatusErrors(t *testing.T) {
 			t.Errorf("%.80q: %v, %v, want an error that says %q", text, entries, err, want)
 		}
 	}
-	// What no client can ask for is none of the tree.
+	// An entry that no client can ask for does not belong to the tree.
 	for _, href := range []string{"/c/.", "/c/..", "/c/", "/c", "/c/%00", "/c/a%5Cb", "/c/%FF"} {
 		if entries, err := parsed(one("<href>"+href+"</href>"), "/c/", ""); err != nil || len(entries) != 0 {
 			t.Errorf("%s: %v, %v", href, entries, err)

@@ -27,7 +27,7 @@ func findCredentials(base *url.URL, user *url.Userinfo, file string) (string, er
 	}
 	for _, name := range files {
 		text, err := readNetrc(name)
-		// Nobody asked for the files at the usual places, and the one beside
+		// The files at the usual places were not asked for, and the one beside
 		// nix.conf is often for root alone.
 		if !wanted && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
 			continue

@@ -20,7 +20,7 @@ import (
 // upload URL, nginx or Apache with WebDAV, and whatever else a Nix can copy to.
 //
 // It cannot be listed. A Put is as much of a whole as the server makes it: those
-// named write beside the final name first. What is read back is what readers of
+// named write beside the final name first. Reading back gives what readers of
 // the same URL get.
 type PutServer struct {
 	*Reader
@@ -131,7 +131,7 @@ func (s *PutServer) makeCollections(ctx context.Context, dir string) bool {
 		part.WriteString(name)
 		part.WriteByte('/')
 		r := request{method: "MKCOL", url: s.keyURL(layout.Key(part.String()))}
-		// What keeps a folder from being made, the next PUT will tell.
+		// Errors are ignored: the PUT that follows reports them.
 		s.send(ctx, r, "", nil, layout.PutOptions{})
 	}
 	return true

@@ -86,7 +86,7 @@ func TestPutServerErrors(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	// What may pass is tried again, with the whole body.
+	// A failure that may pass is tried again, with the whole body.
 	s := webtest.Serve(t, webtest.InTurn(webtest.Status(503, ""), webtest.CutOff(1, webtest.Status(200, "abc")), webtest.PutServer(tree, false)))
 	if err := openPut(t, s.URL).Put(t.Context(), "index.html", layout.Bytes([]byte("text")), layout.PutOptions{}); err != nil {
 		t.Error(err)

@@ -27,7 +27,7 @@ type Options struct {
 	CAFile string
 	// Stall is how long a server may send nothing, before its answer and in the
 	// middle of it. 0 is five minutes, as Nix has it: some caches build the NAR
-	// they are asked for. There is no limit on the whole: NARs can be large.
+	// they are asked for. The whole has no limit: NARs can be large.
 	Stall time.Duration
 	// Attempts is how often a request is tried that fails for a reason that may
 	// pass, the first time included. 0 is 5.
@@ -36,7 +36,7 @@ type Options struct {
 	// twice as long, up to a minute. 0 is 250 ms. It is twenty times as long
 	// where the server says that it is asked too much, unless it says how long.
 	RetryDelay time.Duration
-	Log        *slog.Logger // is told of retries; nil for nobody
+	Log        *slog.Logger // is told of retries; may be nil
 }
 
 // Reader is the read-only layout.Reader of a binary cache behind a web server.

@@ -19,7 +19,7 @@ type request struct {
 	accept  string // content codings
 	offset  int64  // first byte wanted
 	etag    string // of the version that offset counts in, as the server wrote it
-	checked bool   // whoever reads the bytes knows their hash
+	checked bool   // the reader of the bytes knows their hash
 	anyText bool   // a web page can be what was asked for
 	depth   string // of a PROPFIND
 }
@@ -49,7 +49,7 @@ type response struct {
 	stall  time.Duration
 }
 
-// once asks one time. What is no success is an error.
+// once asks one time. Every answer but success is an error.
 func (h *Reader) once(ctx context.Context, r request) (*response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var body io.Reader

@@ -122,7 +122,7 @@ func TestHTTPConnectionErrors(t *testing.T) {
 		t.Errorf("a closed port: %v after %v", err, *pauses)
 	}
 
-	// What will not change is not tried again.
+	// A failure that will not pass is not tried again.
 	plain := webtest.Serve(t, webtest.Status(200, ""))
 	h, pauses = openHTTP(t, strings.Replace(plain.URL, "http:", "https:", 1), Options{})
 	_, err = webtest.Get(t.Context(), h, testNarInfo)

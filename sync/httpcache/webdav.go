@@ -18,7 +18,7 @@ import (
 // that answers PROPFIND (RFC 4918, 9.1), as our own server, Apache with mod_dav
 // and rclone serve webdav do.
 //
-// What it says of one folder is in memory while that is listed, some 150 bytes
+// The answer about one folder is in memory while that is listed, some 150 bytes
 // a file.
 type WebDAV struct{ *Reader }
 
@@ -112,8 +112,8 @@ func (d *WebDAV) walk(ctx context.Context, folder, prefix string, yield func(lay
 	return true
 }
 
-// folder returns what is in a folder, in the order of whole keys. One that is
-// absent is empty; one that may not be listed is an error (I5).
+// folder returns what is in a folder, in the order of whole keys. An absent
+// folder is empty; a folder that may not be listed is an error (I5).
 func (d *WebDAV) folder(ctx context.Context, folder string) ([]layout.TopEntry, error) {
 	entries, err := d.ask(ctx, folder, "1")
 	if folder != "" && isStatus(err, http.StatusNotFound, http.StatusGone) {

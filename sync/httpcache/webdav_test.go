@@ -90,7 +90,7 @@ func TestWebDAVList(t *testing.T) {
 	}
 }
 
-// TestNotListable: what is no WebDAV server is told from one that is out of
+// TestNotListable: a server without WebDAV is told from one that is out of
 // order.
 func TestNotListable(t *testing.T) {
 	for code, listable := range map[int]bool{200: false, 301: false, 400: false, 401: true, 403: false, 404: false, 405: false, 500: true, 501: false, 503: true} {
@@ -120,7 +120,7 @@ func TestNotListable(t *testing.T) {
 	}
 }
 
-// TestWebDAVBreaksOff: half a folder is no folder.
+// TestWebDAVBreaksOff: half an answer does not count as a folder.
 func TestWebDAVBreaksOff(t *testing.T) {
 	s := webtest.ServeDAV(t)
 	d := openDAV(t, s)

@@ -75,8 +75,8 @@ func TestMirrorEditedInPlace(t *testing.T) {
 	treetest.Equal(t, a, b)
 }
 
-// With Content every byte is compared. What is damaged at the destination is
-// mended, NARs too; what is damaged in the source damages nothing.
+// With Content every byte is compared. Damage at the destination is mended, that
+// of NARs too; damage in the source spreads nowhere.
 func TestMirrorContent(t *testing.T) {
 	src, dst := treetest.Source(t), treetest.NewMem(t)
 	state := filepath.Join(t.TempDir(), "state")

@@ -10,7 +10,7 @@
 //	       → remove, if asked to: realisations, narinfos from the top down, and
 //	         the rest, but for what a narinfo that stays leads to
 //
-// What holds at every instant, wherever a run is killed:
+// This holds at every instant, wherever a run is killed:
 //
 //   - No object appears before its bytes were checked: those of a NAR against its
 //     name, those of the others against the grammar of their kind (I1).
@@ -18,7 +18,7 @@
 //     source has one, and all its references, or the records of the upstreams
 //     that provide them (I2, I3). A narinfo that lacks any of them is left out, and
 //     the end of the run tells so. It keeps nothing else back.
-//   - Of the private objects, those records alone are mirrored.
+//   - Those records are the only private objects that are mirrored.
 //   - Runs to one destination take turns. In a directory they hold a lock that
 //     ends with the process; in a bucket a lease, an object that its holder
 //     renews by conditional PUTs and that is free a minute after the last, or

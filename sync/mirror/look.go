@@ -77,7 +77,8 @@ func (r *run) halves(ctx context.Context) (rest, nars iter.Seq2[pair, error]) {
 	return rest, diff(r.mirror.Source.List(ctx, layout.NARFolder), r.mirror.Dest.List(ctx, layout.NARFolder))
 }
 
-// besideNARs lists what may be public and is no NAR, in the order of keys.
+// besideNARs lists the objects that may be public, except NARs, in the order of
+// keys.
 func besideNARs(ctx context.Context, t layout.Lister) listing {
 	return func(yield func(layout.Info, error) bool) {
 		for entry, err := range layout.ListTop(ctx, t) {

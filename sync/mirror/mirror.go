@@ -28,12 +28,12 @@ import (
 // The destination may be a web server that takes PUT (see PutServer): it cannot
 // be listed, so it is asked for each object, and Delete is refused.
 //
-// What is known of the objects is in temporary files: of each path that the
-// destination has 53 bytes, of each to copy some 120 and, up to 256 MB in all,
-// its narinfo. Memory holds nine bytes for each path to copy and half a byte for
-// the others. A million objects that are all new make a process of 44 MB. What
-// else grows is what a source remembers: a layout.Dir holds the names in one
-// directory while it lists it.
+// Temporary files hold what is known of the objects: 53 bytes of each path that
+// the destination has, some 120 of each to copy and, up to 256 MB in all, its
+// narinfo. Memory holds nine bytes for each path to copy and half a byte for the
+// others. A million objects that are all new make a process of 44 MB. A source
+// may remember more: a layout.Dir holds the names in one directory while it
+// lists it.
 type Mirror struct {
 	Source layout.Lister
 	Dest   layout.Tree

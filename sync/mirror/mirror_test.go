@@ -182,8 +182,9 @@ func TestMirrorMutable(t *testing.T) {
 	treetest.Equal(t, src, dst)
 }
 
-// TestMirrorRealisations: whoever finds a realisation asks for its path next. One
-// appears after the path and goes before it, and stays away if the path does.
+// TestMirrorRealisations: a client that finds a realisation asks for its path
+// next. So a realisation appears after the path, goes before it, and stays away
+// if the path does.
 func TestMirrorRealisations(t *testing.T) {
 	src, dst := treetest.Source(t), treetest.NewMem(t)
 	var order []layout.Kind

@@ -24,7 +24,7 @@ type Progress struct {
 	Waiting atomic.Pointer[lock.Wait] // nil if it does not wait
 }
 
-// What a MirrorEvent or a Change tells of.
+// The actions that an Event or a Change tells of.
 const (
 	ActionCopy     = "copy"     // of what was not there
 	ActionReplace  = "replace"  // of what differed

@@ -40,8 +40,9 @@ type provisions struct {
 	lent  map[refgraph.PathID]bool // put in this pass
 }
 
-// provisionPairs yields what the trees have of records of upstreams. Where the
-// source has none, the destination is not asked: most trees lean on nothing.
+// provisionPairs yields what the trees have of records of upstreams. If the
+// source has none, the destination is not asked: most trees depend on no
+// upstream.
 func (r *run) provisionPairs(ctx context.Context) iter.Seq2[pair, error] {
 	leans := false
 	src := func(yield func(layout.Info, error) bool) {

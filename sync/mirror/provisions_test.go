@@ -52,7 +52,8 @@ func TestMirrorProvisions(t *testing.T) {
 		t.Errorf("nothing to do: %q", order)
 	}
 
-	// What was lost at the destination comes back, with no narinfo changed.
+	// A record that was lost at the destination comes back, with no narinfo
+	// changed.
 	key := layout.ProvisionKey(treetest.Record(t, full, "flat").Path)
 	dst.Damage(key, func([]byte) []byte { return nil })
 	dst.Damage(layout.UpstreamsKey, func([]byte) []byte { return nil })
@@ -110,8 +111,8 @@ func TestMirrorProvisionsOfKeys(t *testing.T) {
 	leaning(t, dst)
 }
 
-// TestMirrorProvisionsWrong: a record that is none keeps those back that need
-// it, and nobody else.
+// TestMirrorProvisionsWrong: a record that cannot be read keeps those back that
+// need it, and no others.
 func TestMirrorProvisionsWrong(t *testing.T) {
 	for name, edit := range map[string]func([]byte) []byte{
 		"no narinfo":    func([]byte) []byte { return []byte("what?") },

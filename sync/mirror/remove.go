@@ -18,11 +18,11 @@ type removal struct {
 }
 
 // removeAll removes what the source does not have: narinfos first, dependents
-// before what they refer to, and NARs last (I2, I3). What a narinfo that stays
-// leads to stays as well, and so does what has come to the source since it was
-// listed. Finding that out takes reading the narinfos of the whole tree, from the
-// source if it is a local directory; only a run that removes paths or NARs does
-// it.
+// before what they refer to, and NARs last (I2, I3). The objects that a narinfo
+// which stays leads to stay as well, and so do those that have come to the
+// source since it was listed. Finding that out takes reading the narinfos of the
+// whole tree, from the source if it is a local directory; only a run that
+// removes paths or NARs does it.
 func (p *pass) removeAll(ctx context.Context) error {
 	r := &removal{pass: p}
 	r.gc = &gc.Withdrawal{
@@ -87,7 +87,7 @@ func (r *removal) staying(yield func(gc.Staying, error) bool) {
 		if err = errors.Join(err, findErr); err == nil && too >= 0 {
 			continue
 		}
-		// One that was left out in this run is not equal.
+		// A narinfo that was left out in this run is not equal.
 		from := near
 		if i, findErr := p.todo.paths.Find(id[:]); findErr != nil {
 			err = errors.Join(err, findErr)
@@ -109,7 +109,7 @@ func (r *removal) staying(yield func(gc.Staying, error) bool) {
 	}
 }
 
-// removeListings removes the listings of paths that are no more.
+// removeListings removes the listings of paths that have gone.
 func (r *removal) removeListings(ctx context.Context) error {
 	return r.gc.Remove(ctx, func(yield func(layout.Key, error) bool) {
 		for record, err := range r.pass.surplus.listings.All() {

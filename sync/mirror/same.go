@@ -86,9 +86,9 @@ func (r *run) judge(p pair, remembered *ledger) (decision, bool) {
 	return d, true
 }
 
-// compare reads what it takes to tell whether two objects of one size are
-// equal. Where one version is the MD5 sum of the bytes, as object stores have
-// it, the other object alone may do.
+// compare reads what it takes to tell whether two objects of one size are equal.
+// If one version is the MD5 sum of the bytes, as in object stores, reading the
+// other object may suffice.
 func (r *run) compare(ctx context.Context, p pair) (decision, error) {
 	d := decision{pair: p, verdict: differ}
 	var err error
@@ -112,8 +112,8 @@ func (r *run) compare(ctx context.Context, p pair) (decision, error) {
 		}
 	}
 	if err == nil {
-		// That the sum differs proves nothing: some stores encrypt what they keep
-		// and have the sum of that.
+		// A sum that differs proves nothing: some stores encrypt objects and
+		// have the sum of the result.
 		err = r.compareBytes(ctx, &d)
 	}
 	if errors.Is(err, fs.ErrNotExist) {

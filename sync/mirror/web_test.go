@@ -38,7 +38,8 @@ func TestMirrorFromWebDAV(t *testing.T) {
 	treetest.Equal(t, s.Dir, dst)
 	whole(t, dst)
 
-	// What a server will not tell is not absent: nothing goes (I5).
+	// An object that a server refuses to tell of is not absent: nothing goes
+	// (I5).
 	for _, code := range []int{http.StatusForbidden, http.StatusInternalServerError, http.StatusUnauthorized, http.StatusOK} {
 		s.Failing(func(r *http.Request) int {
 			if r.Method == "PROPFIND" && strings.HasSuffix(r.URL.Path, "/nar/") {
@@ -98,7 +99,7 @@ func TestMirrorPutServer(t *testing.T) {
 	if n := puts(); n > 0 {
 		t.Errorf("%d puts with nothing to do", n)
 	}
-	// The server signs what it is given: that is no difference.
+	// The server signs what it is given, which does not count as a difference.
 	for _, key := range dst.Keys() {
 		if key.Kind() == layout.KindNarInfo {
 			dst.Damage(key, func(b []byte) []byte { return append(b, "Sig: server-1:"+strings.Repeat("A", 86)+"==\n"...) })

@@ -40,8 +40,8 @@ type transport interface {
 	lastWords() string
 }
 
-// A conn is a connection after the handshake. One goroutine at a time may use it,
-// or one that writes requests and one that reads replies.
+// A conn is a connection after the handshake. It is for a single goroutine at a
+// time, or for one that writes requests and one that reads replies.
 type conn struct {
 	transport
 	out      writer

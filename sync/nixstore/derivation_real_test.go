@@ -12,7 +12,7 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// What Nix wrote, read and written again, is the same to the byte.
+// A derivation of Nix, read and written again, is the same to the byte.
 func TestDerivationIsNixs(t *testing.T) {
 	for _, nix := range peers.Nixes(t) {
 		store := newRelocated(t, nix)

@@ -1,11 +1,11 @@
 // Package nixstore is the local Nix store as a source of store paths.
 //
-// What Nix knows of a path (references, deriver, signatures, content address)
-// comes from the Nix daemon through its worker protocol, over the daemon's
-// socket or over "nix-daemon --stdio", spawned where there is no socket. The
-// bytes of a path are read from the store directory.
+// Facts about a path (references, deriver, signatures, content address) come
+// from the Nix daemon through its worker protocol, over the daemon's socket or
+// over "nix-daemon --stdio", spawned where there is no socket. The bytes of a
+// path are read from the store directory.
 //
-// What a Store promises:
+// A Store promises:
 //
 //   - A path that Infos has answered for is not deleted by a garbage collector
 //     before the Store is closed: it has a temporary root, taken before the
@@ -14,8 +14,8 @@
 //   - A path that the store does not have is fs.ErrNotExist, and only that.
 //   - Nothing the daemon sends is believed without a limit: every length, every
 //     count and every path is checked.
-//   - A call whose context ends returns at once. What it had asked is still read
-//     to its end behind the scenes, for a few seconds at most, so that the
+//   - A call whose context ends returns at once. The reply to its request is still
+//     read to its end behind the scenes, for a few seconds at most, so that the
 //     connection and its roots survive.
 //
 // A Store gives up no root before it is closed, and looks up the derivations that

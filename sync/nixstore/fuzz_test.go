@@ -32,7 +32,7 @@ type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-// Whatever a daemon says, each of its readers comes to an end, and what it returns is
+// Each reader of a daemon comes to an end whatever it is sent, and its result is
 // well-formed.
 func FuzzDaemon(f *testing.F) {
 	info := goodInfo

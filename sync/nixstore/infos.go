@@ -131,7 +131,7 @@ func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, e
 		return fail(c.in.err)
 	}
 
-	// What follows is wrong in itself, not out of step.
+	// An error from here on is about the facts, and the stream is still in step.
 	info := layout.PathInfo{Path: p, CA: ca}
 	var err error
 	if deriver != "" {

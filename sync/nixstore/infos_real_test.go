@@ -26,7 +26,7 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// What the daemons of three generations say must be what nix path-info says.
+// The daemons of three generations must say what nix path-info says.
 func TestInfosAreNixs(t *testing.T) {
 	store := peers.Closure(t)
 	want := pathInfos(t, peers.Old(t), store)

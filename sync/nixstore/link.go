@@ -20,7 +20,7 @@ var errLost = errors.New("lost the connection to the Nix daemon")
 var errClosed = fmt.Errorf("the store is closed: %w", fs.ErrClosed)
 
 // A link is a connection that is made when it is needed and made anew when it
-// broke. One call at a time uses it.
+// broke. A single call at a time uses it.
 type link struct {
 	connect func(context.Context) (*conn, error)
 	turn    chan struct{} // holds one token while a call uses the connection

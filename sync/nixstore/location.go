@@ -12,7 +12,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// A location is where a store is and how to talk to whoever keeps it.
+// A location is where a store is and how to talk to its daemon.
 type location struct {
 	name     string // for messages
 	storeDir string // logical: what store paths begin with
@@ -104,7 +104,7 @@ func (l *location) params(root, query string) error {
 	if err != nil {
 		return err
 	}
-	// A plus sign is no blank here, unlike in a web form.
+	// A plus sign does not mean a blank here, unlike in a web form.
 	values, err := url.ParseQuery(strings.ReplaceAll(strings.TrimPrefix(query, "?"), "+", "%2B"))
 	if err != nil {
 		return err
@@ -160,8 +160,8 @@ func (l *location) root(dir string) error {
 	return nil
 }
 
-// escape writes a parameter's value as Nix reads it, to which a plus sign is no
-// blank.
+// escape writes a parameter's value as Nix reads it, to which a plus sign does
+// not mean a blank.
 func escape(s string) string { return escapeBlanks(url.QueryEscape(s)) }
 
 func escapeBlanks(encoded string) string { return strings.ReplaceAll(encoded, "+", "%20") }

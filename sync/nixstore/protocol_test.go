@@ -210,8 +210,8 @@ func TestProtocolVersions(t *testing.T) {
 	}
 }
 
-// A call that is abandoned returns while the daemon still ponders, and what the
-// daemon says later confuses nobody.
+// A call that is abandoned returns while the daemon still ponders, and the late
+// reply does no harm.
 func TestCancel(t *testing.T) {
 	ponder, begun := make(chan struct{}), make(chan struct{})
 	var connections, asked atomic.Int32
@@ -322,7 +322,8 @@ func TestReconnect(t *testing.T) {
 	if n := connections.Load(); n != 2 {
 		t.Errorf("%d connections, want 2", n)
 	}
-	// One for what was held, then that of the first path asked for again.
+	// The first is for what was held, the second that of the first path, asked
+	// for again.
 	if n := rootsOfSecond.Load(); n != 2 {
 		t.Errorf("%d roots before the second connection's first answer, want 2", n)
 	}

@@ -48,9 +48,10 @@ func (s *Store) realisation(ctx context.Context, drv layout.StorePath, o layout.
 }
 
 // deafness tells a daemon that does not have content-addressed derivations
-// enabled from other trouble. Up to Nix 2.26 at least, such a daemon falls over the
-// question and takes the connection along. One that says so is named too. Neither
-// is asked again: each fall leaves a process less and a core dump more.
+// enabled from other trouble. Up to Nix 2.26 at least, such a daemon falls over
+// the question and takes the connection along. A daemon that says so is named
+// too. Neither is asked again: each fall leaves a process less and a core dump
+// more.
 func (s *Store) deafness(ctx context.Context, err error) error {
 	var refusal *daemonError
 	says := errors.As(err, &refusal) && strings.Contains(refusal.msg, "ca-derivations")

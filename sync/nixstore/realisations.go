@@ -35,12 +35,12 @@ type openOutput struct {
 // derivations are in play, and most paths have none.
 //
 // Nix cannot be asked which they are. The derivations whose name fits the path's
-// are looked at, the unresolved ones too, which are those that clients ask for; one
-// that is no longer in the store, or whose input derivations are not, is passed
-// over. Where something is wrong with one derivation the others' realisations are
-// returned along with the error. A daemon that does not know of
-// content-addressed derivations is errors.ErrUnsupported; it is asked only if the
-// store has a derivation in question.
+// are looked at, the unresolved ones too, which are those that clients ask for;
+// one that is no longer in the store, or whose input derivations are not, is
+// passed over. If something is wrong with one derivation, the others'
+// realisations are returned along with the error. A daemon that does not know of
+// content-addressed derivations is errors.ErrUnsupported; it is asked only if
+// the store has a derivation in question.
 func (s *Store) Realisations(ctx context.Context, info layout.PathInfo) ([]layout.Realisation, error) {
 	candidates, err := s.derivations(ctx, info.Path.Name())
 	if err != nil {
@@ -145,8 +145,8 @@ func (s *Store) realisationsOf(ctx context.Context, c candidate, path layout.Sto
 	}
 	top := *r
 	if outputs[i].resolved {
-		// What a derivation without input derivations is resolved to is itself, so
-		// that it is the name in both generations.
+		// A derivation without input derivations is resolved to itself, so that
+		// it is the name in both generations.
 		top.DrvPath = c.drv
 	}
 	return s.add(ctx, top, found)

@@ -10,7 +10,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// A daemon of Nix 2.35 or later is asked by path. What it answers has the later
+// A daemon of Nix 2.35 or later is asked by path. Its answers have the later
 // form alone.
 func TestRealisationsByPath(t *testing.T) {
 	root := newRootDir(t)

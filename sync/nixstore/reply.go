@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// What a daemon may send before the answer to a request.
+// The messages that a daemon may send before the answer to a request.
 const (
 	stderrNext          = 0x6f6c6d67 // a log message
 	stderrLast          = 0x616c7473 // no more of these; the answer follows

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// resolving returns a Store that can follow paths and talk to nobody.
+// resolving returns a Store that can follow paths and has no daemon.
 func resolving(t testing.TB) (s *Store, root string) {
 	t.Helper()
 	root = newRootDir(t)

@@ -34,8 +34,8 @@ func (s *Store) holdOn(ctx context.Context, p layout.StorePath) error {
 }
 
 // holdAgain takes the roots anew that went with an earlier connection. A path
-// that a garbage collector was quicker to delete is no error here: its reader will
-// find nothing.
+// that a garbage collector was quicker to delete does not count as an error
+// here: its reader will find nothing.
 func (s *Store) holdAgain(ctx context.Context, c *conn) error {
 	s.mu.Lock()
 	paths := slices.Collect(maps.Keys(s.held))

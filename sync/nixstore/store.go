@@ -87,8 +87,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// StoreDir returns the directory that store paths begin with, such as /nix/store.
-// Where the store has a root of its own, the files are not there.
+// StoreDir returns the directory that store paths begin with, such as
+// /nix/store. A store with a root of its own has its files elsewhere.
 func (s *Store) StoreDir() string { return s.storeDir }
 
 // real returns where the files of a path are.

@@ -15,7 +15,7 @@ import (
 )
 
 // watched are the directories of a tree whose changes are told, beside itself.
-// What lies deeper is found when all is compared.
+// Deeper ones are found when all is compared.
 var watched = layout.PublicFolders
 
 // events are the changes of a directory.

@@ -25,7 +25,7 @@ func TestWatchOverflow(t *testing.T) {
 	if !s.all || len(s.dirty) > maxDirty+1 {
 		t.Errorf("%d changes told apart, all: %t", len(s.dirty), s.all)
 	}
-	// What was written long ago is forgotten.
+	// A write of long ago is forgotten.
 	time.Sleep(2 * s.settle)
 	s.tidy = 0
 	s.refresh("index.html", time.Now())

@@ -52,7 +52,7 @@ func readPackages(in io.Reader) (*packages, error) {
 		}
 		kib, err := strconv.ParseInt(f[5], 10, 64)
 		if err != nil {
-			continue // a metapackage of somebody's own making
+			continue // a metapackage that was made on this machine
 		}
 		p := &pkg{key: f[1], name: f[2], version: f[3], arch: f[4], size: kib << 10}
 		for _, clause := range strings.Split(strings.ReplaceAll(f[7], "||", ","), ",") {

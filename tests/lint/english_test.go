@@ -20,6 +20,10 @@ import (
 // folders below.
 var plain = []string{
 	"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs", "examples/nginx", "examples/systemd",
+	"layout/gc", "layout/lock", "layout/parallel", "layout/refgraph", "layout/share", "signer",
+	"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/watch", "sync/webtest",
+	"webdav/metrics", "webdav/token", "webdav/upstream",
+	"tests/closure", "tests/lint", "tests/minio", "tests/mirror", "tests/nixtest", "tests/peers", "tests/script", "tests/synthetic",
 }
 
 // Odd ways to say something, each of which has to be read twice: a clause for a

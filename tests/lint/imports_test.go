@@ -85,7 +85,7 @@ var others = map[string][]string{
 	"github.com/ulikunitz/xz":       {"layout/compress"},
 	"github.com/dsnet/compress":     {"layout/compress"},
 	"github.com/pierrec/lz4":        {"layout/compress"},
-	// One static binary: no C.
+	// The binary is static: no C.
 	"C": {},
 }
 

@@ -19,10 +19,10 @@ var trees = []string{"Reader", "Lister", "Tree", "TopLister", "RangeReader", "Ba
 // abilities are the methods that a tree may have beyond those of a Tree.
 var abilities = []string{"List", "ListTop", "OpenRange", "PutBatch", "Flush", "Create", "Sweep", "Traits"}
 
-// TestAbilities finds packages that ask by themselves what a tree can do. Where
-// they do, a tree that wraps another one loses what the other can do, and faults
-// that tests inject never reach it. Package layout has a function for each
-// ability, and TraitsOf for decisions about cost.
+// TestAbilities finds packages that ask by themselves what a tree can do. If
+// they did, a tree that wraps another one would lose what the other can do, and
+// faults that tests inject never reach it. Package layout has a function for
+// each ability, and TraitsOf for decisions about cost.
 func TestAbilities(t *testing.T) {
 	files := map[string]*ast.File{}
 	asks := slices.Clone(trees)

@@ -55,8 +55,8 @@ func Launch(drives int, settings ...string) (s Server, stop func(), err error) {
 			s.SecretKey = secret
 		}
 	}
-	// Two processes may be given the same free port. Whoever comes second does
-	// not become ready and looks for another.
+	// Two processes may be given the same free port. The second of two servers
+	// does not become ready and looks for another.
 	for range 3 {
 		if stop, err = s.run(program, drives, settings); err == nil {
 			return s, stop, nil
@@ -107,7 +107,8 @@ func environment(more []string) []string {
 	return append(env, more...)
 }
 
-// freeAddress returns a loopback address that nobody listens on at the moment.
+// freeAddress returns a loopback address that no process listens on at the
+// moment.
 func freeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// nobody is who Apache runs as, since it refuses to be root.
+// The user that Apache runs as, since it refuses to be root.
 const nobody = 65534
 
 // startApache runs an Apache with mod_dav, which wants a password from all who do

@@ -161,7 +161,7 @@ func TestCredentialsExpire(t *testing.T) {
 		stop := readAllTheWhile(t, bucket)
 		r := w.bare(t, environment(first), "sync", w.dir, gate.through(w, bucketURL)).Refused(t, "ExpiredToken")
 		wantHint(t, r, "run out")
-		// What was finished is there, and the next run goes on.
+		// The finished objects are there, and the next run goes on.
 		w.bare(t, environment(second), "sync", w.dir, gate.through(w, bucketURL)).Want(t, 0)
 		stop()
 		treetest.Equal(t, src, bucket)

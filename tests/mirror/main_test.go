@@ -4,7 +4,7 @@
 // directory, buckets of the real MinIO, the real nginx with WebDAV, and our own
 // server; while it is killed, while someone reads, and while the source changes.
 //
-// What a mirror does object by object is tested where it is written.
+// The package of the mirror tests what it does object by object.
 package mirror_test
 
 import (
@@ -94,8 +94,8 @@ func whole(t *testing.T, tree layout.Tree) {
 }
 
 // readAllTheWhile checks a tree over and over until stop is called, which
-// returns how often. What a store that is away cannot tell is no problem, and a
-// tree without nix-cache-info is no cache yet.
+// returns how often. Errors of a store that is away are ignored, and a tree
+// without nix-cache-info is not a cache yet.
 func readAllTheWhile(t *testing.T, tree layout.Tree) (stop func() int) {
 	t.Helper()
 	ended := make(chan struct{})

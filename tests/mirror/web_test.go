@@ -61,8 +61,8 @@ func (w *world) syncFrom(t *testing.T, url, dir string) {
 	whole(t, treetest.OpenDir(t, copied))
 }
 
-// TestFromPlainServer: nginx gives out files and tells nobody which. Of what it
-// has, closures can be had, if somebody vouches for them.
+// TestFromPlainServer: nginx gives out files and does not list them. Closures
+// can be had from it, if a trusted key vouches for them.
 func TestFromPlainServer(t *testing.T) {
 	w := newWorld(t)
 	url := serveDAV(t, filepath.Dir(w.dir), "on") + "/cache"

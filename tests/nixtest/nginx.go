@@ -25,7 +25,8 @@ type Nginx struct {
 func ServeNginx(t testing.TB, tree string) *Nginx {
 	t.Helper()
 	return StartNginx(t, func(address string) string {
-		// Where the example speaks of a machine, ours is put; all else is as given.
+		// Our machine takes the place of the one in the example; all else is as
+		// given.
 		return Example(t, "nginx/nginx.conf", "listen 80;", "listen "+address+";", "listen [::]:80;", "",
 			"root /srv/nix-cache;", fmt.Sprintf("root %q;", tree))
 	})

@@ -181,7 +181,7 @@ func (p Program) NewKey(t testing.TB, name string) Key {
 		t.Fatalf("the key file of %s is not name:base64", name)
 	}
 	secrets.Lock()
-	// What precedes the public half is the secret seed.
+	// The secret seed precedes the public half.
 	secrets.texts = append(secrets.texts, secret[:40])
 	secrets.Unlock()
 	return Key{file, public}

@@ -13,8 +13,8 @@ import (
 var suites = []string{"bookworm", "trixie", "sid"}
 
 // A Nix is one version of Nix as one test uses it. It reads no configuration but
-// the ground's own: no substituters, no build users, signatures required. What it
-// remembers between commands, the cache of narinfos above all, lives in Home.
+// the ground's own: no substituters, no build users, signatures required. Home
+// holds what it remembers between commands, the cache of narinfos above all.
 type Nix struct {
 	Version string // such as 2.34.8
 	Home    string // HOME of its commands; a new directory for each test

@@ -109,7 +109,7 @@ func checkSecrets(ts *testscript.TestScript) {
 			continue // a script may keep directories and the like under such a name
 		}
 		_, secret, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
-		// What precedes the public half is the secret seed.
+		// The secret seed precedes the public half.
 		if len(secret) >= 40 && strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), secret[:40]) {
 			ts.Fatalf("the output holds the secret of %s", file)
 		}

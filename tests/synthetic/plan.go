@@ -21,7 +21,7 @@ func plan(n int) []*path {
 		}
 		for range min(random.IntN(maxRefs+1), i) {
 			// Half of all references go to the oldest hundredth: a store has a C
-			// library, and most of what was built last nobody uses.
+			// library, and most of the newest paths have no user.
 			ref := paths[random.IntN(i)]
 			if random.IntN(2) == 0 {
 				ref = paths[random.IntN(i/100+1)]

@@ -36,8 +36,8 @@ type Auth struct {
 }
 
 // Authorize returns the name of the token by which the request may do what needs
-// the scope, and an *AuthError if it may not. Where everyone may, tokens are
-// not looked at: a revoked one does no harm.
+// the scope, and an *AuthError if it may not. Tokens are not looked at if
+// everyone may: a revoked one does no harm.
 func (a *Auth) Authorize(r *http.Request, need webdav.Scope) (string, error) {
 	if need == webdav.Read && !a.Private || need <= webdav.Upload && a.AnonymousUpload && !(need == webdav.Read && a.Private) {
 		return "", nil

@@ -202,7 +202,7 @@ func TestClientAddr(t *testing.T) {
 	}
 }
 
-// What each request costs that shows a token.
+// The cost of each request that shows a token.
 func BenchmarkAuthorize(b *testing.B) {
 	file := filepath.Join(b.TempDir(), "tokens")
 	token, secret := newToken(b, "ci", webdav.Upload, time.Time{})

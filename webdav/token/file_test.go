@@ -144,7 +144,7 @@ func TestEditTokens(t *testing.T) {
 	}
 }
 
-// Nobody's token is lost, however many make one at once; and a link stays one.
+// No token is lost, however many are made at once; and a link stays one.
 func TestEditTokensAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "tokens"), filepath.Join(dir, "link")

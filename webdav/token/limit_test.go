@@ -62,7 +62,7 @@ func TestFailureLimitIsBounded(t *testing.T) {
 	if len(l.full) > maxFailing {
 		t.Errorf("%d addresses are remembered", len(l.full))
 	}
-	// One household, whichever of its addresses it uses.
+	// All addresses of one household count as one.
 	six := netip.MustParseAddr("2001:db8:1:2::")
 	for range failureBurst {
 		six = six.Next()

@@ -66,7 +66,8 @@ func TestUpstreamRecordsThatDoNotCount(t *testing.T) {
 	}
 }
 
-// That a cache does not answer is no absence; and it holds nobody up for long.
+// A cache that does not answer proves no absence, and holds up no client for
+// long.
 func TestUpstreamThatIsDown(t *testing.T) {
 	u := newUpstreamTrial(t)
 	p := storePath("0", "first")
@@ -114,7 +115,7 @@ func TestUpstreamTimeout(t *testing.T) {
 	}
 }
 
-// Many who ask at once are one question, whoever of them leaves.
+// Many requests at once are one question, even if some of them end.
 func TestUpstreamAskedOnce(t *testing.T) {
 	u := newUpstreamTrial(t)
 	p := storePath("0", "first")

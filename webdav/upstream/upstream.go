@@ -110,7 +110,8 @@ func (u *Upstreams) Has(ctx context.Context, hash string) (*layout.NarInfo, erro
 // tree if so: it is to be asked of what is about to be leaned on.
 func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, error) {
 	hash, key := path.Hash(), layout.ProvisionKey(path)
-	// What the tree says counts while it says so: files may go behind our back.
+	// A record in the tree counts while it is there: files may go behind our
+	// back.
 	if info, err := u.cfg.Tree.Stat(ctx, key); err == nil {
 		if a, ok := u.leaned.get(hash, u.now()); ok && string(a) == info.ETag+" "+string(path) {
 			return true, nil

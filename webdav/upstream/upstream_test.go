@@ -12,7 +12,8 @@ import (
 	"github.com/nixstatic/nixstatic/signer"
 )
 
-// What the tree leans on is in the tree, and can be checked without anyone.
+// The records that the tree depends on are in the tree, and can be checked
+// without the upstream.
 func TestUpstreamProvided(t *testing.T) {
 	u := newUpstreamTrial(t)
 	p, q := storePath("0", "first"), storePath("1", "second")
@@ -52,7 +53,7 @@ func TestUpstreamProvided(t *testing.T) {
 		t.Errorf("upstreams in the tree (-want +got):\n%s", diff)
 	}
 
-	// The next process needs to ask nobody, as long as the cache is configured.
+	// The next process asks no cache, as long as this one is configured.
 	u.one.err, u.two.err = errors.New("down"), errors.New("down")
 	u.open(t, u.configFirst)
 	if ok, err := u.Provided(t.Context(), p); !ok || err != nil {
