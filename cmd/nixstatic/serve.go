@@ -18,6 +18,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
 	"github.com/nixstatic/nixstatic/webdav/token"
 )
@@ -199,6 +200,24 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
+// tellWhoIsSigned tells who can make this server sign what. Its key vouches for
+// what it signs to everyone who trusts it.
+func (s *service) tellWhoIsSigned(c *cli.Context) {
+	who := "nobody"
+	if s.auth.AnonymousUpload {
+		who = "everyone"
+	} else if s.auth.Tokens != nil {
+		if names := s.auth.Tokens.Holders(webdav.Upload); len(names) > 0 {
+			who = strings.Join(names, " ")
+		}
+	}
+	what := "whatever they send: who is first has the path; see --require-signature"
+	if c.Bool("require-signature") {
+		what = "what a trusted key has signed, or its content proves"
+	}
+	s.log.Info("who can make this server sign", "uploaders", who, "what", what)
+}
+
 // greet tells what is served where, and what is likely not meant.
 func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListener net.Listener) {
 	local := true
@@ -220,7 +239,9 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	if s.auth.AnonymousUpload {
 		s.log.Warn("everyone who reaches this server may upload (--anonymous-upload)")
 	}
-	if len(c.StringSlice("secret-key-file")) == 0 {
+	if len(c.StringSlice("secret-key-file")) > 0 {
+		s.tellWhoIsSigned(c)
+	} else {
 		s.log.Warn("nothing that is uploaded is signed here, so that readers have to trust the keys of whoever uploads: give --secret-key-file; nixstatic key generate makes one")
 	}
 	for _, l := range listeners {

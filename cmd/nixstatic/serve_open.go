@@ -42,10 +42,10 @@ func serveFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "anonymous-upload", Usage: "everyone who reaches the server may upload"},
 		&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe X-Forwarded-For of `CIDR`, an address, a range or unix; may be repeated"},
 
-		keyFlag(),
+		&cli.StringSliceFlag{Name: "secret-key-file", Aliases: []string{"k"}, Usage: "sign with the key in `FILE` whatever those send who may upload, unless --require-signature; may be repeated"},
 		&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a tree that is made"},
 		&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "a signature by `KEY` (name:base64) has to be good; may be repeated"},
-		&cli.BoolFlag{Name: "require-signature", Usage: "refuse paths that no trusted key has signed, unless their content proves them"},
+		&cli.BoolFlag{Name: "require-signature", Usage: "sign and take only paths that a trusted key has signed, or whose content proves them"},
 		&cli.StringSliceFlag{Name: "upstream", Usage: "the binary cache at `URL` provides its paths: they need not be uploaded; may be repeated"},
 		&cli.StringSliceFlag{Name: "upstream-key", Usage: "`KEY` of the upstream of the same place in the order (not needed for https://cache.nixos.org)"},
 

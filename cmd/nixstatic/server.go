@@ -36,6 +36,7 @@ func (s *server) newHTTPServer(handler http.Handler) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		TLSConfig:         s.tls,
+		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer},
 		ErrorLog:          log.New(serverLog{s.log}, "", 0),
 	}
 }
@@ -76,7 +77,7 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 			if _, isTCP := l.Addr().(*net.TCPAddr); isTCP && s.tls != nil {
 				serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
 			}
-			err := serve(l)
+			err := serve(limitConnections(l))
 			if errors.Is(err, http.ErrServerClosed) {
 				return nil
 			}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+
+	"github.com/nixstatic/nixstatic/webdav"
 )
 
 // A File is a token file that is read again when it changes, at most once
@@ -49,6 +51,18 @@ func OpenFile(path string, log *slog.Logger) (*File, error) {
 
 // Len returns the number of tokens, expired ones included.
 func (f *File) Len() int { return len(f.current(time.Now())) }
+
+// Holders returns the names of the tokens that are good for a scope now.
+func (f *File) Holders(need webdav.Scope) []string {
+	now := time.Now()
+	var names []string
+	for _, t := range f.current(now) {
+		if t.Allows(need) && !t.Expired(now) {
+			names = append(names, t.Name)
+		}
+	}
+	return names
+}
 
 // find returns the token that a secret belongs to. The time it takes depends on
 // the number of tokens alone.
