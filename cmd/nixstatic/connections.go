@@ -45,7 +45,7 @@ func (l *connectionLimit) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		part, err := l.room.Take(share.As(context.Background(), share.Of("", conn.RemoteAddr().String())), 1)
+		part, err := l.room.Take(share.As(context.Background(), share.ClientOf("", conn.RemoteAddr().String())), 1)
 		if err != nil {
 			conn.Close()
 			continue
