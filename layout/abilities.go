@@ -127,7 +127,7 @@ type BatchPutter interface {
 	// key appears, and every key of a group is durable before the first key of
 	// the next appears. Within a group the keys appear in any order, and any of
 	// them may be there after an error. An object with IfAbsent whose key is
-	// taken is passed over and its key returned.
+	// taken is passed over and its key returned; what is there is durable then, too.
 	PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, err error)
 }
 

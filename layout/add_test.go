@@ -48,46 +48,68 @@ func mustBeWhole(t *testing.T, tree layout.Tree) {
 }
 
 // TestAddInterrupted fails every single step of the publication of a closure, in
-// four ways, looks at what is left, and does it again.
+// four ways, looks at what is left, and does it again. In memory each step is
+// policed. A directory has a spool and batches of its own; it is slower, and fails
+// at some of the steps.
 func TestAddInterrupted(t *testing.T) {
 	closure := treetest.Closure(t)
 	pool := newPool(t)
 	key := newKey(t, "test-1")
 	add := func(tree layout.Tree) error {
-		w := &layout.Writer{Tree: tree, StoreDir: layout.DefaultStoreDir, Pool: pool, DebugInfo: true,
-			Keys: []signer.SecretKey{key}, Spool: layout.TempSpool(t.TempDir())}
+		w := &layout.Writer{Tree: tree, StoreDir: layout.DefaultStoreDir, Pool: pool, DebugInfo: true, Keys: []signer.SecretKey{key}}
 		return closure.Add(t.Context(), w)
 	}
 	for _, before := range []string{"nothing", "everything"} {
-		start := treetest.NewMem(t)
-		mustInit(t, start)
-		if before == "everything" {
-			if err := add(start); err != nil {
+		mem := treetest.NewMem(t)
+		dir := treetest.OpenDir(t, t.TempDir())
+		for _, tree := range []layout.Tree{mem, dir} {
+			mustInit(t, tree)
+			if before == "nothing" {
+				continue
+			}
+			if err := add(tree); err != nil {
 				t.Fatal(err)
 			}
 		}
-		whole := &treetest.Faulty{Tree: start.Clone(t)}
-		if err := add(whole); err != nil {
-			t.Fatal(err)
+		inDir := func(t *testing.T) layout.Tree {
+			name := t.TempDir()
+			if err := os.CopyFS(name, os.DirFS(dir.Path())); err != nil {
+				t.Fatal(err)
+			}
+			return treetest.OpenDir(t, name)
 		}
-		for at := 1; at <= whole.Ops(); at++ {
-			for _, fault := range []treetest.Fault{{At: at}, {At: at, Done: true}, {At: at, Down: true}, {At: at, Done: true, Down: true}} {
-				t.Run(fmt.Sprintf("%s/%d/done=%t/down=%t", before, at, fault.Done, fault.Down), func(t *testing.T) {
-					tree := start.Clone(t)
-					if err := add(&treetest.Faulty{Tree: tree, Fault: fault}); err == nil {
-						t.Error("Add hides the fault")
-					}
-					mustBeWhole(t, tree)
-					if err := add(tree); err != nil {
-						t.Fatalf("the second time: %v", err)
-					}
-					mustBeWhole(t, tree)
-					for _, p := range closure.Paths {
-						if _, err := tree.Stat(t.Context(), layout.NarInfoKey(p.Info.Path)); err != nil {
-							t.Error(err)
+		for name, start := range map[string]func(t *testing.T) layout.Tree{
+			"mem": func(t *testing.T) layout.Tree { return mem.Clone(t) },
+			"dir": inDir,
+		} {
+			whole := &treetest.Faulty{Tree: start(t)}
+			if err := add(whole); err != nil {
+				t.Fatal(err)
+			}
+			step := 1
+			if name == "dir" {
+				step = 9 // the operations of a file of the spool are three, of a Put in a batch one
+			}
+			for at := 1; at <= whole.Ops(); at += step {
+				for _, fault := range []treetest.Fault{{At: at}, {At: at, Done: true}, {At: at, Down: true}, {At: at, Done: true, Down: true}} {
+					t.Run(fmt.Sprintf("%s/%s/%d/done=%t/down=%t", name, before, at, fault.Done, fault.Down), func(t *testing.T) {
+						t.Parallel()
+						tree := start(t)
+						if err := add(&treetest.Faulty{Tree: tree, Fault: fault}); err == nil {
+							t.Error("Add hides the fault")
 						}
-					}
-				})
+						mustBeWhole(t, tree)
+						if err := add(tree); err != nil {
+							t.Fatalf("the second time: %v", err)
+						}
+						mustBeWhole(t, tree)
+						for _, p := range closure.Paths {
+							if _, err := tree.Stat(t.Context(), layout.NarInfoKey(p.Info.Path)); err != nil {
+								t.Error(err)
+							}
+						}
+					})
+				}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -143,4 +144,36 @@ func (c ContentAddress) Path(storeDir, name string, refs []StorePath, self bool)
 func makeStorePath(storeDir, kind, inner, name string) StorePath {
 	sum := sha256.Sum256([]byte(kind + ":" + inner + ":" + storeDir + ":" + name))
 	return StorePath(nixbase32.EncodeToString(nixhash.CompressHash(sum[:], 20)) + "-" + name)
+}
+
+// CheckAddress returns nil if the content address of a path leads to the path, as
+// far as that can be told without the content, and if it has none. The error is
+// ErrUnknownAddress for an address that proves nothing here.
+func (i *PathInfo) CheckAddress(storeDir string) error {
+	if i.CA == "" {
+		return nil
+	}
+	ca, err := ParseContentAddress(i.CA)
+	if err != nil {
+		return err
+	}
+	p, self, err := i.addressed(ca, storeDir)
+	switch {
+	case err != nil:
+		return err
+	case p != i.Path:
+		return fmt.Errorf("%s leads to %s, not to %s", i.CA, p, i.Path)
+	case ca.Method == HashNAR && ca.Algo == "sha256" && !self && !bytes.Equal(ca.Digest, i.NarHash[:]):
+		return fmt.Errorf("%s is not the hash of the NAR, %s", i.CA, i.NarHash)
+	}
+	return nil
+}
+
+// addressed returns the store path that an address leads to with the name and the
+// references of i, and reports whether i refers to itself.
+func (i *PathInfo) addressed(ca ContentAddress, storeDir string) (p StorePath, self bool, err error) {
+	refs := slices.DeleteFunc(slices.Clone(i.References), func(ref StorePath) bool { return ref == i.Path })
+	self = len(refs) < len(i.References)
+	p, err = ca.Path(storeDir, i.Path.Name(), refs, self)
+	return p, self, err
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -131,7 +132,11 @@ func TestDirDeletesNoFolder(t *testing.T) {
 // TestDirStrangers: files that no key names are neither listed nor in the way.
 func TestDirStrangers(t *testing.T) {
 	d := openDir(t, t.TempDir())
-	for _, name := range []string{"README", "bad\nname", "bad\xffname", "back\\slash", "index.html.tmp.12.3", "nar"} {
+	names := []string{"README", "bad\nname", "back\\slash", "index.html.tmp.12.3", "nar"}
+	if runtime.GOOS == "linux" { // macOS has no such names
+		names = append(names, "bad\xffname")
+	}
+	for _, name := range names {
 		path := filepath.Join(d.Path(), name)
 		if name == "nar" {
 			path = filepath.Join(path, "sub", "deep")

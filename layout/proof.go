@@ -53,9 +53,7 @@ func (p *proof) holds() bool {
 	if p.not {
 		return false
 	}
-	refs := slices.DeleteFunc(slices.Clone(p.info.References), func(r StorePath) bool { return r == p.info.Path })
-	self := len(refs) < len(p.info.References)
-	got, err := p.want.Path(p.dir, p.info.Path.Name(), refs, self)
+	got, _, err := p.info.addressed(p.want, p.dir)
 	if err != nil || got != p.info.Path {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
@@ -70,6 +71,27 @@ func (t Trusted) Verify(fingerprint string, sigs []string) (name string, ok bool
 		}
 	}
 	return "", false
+}
+
+// Check reports whether one of sigs is a good signature by a trusted key of one of
+// the fingerprints. The name bad is that of a trusted key whose name stands on a
+// signature that is not good, "" if there is none.
+func (t Trusted) Check(sigs []string, fingerprints ...string) (good bool, bad string) {
+	for _, sig := range sigs {
+		name, _, _ := strings.Cut(sig, ":")
+		named, verified := false, false
+		for _, key := range t {
+			if key.Name() == name {
+				named = true
+				verified = verified || slices.ContainsFunc(fingerprints, func(text string) bool { return key.Verifies(text, sig) })
+			}
+		}
+		good = good || verified
+		if named && !verified && bad == "" {
+			bad = name
+		}
+	}
+	return good, bad
 }
 
 // ParseSignature reads a Sig field the way Nix reads it, which ignores missing

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -97,9 +98,33 @@ func openBucket(c *cli.Context, loc location, log *slog.Logger) (*bucketTree, er
 		if errors.Is(err, s3.ErrNoBucket) {
 			return nil, withHint(err, "nixstatic init '%s' makes it; or check its name and the endpoint", loc.text)
 		}
-		return nil, err
+		return nil, schemeHint(err, loc)
 	}
 	return b, nil
+}
+
+// schemeHint spells out the URL of a store that speaks HTTPS and was asked in
+// plain HTTP, or the other way round.
+func schemeHint(err error, loc location) error {
+	switch {
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return withHint(err, "the store speaks plain HTTP: '%s'", withScheme(loc.text, "https", "http"))
+	case errors.Is(err, s3.ErrHTTPS):
+		return withHint(err, "leave out http, or say '%s'", withScheme(loc.text, "http", "https"))
+	}
+	return err
+}
+
+func withScheme(text, not, scheme string) string {
+	for _, where := range []string{"scheme=", "endpoint="} {
+		if before, after, found := strings.Cut(text, where+not); found && (after == "" || strings.IndexByte("&:%", after[0]) >= 0) {
+			return before + where + scheme + after
+		}
+	}
+	if strings.Contains(text, "?") {
+		return text + "&scheme=" + scheme
+	}
+	return text + "?scheme=" + scheme
 }
 
 // proveWriters finds out whether several servers may take uploads into a bucket

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -118,12 +120,40 @@ func hintFor(err error) string {
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
 	case errors.Is(err, httpcache.ErrRefused):
 		return "check the user name and the password, which are in the URL or in ~/.netrc, and what the server lets them do"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "the server speaks plain HTTP: write http:// instead of https://"
+	case errors.Is(err, httpcache.ErrHTTPS):
+		return "write https:// instead of http://"
+	case certificateHint(err) != "":
+		return certificateHint(err)
 	case unreachable(err):
 		return "check the address, and whether the server runs and can be reached from here; what was finished is kept"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):
 		return "the file system is mounted read-only"
+	}
+	return ""
+}
+
+// certificateHint tells what to do about a server that is not believed to be the
+// one that was asked for.
+func certificateHint(err error) string {
+	var (
+		roots   *httpcache.RootsError
+		unknown x509.UnknownAuthorityError
+		invalid x509.CertificateInvalidError
+		name    x509.HostnameError
+	)
+	switch {
+	case errors.As(err, &roots):
+		return "AWS_CA_BUNDLE or NIX_SSL_CERT_FILE names that file: correct it, or unset it to trust what the system trusts"
+	case errors.As(err, &name):
+		return "the certificate is for another name: write the URL with one that it is for"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the certificate has run out, or is not valid yet, by the clock of this machine"
+	case errors.As(err, &unknown), errors.As(err, &invalid):
+		return "if the server is yours, name a file with the certificate of its authority in NIX_SSL_CERT_FILE, or for a bucket in AWS_CA_BUNDLE"
 	}
 	return ""
 }

@@ -40,7 +40,7 @@ func prepareBucket(c *cli.Context, loc location) (_ openedTree, _ *preparedStore
 	}()
 	prepared, err := bucket.Prepare(c.Context, c.Bool("public"))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, schemeHint(err, loc)
 	}
 	bucket.alone = nil // tell says it
 	can, err := bucket.probe(c.Context)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -80,13 +81,15 @@ func runVerify(c *cli.Context) error {
 	defer m.end()
 	r := verifyResult{Tree: location, Deep: c.Bool("deep"), Problems: []fsck.Problem{}, Notes: []fsck.Problem{}, Unknown: []string{}}
 	var errs []error
-	provided, err := readProvided(c.Context, tree)
+	provision, err := readProvision(c.Context, tree)
 	if err != nil {
 		return err
 	}
-	r.Upstreams = provided.urls
+	for _, u := range provision.Upstreams() {
+		r.Upstreams = append(r.Upstreams, u.URL)
+	}
 	for p, err := range fsck.Check(c.Context, tree, fsck.Options{Deep: r.Deep, Jobs: c.Int("jobs"), Trusted: trusted,
-		Provided: provided.provides, Progress: progress}) {
+		Provided: provision.Provides, Progress: progress}) {
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -105,11 +108,22 @@ func runVerify(c *cli.Context) error {
 		}
 	}
 	m.end()
-	for _, err := range provided.unknown() {
-		errs = append(errs, err)
-		r.Unknown = append(r.Unknown, err.Error())
-	}
 	return verifyOutcome(c, r, progress, errs)
+}
+
+// readProvision reads which upstreams a tree depends on. A tree whose description
+// cannot be read is taken to be for the usual store directory; the check reports
+// what is wrong with the description.
+func readProvision(ctx context.Context, tree layout.Reader) (*layout.Provision, error) {
+	storeDir := layout.DefaultStoreDir
+	if info, err := layout.ReadCacheInfo(ctx, tree); err == nil {
+		storeDir = info.StoreDir
+	}
+	provision, err := layout.ReadProvision(ctx, tree, storeDir)
+	if err != nil {
+		return nil, withHint(err, "the file says which upstreams may provide references; put it right by hand, or start serve without it and with --upstream")
+	}
+	return provision, nil
 }
 
 func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, errs []error) error {

@@ -3,7 +3,6 @@ package fsck
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 	"runtime"
@@ -25,8 +24,9 @@ type Options struct {
 	// signatures are not looked at.
 	Trusted signer.Trusted
 	// Provided reports whether a named upstream provides a path that is referred
-	// to and not in the tree (I3). Nil: none is.
-	Provided func(layout.StorePath) bool
+	// to and not in the tree (I3); an error means that it could not tell (I5). Nil:
+	// none is provided.
+	Provided func(context.Context, layout.StorePath) (bool, error)
 	Progress *Progress // counts while the check runs, if not nil
 }
 
@@ -171,16 +171,4 @@ func (c *check) cacheInfo(ctx context.Context) error {
 	}
 	c.storeDir = info.StoreDir
 	return nil
-}
-
-// stat asks for an object that the listing did not have: it may have come since.
-func (c *check) stat(ctx context.Context, key layout.Key) (info layout.Info, there bool, err error) {
-	info, err = c.tree.Stat(ctx, key)
-	if errors.Is(err, fs.ErrNotExist) {
-		return info, false, nil
-	}
-	if err != nil {
-		return info, false, fmt.Errorf("cannot tell whether %s is there: %w", key, err)
-	}
-	return info, true, nil
 }

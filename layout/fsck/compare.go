@@ -93,7 +93,7 @@ func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, 
 		say(NarSize, record, "it says %d bytes, the NAR has %d", n.NarSize, found.NarSize)
 	}
 	proved := found.Proofs[at] == layout.Proved
-	if leads, _ := address(n, c.storeDir); leads {
+	if n.CA != "" && n.CheckAddress(c.storeDir) == nil {
 		if found.Proofs[at] == layout.Refuted {
 			say(WrongCA, record, "%s is not what the content hashes to", n.CA)
 		}
@@ -134,14 +134,14 @@ func (c *check) compareLinks(ctx context.Context, key layout.Key, n *layout.NarI
 		return
 	}
 	for _, k := range links {
-		link, to, err := c.readDebugLink(ctx, k)
+		link, at, err := c.readDebugLink(ctx, k)
 		bad := (*badLink)(nil)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.As(err, &bad):
 			// Withdrawn, or the quick check told of it.
 		case err != nil:
 			*findings = append(*findings, finding{Problem{Key: k, Path: n.Path}, err})
-		case to == key && !hasFile(root, link.Member):
+		case at == key && !hasFile(root, link.Member):
 			*findings = append(*findings, finding{Problem: Problem{DanglingDebugInfo, k, n.Path,
 				fmt.Sprintf("no file %.300q in %s", link.Member, key)}})
 		}

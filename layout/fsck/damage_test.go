@@ -244,14 +244,21 @@ func TestDamage(t *testing.T) {
 			p.set(debugKey, []byte(`{"archive":"../`+p.nar("lib-debug")+`"}`))
 		}, quick: []string{"bad-debuginfo " + string(debugKey)}},
 		{name: "link to a NAR that is not there", damage: func(p *patient) {
-			p.set(debugKey, []byte(`{"archive":"../nar/`+strings.Repeat("0", 52)+`.nar.zst","member":"x"}`))
+			link, _, _ := layout.ParseDebugLink(debugKey, p.bytes(debugKey))
+			p.set(debugKey, link.Marshal(layout.Key("nar/"+strings.Repeat("0", 52)+".nar.zst")))
 		}, quick: []string{"dangling-debuginfo " + string(debugKey)}},
 		{name: "link to a file that is not there", damage: func(p *patient) {
-			p.Damage(debugKey, func(b []byte) []byte { return bytes.Replace(b, []byte("cdef"), []byte("cdee"), 1) })
+			const other = "abcdee0123456789abcdef0123456789abcdef01"
+			link := layout.DebugLink{ID: other, Member: "lib/debug/.build-id/ab/" + other[2:] + ".debug"}
+			p.set(link.Keys()[0], link.Marshal(layout.Key(p.nar("lib-debug"))))
 		}, deep: []string{"dangling-debuginfo lib-debug"}},
+		// An upload and a mirror refuse a link to the file of another build ID.
+		{name: "link to another file", damage: func(p *patient) {
+			p.Damage(debugKey, func(b []byte) []byte { return bytes.Replace(b, []byte("cdef"), []byte("cdee"), 1) })
+		}, quick: []string{"bad-debuginfo " + string(debugKey)}},
 		{name: "link to a directory", damage: func(p *patient) {
 			p.set(debugKey, []byte(`{"archive":"../`+p.nar("lib-debug")+`","member":"lib/debug"}`))
-		}, deep: []string{"dangling-debuginfo lib-debug"}},
+		}, quick: []string{"bad-debuginfo " + string(debugKey)}},
 
 		{name: "realisation is no JSON", damage: func(p *patient) { p.set(realisationKey, []byte("out")) },
 			quick: []string{"bad-realisation " + string(realisationKey)}},

@@ -131,7 +131,7 @@ func (c *check) inspect(ctx context.Context, key layout.Key, m compress.Method, 
 func (c *check) vanished(ctx context.Context, key layout.Key, records []*layout.NarInfo) (findings []finding) {
 	for _, n := range records {
 		record := layout.NarInfoKey(n.Path)
-		if _, there, err := c.stat(ctx, record); err != nil {
+		if _, there, err := layout.Lookup(ctx, c.tree, record); err != nil {
 			findings = append(findings, finding{Problem{Key: record, Path: n.Path}, err})
 		} else if there {
 			findings = append(findings, finding{Problem: Problem{MissingNAR, record, n.Path, string(key) + " is gone"}})

@@ -33,26 +33,23 @@ func (c *check) leftovers(ctx context.Context) error {
 	return nil
 }
 
-// readDebugLink returns a badLink error for one that makes no sense.
-func (c *check) readDebugLink(ctx context.Context, key layout.Key) (layout.DebugLink, layout.Key, error) {
+// readDebugLink returns the file that a link leads to, and its NAR. The error is a
+// badLink if the link makes no sense.
+func (c *check) readDebugLink(ctx context.Context, key layout.Key) (link layout.DebugLink, nar layout.Key, err error) {
 	text, err := layout.ReadAll(ctx, c.tree, key)
-	if err != nil && !errors.Is(err, layout.ErrTooLarge) {
-		return layout.DebugLink{}, "", err
-	}
-	var link layout.DebugLink
-	var nar layout.Key
-	if err == nil {
-		link, nar, err = layout.ParseDebugLink(key, text)
+	if errors.Is(err, layout.ErrTooLarge) {
+		return link, "", &badLink{err}
 	}
 	if err != nil {
+		return link, "", err
+	}
+	if link, nar, err = layout.ParseDebugLink(key, text); err != nil {
 		return link, "", &badLink{err}
 	}
 	return link, nar, nil
 }
 
-type badLink struct{ err error }
-
-func (b *badLink) Error() string { return b.err.Error() }
+type badLink struct{ error }
 
 // A linkOutcome is that of the check of one link.
 type linkOutcome struct {
@@ -98,11 +95,11 @@ func (c *check) debugLink(ctx context.Context, key layout.Key) linkOutcome {
 	if c.index.nar(nar) >= 0 {
 		return out
 	}
-	if _, there, err := c.stat(ctx, nar); err != nil {
+	if _, there, err := layout.Lookup(ctx, c.tree, nar); err != nil {
 		out.findings = []finding{{Problem{Key: key}, err}}
 	} else if !there {
 		// A removal takes the link first: one that is still there is to blame.
-		if _, there, err := c.stat(ctx, key); err != nil {
+		if _, there, err := layout.Lookup(ctx, c.tree, key); err != nil {
 			out.findings = []finding{{Problem{Key: key}, err}}
 		} else if there {
 			out.findings = []finding{{Problem: Problem{Kind: DanglingDebugInfo, Key: key, Detail: string(nar) + " is not there"}}}
@@ -141,7 +138,7 @@ func (c *check) realisation(ctx context.Context, key layout.Key) []finding {
 	if c.index.hasNarInfo(r.OutPath.Hash()) {
 		return nil
 	}
-	if _, there, err := c.stat(ctx, layout.NarInfoKey(r.OutPath)); err != nil {
+	if _, there, err := layout.Lookup(ctx, c.tree, layout.NarInfoKey(r.OutPath)); err != nil {
 		return []finding{{Problem{Key: key, Path: r.OutPath}, err}}
 	} else if !there {
 		return []finding{{Problem: Problem{Kind: DanglingRealisation, Key: key, Path: r.OutPath}}}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/parallel"
-	"github.com/nixstatic/nixstatic/signer"
 )
 
 // largeListing is the size from which one listing is parsed at a time, since it
@@ -113,23 +112,32 @@ func (c *check) narInfo(ctx context.Context, key layout.Key, text []byte, r *rec
 		c.narFile(ctx, n, r, say, unknown)
 	}
 	for _, ref := range n.References {
-		if ref == n.Path || c.index.hasNarInfo(ref.Hash()) || c.o.Provided != nil && c.o.Provided(ref) {
+		if ref == n.Path || c.index.hasNarInfo(ref.Hash()) {
 			continue
 		}
-		if _, there, err := c.stat(ctx, layout.NarInfoKey(ref)); err != nil {
+		if c.o.Provided != nil {
+			provided, err := c.o.Provided(ctx, ref)
+			if err != nil {
+				unknown(fmt.Errorf("cannot tell whether an upstream provides %s: %w", ref, err))
+			}
+			if err != nil || provided {
+				continue
+			}
+		}
+		if _, there, err := layout.Lookup(ctx, c.tree, layout.NarInfoKey(ref)); err != nil {
 			unknown(err)
 		} else if !there {
 			say(MissingReference, key, n.Path, "refers to %s", ref)
 		}
 	}
-	leads, why := address(n, c.storeDir)
+	err = n.CheckAddress(c.storeDir)
 	switch {
-	case why != "":
-		say(WrongCA, key, n.Path, "%s", why)
-	case n.CA != "" && !leads:
+	case errors.Is(err, layout.ErrUnknownAddress):
 		say(UnknownCA, key, n.Path, "%s", n.CA)
+	case err != nil:
+		say(WrongCA, key, n.Path, "%v", err)
 	}
-	if kind, why := c.trust(n, leads); why != "" {
+	if kind, why := c.trust(n, n.CA != "" && err == nil); why != "" {
 		say(kind, key, n.Path, "%s", why)
 	}
 	c.listing(ctx, n.Path, r, say, unknown)
@@ -147,7 +155,7 @@ func (c *check) narFile(ctx context.Context, n *layout.NarInfo, r *record, say s
 	}
 	if i := c.index.nar(r.nar); i >= 0 {
 		r.narSize = c.index.nars[i].size
-	} else if info, there, err := c.stat(ctx, r.nar); err != nil {
+	} else if info, there, err := layout.Lookup(ctx, c.tree, r.nar); err != nil {
 		unknown(err)
 		return
 	} else if !there {
@@ -176,64 +184,25 @@ func (c *check) listing(ctx context.Context, p layout.StorePath, r *record, say 
 	}
 }
 
-// address reports whether the content address of a record leads to its path, or
-// says why it is wrong, as far as that is to be told without the NAR. Of no
-// address and of one of an unknown kind it says neither.
-func address(n *layout.NarInfo, storeDir string) (leads bool, why string) {
-	if n.CA == "" {
-		return false, ""
-	}
-	ca, err := layout.ParseContentAddress(n.CA)
-	if errors.Is(err, layout.ErrUnknownAddress) {
-		return false, ""
-	}
-	if err != nil {
-		return false, err.Error()
-	}
-	var refs []layout.StorePath
-	self := false
-	for _, ref := range n.References {
-		if ref == n.Path {
-			self = true
-		} else {
-			refs = append(refs, ref)
-		}
-	}
-	switch p, err := ca.Path(storeDir, n.Path.Name(), refs, self); {
-	case err != nil:
-		return false, err.Error()
-	case p != n.Path:
-		return false, fmt.Sprintf("%s leads to %s", n.CA, p)
-	case ca.Method == layout.HashNAR && ca.Algo == "sha256" && !self && !bytes.Equal(ca.Digest, n.NarHash[:]):
-		return false, fmt.Sprintf("%s is not the hash of the NAR, %s", n.CA, n.NarHash)
-	}
-	return true, ""
-}
-
 // trust says why a path is not to be trusted. One that proves itself needs no
 // signature.
 func (c *check) trust(n *layout.NarInfo, proved bool) (Kind, string) {
 	if len(c.o.Trusted) == 0 || proved {
 		return 0, ""
 	}
-	if _, ok := c.o.Trusted.Verify(n.Fingerprint(c.storeDir), n.Sigs); ok {
+	good, bad := c.o.Trusted.Check(n.Sigs, n.Fingerprint(c.storeDir))
+	switch {
+	case good:
 		return 0, ""
+	case bad != "":
+		return BadSignature, fmt.Sprintf("the signature by %s does not fit", bad)
+	case len(n.Sigs) == 0:
+		return Untrusted, "it has no signature"
 	}
 	var others []string
 	for _, sig := range n.Sigs {
-		name, err := signer.SignatureName(sig)
-		if err != nil {
-			continue // the parser lets none pass
-		}
-		for _, key := range c.o.Trusted {
-			if key.Name() == name {
-				return BadSignature, fmt.Sprintf("the signature by %s does not fit", name)
-			}
-		}
+		name, _, _ := strings.Cut(sig, ":")
 		others = append(others, name)
-	}
-	if len(others) == 0 {
-		return Untrusted, "it has no signature"
 	}
 	return Untrusted, "it is signed by " + strings.Join(others, ", ") + " alone"
 }

@@ -1,7 +1,9 @@
 package fsck_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -107,7 +109,13 @@ func TestUnprovable(t *testing.T) {
 func TestProvided(t *testing.T) {
 	p := newPatient(t)
 	p.remove(p.narInfo("flat"))
-	o := fsck.Options{Provided: func(s layout.StorePath) bool { return s == p.path("flat") }}
+	unknown := errors.New("unreachable")
+	o := fsck.Options{Provided: func(_ context.Context, s layout.StorePath) (bool, error) { return s == p.path("flat"), unknown }}
+	problems, _, errs := p.check(p.Mem, o)
+	if len(problems) > 0 || len(errs) == 0 || !errors.Is(errs[0], unknown) {
+		t.Errorf("could not tell: problems %q, errors %v", problems, errs)
+	}
+	unknown = nil
 	if err := fsck.Whole(t.Context(), p.Mem, o); err != nil {
 		t.Error(err)
 	}

@@ -131,8 +131,8 @@ func (b *Inbox) read(key layout.Key, text []byte) (*record, error) {
 	if n.NarSize > b.cfg.MaxNarSize {
 		return nil, refuse(NARTooLarge, "too large: the NAR has %d bytes, this cache allows %d", n.NarSize, b.cfg.MaxNarSize)
 	}
-	if err := b.checkAddress(n); err != nil {
-		return nil, err
+	if err := n.CheckAddress(storeDir); err != nil {
+		return nil, refuse(WrongCA, "wrong CA: %v", err).because(err)
 	}
 	for _, line := range n.Extra {
 		if sig, ok := strings.CutPrefix(line, "Sig: "); ok {

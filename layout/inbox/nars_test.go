@@ -132,7 +132,7 @@ func TestCompressions(t *testing.T) {
 			n.URL, n.Compression = string(key), m
 			tr.must(key, file.String(), true, Created)
 			tr.must(layout.NarInfoKey(n.Path), string(n.Marshal(layout.DefaultStoreDir)), true, Created)
-			if err := fsck.Whole(t.Context(), tr.tree, fsck.Options{Deep: true, Provided: tr.mem.Provided}); err != nil {
+			if err := fsck.Whole(t.Context(), tr.tree, fsck.Options{Deep: true, Provided: tr.cfg.Provided}); err != nil {
 				t.Error(err)
 			}
 		})

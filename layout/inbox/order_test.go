@@ -10,6 +10,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/fsck"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -187,5 +188,27 @@ func TestSettleFindsWhatCame(t *testing.T) {
 	}
 	if _, err := tr.tree.Stat(t.Context(), key); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUnflushed has another process killed on the same tree after it put NARs: no
+// narinfo appears on top of them before they are flushed.
+func TestUnflushed(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	keys := nixOrder(t, s, false)
+	for _, key := range keys {
+		if key.Kind() == layout.KindNAR {
+			treetest.PutText(t, tr.mem, key, s.objects[key])
+		}
+	}
+	tr.mem.Unflush()
+	for _, key := range keys {
+		if key.Kind() == layout.KindNAR {
+			continue // Nix is told that it is there
+		}
+		if _, err := tr.send(key, s.objects[key], false); err != nil {
+			t.Errorf("put %s: %v", key, err)
+		}
 	}
 }

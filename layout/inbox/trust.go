@@ -14,24 +14,13 @@ import (
 // before.
 func (b *Inbox) checkSigs(sigs []string, texts ...string) (trusted bool, err error) {
 	for _, sig := range sigs {
-		name, err := signer.SignatureName(sig)
-		if err != nil {
+		if _, err := signer.SignatureName(sig); err != nil {
 			return false, refuse(BadSignature, "bad signature: %v", err).because(err)
 		}
-		known, good := b.knows(sig), false
-		for _, key := range b.known {
-			if key.Name() != name {
-				continue
-			}
-			if slices.ContainsFunc(texts, func(text string) bool { return key.Verifies(text, sig) }) {
-				good = true
-				break
-			}
-		}
-		if known && !good {
-			return false, refuse(BadSignature, "bad signature: the one by %.100s does not match; it was made with another key of that name, or for other content", name)
-		}
-		trusted = trusted || good
+	}
+	trusted, bad := b.known.Check(sigs, texts...)
+	if bad != "" {
+		return false, refuse(BadSignature, "bad signature: the one by %.100s does not match; it was made with another key of that name, or for other content", bad)
 	}
 	return trusted, nil
 }
@@ -84,27 +73,6 @@ func knownKeys(c Config) signer.Trusted {
 		known = append(known, key.Public())
 	}
 	return known
-}
-
-// checkAddress refuses a content address that does not lead to the path that
-// claims it, whatever the bytes are.
-func (b *Inbox) checkAddress(n *layout.NarInfo) error {
-	if n.CA == "" {
-		return nil
-	}
-	ca, err := layout.ParseContentAddress(n.CA)
-	if err != nil {
-		return refuse(WrongCA, "wrong CA: %v", err).because(err)
-	}
-	refs := slices.DeleteFunc(slices.Clone(n.References), func(p layout.StorePath) bool { return p == n.Path })
-	path, err := ca.Path(b.writer.StoreDir, n.Path.Name(), refs, len(refs) < len(n.References))
-	if err != nil {
-		return refuse(WrongCA, "wrong CA: %v", err).because(err)
-	}
-	if path != n.Path {
-		return refuse(WrongCA, "wrong CA: %.100s leads to %s, not to %s", n.CA, path, n.Path)
-	}
-	return nil
 }
 
 // provable reports whether the bytes can prove the content address.

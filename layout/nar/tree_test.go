@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,11 @@ func randomTree(r *rand.Rand) []file {
 			for i := range name {
 				for name[i] == 0 || name[i] == '/' {
 					name[i] = byte(r.Uint32())
+				}
+				// Other systems refuse bytes that are not UTF-8, or take one
+				// letter for another.
+				if runtime.GOOS != "linux" {
+					name[i] = 'a' + name[i]%26
 				}
 			}
 			if s := string(name); validName(s) {

@@ -78,20 +78,13 @@ func Texts(tb testing.TB, r layout.Realisation) map[layout.Key]string {
 }
 
 // Provided reports what upstreams provide for a tree, for fsck.
-func Provided(tb testing.TB, tree layout.Tree) func(layout.StorePath) bool {
-	return func(p layout.StorePath) bool {
-		tb.Helper()
-		provision, err := layout.ReadProvision(context.Background(), tree, layout.DefaultStoreDir)
-		if err != nil {
-			tb.Error(err)
-			return false
-		}
-		ok, err := provision.Provides(context.Background(), p)
-		if err != nil {
-			tb.Error(err)
-		}
-		return ok
+func Provided(tb testing.TB, tree layout.Tree) func(context.Context, layout.StorePath) (bool, error) {
+	tb.Helper()
+	provision, err := layout.ReadProvision(context.Background(), tree, layout.DefaultStoreDir)
+	if err != nil {
+		tb.Fatal(err)
 	}
+	return provision.Provides
 }
 
 // Equal fails the test unless two trees have the same contents.

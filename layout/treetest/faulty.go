@@ -21,6 +21,10 @@ const (
 	OpPut    Op = "put"
 	OpDelete Op = "delete"
 	OpList   Op = "list"
+	OpFlush  Op = "flush"
+	OpCreate Op = "create" // of a file of the spool; this and the next two have no key
+	OpWrite  Op = "write"  // the first to such a file
+	OpDone   Op = "done"   // with such a file
 )
 
 // A Fault says which operations fail and how. The zero value fails none.
@@ -31,7 +35,8 @@ type Fault struct {
 	// Only says which operations count; nil counts all.
 	Only func(Op, layout.Key) bool
 	// Done says that the operation happens and only its answer is lost. Of a Get
-	// half the bytes arrive, of a List half the objects.
+	// half the bytes arrive, of a List half the objects, and of a Write half the
+	// bytes are written.
 	Done bool
 	// Down says that every later operation fails too and does not happen: the
 	// process died there, or the network.
@@ -40,8 +45,9 @@ type Fault struct {
 	Err error
 }
 
-// A Faulty is a tree that fails on purpose. It has neither the batches nor the
-// spool of the tree below, so that each object is one operation.
+// A Faulty is a tree that fails on purpose. What the tree below can do, it can do
+// too, and fails there as well. Each object of a batch is one operation; those
+// that fail are not put, the others of their group are, and no later group is.
 type Faulty struct {
 	Tree  layout.Tree
 	Fault Fault
@@ -87,10 +93,13 @@ func (f *Faulty) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout
 		return nil, layout.Info{}, fault
 	}
 	body, info, err := f.Tree.Get(ctx, key)
-	if err == nil && fault != nil {
-		body = &broken{Reader: io.LimitReader(body, info.Size/2), Closer: body, err: fault}
+	switch {
+	case fault == nil:
+		return body, info, err
+	case err != nil:
+		return nil, layout.Info{}, fault
 	}
-	return body, info, err
+	return breakOff(body, info.Size/2, fault), info, nil
 }
 
 // Stat describes an object.
@@ -105,7 +114,7 @@ func (f *Faulty) Stat(ctx context.Context, key layout.Key) (layout.Info, error) 
 func (f *Faulty) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
 	happens, fault := f.turn(OpPut, key)
 	if happens {
-		if err := f.Tree.Put(ctx, key, body, opts); fault == nil {
+		if err := f.Tree.Put(ctx, key, ownBody(body), opts); fault == nil {
 			return err
 		}
 	}
@@ -125,29 +134,38 @@ func (f *Faulty) Delete(ctx context.Context, key layout.Key) error {
 
 // List yields objects. It counts as one operation, of the empty key.
 func (f *Faulty) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
-	return func(yield func(layout.Info, error) bool) {
+	return faultyList(f, f.Tree.List(ctx, prefix))
+}
+
+func faultyList[T any](f *Faulty, list iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		happens, fault := f.turn(OpList, "")
 		if fault == nil {
-			f.Tree.List(ctx, prefix)(yield)
+			list(yield)
 			return
 		}
 		if happens {
-			var found []layout.Info
-			for info, err := range f.Tree.List(ctx, prefix) {
+			var found []T
+			for item, err := range list {
 				if err != nil {
-					yield(layout.Info{}, err)
+					yield(none, err)
 					return
 				}
-				found = append(found, info)
+				found = append(found, item)
 			}
-			for _, info := range found[:len(found)/2] {
-				if !yield(info, nil) {
+			for _, item := range found[:len(found)/2] {
+				if !yield(item, nil) {
 					return
 				}
 			}
 		}
-		yield(layout.Info{}, fault)
+		yield(none, fault)
 	}
+}
+
+func breakOff(body io.ReadCloser, after int64, err error) io.ReadCloser {
+	return &broken{Reader: io.LimitReader(body, after), Closer: body, err: err}
 }
 
 // broken is a body that breaks off where its reader ends.

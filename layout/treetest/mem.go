@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -21,16 +22,21 @@ import (
 // its callers: a Put or Delete that breaks an invariant goes through, as it
 // would in a real tree, and fails the test.
 //
-// It has neither a spool nor batches of its own, so that every object is one
-// Put and a [Faulty] around it can fail each of them.
+// It has no spool, and takes a batch as what a batch may be at worst: none of
+// the objects of one group may rely on another of that group.
 type Mem struct {
 	tb testing.TB
 
 	// Provided tells which references need not be in the tree (I3). Nil is none.
 	Provided func(layout.StorePath) bool
 
+	// Like are the traits that it declares, so that a tree with other costs can be
+	// tested. The zero value declares none.
+	Like layout.Traits
+
 	mu       sync.Mutex
 	objects  map[layout.Key]object
+	hasty    map[layout.Key]bool // there, and gone after a power cut, see Unflush
 	versions int
 	counts   Counts
 	broken   []string
@@ -96,11 +102,42 @@ func (m *Mem) Rot(key layout.Key, edit func([]byte) []byte) {
 	m.objects[key] = object{edit(slices.Clone(o.data)), o.info}
 }
 
+// Unflush makes what is there look as a process leaves it in a directory that was
+// killed between giving a file its name and flushing the directory. The tree then
+// fails the test of a caller that has a narinfo rest on such an object before it
+// is flushed: by Flush, or by a Put into the same directory.
+func (m *Mem) Unflush() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hasty = map[layout.Key]bool{}
+	for key := range m.objects {
+		m.hasty[key] = true
+	}
+}
+
+// Flush makes objects outlast a power cut, see Unflush.
+func (m *Mem) Flush(_ context.Context, keys ...layout.Key) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(keys) == 0 {
+		m.hasty = nil
+	}
+	for _, key := range keys {
+		delete(m.hasty, key)
+	}
+	return nil
+}
+
+// flushFolder is what a Put does to the directory of its key.
+func (m *Mem) flushFolder(key layout.Key) {
+	maps.DeleteFunc(m.hasty, func(other layout.Key, _ bool) bool { return path.Dir(string(other)) == path.Dir(string(key)) })
+}
+
 // Clone returns a tree with the same objects, reporting to tb.
 func (m *Mem) Clone(tb testing.TB) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &Mem{tb: tb, Provided: m.Provided, objects: maps.Clone(m.objects), versions: m.versions}
+	return &Mem{tb: tb, Provided: m.Provided, Like: m.Like, objects: maps.Clone(m.objects), hasty: maps.Clone(m.hasty), versions: m.versions}
 }
 
 // Get opens the version that is there now: it is read to its end whatever
@@ -133,35 +170,78 @@ func (m *Mem) look(ctx context.Context, verb string, key layout.Key, count *int)
 	return o, nil
 }
 
+// Traits are those of Like.
+func (m *Mem) Traits() layout.Traits { return m.Like }
+
 // Put stores an object.
 func (m *Mem) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
-	var data bytes.Buffer
-	n, err := io.Copy(&data, io.NewSectionReader(body, 0, body.Size()))
-	if err == nil && n != body.Size() {
-		err = io.ErrUnexpectedEOF
+	taken, err := m.PutBatch(ctx, []layout.Object{{Key: key, Body: body, Opts: opts}})
+	if err == nil && len(taken) > 0 {
+		err = fmt.Errorf("put %s: %w", key, fs.ErrExist)
 	}
+	return err
+}
 
+// PutBatch stores groups of objects. Each object counts as a Put, and is policed
+// by what there was before its group.
+func (m *Mem) PutBatch(ctx context.Context, groups ...[]layout.Object) (taken []layout.Key, err error) {
+	for _, group := range groups {
+		bodies := make([][]byte, len(group))
+		for i, o := range group {
+			if bodies[i], err = io.ReadAll(io.NewSectionReader(o.Body, 0, o.Body.Size())); err == nil && int64(len(bodies[i])) != o.Body.Size() {
+				err = io.ErrUnexpectedEOF
+			}
+			if err != nil {
+				group = group[:i+1]
+				break
+			}
+		}
+		more, failed := m.putGroup(ctx, group, bodies, err)
+		if taken = append(taken, more...); failed != nil {
+			return taken, failed
+		}
+	}
+	return taken, nil
+}
+
+// putGroup stores the objects of a group up to the first that fails. The error
+// broken is that of the last body.
+func (m *Mem) putGroup(ctx context.Context, group []layout.Object, bodies [][]byte, broken error) (taken []layout.Key, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.counts.Put++
-	have, taken := m.objects[key]
-	switch {
-	case ctx.Err() != nil:
-		err = ctx.Err()
-	case err != nil:
-	case key.Kind() == layout.KindForeign:
-		err = fmt.Errorf("not a key of a binary cache")
-	case opts.IfAbsent && taken:
-		err = fs.ErrExist
-	case opts.IfMatch != "" && (!taken || have.info.ETag != opts.IfMatch):
-		err = layout.ErrChanged
+	stored := map[layout.Key][]byte{}
+	for i, o := range group {
+		m.counts.Put++
+		have, there := m.objects[o.Key]
+		_, again := stored[o.Key]
+		switch {
+		case ctx.Err() != nil:
+			err = ctx.Err()
+		case broken != nil && i == len(group)-1:
+			err = broken
+		case o.Key.Kind() == layout.KindForeign:
+			err = fmt.Errorf("not a key of a binary cache")
+		case o.Opts.IfAbsent && (there || again):
+			taken = append(taken, o.Key)
+			continue
+		case o.Opts.IfMatch != "" && (!there || again || have.info.ETag != o.Opts.IfMatch):
+			err = layout.ErrChanged
+		}
+		if err != nil {
+			err = fmt.Errorf("put %s: %w", o.Key, err)
+			break
+		}
+		m.policePut(o.Key, bodies[i], have.data, there)
+		stored[o.Key] = slices.Clip(bodies[i])
 	}
-	if err != nil {
-		return fmt.Errorf("put %s: %w", key, err)
+	for key, data := range stored {
+		m.store(key, data)
+		m.flushFolder(key)
 	}
-	m.policePut(key, data.Bytes(), have.data, taken)
-	m.store(key, slices.Clip(data.Bytes()))
-	return nil
+	for _, key := range taken {
+		m.flushFolder(key)
+	}
+	return taken, err
 }
 
 func (m *Mem) store(key layout.Key, data []byte) {

@@ -65,11 +65,17 @@ func (m *Mem) policeNarInfo(key layout.Key, data []byte) {
 		m.violation("I2: put %s before its %s", key, nars)
 	} else if o := m.objects[nars[i]]; !n.FileHash.IsZero() && o.info.Size != n.FileSize {
 		m.violation("I1: put %s with FileSize %d, its %s has %d bytes", key, n.FileSize, nars[i], o.info.Size)
+	} else if m.hasty[nars[i]] {
+		m.violation("I2: put %s on top of %s, which the next power cut may take", key, nars[i])
 	}
 	if _, ok := m.objects[layout.ListingKey(n.Path)]; !ok {
 		m.violation("I2: put %s before its listing", key)
 	}
 	for _, ref := range n.References {
+		_, published := m.objects[layout.NarInfoKey(ref)] // in the same directory: flushed with this one
+		if proof := layout.ProvisionKey(ref); !published && m.hasty[proof] {
+			m.violation("I3: put %s on top of %s, which the next power cut may take", key, proof)
+		}
 		if _, ok := m.objects[layout.NarInfoKey(ref)]; !ok && ref != n.Path && !m.provided(ref) {
 			m.violation("I3: put %s before its reference %s", key, ref)
 		}

@@ -29,4 +29,7 @@ func TestMem(t *testing.T) {
 // TestFaulty: without a fault planned, it is the tree below.
 func TestFaulty(t *testing.T) {
 	treetest.Test(t, func(t *testing.T) layout.Tree { return &treetest.Faulty{Tree: treetest.NewMem(t)} })
+	t.Run("Dir", func(t *testing.T) {
+		treetest.Test(t, func(t *testing.T) layout.Tree { return &treetest.Faulty{Tree: treetest.OpenDir(t, t.TempDir())} })
+	})
 }

@@ -93,7 +93,9 @@ func (im *Run) log(ctx context.Context, source LogSource, drv layout.StorePath) 
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, key := range keys {
+	// The key that is looked for comes last: a run that dies before it leaves the
+	// rest to the next one.
+	for _, key := range slices.Backward(keys) {
 		err := im.copyLog(ctx, source, drv, key)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

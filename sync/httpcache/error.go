@@ -2,8 +2,6 @@ package httpcache
 
 import (
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // A requestError tells what was asked for.
@@ -30,8 +30,10 @@ type statusError struct {
 	text       string // what the server says, cut short
 	throttled  bool   // an object store asks for patience under any status
 	authorized bool   // credentials were sent
+	unread     error  // why a file of credentials could not be read
 	wait       time.Duration
 	elsewhere  string // host that a redirect led to
+	https      bool   // it was asked in plain HTTP, and says that it speaks HTTPS
 }
 
 func (e *statusError) Error() string {
@@ -46,8 +48,14 @@ func (e *statusError) Error() string {
 			msg += " (neither the URL nor netrc has a user name and password for it)"
 		}
 	}
+	if e.code == http.StatusUnauthorized && e.unread != nil {
+		msg += ": " + e.unread.Error()
+	}
 	if e.text != "" {
 		msg += ": " + e.text
+	}
+	if e.wait > maxRetryAfter {
+		msg += fmt.Sprintf(": the server wants to be asked again after %v", e.wait)
 	}
 	return strings.TrimSpace(msg)
 }
@@ -55,6 +63,9 @@ func (e *statusError) Error() string {
 // Is tells absence (I5): 403 is how S3 says it where listing is not allowed,
 // and Nix takes it so too.
 func (e *statusError) Is(target error) bool {
+	if target == ErrHTTPS {
+		return e.https
+	}
 	switch e.code {
 	case http.StatusNotFound, http.StatusGone:
 		return target == fs.ErrNotExist
@@ -68,6 +79,9 @@ func (e *statusError) Is(target error) bool {
 
 // transient reports whether asking again can help; the list is Nix's.
 func (e *statusError) transient() bool {
+	if e.wait > maxRetryAfter {
+		return false
+	}
 	switch e.code {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
@@ -87,8 +101,8 @@ const maxErrorBody = 4 << 10
 // throttles are the codes by which S3 and its kin ask to be asked later.
 var throttles = regexp.MustCompile(`<Code>(SlowDown|InternalError|RequestTimeout|ServiceUnavailable|Throttling|OperationAborted)</Code>`)
 
-func readStatus(r *response, authorized bool) error {
-	e := &statusError{code: r.StatusCode, authorized: authorized && r.Request.Header.Get("Authorization") != ""}
+func (h *Reader) readStatus(r *response) error {
+	e := &statusError{code: r.StatusCode, unread: h.unread, authorized: h.auth != "" && r.Request.Header.Get("Authorization") != ""}
 	e.wait = retryAfter(r.header().Get("Retry-After"), time.Now())
 	if first := firstRequest(r.Response); !strings.EqualFold(first.URL.Host, r.Request.URL.Host) {
 		e.elsewhere = r.Request.URL.Host
@@ -96,6 +110,7 @@ func readStatus(r *response, authorized bool) error {
 	// An unreadable body is not missed: the status says enough.
 	body, _ := io.ReadAll(io.LimitReader(r, maxErrorBody))
 	e.throttled = throttles.Match(body)
+	e.https = r.Request.URL.Scheme == "http" && e.code == http.StatusBadRequest && netx.SaysHTTPS(string(body))
 	if !isWebPage(body) {
 		e.text = excerpt(body)
 	}
@@ -131,12 +146,6 @@ type connectionError struct{ err error }
 func (e *connectionError) Error() string { return e.err.Error() }
 func (e *connectionError) Unwrap() error { return e.err }
 
-// A brokenBody is an answer that ended too early.
-type brokenBody struct{ err error }
-
-func (e *brokenBody) Error() string { return "the answer broke off: " + e.err.Error() }
-func (e *brokenBody) Unwrap() error { return e.err }
-
 // stalled ends a request whose server sends nothing.
 type stalled struct{ after time.Duration }
 
@@ -146,6 +155,12 @@ func (e *stalled) Error() string { return fmt.Sprintf("nothing came for %v", e.a
 type refusal string
 
 func (e refusal) Error() string { return string(e) }
+
+// A RootsError says that the authorities to trust cannot be read.
+type RootsError = netx.RootsError
+
+// ErrHTTPS says that a server was asked in plain HTTP and speaks HTTPS.
+var ErrHTTPS = netx.ErrHTTPS
 
 var errWebPage = errors.New("answered with a web page: a login page or proxy in between, or not the URL of a binary cache")
 
@@ -163,29 +178,20 @@ func isWebPage(text []byte) bool {
 
 // isTransient reports whether the same request may succeed when made again.
 func isTransient(err error) bool {
+	var unusable *netx.Unusable
+	var broken *netx.Broken
+	if errors.As(err, &unusable) || errors.As(err, &broken) {
+		return true
+	}
 	var status *statusError
 	if errors.As(err, &status) {
 		return status.transient()
 	}
-	var broken *brokenBody
-	if errors.As(err, &broken) {
-		return true
-	}
 	var connection *connectionError
-	if !errors.As(err, &connection) {
-		return false
-	}
-	var (
-		refused   refusal
-		verify    *tls.CertificateVerificationError
-		authority x509.UnknownAuthorityError
-		record    tls.RecordHeaderError
-		alert     tls.AlertError
-		dns       *net.DNSError
-	)
+	var refused refusal
+	var dns *net.DNSError
 	switch {
-	case errors.As(err, &refused), errors.As(err, &verify), errors.As(err, &authority),
-		errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
+	case !errors.As(err, &connection), errors.As(err, &refused), netx.IsTLS(err):
 		return false
 	case errors.As(err, &dns):
 		return !dns.IsNotFound

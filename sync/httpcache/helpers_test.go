@@ -30,7 +30,7 @@ func openHTTP(t *testing.T, url string, o Options) (*Reader, *[]time.Duration) {
 	t.Cleanup(func() { h.Close() })
 	var mu sync.Mutex
 	pauses := &[]time.Duration{}
-	h.sleep = func(ctx context.Context, d time.Duration) error {
+	h.again.Sleep = func(ctx context.Context, d time.Duration) error {
 		mu.Lock()
 		defer mu.Unlock()
 		*pauses = append(*pauses, d)

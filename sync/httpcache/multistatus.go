@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 const (
@@ -56,7 +57,7 @@ func parseMultistatus(r io.Reader, path, folder string) iter.Seq2[layout.TopEntr
 		d := xml.NewDecoder(in)
 		fail := func(err error) {
 			if in.err != nil {
-				err = &brokenBody{in.err}
+				err = netx.BrokenOff(in.err)
 			}
 			yield(layout.TopEntry{}, err)
 		}
@@ -171,7 +172,7 @@ func (r *davResponse) entry(path, folder string) (e layout.TopEntry, use bool, e
 		if t, err := http.ParseTime(strings.TrimSpace(p.Prop.Modified)); err == nil {
 			e.ModTime = t
 		}
-		e.ETag = strings.Trim(strongETag(http.Header{"Etag": {strings.TrimSpace(p.Prop.ETag)}}), `"`)
+		e.ETag = strings.Trim(netx.StrongETag(http.Header{"Etag": {strings.TrimSpace(p.Prop.ETag)}}), `"`)
 	}
 	if slash {
 		return layout.TopEntry{Folder: string(key) + "/"}, true, nil

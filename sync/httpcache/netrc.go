@@ -16,10 +16,12 @@ import (
 const maxNetrc = 1 << 20
 
 // findCredentials returns the Authorization header for the cache at base: what
-// its URL says, or else netrc. "" if there is nothing to say.
-func findCredentials(base *url.URL, user *url.Userinfo, file string) (string, error) {
+// its URL says, or else netrc. "" if there is nothing to say. A file at a usual
+// place that cannot be read is passed over, and unread says why: it matters only
+// where a server wants a password.
+func findCredentials(base *url.URL, user *url.Userinfo, file string) (auth string, unread, err error) {
 	if password, ok := user.Password(); ok {
-		return basic(user.Username(), password), nil
+		return basic(user.Username(), password), nil, nil
 	}
 	files, wanted := netrcFiles(), false
 	if file != "" {
@@ -32,21 +34,26 @@ func findCredentials(base *url.URL, user *url.Userinfo, file string) (string, er
 		if !wanted && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
 			continue
 		}
+		var entry netrcEntry
+		var ok bool
 		if err != nil {
-			return "", fmt.Errorf("read netrc: %w", err)
+			err = fmt.Errorf("read netrc: %w", err)
+		} else if entry, ok, err = lookupNetrc(text, base.Hostname(), user.Username()); err != nil {
+			err = fmt.Errorf("read netrc %s: %w", name, err)
 		}
-		entry, ok, err := lookupNetrc(text, base.Hostname(), user.Username())
-		if err != nil {
-			return "", fmt.Errorf("read netrc %s: %w", name, err)
-		}
-		if ok {
-			return basic(entry.login, entry.password), nil
+		switch {
+		case err != nil && wanted:
+			return "", nil, err
+		case err != nil:
+			unread = errors.Join(unread, err)
+		case ok:
+			return basic(entry.login, entry.password), nil, nil
 		}
 	}
 	if name := user.Username(); name != "" {
-		return basic(name, ""), nil
+		return basic(name, ""), unread, nil
 	}
-	return "", nil
+	return "", unread, nil
 }
 
 func basic(user, password string) string {

@@ -53,8 +53,7 @@ func OpenPut(rawURL string, o Options) (*PutServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := h.client.Transport.(*http.Transport).Clone()
-	t.ExpectContinueTimeout = expectWait
+	t := h.transport.Clone(func(t *http.Transport) { t.ExpectContinueTimeout = expectWait })
 	return &PutServer{Reader: h, made: map[string]bool{}, client: &http.Client{Transport: t, CheckRedirect: h.redirectPut}}, nil
 }
 
@@ -188,7 +187,7 @@ func (s *PutServer) send(ctx context.Context, r request, key layout.Key, body la
 		io.Copy(io.Discard, io.LimitReader(answer, maxErrorBody)) // so that the connection is used again
 		return nil
 	}
-	return r.error(readStatus(answer, s.auth != ""))
+	return r.error(s.readStatus(answer))
 }
 
 // watchedReader puts a timer off with each piece that is sent.

@@ -23,7 +23,7 @@ func openPut(t *testing.T, url string) *PutServer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	p.sleep = func(context.Context, time.Duration) error { return nil }
+	p.again.Sleep = func(context.Context, time.Duration) error { return nil }
 	return p
 }
 

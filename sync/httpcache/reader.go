@@ -2,6 +2,7 @@ package httpcache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // Options change how a cache is read over HTTP. The zero value is right
@@ -49,11 +52,13 @@ type Options struct {
 // sent there unasked, and never anywhere else: not after a redirect, and not
 // for a narinfo whose URL leads to another host. They are in no error.
 type Reader struct {
-	base   *url.URL // ends in a slash; without user, query and fragment
-	auth   string   // the Authorization header for base's origin, "" for none
-	client *http.Client
-	o      Options
-	sleep  func(context.Context, time.Duration) error
+	base      *url.URL // ends in a slash; without user, query and fragment
+	auth      string   // the Authorization header for base's origin, "" for none
+	unread    error    // why a netrc file was passed over
+	transport *netx.Transport
+	client    *http.Client
+	again     netx.Retry
+	o         Options
 }
 
 var _ layout.Reader = (*Reader)(nil)
@@ -66,16 +71,12 @@ func Open(rawURL string, o Options) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth, err := findCredentials(base, user, o.Netrc)
-	if err != nil {
-		return nil, err
-	}
-	roots, err := certificates(o.CAFile)
+	auth, unread, err := findCredentials(base, user, o.Netrc)
 	if err != nil {
 		return nil, err
 	}
 	if o.UserAgent == "" {
-		o.UserAgent = "nixstatic/" + buildVersion()
+		o.UserAgent = "nixstatic/" + netx.Version()
 	}
 	if o.Stall <= 0 {
 		o.Stall = 5 * time.Minute
@@ -89,8 +90,14 @@ func Open(rawURL string, o Options) (*Reader, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Reader{base: base, auth: auth, o: o, sleep: sleepContext}
-	h.client = &http.Client{CheckRedirect: h.redirect, Transport: transport(roots, o.Stall)}
+	h := &Reader{base: base, auth: auth, unread: unread, o: o}
+	h.again = netx.Retry{Attempts: o.Attempts, Delay: o.RetryDelay, Most: maxRetryDelay, Log: o.Log}
+	h.transport = netx.NewTransport(netx.Config{Stall: o.Stall, Connections: OpenConnections,
+		CAFile: cmp.Or(o.CAFile, os.Getenv("NIX_SSL_CERT_FILE"))})
+	if err := h.transport.Roots(); err != nil && o.CAFile != "" {
+		return nil, err
+	}
+	h.client = &http.Client{CheckRedirect: h.redirect, Transport: h.transport}
 	return h, nil
 }
 
@@ -161,7 +168,10 @@ func (h *Reader) getWhole(ctx context.Context, r request) (io.ReadCloser, layout
 			return err
 		}
 		info = resp.info()
-		body, err := decode(resp, resp.header())
+		body := io.ReadCloser(resp)
+		if err = netx.CheckWhole(resp.answer()); err == nil {
+			body, err = netx.Decode(resp, resp.header())
+		}
 		if err != nil {
 			return errors.Join(r.error(err), resp.Close())
 		}
@@ -171,7 +181,7 @@ func (h *Reader) getWhole(ctx context.Context, r request) (io.ReadCloser, layout
 		case errors.Is(err, compress.ErrCorrupt):
 			return r.error(fmt.Errorf("content-encoding: %w", err))
 		case err != nil:
-			return r.error(&brokenBody{err})
+			return r.error(netx.BrokenOff(err))
 		case len(text) > layout.MaxNarInfo:
 			return r.error(fmt.Errorf("more than %d bytes", layout.MaxNarInfo))
 		case isWebPage(text):

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // A request is what is asked for, however often it takes.
@@ -87,14 +88,20 @@ func (h *Reader) once(ctx context.Context, r request) (*response, error) {
 	answer := &response{Response: resp, ctx: ctx, cancel: cancel, stall: h.o.Stall}
 	answer.timer = time.AfterFunc(h.o.Stall, func() { cancel(&stalled{h.o.Stall}) })
 	answer.timer.Stop()
-	if resp.StatusCode == success || r.offset > 0 && resp.StatusCode == http.StatusPartialContent {
+	part := resp.StatusCode == http.StatusPartialContent && resp.Header.Get("Content-Range") != ""
+	if resp.StatusCode == success || part {
 		return answer, nil
 	}
-	err = readStatus(answer, h.auth != "")
+	err = h.readStatus(answer)
 	return nil, errors.Join(r.error(err), answer.Close())
 }
 
 func (r *response) header() http.Header { return r.Response.Header }
+
+// answer is what a body is made of.
+func (r *response) answer() *netx.Answer {
+	return &netx.Answer{Body: r, Header: r.header(), Length: r.ContentLength}
+}
 
 // Read reads the body as it came.
 func (r *response) Read(p []byte) (int, error) {
@@ -120,25 +127,15 @@ func (r *response) Close() error {
 
 // info tells what the headers do.
 func (r *response) info() layout.Info {
-	info := layout.Info{Size: r.ContentLength, ETag: strongETag(r.header())}
+	info := layout.Info{Size: r.ContentLength, ETag: netx.StrongETag(r.header())}
 	if n := len(info.ETag); n > 0 {
 		info.ETag = info.ETag[1 : n-1]
 	}
-	if len(codings(r.header())) > 0 {
+	if len(netx.Codings(r.header())) > 0 {
 		info.Size = -1
 	}
 	if t, err := http.ParseTime(r.header().Get("Last-Modified")); err == nil {
 		info.ModTime = t
 	}
 	return info
-}
-
-// strongETag returns the ETag with its quotes, and "" for a weak one: equal
-// weak ones do not mean equal bytes.
-func strongETag(header http.Header) string {
-	etag := header.Get("ETag")
-	if len(etag) < 3 || etag[0] != '"' || etag[len(etag)-1] != '"' {
-		return ""
-	}
-	return etag
 }

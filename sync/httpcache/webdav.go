@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // A WebDAV is a binary cache behind a web server that tells what it has: one
@@ -43,8 +44,16 @@ func OpenWebDAV(ctx context.Context, rawURL string, o Options) (*WebDAV, error) 
 	}
 	d := &WebDAV{h}
 	if _, err := d.ask(ctx, "", "0"); err != nil {
-		h.Close()
-		if notListable(err) || errors.Is(err, errNoMultistatus) {
+		defer h.Close()
+		var closed *connectionError
+		if errors.As(err, &closed) && h.base.Scheme == "http" && !netx.IsTLS(err) {
+			// A Go server that speaks HTTPS tells that only if it is asked with a method
+			// of HTTP itself.
+			if _, other := layout.ReadCacheInfo(ctx, h); errors.Is(other, ErrHTTPS) {
+				return nil, other
+			}
+		}
+		if !errors.Is(err, ErrHTTPS) && notListable(err) || errors.Is(err, errNoMultistatus) {
 			err = fmt.Errorf("list %s: %w (%v)", d.URL(), layout.ErrNotListable, err)
 		}
 		return nil, err
@@ -137,7 +146,7 @@ func (d *WebDAV) ask(ctx context.Context, folder, depth string) (entries []layou
 		if err != nil {
 			return err
 		}
-		body, err := decode(resp, resp.header())
+		body, err := netx.Decode(resp, resp.header())
 		if err != nil {
 			return errors.Join(r.error(err), resp.Close())
 		}

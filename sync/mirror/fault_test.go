@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,16 +23,36 @@ import (
 )
 
 // A scenario is a source and a destination that a run is to make equal.
-type scenario struct{ src, dst *treetest.Mem }
+type scenario struct {
+	src, dst *treetest.Mem
+	inDir    bool // what dst has is in a directory
+}
 
-func (s scenario) clone(t *testing.T) scenario { return scenario{s.src.Clone(t), s.dst.Clone(t)} }
+func (s scenario) clone(t *testing.T) scenario {
+	return scenario{s.src.Clone(t), s.dst.Clone(t), s.inDir}
+}
+
+// open returns the destination of a scenario that was cloned.
+func (s scenario) open(t *testing.T) layout.Tree {
+	if !s.inDir {
+		return s.dst
+	}
+	name := t.TempDir()
+	for key, text := range treetest.Contents(t, s.dst) {
+		file := filepath.Join(name, string(key))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o777), os.WriteFile(file, []byte(text), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return treetest.OpenDir(t, name)
+}
 
 // scenarios are a new destination, and one with too little, too much, and
 // something else.
 func scenarios(t *testing.T) map[string]scenario {
 	full := treetest.Source(t)
-	fresh := scenario{full, treetest.NewMem(t)}
-	changed := scenario{full.Clone(t), full.Clone(t)}
+	fresh := scenario{src: full, dst: treetest.NewMem(t)}
+	changed := scenario{src: full.Clone(t), dst: full.Clone(t)}
 	treetest.Withdraw(t, changed.dst, "app")
 	treetest.Withdraw(t, changed.dst, "env")
 	treetest.Withdraw(t, changed.dst, "lib")
@@ -42,7 +66,20 @@ func scenarios(t *testing.T) map[string]scenario {
 		}
 	}
 	treetest.PutText(t, changed.src, "index.html", "<!DOCTYPE html>")
-	return map[string]scenario{"new": fresh, "changed": changed}
+	all := map[string]scenario{"new": fresh, "changed": changed}
+	// A destination that takes batches is sent many objects at once, and one that
+	// lists its top is listed in parts.
+	// A body that is too large for memory goes through the spool.
+	for name, s := range maps.Clone(all) {
+		s = s.clone(t)
+		treetest.PutText(t, s.src, "robots.txt", strings.Repeat("# large\n", 200_000))
+		s.src.Like = layout.Traits{Folders: true}
+		s.dst.Like = layout.Traits{Folders: true, Batches: true}
+		all[name+" in batches"] = s
+		s.inDir = true
+		all[name+" in a directory"] = s
+	}
+	return all
 }
 
 // TestMirrorFaults fails each operation of a run in each way, on each side. The
@@ -60,7 +97,11 @@ func faults(t *testing.T, s scenario, all ...treetest.Fault) {
 	for _, side := range []string{"source", "destination"} {
 		for _, fault := range all {
 			t.Run(fmt.Sprintf("%s/done=%v,down=%v,%v", side, fault.Done, fault.Down, fault.Err), func(t *testing.T) {
-				for n := 1; ; n++ {
+				step := 1
+				if s.inDir {
+					step = 7 // it is slower
+				}
+				for n := 1; ; n += step {
 					fault.At = n
 					more := false
 					synctest.Test(t, func(t *testing.T) { more = runWithFault(t, s.clone(t), side, fault) })
@@ -77,28 +118,29 @@ func faults(t *testing.T, s scenario, all ...treetest.Fault) {
 }
 
 func runWithFault(t *testing.T, s scenario, side string, fault treetest.Fault) (more bool) {
-	faulty := &treetest.Faulty{Tree: s.dst, Fault: fault}
+	dst := s.open(t)
+	faulty := &treetest.Faulty{Tree: dst, Fault: fault}
 	m := &mirror.Mirror{Source: s.src, Dest: faulty, Delete: true, Jobs: 1}
 	if side == "source" {
 		faulty.Tree = s.src
-		m.Source, m.Dest = faulty, s.dst
+		m.Source, m.Dest = faulty, dst
 	}
 	err := m.Run(t.Context())
 	if err == nil {
-		treetest.Equal(t, s.src, s.dst)
+		treetest.Equal(t, s.src, dst)
 	}
 	if fault.Err != nil && err != nil && side == "destination" && !errors.Is(err, fault.Err) {
 		t.Errorf("%v is lost: %v", fault.Err, err)
 	}
-	if err := fsck.Whole(t.Context(), s.dst, fsck.Options{Provided: treetest.Provided(t, s.dst)}); err != nil && !strings.Contains(err.Error(), "no-cache-info") {
+	if err := fsck.Whole(t.Context(), dst, fsck.Options{Provided: treetest.Provided(t, dst)}); err != nil && !strings.Contains(err.Error(), "no-cache-info") {
 		t.Errorf("after the fault: %v", err)
 	}
 	more = faulty.Ops() >= fault.At
-	m.Source, m.Dest = s.src, s.dst
+	m.Source, m.Dest = s.src, dst
 	if err := m.Run(t.Context()); err != nil {
 		t.Errorf("the run after the fault: %v", err)
 	}
-	treetest.Equal(t, s.src, s.dst)
+	treetest.Equal(t, s.src, dst)
 	return more
 }
 
@@ -229,4 +271,37 @@ func (p plain) Put(ctx context.Context, key layout.Key, body layout.Body, opts l
 		return fmt.Errorf("put %s: %w", key, errors.ErrUnsupported)
 	}
 	return p.Tree.Put(ctx, key, body, opts)
+}
+
+// TestMirrorAfterKill has a destination where a run was killed that had not
+// flushed what it put: the next run must not have narinfos rest on that.
+func TestMirrorAfterKill(t *testing.T) {
+	for name, s := range scenarios(t) {
+		if s.inDir {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			s := s.clone(t)
+			for _, kept := range []func(layout.Key) bool{
+				func(key layout.Key) bool { return key.Kind() == layout.KindNAR },
+				func(key layout.Key) bool { return key.Kind() != layout.KindNarInfo },
+			} {
+				dst := s.src.Clone(t)
+				for _, key := range dst.Keys() {
+					if !kept(key) {
+						dst.Damage(key, func([]byte) []byte { return nil })
+					}
+				}
+				dst.Unflush()
+				again := dst.Clone(t)
+				mustRun(t, &mirror.Mirror{Source: s.src, Dest: dst, Delete: true})
+				treetest.Equal(t, s.src, dst)
+				// A run of named keys does not list.
+				keys := slices.DeleteFunc(s.src.Keys(), func(key layout.Key) bool { return key.Kind() == layout.KindNAR })
+				if err := (&mirror.Mirror{Source: s.src, Dest: again}).RunKeys(t.Context(), keys); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
 }

@@ -34,7 +34,7 @@ func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
 		return err
 	}
 	if i < 0 && p.run.keys != nil {
-		if _, there, err := layout.Lookup(ctx, p.run.mirror.Dest, nar); err != nil || there {
+		if there, err := p.found(ctx, nar); err != nil || there {
 			return err
 		}
 	}
@@ -63,7 +63,7 @@ func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
 	}
 	key := layout.NarInfoKey(path)
 	if p.run.keys != nil {
-		if _, there, err := layout.Lookup(ctx, p.run.mirror.Dest, key); err != nil || there {
+		if there, err := p.found(ctx, key); err != nil || there {
 			return err
 		}
 	}

@@ -221,6 +221,7 @@ func (p *pass) withhold(key layout.Key, err error) {
 // objects that nothing leads to yet, or narinfos with all they need.
 func (p *pass) copyAll(ctx context.Context) error {
 	steps := []func(context.Context) error{
+		p.flush,
 		p.copyNARs,
 		p.others(layout.KindLog),
 		p.others(layout.KindDebugInfo), // they lead to NARs
@@ -240,4 +241,27 @@ func (p *pass) copyAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// flush makes what the listing found at the destination durable, before anything
+// new rests on it: a run that was killed may have put it. A run of named keys finds
+// what it needs one by one, and flushes that.
+func (p *pass) flush(ctx context.Context) error {
+	if p.run.keys != nil {
+		return nil
+	}
+	if err := layout.Flush(ctx, p.run.mirror.Dest); err != nil {
+		return &destError{err}
+	}
+	return nil
+}
+
+// found reports whether the destination has an object that a new one is to rest
+// on, and flushes it.
+func (p *pass) found(ctx context.Context, key layout.Key) (bool, error) {
+	_, there, err := layout.Lookup(ctx, p.run.mirror.Dest, key)
+	if err == nil && there {
+		err = layout.Flush(ctx, p.run.mirror.Dest, key)
+	}
+	return there, err
 }

@@ -183,7 +183,7 @@ func (p *pass) needListing(ctx context.Context, c pathCopy) error {
 		return err
 	}
 	if p.run.keys != nil {
-		if _, there, err = layout.Lookup(ctx, p.run.mirror.Dest, key); err != nil || there {
+		if there, err = p.found(ctx, key); err != nil || there {
 			return err
 		}
 	}
@@ -213,7 +213,7 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 			continue
 		}
 		if p.run.keys != nil {
-			if _, there, err := layout.Lookup(ctx, p.run.mirror.Dest, layout.NarInfoKey(ref)); err != nil {
+			if there, err := p.found(ctx, layout.NarInfoKey(ref)); err != nil {
 				return nil, err
 			} else if there {
 				continue

@@ -142,7 +142,7 @@ func TestMirrorProvisionsWrong(t *testing.T) {
 
 // TestMirrorProvisionFaults fails each operation of a run that has upstreams.
 func TestMirrorProvisionFaults(t *testing.T) {
-	s := scenario{treetest.Source(t), treetest.NewMem(t)}
+	s := scenario{src: treetest.Source(t), dst: treetest.NewMem(t)}
 	treetest.LeanOn(t, s.src, newKey(t, "a-1"), "flat", "source")
 	faults(t, s, treetest.Fault{}, treetest.Fault{Done: true}, treetest.Fault{Down: true})
 }

@@ -36,7 +36,7 @@ const (
 // leads on to the next. Only files that cannot be read are no error where the
 // environment has credentials. With nothing set up anywhere the credentials are
 // nil, and from says where was looked.
-func findCredentials(ctx context.Context, o Options, client *http.Client) (creds *credentials.Credentials, from string, err error) {
+func findCredentials(ctx context.Context, o Options, client, direct *http.Client) (creds *credentials.Credentials, from string, err error) {
 	if o.Profile != "" {
 		return checked(ctx, client, &profileProvider{name: o.Profile, region: o.Region}, "profile "+o.Profile)
 	}
@@ -70,7 +70,7 @@ func findCredentials(ctx context.Context, o Options, client *http.Client) (creds
 		return checked(ctx, client, &credentials.EnvMinio{}, "the environment")
 	}
 	if set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI") {
-		return checked(ctx, client, &credentials.IAM{}, "the role of the container")
+		return checked(ctx, client, &credentials.IAM{Client: direct}, "the role of the container")
 	}
 	if broken != nil {
 		return nil, "", fmt.Errorf("credentials from profile %s: %w", profile.name, broken)

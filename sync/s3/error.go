@@ -1,7 +1,6 @@
 package s3
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // ErrNoBucket says that there is no bucket of that name. Prepare makes one.
@@ -51,7 +51,7 @@ type refusal struct {
 
 func (e *refusal) Error() string {
 	switch {
-	case e.is == ErrNoBucket:
+	case e.is == ErrNoBucket, e.is == ErrHTTPS:
 		return e.is.Error()
 	case e.text == "" || e.text == e.code:
 		return fmt.Sprintf("the store answers %d %s", e.status, e.code)
@@ -91,6 +91,8 @@ func meaning(err error) error {
 		// Amazon could not decide between two writers: it is to be tried again.
 	default:
 		switch {
+		case answer.StatusCode == http.StatusBadRequest && netx.SaysHTTPS(answer.Message):
+			e.is = ErrHTTPS
 		case answer.StatusCode == http.StatusPreconditionFailed:
 			e.is = errPrecondition
 		case answer.StatusCode == http.StatusForbidden, answer.StatusCode == http.StatusUnauthorized:
@@ -105,6 +107,11 @@ func meaning(err error) error {
 func transient(err error) (again, throttled bool) {
 	if err == nil {
 		return false, false
+	}
+	var unusable *netx.Unusable
+	var broken *netx.Broken
+	if errors.As(err, &unusable) || errors.As(err, &broken) {
+		return true, false
 	}
 	var e *refusal
 	if errors.As(err, &e) {
@@ -127,10 +134,9 @@ func transient(err error) (again, throttled bool) {
 		slow := e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests
 		return slow || e.status == http.StatusRequestTimeout || e.status == 499 || e.status >= 500, slow
 	}
-	var cert *tls.CertificateVerificationError
 	var dns *net.DNSError
 	switch {
-	case errors.As(err, &cert), errors.Is(err, http.ErrSchemeMismatch):
+	case netx.IsTLS(err):
 		return false, false // the same in a minute
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return false, false

@@ -9,22 +9,20 @@ import (
 	"net/http"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
-const (
-	// Up to this size an object that may change is read whole before Get returns.
-	// MinIO lets nobody replace an object while someone reads it, and what reads
-	// slowly would hold up who writes.
-	readWhole = 8 * mib
-	// muchProgress is how much must arrive for a broken body to count as a new
-	// failure: a store that gives one byte a connection is given up in the end.
-	muchProgress = mib
-)
+// readWhole is the size up to which an object that may change is read whole before
+// Get returns. MinIO lets nobody replace an object while someone reads it, so that
+// a slow reader would hold up a writer.
+const readWhole = 8 * mib
 
-// Get opens an object. A body that breaks off is resumed where it did, of the
-// same version or not at all: then the error is layout.ErrChanged.
+// Get opens an object. A body that breaks off is gone on with where it did, of the
+// same version or not at all: then the error is layout.ErrChanged. An object that
+// was stored with a Content-Encoding is decoded, and its size is not known.
 func (b *Bucket) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
 	var body io.ReadCloser
 	var info layout.Info
@@ -39,20 +37,105 @@ func (b *Bucket) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout
 }
 
 func (b *Bucket) open(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
-	raw, o, _, err := b.client.Load().GetObject(ctx, b.loc.Bucket, b.object(key), minio.GetObjectOptions{})
+	answer, o, err := b.ask(ctx, key, minio.GetObjectOptions{})
 	if err != nil {
-		return nil, layout.Info{}, meaning(err)
+		return nil, layout.Info{}, err
 	}
 	info := layout.Info{Key: key, Size: o.Size, ModTime: o.LastModified, ETag: o.ETag}
+	var body io.ReadCloser
 	if key.Kind().Immutable() || o.Size < 0 || o.Size > readWhole {
-		return &download{b: b, ctx: ctx, info: info, end: o.Size, raw: raw}, info, nil
+		body, err = netx.Whole(ctx, b.source(key, o.ETag, key.Kind().Immutable()), answer)
+	} else {
+		body, err = readNow(answer)
 	}
-	defer raw.Close()
-	data := make([]byte, o.Size)
-	if _, err := io.ReadFull(raw, data); err != nil {
-		return nil, layout.Info{}, fmt.Errorf("%w: %w", errClosed, err)
+	if err != nil {
+		answer.Body.Close()
+		return nil, layout.Info{}, err
 	}
-	return io.NopCloser(bytes.NewReader(data)), info, nil
+	decoded, err := netx.Decode(body, answer.Header)
+	if err != nil {
+		body.Close()
+		return nil, layout.Info{}, err
+	}
+	if len(netx.Codings(answer.Header)) > 0 {
+		info.Size = -1
+	}
+	return decoded, info, nil
+}
+
+// readNow reads an answer to its end.
+func readNow(answer *netx.Answer) (io.ReadCloser, error) {
+	if err := netx.CheckWhole(answer); err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	data := make([]byte, answer.Length)
+	if _, err := io.ReadFull(answer.Body, data); err != nil {
+		return nil, netx.BrokenOff(err)
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}
+
+// ask makes one request for an object.
+func (b *Bucket) ask(ctx context.Context, key layout.Key, opts minio.GetObjectOptions) (*netx.Answer, minio.ObjectInfo, error) {
+	raw, o, header, err := b.client.Load().GetObject(ctx, b.loc.Bucket, b.object(key), opts)
+	if err != nil {
+		return nil, o, meaning(err)
+	}
+	header = header.Clone()
+	header.Set("ETag", quoted(o.ETag)) // some stores forget the quotes
+	return &netx.Answer{Body: raw, Header: header, Length: o.Size}, o, nil
+}
+
+func quoted(etag string) string {
+	if etag == "" {
+		return ""
+	}
+	return `"` + etag + `"`
+}
+
+// source tells how the body of a version is gone on with. Where it is checked, the
+// bytes are those of a NAR, which has its name because of them (I4).
+func (b *Bucket) source(key layout.Key, etag string, checked bool) netx.Source {
+	var used credentials.Value
+	return netx.Source{
+		Checked: checked, Retry: b.attempts(), What: "get " + string(key),
+		Judge: func(ctx context.Context, err error) netx.Verdict { return b.judge(ctx, err, used) },
+		Name: func(err error) error {
+			if errors.Is(err, netx.ErrChanged) {
+				err = fmt.Errorf("%w: %w", layout.ErrChanged, err)
+			}
+			return b.about("get", key, b.explain(err))
+		},
+		Ask: func(ctx context.Context, from, to int64) (*netx.Answer, error) {
+			used = b.present()
+			opts, err := rangeOf(etag, from, to)
+			if err != nil {
+				return nil, err
+			}
+			answer, _, err := b.ask(ctx, key, opts)
+			var e *refusal
+			switch {
+			case errors.Is(err, errPrecondition) && !checked:
+				return nil, netx.ErrChanged
+			case from >= 0 && errors.As(err, &e) && (e.is == errPrecondition || e.status == http.StatusRequestedRangeNotSatisfiable || unknown(err)):
+				return nil, netx.NotUsable(err)
+			}
+			return answer, err
+		},
+	}
+}
+
+// rangeOf asks for the bytes [from, to) of a version, and for the whole with a
+// negative from. The version of that is compared by whoever asked.
+func rangeOf(etag string, from, to int64) (opts minio.GetObjectOptions, err error) {
+	if from < 0 {
+		return opts, nil
+	}
+	if etag != "" {
+		err = opts.SetMatchETag(etag)
+	}
+	return opts, errors.Join(err, opts.SetRange(from, max(0, to-1)))
 }
 
 // Stat describes an object.
@@ -65,7 +148,11 @@ func (b *Bucket) Stat(ctx context.Context, key layout.Key) (layout.Info, error) 
 	if err != nil {
 		return layout.Info{}, b.about("stat", key, err)
 	}
-	return layout.Info{Key: key, Size: o.Size, ModTime: o.LastModified, ETag: o.ETag}, nil
+	info := layout.Info{Key: key, Size: o.Size, ModTime: o.LastModified, ETag: o.ETag}
+	if len(netx.Codings(o.Metadata)) > 0 {
+		info.Size = -1
+	}
+	return info, nil
 }
 
 func (b *Bucket) stat(ctx context.Context, key layout.Key) (minio.ObjectInfo, error) {
@@ -87,94 +174,10 @@ func (b *Bucket) OpenRange(ctx context.Context, info layout.Info, from, to int64
 	if from == to {
 		return http.NoBody, nil // no range is empty
 	}
-	d := &download{b: b, ctx: ctx, info: info, off: from, mark: from, end: to}
-	if err := d.ask(); err != nil {
-		return nil, b.about("get", info.Key, err)
+	source := b.source(info.Key, info.ETag, false) // a part has no hash
+	body := netx.Range(ctx, source, info.Size, quoted(info.ETag), from, to)
+	if err := body.Open(); err != nil {
+		return nil, err
 	}
-	return d, nil
+	return body, nil
 }
-
-// A download reads one version of an object, or a part of it, over as many
-// answers as it takes.
-type download struct {
-	b    *Bucket
-	ctx  context.Context
-	info layout.Info
-	raw  io.ReadCloser
-	off  int64 // where the next byte is from
-	end  int64 // where to stop; -1 if the size is not known
-
-	failures int   // in a row
-	mark     int64 // off at the last failure
-	err      error // final
-}
-
-// Read fills p from the present answer, or from the next.
-func (d *download) Read(p []byte) (int, error) {
-	for d.err == nil {
-		n, err := d.raw.Read(p)
-		d.off += int64(n)
-		switch {
-		case err == io.EOF && (d.end < 0 || d.off == d.end):
-			d.err = io.EOF
-		case err != nil:
-			d.err = d.resume(err)
-		}
-		if n > 0 {
-			return n, nil
-		}
-	}
-	return 0, d.err
-}
-
-// resume asks for the rest after err. It returns nil if there is an answer to
-// go on with.
-func (d *download) resume(err error) error {
-	d.raw.Close()
-	key := d.info.Key
-	if d.ctx.Err() != nil {
-		return d.b.about("get", key, context.Cause(d.ctx))
-	}
-	if d.info.ETag == "" || d.end < 0 {
-		return d.b.about("get", key, err) // two versions could be mixed
-	}
-	if d.off-d.mark >= muchProgress {
-		d.failures = 0
-	}
-	d.mark = d.off
-	if d.failures++; d.failures >= d.b.loc.Attempts {
-		return d.b.about("get", key, fmt.Errorf("%w after %d of %d bytes", err, d.off, d.info.Size))
-	}
-	if err := d.b.pause(d.ctx, "get "+string(key), d.failures, false, err); err != nil {
-		return err
-	}
-	if err := d.ask(); err != nil {
-		return d.b.about("get", key, err)
-	}
-	return nil
-}
-
-// ask requests the bytes from off to end, of this very version.
-func (d *download) ask() error {
-	var opts minio.GetObjectOptions
-	if err := errors.Join(opts.SetMatchETag(d.info.ETag), opts.SetRange(d.off, d.end-1)); err != nil {
-		return err
-	}
-	return d.b.retry(d.ctx, "get "+string(d.info.Key), func(int) error {
-		raw, o, _, err := d.b.client.Load().GetObject(d.ctx, d.b.loc.Bucket, d.b.object(d.info.Key), opts)
-		switch {
-		case err != nil && errors.Is(meaning(err), errPrecondition):
-			return layout.ErrChanged
-		case err != nil:
-			return meaning(err)
-		case o.ETag != d.info.ETag || o.Size != d.end-d.off:
-			raw.Close()
-			return layout.ErrChanged
-		}
-		d.raw = raw
-		return nil
-	})
-}
-
-// Close ends the request.
-func (d *download) Close() error { return d.raw.Close() }

@@ -16,6 +16,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // A Bucket is a tree in a bucket, or below a prefix of one. Several processes
@@ -28,7 +29,7 @@ type Bucket struct {
 	creds       *credentials.Credentials
 	credentials string // where they are from, or where there were none
 	anonymous   bool
-	transport   *http.Transport
+	transport   *netx.Transport
 	guard       http.RoundTripper
 	asking      *http.Client // for credentials
 	clock       clock
@@ -98,12 +99,10 @@ func New(ctx context.Context, loc Location) (*Bucket, error) {
 	if loc.Prefix != "" {
 		b.prefix = loc.Prefix + "/"
 	}
-	if b.transport, err = newTransport(loc.Stall); err != nil {
-		return nil, fmt.Errorf("open %s: %w", loc, err)
-	}
+	b.transport = netx.NewTransport(netx.Config{Stall: loc.Stall, Connections: openConnections, HTTP1: true, CAFile: said.authorities})
 	b.guard = &guard{&dated{b.transport, &b.clock}}
 	b.asking = &http.Client{Transport: b.guard, Timeout: tokenTimeout}
-	if b.creds, b.credentials, err = findCredentials(ctx, loc.Options, b.asking); err != nil {
+	if b.creds, b.credentials, err = findCredentials(ctx, loc.Options, b.asking, b.direct()); err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
 	}
 	if b.creds == nil {
@@ -117,6 +116,12 @@ func New(ctx context.Context, loc Location) (*Bucket, error) {
 		return nil, fmt.Errorf("open %s: %w", loc, lower(err))
 	}
 	return b, nil
+}
+
+// direct asks without a proxy: what is on this machine, or on its container's, is
+// beyond none.
+func (b *Bucket) direct() *http.Client {
+	return &http.Client{Transport: b.transport.Clone(func(t *http.Transport) { t.Proxy = nil }), Timeout: tokenTimeout}
 }
 
 // connect makes the client for a region. Given one, it never asks for it.
@@ -137,7 +142,7 @@ func (b *Bucket) connect(region string) error {
 	if err != nil {
 		return err
 	}
-	core.SetAppInfo("nixstatic", buildVersion())
+	core.SetAppInfo("nixstatic", netx.Version())
 	b.client.Store(&client{core, region})
 	return nil
 }

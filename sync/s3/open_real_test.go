@@ -243,3 +243,45 @@ func TestEndpointFromEnvironment(t *testing.T) {
 		b.Close()
 	}
 }
+
+// TestSettingsNotNeeded: what the environment names and nothing asks for may be
+// broken. Where it is needed it is told of.
+func TestSettingsNotNeeded(t *testing.T) {
+	container := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"AccessKeyId": %q, "SecretAccessKey": %q, "Expiration": "2099-01-01T00:00:00Z"}`, server.AccessKey, server.SecretKey)
+	}))
+	defer container.Close()
+	t.Setenv("AWS_CA_BUNDLE", "/none")
+	t.Setenv("AWS_CONFIG_FILE", os.Args[0])
+	t.Setenv("AWS_ENDPOINT_URL", "no URL at all")
+	create(t, location(t, server.Endpoint))
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", container.URL)
+	create(t, location(t, server.Endpoint))
+
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	loc := location(t, secure.URL)
+	loc.Attempts = 50 // not tried: it would be the same
+	if _, err := Open(t.Context(), loc); err == nil || !strings.Contains(err.Error(), "read certificates: open /none") {
+		t.Errorf("authorities that are not there, over TLS: %v", err)
+	}
+}
+
+// TestWrongScheme: a store that speaks HTTPS and is asked in plain HTTP is said to,
+// and the other way round, at once.
+func TestWrongScheme(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	for endpoint, want := range map[string]error{
+		"http" + strings.TrimPrefix(secure.URL, "https"):      ErrHTTPS,
+		"https" + strings.TrimPrefix(server.Endpoint, "http"): http.ErrSchemeMismatch,
+	} {
+		loc := location(t, endpoint)
+		loc.Attempts = 50
+		if _, err := Open(t.Context(), loc); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", endpoint, err, want)
+		}
+	}
+}

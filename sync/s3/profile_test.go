@@ -129,18 +129,20 @@ func TestSettings(t *testing.T) {
 		env     map[string]string
 		want    settings
 	}{
-		"the profile in use":   {"", nil, settings{"http://special", "eu-west-9", "virtual"}},
-		"the profile of a URL": {"p", nil, settings{"http://other", "", ""}},
-		"the environment":      {"", map[string]string{"AWS_REGION": "r", "AWS_ENDPOINT_URL": "http://env"}, settings{"http://env", "r", "virtual"}},
-		"its word for S3":      {"", map[string]string{"AWS_ENDPOINT_URL_S3": "http://s3", "AWS_ENDPOINT_URL": "http://env"}, settings{"http://s3", "eu-west-9", "virtual"}},
-		"not to be heard":      {"", map[string]string{"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true", "AWS_ENDPOINT_URL": "http://env"}, settings{"", "eu-west-9", "virtual"}},
-		"a broken file":        {"", map[string]string{"AWS_SHARED_CREDENTIALS_FILE": os.Args[0], "AWS_REGION": "r"}, settings{"", "r", ""}},
+		"the profile in use":   {"", nil, settings{"http://special", "eu-west-9", "virtual", ""}},
+		"the profile of a URL": {"p", nil, settings{"http://other", "", "", ""}},
+		"the environment":      {"", map[string]string{"AWS_REGION": "r", "AWS_ENDPOINT_URL": "http://env"}, settings{"http://env", "r", "virtual", ""}},
+		"authorities":          {"", map[string]string{"AWS_CA_BUNDLE": "/bundle"}, settings{"http://special", "eu-west-9", "virtual", "/bundle"}},
+		"its word for S3":      {"", map[string]string{"AWS_ENDPOINT_URL_S3": "http://s3", "AWS_ENDPOINT_URL": "http://env"}, settings{"http://s3", "eu-west-9", "virtual", ""}},
+		"not to be heard":      {"", map[string]string{"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true", "AWS_ENDPOINT_URL": "http://env"}, settings{"", "eu-west-9", "virtual", ""}},
+		"a broken file":        {"", map[string]string{"AWS_SHARED_CREDENTIALS_FILE": os.Args[0], "AWS_REGION": "r"}, settings{"", "r", "", ""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files(t, config, "")
 			for name, value := range c.env {
 				t.Setenv(name, value)
 			}
+			t.Setenv("NIX_SSL_CERT_FILE", "")
 			if got := readSettings(c.profile); got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}

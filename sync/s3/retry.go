@@ -3,9 +3,11 @@ package s3
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"time"
+
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 const (
@@ -17,50 +19,33 @@ const (
 )
 
 // retry calls try, with the number of the attempt, until it succeeds, fails for
-// good or failed often enough. The client below retries nothing: only who
-// counts attempts knows that an earlier one may have happened.
+// good or failed often enough.
 func (b *Bucket) retry(ctx context.Context, what string, try func(n int) error) error {
-	for n := 1; ; n++ {
-		used := b.present()
-		err := try(n)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		again, throttled := transient(err)
-		if errors.Is(err, ErrCredentials) {
-			again = b.renew(ctx, used)
-		}
-		if !again {
-			return b.explain(err)
-		}
-		if n >= b.loc.Attempts {
-			return fmt.Errorf("%w (attempt %d of %d)", err, n, b.loc.Attempts)
-		}
-		if err := b.pause(ctx, what, n, throttled, err); err != nil {
-			return err
-		}
+	var used credentials.Value
+	err := b.attempts().Do(ctx, what, func(n int) error {
+		used = b.present()
+		return try(n)
+	}, func(ctx context.Context, err error) netx.Verdict { return b.judge(ctx, err, used) })
+	if err != nil && ctx.Err() == nil {
+		err = b.explain(err)
 	}
+	return err
 }
 
-// pause waits before attempt n+1.
-func (b *Bucket) pause(ctx context.Context, what string, n int, throttled bool, cause error) error {
-	wait := b.loc.RetryDelay << min(n-1, 20)
+func (b *Bucket) attempts() *netx.Retry {
+	return &netx.Retry{Attempts: b.loc.Attempts, Delay: b.loc.RetryDelay, Most: maxRetryDelay, Log: b.log}
+}
+
+// judge tells whether a request that was made with some credentials may succeed
+// when it is made again.
+func (b *Bucket) judge(ctx context.Context, err error, used credentials.Value) netx.Verdict {
+	again, throttled := transient(err)
+	v := netx.Verdict{Again: again}
 	if throttled {
-		wait *= throttleFactor
+		v.Factor = throttleFactor
 	}
-	wait = min(wait, maxRetryDelay)
-	// Writers that failed together are not to come back together.
-	wait = wait/2 + rand.N(wait/2+1)
-	b.log.Warn("retry", "request", what, "error", cause, "attempt", n+1, "wait", wait)
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if errors.Is(err, ErrCredentials) {
+		v.Again = b.renew(ctx, used)
 	}
+	return v
 }

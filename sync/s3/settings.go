@@ -10,7 +10,10 @@ import (
 
 // settings are those of the environment and of the profile in use for what a URL
 // does not say. Each may be "".
-type settings struct{ endpoint, region, addressing string }
+type settings struct {
+	endpoint, region, addressing string
+	authorities                  string // file of those to trust
+}
 
 // readSettings looks where the AWS tools look. Files that cannot be read set
 // nothing here: it is an error where credentials are wanted of them.
@@ -24,6 +27,8 @@ func readSettings(profile string) settings {
 	s.endpoint = endpointOf(files, p, "s3")
 	region, _ := p.Text("region")
 	s.region = cmp.Or(s.region, region)
+	authorities, _ := p.Text("ca_bundle")
+	s.authorities = cmp.Or(os.Getenv("AWS_CA_BUNDLE"), authorities, os.Getenv("NIX_SSL_CERT_FILE"))
 	switch style := p.Group("s3")["addressing_style"]; style {
 	case "path", "virtual":
 		s.addressing = style

@@ -119,6 +119,10 @@ func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, 
 		text, version, err := layout.ReadVersion(ctx, u.cfg.Tree, key)
 		if err == nil {
 			if n, err := layout.VerifyNarInfo(text, hash, u.cfg.StoreDir, u.keys); err == nil && n.Path == path {
+				// A process that was killed may have put it, and not flushed it.
+				if err := layout.Flush(ctx, u.cfg.Tree, key); err != nil {
+					return false, err
+				}
 				u.leaned.put(hash, []byte(version.ETag+" "+string(path)), u.now(), 24*time.Hour)
 				return true, nil
 			}

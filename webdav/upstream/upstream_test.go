@@ -95,6 +95,34 @@ func TestUpstreamProvided(t *testing.T) {
 	wantProvides(p, true)
 }
 
+// A record that is found rather than put is flushed before it counts: whoever put
+// it may have been killed before.
+func TestUpstreamFlushes(t *testing.T) {
+	u := newUpstreamTrial(t)
+	p := storePath("0", "first")
+	u.one.set(t, p, u.keyA)
+	if ok, err := u.Provided(t.Context(), p); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	faulty := &treetest.Faulty{Tree: u.tree, Fault: treetest.Fault{At: 1, Only: func(op treetest.Op, key layout.Key) bool {
+		return op == treetest.OpFlush && key == layout.ProvisionKey(p)
+	}}}
+	c := u.configFirst
+	c.Tree = faulty
+	u.open(t, c)
+	if ok, err := u.Provided(t.Context(), p); ok || err == nil {
+		t.Errorf("it could not be flushed, and counts: %v, %v", ok, err)
+	}
+	for range 2 {
+		if ok, err := u.Provided(t.Context(), p); !ok || err != nil {
+			t.Errorf("after that: %v, %v", ok, err)
+		}
+	}
+	if n := faulty.Ops(); n != 2 {
+		t.Errorf("it was flushed %d times, want 2: once in vain", n)
+	}
+}
+
 // A new key of an upstream does not take away what the old one signed.
 func TestUpstreamKeyChanges(t *testing.T) {
 	u := newUpstreamTrial(t)

@@ -1,4 +1,4 @@
-package httpcache
+package netx
 
 import (
 	"errors"
@@ -13,15 +13,18 @@ import (
 // maxCodings is more than any server applies, and fewer than a trap would.
 const maxCodings = 3
 
-// codings returns what was applied to the body, in that order. An object store
+// Codings returns what was applied to a body, in that order. An object store
 // gives what was stored with a Content-Encoding to everyone, asked or not; Nix
 // decodes it, so do we.
-func codings(header http.Header) []string {
+func Codings(header http.Header) []string {
 	var list []string
 	for _, value := range header.Values("Content-Encoding") {
 		for coding := range strings.SplitSeq(value, ",") {
 			coding = strings.ToLower(strings.TrimSpace(coding))
-			if coding != "" && coding != "identity" {
+			switch coding {
+			case "", "identity", "none":
+			case "aws-chunked": // how an object once came in; some stores keep that
+			default:
 				list = append(list, coding)
 			}
 		}
@@ -29,10 +32,10 @@ func codings(header http.Header) []string {
 	return list
 }
 
-// decode returns body without the codings of its headers. Closing the result
+// Decode returns body without the codings of its headers. Closing the result
 // closes body. On an error body stays open.
-func decode(body io.ReadCloser, header http.Header) (io.ReadCloser, error) {
-	list := codings(header)
+func Decode(body io.ReadCloser, header http.Header) (io.ReadCloser, error) {
+	list := Codings(header)
 	if len(list) > maxCodings {
 		return nil, fmt.Errorf("content-encoding: %d layers", len(list))
 	}
@@ -40,7 +43,7 @@ func decode(body io.ReadCloser, header http.Header) (io.ReadCloser, error) {
 	for i := len(list) - 1; i >= 0; i-- {
 		method, ok := contentCodings[list[i]]
 		if !ok {
-			return nil, fmt.Errorf("content-encoding %.40q: not gzip, br or zstd", list[i])
+			return nil, fmt.Errorf("content-encoding %.40q: not a compression that Nix knows", list[i])
 		}
 		z, err := compress.NewReader(out, method)
 		if err != nil {
@@ -53,6 +56,9 @@ func decode(body io.ReadCloser, header http.Header) (io.ReadCloser, error) {
 
 var contentCodings = map[string]compress.Method{
 	"gzip": compress.Gzip, "x-gzip": compress.Gzip, "br": compress.Brotli, "zstd": compress.Zstd,
+	// No client asks for these. A Nix that writes to a bucket stores them, if it is
+	// told to.
+	"xz": compress.Xz, "bzip2": compress.Bzip2, "lz4": compress.Lz4,
 }
 
 // decoded is a decoder that closes what it reads from.
