@@ -31,7 +31,7 @@ func TestSettingsNotNeeded(t *testing.T) {
 	if _, err := webtest.Get(t.Context(), h, testNarInfo); err != nil {
 		t.Error(err)
 	}
-	// Where they are needed they are told of.
+	// Errors of settings that are needed are reported.
 	wants := webtest.Serve(t, webtest.Status(401, ""))
 	h, err = Open(wants.URL, Options{})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // TestSchemes: a server that speaks HTTPS and is asked in plain HTTP, or the
-// other way round, or that nobody vouches for, is told with what to do.
+// other way round, or whose certificate is not trusted, is told with what to do.
 func TestSchemes(t *testing.T) {
 	w := newWorld(t)
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())

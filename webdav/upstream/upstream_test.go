@@ -95,8 +95,8 @@ func TestUpstreamProvided(t *testing.T) {
 	wantProvides(p, true)
 }
 
-// A record that is found rather than put is flushed before it counts: whoever put
-// it may have been killed before.
+// A narinfo that is found rather than put is flushed before it counts: the process
+// that put it may have been killed before.
 func TestUpstreamFlushes(t *testing.T) {
 	u := newUpstreamTrial(t)
 	p := storePath("0", "first")
