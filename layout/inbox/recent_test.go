@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 func TestRecent(t *testing.T) {
@@ -62,5 +63,25 @@ func TestLocks(t *testing.T) {
 	unlock()
 	if len(l.keys) != 0 {
 		t.Errorf("%d locks are left", len(l.keys))
+	}
+}
+
+// A client that takes much of a table makes room for one that takes little.
+func TestRecentShares(t *testing.T) {
+	r := newRecent(100*itemCost, func(layout.Key, int) {})
+	for i := range 1000 {
+		r.put("a", layout.Key(fmt.Sprint("a", i)), i, 0)
+	}
+	for i := range 50 {
+		r.put("b", layout.Key(fmt.Sprint("b", i)), i, 0)
+	}
+	r.put("a", "a", 0, 0)
+	for client, want := range map[share.Client]int{"a": 50, "b": 50} {
+		if got := r.clients[client].order.Len(); got != want {
+			t.Errorf("%s has %d of 100 places, want %d", client, got, want)
+		}
+	}
+	if r.cost > r.limit || len(r.items) != 100 {
+		t.Errorf("%d items of cost %d", len(r.items), r.cost)
 	}
 }
