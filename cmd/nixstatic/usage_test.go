@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// TestUsage: a command line that cannot be meant is refused before anything is
+// read or written, on standard error alone.
+func TestUsage(t *testing.T) {
+	const web = "https://cache.example.org"
+	for line, want := range map[string]string{
+		"explode":                     `there is no command "explode"`,
+		"key explode":                 `there is no command "explode" of key`,
+		"export --explode":            "-explode",
+		"export a":                    "export needs --to",
+		"export --to":                 "the flag --to needs a value",
+		"export --to t":               "export needs at least one path",
+		"export --to t -":             "the list on standard input is empty",
+		"export --to t --jobs many a": "many",
+		"add --to t --name n --compression lzma .":                  "--compression lzma: choose one of",
+		"add --to t --name n --compression lz4 .":                   "--compression lz4: choose one of",
+		"add --to t --name n --level 23 .":                          "--level: ",
+		"export --to t --from " + web + " --store daemon a":         "--from and --store exclude each other",
+		"export --to t --no-check-sigs a":                           "--no-check-sigs goes with --from",
+		"export --to t --from " + web + " --trusted-public-key x a": "--trusted-public-key: ",
+		"add --name n --to " + web + " .":                           web + " cannot be written to",
+		"add --to t":                                                "add needs at least one file or directory",
+		"add --to t --name n a b":                                   "--name goes with one file or directory",
+		"init":                                                      "init takes one argument, the tree",
+		"init a b":                                                  "init takes one argument, the tree",
+		"init --public t":                                           "--public is for buckets",
+		"init --store-dir nix t":                                    "--store-dir: ",
+		"init " + web:                                               web + " cannot be made",
+		"sign t":                                                    "sign needs at least one --secret-key-file",
+		"verify " + web:                                             web + " cannot be checked or signed",
+		"verify":                                                    "verify takes one argument, the tree",
+		"verify --trusted-public-key x t":                           "--trusted-public-key: ",
+		"key generate":                                              "generate needs --",
+		"key generate --name n --to k x":                            "key generate takes no arguments",
+		"key public":                                                "key public takes one argument",
+		"sync a":                                                    "sync takes the source and the destination",
+		"sync a a":                                                  "source and destination are the same",
+		"sync a b /nix/store/x":                                     "paths are named where the source is behind https://",
+		"sync --no-check-sigs a b":                                  "--no-check-sigs goes with paths of a cache behind https://",
+		"sync --watch --dry-run a b":                                "--watch and --dry-run exclude each other",
+		"sync --compare bytes a b":                                  "--compare bytes: choose version or content",
+		"sync --bandwidth fast a b":                                 `--bandwidth: "fast" is no size such as 10MB`,
+		"sync --include narz a b":                                   `there is no kind "narz"`,
+		"sync --include nar --exclude nar a b":                      "--include and --exclude leave nothing",
+		"sync --watch --rescan 0s a b":                              "--rescan: want a time such as 10m",
+		"serve --private t":                                         "--private needs --tokens",
+		"serve --log-level loud t":                                  "--log-level loud: choose one of",
+		"serve --log-format xml t":                                  "--log-format xml: choose text or json",
+		"serve --tls-cert c t":                                      "--tls-cert and --tls-key belong together",
+		"serve --max-uploads 0 t":                                   "--max-uploads 0: want 1 at least",
+		"serve --max-nar-size much t":                               `--max-nar-size: "much" is no size`,
+		"serve --trusted-proxy nowhere t":                           `--trusted-proxy "nowhere": want an address`,
+		"serve --require-signature t":                               "--require-signature needs at least one --trusted-public-key",
+		"serve --redirect presigned t":                              "--redirect needs a tree in a bucket",
+		"serve --upstream " + web + " t":                            "--upstream " + web + " needs its public key",
+		"serve " + web:                                              web + " cannot be served",
+		"token create --name n --scope upload":                      "token create needs --file",
+		"token create --file f --scope upload":                      "token create needs --name",
+		"token create --file f --name n --scope root":               "--scope: ",
+		"token create --file f --name n --scope upload x":           "token create takes no arguments",
+		"token create --file f --name n --scope upload --expires never": "--expires: ",
+		"token list --file f x": "token list takes no arguments",
+		"token revoke --file f": "token revoke takes one argument",
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			var stdout, stderr strings.Builder
+			// A server that is started nevertheless ends.
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			code := runApp(ctx, append([]string{"nixstatic"}, strings.Fields(line)...), strings.NewReader(""), &stdout, &stderr)
+			first, rest, _ := strings.Cut(stderr.String(), "\n")
+			if code != exitUsage || !strings.HasPrefix(first, "nixstatic: error: ") || !strings.Contains(first, want) {
+				t.Errorf("exit code %d, %q, want %q", code, first, want)
+			}
+			if !strings.HasPrefix(rest, "nixstatic: hint: ") || strings.Count(rest, "\n") != 1 {
+				t.Errorf("after the error it says %q, want one hint", rest)
+			}
+			if stdout.Len() > 0 {
+				t.Errorf("standard output: %q", stdout.String())
+			}
+			if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestHelp: each command says what it does, and each flag what it is for.
+func TestHelp(t *testing.T) {
+	var check func(name string, c *cli.Command)
+	check = func(name string, c *cli.Command) {
+		if c.Usage == "" || strings.HasSuffix(c.Usage, ".") {
+			t.Errorf("%s is explained by %q", name, c.Usage)
+		}
+		if !strings.Contains(c.Description, "Example") && len(c.Subcommands) == 0 {
+			t.Errorf("%s has no example", name)
+		}
+		seen := map[string]bool{}
+		for _, f := range c.Flags {
+			for _, n := range f.Names() {
+				if seen[n] {
+					t.Errorf("%s has the flag %s twice", name, n)
+				}
+				seen[n] = true
+			}
+			if doc, ok := f.(cli.DocGenerationFlag); !ok || doc.GetUsage() == "" {
+				t.Errorf("%s: the flag %s is not explained", name, f.Names()[0])
+			}
+		}
+		for _, sub := range c.Subcommands {
+			check(name+" "+sub.Name, sub)
+		}
+	}
+	for _, c := range newApp(nil, nil, nil).Commands {
+		check(c.Name, c)
+	}
+}
