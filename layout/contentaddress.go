@@ -69,7 +69,7 @@ func ParseContentAddress(text string) (ContentAddress, error) {
 		return ContentAddress{}, fmt.Errorf("%w: %s: text is hashed by sha256 alone", ErrUnknownAddress, text)
 	}
 	parsed, err := nixhash.ParseAny(like+":"+digest, nil)
-	if err != nil {
+	if err != nil || len(parsed.Digest()) != newHash(like).Size() { // base64 may hold a byte too much
 		return ContentAddress{}, fmt.Errorf("content address %s: malformed hash", text)
 	}
 	ca.Algo, ca.Digest = algo, parsed.Digest()

@@ -42,10 +42,10 @@ func ParseHash(text string) (Hash, error) {
 		return h, fmt.Errorf("hash %.60q…: too long for a SHA-256", text)
 	}
 	parsed, err := nixhash.ParseAny("sha256:"+digest, nil)
-	if err != nil || copy(h[:], parsed.Digest()) != len(h) {
+	if err != nil || len(parsed.Digest()) != len(h) { // base64 may hold a byte too much
 		return Hash{}, fmt.Errorf("hash %.100q: malformed", text)
 	}
-	return h, nil
+	return Hash(parsed.Digest()), nil
 }
 
 // parseNix32Hash reads the bare 52 characters that name a NAR file.

@@ -35,6 +35,7 @@ func TestParseHash(t *testing.T) {
 		"sha256:" + emptyNix32[1:], "sha256:0" + emptyNix32, "sha256:" + strings.Replace(emptyNix32, "a", "e", 1),
 		"sha256:z" + emptyNix32[1:], // more than 256 bits
 		"sha256:" + emptyNix32 + "\n", " sha256:" + emptyNix32, "sha256: " + emptyNix32,
+		"sha256:" + emptyNix32[:44], "sha256-" + emptyNix32[:44], // base64 of 33 bytes
 		"sha256:" + emptyBase64[:43], "sha256:" + strings.Repeat("0", 1000),
 	} {
 		if h, err := layout.ParseHash(text); err == nil {
