@@ -9,7 +9,7 @@ import (
 
 // flagsFirst moves the flags of a command line before its arguments, where the
 // library alone looks for them: it would take "export PATH --to DIR" for three
-// paths. What follows "--" is an argument, whatever it looks like.
+// paths. Everything after "--" is an argument, even if it looks like a flag.
 func flagsFirst(app *cli.App, args []string) ([]string, error) {
 	if len(args) == 0 {
 		return args, nil

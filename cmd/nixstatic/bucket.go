@@ -15,13 +15,13 @@ import (
 	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
-// A bucketTree is a bucket to which nothing is written before its store was seen
-// to keep to the conditions that several writers agree by. Whoever writes
-// nothing asks nothing of it.
+// A bucketTree is a bucket to which nothing is written before its store was seen to
+// keep to the conditions that several writers agree by. A command that only reads
+// asks nothing of it.
 type bucketTree struct {
 	*s3.Bucket
-	oneWriter bool   // the URL says that nobody else writes
-	alone     func() // is called where the store keeps to no conditions, and nobody said that
+	oneWriter bool   // the URL says that no other process writes
+	alone     func() // is called where the store keeps to no conditions, and the URL does not say that
 
 	mu     sync.Mutex
 	probed bool
@@ -44,9 +44,9 @@ func (b *bucketTree) PutBatch(ctx context.Context, groups ...[]layout.Object) ([
 	return b.Bucket.PutBatch(ctx, groups...)
 }
 
-// probe finds out what the store keeps to, once in the life of the process.
-// Where it keeps to no conditions, they are checked here from then on, which is
-// right for as long as nobody else writes.
+// probe finds out what the store keeps to, once in the life of the process. If the
+// store keeps to no conditions, this process checks them from then on, which is
+// right as long as no other process writes.
 func (b *bucketTree) probe(ctx context.Context) (s3.Capabilities, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -127,9 +127,9 @@ func withScheme(text, not, scheme string) string {
 	return text + "?scheme=" + scheme
 }
 
-// proveWriters finds out whether several servers may take uploads into a bucket
-// at once, and fails if they may not and nobody said that there is one alone: a
-// server that runs for months is not to undo what others do.
+// proveWriters finds out whether several servers may take uploads into a bucket at
+// once, and fails if they may not and the URL does not say that there is one alone:
+// a server that runs for months is not to undo what others do.
 func (b *bucketTree) proveWriters(ctx context.Context, location string) error {
 	b.alone = nil // it is an error instead
 	can, err := b.probe(ctx)

@@ -14,15 +14,16 @@ const (
 	// spareFiles are the files that a server has open beside those of requests.
 	spareFiles = 64
 	// mostConnections bounds what connections cost in memory. Each has some tens of
-	// kilobytes, and over HTTP/2 what it sent and nobody has read yet.
+	// kilobytes, and over HTTP/2 the bytes that it sent and the server has not read
+	// yet.
 	mostConnections = 4096
 	// http2Buffer is how much that is.
 	http2Buffer = 256 << 10
 )
 
-// A connectionLimit is a listener whose connections leave the process files for
-// its work: half of those that it may open. Clients share them by their networks, as
-// nobody has shown a token yet, and who has too many is hung up on. So a flood of
+// A connectionLimit is a listener whose connections leave the process files for its
+// work: half of those that it may open. Clients share them by their networks, as no
+// token has been shown yet, and a client with too many is hung up on. So a flood of
 // connections from one place leaves room for others.
 type connectionLimit struct {
 	net.Listener

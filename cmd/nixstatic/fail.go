@@ -158,7 +158,7 @@ func certificateHint(err error) string {
 	return ""
 }
 
-// unreachable reports whether nobody answers at an address.
+// unreachable reports whether no server answers at an address.
 func unreachable(err error) bool {
 	var name *net.DNSError
 	return errors.As(err, &name) || errors.Is(err, syscall.ECONNREFUSED) ||

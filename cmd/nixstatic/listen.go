@@ -37,7 +37,7 @@ func listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStale removes a socket that nobody listens on any more.
+// removeStale removes a socket that no process listens on any more.
 func removeStale(path string) error {
 	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

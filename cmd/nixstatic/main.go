@@ -1,8 +1,8 @@
 // Command nixstatic writes a Nix binary cache that is nothing but files.
 //
-// Each command is a file of this package: it reads flags, asks the packages
-// below to work, and words the outcome. What went wrong becomes an exit code
-// and a hint in fail.go, and nowhere else.
+// Each command is a file of this package: it reads flags, asks the packages below
+// to work, and words the outcome. Errors become an exit code and a hint in fail.go,
+// and nowhere else.
 package main
 
 import (

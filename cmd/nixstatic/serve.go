@@ -59,8 +59,8 @@ type service struct {
 	cert    *certificate // nil: no TLS
 }
 
-// memoryLimit is where garbage is collected as often as needed. It is no bound:
-// what lives may be more, such as the names of a folder with millions of files.
+// memoryLimit is where garbage is collected as often as needed. It is not a bound:
+// live objects may take more, such as the names of a folder with millions of files.
 const memoryLimit = layout.DecoderMemory + 160<<20
 
 func runServe(c *cli.Context) error {
@@ -69,7 +69,7 @@ func runServe(c *cli.Context) error {
 		return err
 	}
 	if os.Getenv("GOGC") == "" {
-		// What lives is a few megabytes, what requests leave behind is garbage at
+		// Live objects take a few megabytes, and those of requests are garbage at
 		// once: collecting it less often costs little memory.
 		debug.SetGCPercent(400)
 	}

@@ -76,8 +76,8 @@ func newLogger(c *cli.Context) (*slog.Logger, error) {
 	return nil, usage("--log-format %s: choose text or json", c.String("log-format"))
 }
 
-// openService makes what the flags ask for. What is wrong with them is found
-// before anything is written.
+// openService makes what the flags ask for. Mistakes in them are found before
+// anything is written.
 func openService(c *cli.Context, location string, log *slog.Logger) (_ *service, err error) {
 	s := &service{log: log, metrics: metrics.New(version())}
 	policy, err := readPolicy(c)
@@ -140,7 +140,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	return s, nil
 }
 
-// cacheInfo returns what the tree is for. One that takes uploads is made if it
+// cacheInfo returns what the tree is for. A tree that takes uploads is made if it
 // is not there.
 func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, error) {
 	have, err := layout.ReadCacheInfo(c.Context, s.tree.Tree)

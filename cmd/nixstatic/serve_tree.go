@@ -25,8 +25,8 @@ const (
 	countBucket = 6 * time.Hour
 
 	// presignedFor is how long after the redirect a reader may begin to read. It
-	// does so at once; the rest is for clocks that differ. What has begun may take
-	// as long as it takes.
+	// does so at once; the rest is for clocks that differ. An answer that has begun
+	// may take as long as it takes.
 	presignedFor = 15 * time.Minute
 
 	// readAttempts is how often a store is asked for what a reader wants, in some
@@ -38,8 +38,8 @@ const (
 	redirectTimeout = 5 * time.Second
 )
 
-// A servedTree is the tree that serve works on, with what depends on whether it
-// is a directory or a bucket. It is no Tree itself: that would hide what a
+// A servedTree is the tree that serve works on, with what depends on whether it is
+// a directory or a bucket. It is not a Tree itself: that would hide what a
 // directory can do better.
 type servedTree struct {
 	Tree       openedTree
@@ -76,8 +76,8 @@ func openServed(c *cli.Context, text string, log *slog.Logger) (*servedTree, err
 	return &servedTree{Tree: dir, reading: dir, name: dir.Path(), volume: disk(dir.Path()), countEvery: countDir}, nil
 }
 
-// openServedBucket opens a bucket, and finds out whether it can be served. What
-// is missing there is for nixstatic init to make.
+// openServedBucket opens a bucket, and finds out whether it can be served. A
+// missing bucket is for nixstatic init to make.
 func openServedBucket(c *cli.Context, loc location, log *slog.Logger) (_ *servedTree, err error) {
 	if c.IsSet("min-free") {
 		return nil, usage("--min-free is about the disk that a directory is on, and a bucket has none; uploads are checked in TMPDIR, of which 1 GiB, or 2%% of a small disk, stays free")
@@ -167,8 +167,8 @@ func redirection(c *cli.Context, bucket *bucketTree, log *slog.Logger) (func(con
 	return func(_ context.Context, key layout.Key) (string, error) { return where + string(key), nil }, nil
 }
 
-// sameTree warns if the tree is not to be read where readers are sent to.
-// Perhaps it will be in a minute: that is no error.
+// sameTree warns if the tree is not to be read where readers are sent to. Perhaps
+// it will be in a minute: that is not an error.
 func sameTree(ctx context.Context, bucket *bucketTree, where string, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, redirectTimeout)
 	defer cancel()

@@ -27,8 +27,8 @@ type server struct {
 	log      *slog.Logger
 }
 
-// newHTTPServer sets the limits on what a client may cost before it has asked
-// for anything. What it may cost afterwards is the handler's business.
+// newHTTPServer sets the limits on what a client may cost before it has asked for
+// anything. The handler limits what it may cost afterwards.
 func (s *server) newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
@@ -50,7 +50,8 @@ func (l serverLog) Write(text []byte) (int, error) {
 	switch {
 	case strings.HasPrefix(msg, "http: Accept error"), strings.Contains(msg, "panic serving"), strings.Contains(msg, "superfluous"):
 		level = slog.LevelError
-	// Clients that do not speak TLS or HTTP, such as scanners, are nobody's worry.
+	// Clients that do not speak TLS or HTTP, such as scanners, are not worth an
+	// error.
 	case strings.HasPrefix(msg, "http: TLS handshake error"), strings.HasPrefix(msg, "http2:"), strings.HasPrefix(msg, "http: URL query"):
 		level = slog.LevelDebug
 	}

@@ -45,9 +45,8 @@ func (f *failing) Accept() (net.Conn, error) {
 	return f.Listener.Accept()
 }
 
-// What the HTTP server has to say of itself has its level in the log: that it
-// accepts nobody and that it panicked are errors, that a client speaks something
-// else is not.
+// The messages of the HTTP server have their levels in the log: a failure to accept
+// and a panic are errors, a client that speaks something else is not.
 func TestServerLog(t *testing.T) {
 	out := &logged{}
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))

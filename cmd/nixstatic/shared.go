@@ -157,7 +157,8 @@ func initTree(ctx context.Context, w *layout.Writer) error {
 	return err
 }
 
-// What newer Nix does not take, though older ones do, and the store has it.
+// Newer versions of Nix do not take this name, though older ones do, and the store
+// has it.
 var (
 	deepLevels = fmt.Sprintf("%d levels of directories", nar.CommonDepth)
 	deepNote   = "Nix 2.34 and newer refuse them, older ones do not"

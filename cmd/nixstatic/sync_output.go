@@ -168,8 +168,8 @@ func (o *syncOutput) outcome(w watch.Outcome) {
 	o.told = copied + deleted
 }
 
-// stateFile is where it is remembered what is equal in two trees; "" where
-// there is no place for such things.
+// stateFile is where it is remembered what is equal in two trees; "" where there is
+// no place for such things.
 func stateFile(from, to string) string {
 	dir := os.Getenv("CACHE_DIRECTORY") // a service of systemd has this one
 	if dir == "" {

@@ -15,9 +15,9 @@ func notify(log *slog.Logger, state string) {
 	}
 }
 
-// keepWatchdog tells systemd that we live, until ctx ends. What it notices by
-// that is a process that does not run any more; a tree that cannot be read is
-// no reason for a restart, which would not help.
+// keepWatchdog tells systemd that we live, until ctx ends. By that it notices a
+// process that does not run any more; a tree that cannot be read does not cause a
+// restart, which would not help.
 func keepWatchdog(ctx context.Context, log *slog.Logger) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {

@@ -67,7 +67,7 @@ func runVerify(c *cli.Context) error {
 	}
 	defer tree.Close()
 	if !anythingIn(c, tree) {
-		// A path that was mistyped is no tree with problems.
+		// A mistyped path is a usage error, not a damaged tree.
 		return withHint(fmt.Errorf("%s is no binary cache: there is nothing of one in it", location), "check the path")
 	}
 	progress := &fsck.Progress{}

@@ -6,10 +6,10 @@
 // the concatenation of their contents, and every Nix reads them so. [NewReader] reads, and takes
 // for whole only what every Nix takes for whole.
 //
-// What a Pool writes depends on the bytes, the method, the level and the versions of the
+// The output of a Pool depends on the bytes, the method, the level and the versions of the
 // libraries (or of the xz program) alone: not on how the bytes arrive, and not on the number of
-// cores. Two machines that push the same path therefore name its file alike. The one exception is
-// a pool with more large streams open than it has frame buffers; see [Pool].
+// cores. Two machines that push the same path therefore name its file alike. The one exception is a
+// pool with more large streams open than it has frame buffers; see [Pool].
 //
 // The package imports nothing of this project.
 package compress
@@ -90,9 +90,9 @@ func (m Method) Extension() string {
 	return t.ext
 }
 
-// Guess tells how a file is compressed by what follows ".nar" in its name, and where that leaves
-// it open, by how it begins. It is right about the files of Nix; a narinfo knows better. What is
-// not recognised counts as not compressed.
+// Guess tells how a file is compressed by what follows ".nar" in its name, and where that leaves it
+// open, by how it begins. It is right about the files of Nix; a narinfo knows better. A file that
+// is not recognised counts as not compressed.
 func Guess(ext string, head []byte) Method {
 	for _, t := range methods {
 		if ext != "" && t.ext == ext {

@@ -57,11 +57,11 @@ func newEncoder(s spec) encoder {
 	panic(fmt.Sprintf("compress: no encoder for %q", s.method)) // CheckLevel let it pass
 }
 
-// zstdEncoder writes frames with their content size and, like Nix, without a checksum: whoever
-// reads a NAR compares two hashes, and one more sum costs a hundredth of the time of writer and
-// reader. Measured on libraries and on a source tree, no other option of the encoder is faster at the same size: "lower memory" is
-// 30 % slower, windows of 2 to 16 MiB are equally fast, and entropy coding of blocks without
-// matches gains 0.1 % of size.
+// zstdEncoder writes frames with their content size and, like Nix, without a checksum: the reader
+// of a NAR compares two hashes, and one more sum costs a hundredth of the time of writer and
+// reader. Measured on libraries and on a source tree, no other option of the encoder is faster at
+// the same size: "lower memory" is 30 % slower, windows of 2 to 16 MiB are equally fast, and
+// entropy coding of blocks without matches gains 0.1 % of size.
 type zstdEncoder struct{ z *zstd.Encoder }
 
 func newZstdEncoder(level int) zstdEncoder {

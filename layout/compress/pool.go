@@ -34,7 +34,8 @@ import (
 //
 //  1. A worker never waits. It takes a frame, compresses it, says so; so every submitted frame is
 //     done after a while.
-//  2. What writes a stream's frames waits only for workers (1) and for its destination.
+//  2. The goroutine that writes a stream's frames waits only for workers (1) and for its
+//     destination.
 //  3. A producer waits for room among its own stream's submitted frames (2), for a place in the
 //     queue of the workers (1), and for a frame buffer. For that it waits only while one is busy,
 //     that is submitted and not yet written, which ends (2). If none is busy, all are being

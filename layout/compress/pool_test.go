@@ -242,8 +242,8 @@ func TestConcurrentStreams(t *testing.T) {
 	reclaimed(t, p)
 }
 
-// More streams than frame buffers, all fed in turns by one goroutine: each is filling for as
-// long as it takes, so whoever waited for another's buffer would wait for ever.
+// More streams than frame buffers, all fed in turns by one goroutine: each is filling for as long
+// as it takes, so a stream that waited for another's buffer would wait for ever.
 func TestMoreStreamsThanBuffers(t *testing.T) {
 	p := testPool(t, 1)
 	const streams = 30

@@ -40,8 +40,8 @@ const inputSize = 64 << 10
 // gzip, bzip2, xz, lz4 and zstd with a checksum tell damage for sure; brotli has none. For none all
 // bytes are good.
 //
-// How much comes out is up to whoever reads: a small file can decompress to any size. Memory is
-// bounded by the window and does not depend on that size.
+// The caller limits how much comes out: a small file can decompress to any size. Memory is bounded
+// by the window and does not depend on that size.
 //
 // Close frees the decoder and leaves r alone. r may have been read further than what came out.
 func NewReader(r io.Reader, m Method) (io.ReadCloser, error) { return NewReaderWithin(r, m, nil) }

@@ -169,7 +169,7 @@ func TestReaderFramings(t *testing.T) {
 
 func TestReaderWindow(t *testing.T) {
 	frame := func(descriptor ...byte) []byte {
-		// One raw block of one byte, without a checksum.
+		// A raw block of one byte, without a checksum.
 		return slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd}, descriptor, []byte{9, 0, 0, 'x'})
 	}
 	for exp, good := range map[byte]bool{16: true, 17: true, 18: false, 21: false} {
@@ -310,7 +310,8 @@ func TestNewReaderRefuses(t *testing.T) {
 	}
 }
 
-// No input makes a reader panic or turn a little into memory. What it accepts it accepts again.
+// No input makes a reader panic or turn a little into memory. A file that it accepts it accepts
+// again.
 func FuzzReader(f *testing.F) {
 	list, _ := files(f)
 	p := testPool(f, 1)

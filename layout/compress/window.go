@@ -56,8 +56,8 @@ func (g *gate) parts(m Method) func() error {
 	return nil
 }
 
-// need asks for the memory of a window. One that is larger than any reader grants
-// is for the decoder to refuse.
+// need asks for the memory of a window. The decoder refuses a window that is larger than any reader
+// grants.
 func (g *gate) need(window uint64) error {
 	total := int64(min(window, maxWindow)) + overhead
 	if window > maxWindow || total <= g.granted {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// What is asked for is what each part of a file declares, before it is had.
+// The reader asks for the window that each part of a file declares, before it has it.
 func TestMemoryIsAskedFor(t *testing.T) {
 	data := sample(3*testFrame, 31)
 	small, large := withWindow(t, 1<<20, data), withWindow(t, 128<<20, data)
@@ -59,7 +59,7 @@ func allocated() int64 {
 	return int64(m.TotalAlloc)
 }
 
-// What a decoder was granted is what it takes.
+// A decoder takes no more than it was granted.
 func TestMemoryIsEnough(t *testing.T) {
 	data := bytes.Repeat(sample(1<<20, 32), 20)
 	for _, test := range []struct {

@@ -115,8 +115,8 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// xzInGo stands in for the program. Of a level it takes the size of the dictionary; the search is
-// the same for all.
+// xzInGo stands in for the program. It takes the size of the dictionary from the level; the search
+// is the same for all.
 type xzInGo struct{ level int }
 
 func (e xzInGo) encode(ctx context.Context, dst, src []byte) ([]byte, error) {

@@ -96,7 +96,7 @@ func TestXzHangs(t *testing.T) {
 	}
 }
 
-// What the user's environment sets for xz changes nothing.
+// Settings for xz in the user's environment change nothing.
 func TestXzEnvironment(t *testing.T) {
 	p := testPool(t, 1)
 	data := sample(testFrame, 1)

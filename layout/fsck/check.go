@@ -148,8 +148,8 @@ func (c *check) run(ctx context.Context) error {
 	return nil
 }
 
-// cacheInfo checks the description of the cache. What is wrong with it says
-// nothing about the rest, which is then taken to be for the usual store.
+// cacheInfo checks the description of the cache. A damaged one says nothing about
+// the rest, which is then taken to be for the usual store.
 func (c *check) cacheInfo(ctx context.Context) error {
 	c.storeDir = layout.DefaultStoreDir
 	text, err := layout.ReadAll(ctx, c.tree, layout.CacheInfoKey)

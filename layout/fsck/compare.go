@@ -12,9 +12,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
-// compareFile checks the file against its name and the FileHash of its records,
-// and reports whether it is right. What is wrong with a wrong file is not told
-// piece by piece, but whether the NAR is the right one nevertheless.
+// compareFile checks the file against its name and the FileHash of its records, and
+// reports whether it is right. The differences of a wrong file are not told piece
+// by piece, but whether the NAR is the right one nevertheless.
 func (c *check) compareFile(ctx context.Context, key layout.Key, records []*layout.NarInfo, found *layout.Inspected, first bool, findings *[]finding) (right bool, err error) {
 	if right, err = c.rightFile(ctx, key, records, found); right || err != nil || !first {
 		return right, err
@@ -66,8 +66,8 @@ func (c *check) rightFile(ctx context.Context, key layout.Key, records []*layout
 	return layout.HoldsNAR(ctx, key, body, info.Size, name)
 }
 
-// compare checks one of the records that lead to a NAR. Of a file that is not
-// right no more is told.
+// compare checks one of the records that lead to a NAR. No more is told of a file
+// that is not right.
 func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, at int, found *layout.Inspected, right bool, findings *[]finding) {
 	say := func(kind Kind, key layout.Key, format string, args ...any) {
 		*findings = append(*findings, finding{Problem: Problem{kind, key, n.Path, fmt.Sprintf(format, args...)}})

@@ -59,8 +59,8 @@ func (c *check) nar(ctx context.Context, job narJob) []finding {
 	var findings []finding
 	unknown := func(err error) { findings = append(findings, finding{Problem{Key: key}, err}) }
 
-	// The records are read once more: to keep them since the quick check would
-	// take memory for all of them. One that went or leads elsewhere is passed over.
+	// The records are read once more: to keep them since the quick check would take
+	// memory for all of them. A record that went or leads elsewhere is passed over.
 	byMethod := map[compress.Method][]*layout.NarInfo{}
 	for _, i := range job.paths {
 		k := c.index.paths[i].narInfo()

@@ -2,15 +2,15 @@
 //
 // Two things keep its word good:
 //
-//   - What is wrong and what could not be told are different answers (I5): a
+//   - "Wrong" and "could not tell" are different answers (I5): a
 //     [Problem] is a fact about the tree, an error is about reading it. Before an
 //     object is called missing the tree was asked for it by name.
-//   - The tree may be in use. What is published or withdrawn meanwhile, in the
-//     order that I2 and I3 ask for, is no problem: a record is read again before
+//   - The tree may be in use. Objects that are published or withdrawn meanwhile, in
+//     the order that I2 and I3 ask for, are not problems: a record is read again before
 //     it is blamed.
 //
-// Some findings are no problems but notes: things that a crash may leave, which
-// the next garbage collection removes, and files that are not of the tree.
+// Some findings are notes, not problems: things that a crash may leave, which the
+// next garbage collection removes, and files that are not of the tree.
 //
 // A quick check lists the tree once and reads all that is small. A deep check
 // then reads every NAR, each once however many paths share it, decompresses it

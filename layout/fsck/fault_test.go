@@ -111,7 +111,7 @@ func once(f *func()) {
 	}
 }
 
-// TestTreeInUse: what comes and goes in the right order is no problem.
+// TestTreeInUse: objects that come and go in the right order are not problems.
 func TestTreeInUse(t *testing.T) {
 	withdraw := func(p *patient, names ...string) func() {
 		return func() {

@@ -56,7 +56,7 @@ var names = [kinds]string{
 	UnknownCA: "unknown-ca",
 }
 
-// Note reports whether findings of this kind are no problems.
+// Note reports whether findings of this kind are notes, not problems.
 func (k Kind) Note() bool { return k >= firstNote }
 
 // String returns the name, such as "missing-nar".

@@ -36,8 +36,8 @@ func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, err
 	return root, nil
 }
 
-// sameListing reports whether the listing at key says what ours says. That it
-// can be parsed is known already.
+// sameListing reports whether the listing at key says what ours says. It has been
+// parsed before.
 func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Body) (bool, error) {
 	// Nearly always it was written by the same code.
 	same, err := layout.SameBytes(ctx, c.tree, key, ours)

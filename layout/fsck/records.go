@@ -58,8 +58,8 @@ func (c *check) records(ctx context.Context) error {
 	return nil
 }
 
-// record checks one narinfo. Where it is wrong it is read again: if it went or
-// changed meanwhile, so may have what it leads to, and all counts for nothing.
+// record checks one narinfo. A wrong one is read again: if it went or changed
+// meanwhile, so may have what it leads to, and all counts for nothing.
 func (c *check) record(ctx context.Context, entry int) (r record) {
 	key := c.index.paths[entry].narInfo()
 	var before []byte
@@ -184,7 +184,7 @@ func (c *check) listing(ctx context.Context, p layout.StorePath, r *record, say 
 	}
 }
 
-// trust says why a path is not to be trusted. One that proves itself needs no
+// trust says why a path is not to be trusted. A record that proves itself needs no
 // signature.
 func (c *check) trust(n *layout.NarInfo, proved bool) (Kind, string) {
 	if len(c.o.Trusted) == 0 || proved {

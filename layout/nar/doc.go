@@ -13,7 +13,8 @@
 //   - [ListingWriter], [Builder], [ParseListing] and [Node] write and read the
 //     ".ls" listings that binary caches keep beside their NARs.
 //
-// What Dump writes, Parser accepts; what Parser accepts has exactly one encoding.
+// Parser accepts all that Dump writes; an archive that Parser accepts has exactly
+// one encoding.
 //
 // # Format
 //

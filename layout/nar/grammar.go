@@ -49,8 +49,8 @@ func (s state) String() string { return stateNames[s] }
 const execToken = tokExecutable + tokEmpty + tokContents
 
 // step interprets the unit at the start of b and returns its length, or 0 after
-// setting need if b is too short to hold it. What it does depends on the first
-// need bytes alone, so that a cut makes no difference.
+// setting need if b is too short to hold it. Its choice depends on the first need
+// bytes alone, so that a cut makes no difference.
 func (p *Parser) step(b []byte) (int, error) {
 	switch p.state {
 	case atMagic:

@@ -18,9 +18,9 @@ const (
 
 // A Node is a node of a listing: what a NAR holds, without the contents.
 //
-// Names and targets are as JSON can carry them: each byte that is not part of
-// valid UTF-8 stands as U+FFFD. Of names that become equal by that, the last in
-// the archive's order stays.
+// Names and targets are as JSON can carry them: each byte that is not part of valid
+// UTF-8 stands as U+FFFD. If names become equal by that, the last in the archive's
+// order stays.
 type Node struct {
 	Type       Type
 	Size       int64            // of a regular file, in bytes
@@ -48,8 +48,8 @@ func EqualListing(a, b *Node) bool {
 	return true
 }
 
-// Walk tells v of the node and all within it, in the order of the NAR. There is no
-// content to tell of. Walk(NewListingWriter(w)) writes the listing anew.
+// Walk tells v of the node and all within it, in the order of the NAR. A listing
+// has no content to tell of. Walk(NewListingWriter(w)) writes the listing anew.
 func (n *Node) Walk(v Visitor) error { return n.walk("", v) }
 
 func (n *Node) walk(name string, v Visitor) error {

@@ -10,7 +10,8 @@ import (
 	"testing/iotest"
 )
 
-// What ParseListing refuses is refused here, but for names that stand twice.
+// ReadListing refuses all that ParseListing refuses, but for names that stand
+// twice.
 func TestReadListingRefuses(t *testing.T) {
 	const link = `{"type":"symlink","target":"t"}`
 	for _, ls := range []string{

@@ -10,9 +10,9 @@ import (
 
 // A ListingWriter is a Visitor that writes the listing of a NAR as the NAR goes by:
 // the JSON of the ".ls" files in binary caches, version 1, in the form of Nix 2.35
-// and later. That is compact, without a newline at the end, the keys of every object
-// in ascending order, "executable" with every regular file, and "narOffset" unless
-// it is 0.
+// and later. The form is compact, without a newline at the end, the keys of every
+// object in ascending order, "executable" with every regular file, and "narOffset"
+// unless it is 0.
 //
 // JSON is text and names are bytes: each byte that is not part of valid UTF-8 is
 // written as U+FFFD. Then two entries of a directory may share a key, and readers
@@ -30,8 +30,8 @@ func NewListingWriter(w io.Writer) *ListingWriter {
 	return &ListingWriter{w: bufio.NewWriter(w)}
 }
 
-// Close ends the listing. It is an error if there was not one whole node; then what
-// was written is no listing. It does not close the underlying writer.
+// Close ends the listing. It is an error if there was not one whole node; then the
+// output is not a listing. It does not close the underlying writer.
 func (l *ListingWriter) Close() error {
 	if !l.root || len(l.dirs) > 0 {
 		return errors.New("write listing: no whole node was listed")

@@ -96,8 +96,8 @@ func (p *Parser) Write(b []byte) (int, error) {
 	return written, nil
 }
 
-// Close returns an error unless exactly one whole archive was written. One that
-// was cut short is a [SyntaxError] that is io.ErrUnexpectedEOF.
+// Close returns an error unless exactly one whole archive was written. An archive
+// that was cut short is a [SyntaxError] that is io.ErrUnexpectedEOF.
 func (p *Parser) Close() error {
 	p.closed = true
 	if p.err == nil && p.state != atEnd {

@@ -209,8 +209,8 @@ func TestParserTruncated(t *testing.T) {
 	}
 }
 
-// TestParserFlips changes each byte. What is still taken must be canonical, and may
-// only be so for a change in what an archive is free to hold.
+// TestParserFlips changes each byte. An archive that is still taken must be
+// canonical, which only a change in names or contents leaves it.
 func TestParserFlips(t *testing.T) {
 	nar := sampleNAR()
 	free := map[int]bool{} // names, targets, contents, and their lengths

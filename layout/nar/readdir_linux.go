@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readDir returns the entries of an open directory but "." and "..", unsorted.
-// One system call tells names and kinds both (getdents64(2)).
+// readDir returns the entries of an open directory but "." and "..", unsorted. A
+// single system call tells names and kinds (getdents64(2)).
 func (d *dumper) readDir(fd int) ([]entry, error) {
 	var entries []entry
 	for {

@@ -3,8 +3,8 @@ package nar
 // A Visitor is told of each node of an archive, in the archive's order: entries
 // of a directory by the bytes of their names, a directory before what is in it.
 //
-// The name is that of the entry in its directory, "" at the root. An error ends
-// the walk and is returned by whoever drives it, unchanged.
+// The name is that of the entry in its directory, "" at the root. An error ends the
+// walk and is returned by the function that drives it, unchanged.
 type Visitor interface {
 	// Enter begins a directory; the nodes up to the matching Leave are in it.
 	Enter(name string) error

@@ -34,9 +34,9 @@ type Fault struct {
 	At int
 	// Only says which operations count; nil counts all.
 	Only func(Op, layout.Key) bool
-	// Done says that the operation happens and only its answer is lost. Of a Get
-	// half the bytes arrive, of a List half the objects, and of a Write half the
-	// bytes are written.
+	// Done says that the operation happens and only its answer is lost. Half the
+	// bytes of a Get arrive, half the objects of a List, and half the bytes of a
+	// Write are written.
 	Done bool
 	// Down says that every later operation fails too and does not happen: the
 	// process died there, or the network.
@@ -45,9 +45,9 @@ type Fault struct {
 	Err error
 }
 
-// A Faulty is a tree that fails on purpose. What the tree below can do, it can do
-// too, and fails there as well. Each object of a batch is one operation; those
-// that fail are not put, the others of their group are, and no later group is.
+// A Faulty is a tree that fails on purpose. It can do all that the tree below can
+// do, and fails there as well. Each object of a batch is one operation; those that
+// fail are not put, the others of their group are, and no later group is.
 type Faulty struct {
 	Tree  layout.Tree
 	Fault Fault

@@ -208,7 +208,7 @@ func testBrokenBody(t *testing.T, tree layout.Tree) {
 			}
 		})
 	}
-	// What was there stays.
+	// The object that was there stays.
 	put(t, tree, page, []byte("old"), layout.PutOptions{})
 	if err := tree.Put(t.Context(), page, failing{100, 50, io.EOF}, layout.PutOptions{}); err == nil {
 		t.Error("Put of a short body succeeded")

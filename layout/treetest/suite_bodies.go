@@ -37,7 +37,7 @@ func testReplaceWhileRead(t *testing.T, tree layout.Tree) {
 	}
 	want(t, tree, page, new)
 
-	// A deletion is no different.
+	// The same holds for a deletion.
 	r, _, err = tree.Get(t.Context(), page)
 	if err != nil {
 		t.Fatal(err)

@@ -13,8 +13,8 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// What nix copy writes for the same paths and the same key is the measure of
-// what we write: equal but for how the NARs are compressed. The signatures are
+// TestSameAsNix compares our tree with that of nix copy for the same paths and the
+// same key: both are equal but for how the NARs are compressed. The signatures are
 // equal byte for byte, so what they cover is as well.
 func TestSameAsNix(t *testing.T) {
 	ours, store := fullTree(t), peers.Closure(t)

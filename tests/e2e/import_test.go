@@ -127,8 +127,8 @@ func TestImportFromHTTPS(t *testing.T) {
 	newest(t).Output(t, "verify", "--deep", tree)
 }
 
-// What the cache says is believed only as far as a signature or the content
-// itself bears it out. Whatever is refused leaves the tree as it was.
+// An import believes the cache only as far as a signature or the content itself
+// bears it out. A refusal leaves the tree as it was.
 func TestImportRefuses(t *testing.T) {
 	store := peers.Closure(t)
 	app, debug := store.Named(t, "libgcc-s1-"), store.Named(t, "hello-2.10-debug")
@@ -206,7 +206,7 @@ func TestImportRefuses(t *testing.T) {
 				p.Output(t, "verify", "--deep", tree)
 				after := snap(t, tree)
 				if test.late {
-					// What it refers to came first, and nothing is wrong with that.
+					// The paths that it refers to came first, rightly.
 					if _, ok := after[hashPart(app)+".narinfo"]; ok {
 						t.Errorf("with %q it was published", flags)
 					}
@@ -244,8 +244,8 @@ func change(t testing.TB, file string, edit func(string) string) {
 	}
 }
 
-// Content-addressed paths of every kind prove themselves; nobody has to sign
-// them. A client of ours needs no key for them either.
+// Content-addressed paths of every kind prove themselves; they need no signature. A
+// client of ours needs no key for them either.
 func TestImportContentAddressed(t *testing.T) {
 	store := peers.Closure(t)
 	p := newest(t)

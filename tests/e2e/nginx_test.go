@@ -132,8 +132,8 @@ func checkHeader(t testing.TB, key layout.Key, r *http.Response, name, want stri
 	}
 }
 
-// What is no part of the cache is not there, and no cache in between remembers
-// that it was not.
+// A name outside the cache is absent, and no cache in between remembers that it
+// was.
 func TestNginxAbsent(t *testing.T) {
 	server := nixtest.ServeNginx(t, treeForBrowsers(t))
 	for _, path := range []string{

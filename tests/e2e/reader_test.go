@@ -88,8 +88,8 @@ func parseLines(text string) map[string]string {
 	return record
 }
 
-// Whatever is done to a tree, whoever reads it meanwhile never sees a record
-// whose NAR is not there, or is not the one it tells of.
+// A reader never sees a record whose NAR is absent, or is not the one it tells of,
+// while anything is done to the tree.
 func TestReadersSeeAWholeTree(t *testing.T) {
 	store, p := peers.Closure(t), newest(t)
 	tree := filepath.Join(t.TempDir(), "cache")

@@ -56,8 +56,8 @@ func opened(t testing.TB, trace, below string) (names []string) {
 	return names
 }
 
-// What the tree has already is not read again: neither from the store, nor from
-// the tree but for the records. The kernel is asked, not the program.
+// Paths that the tree has already are not read again: neither from the store, nor
+// from the tree but for the records. The kernel is asked, not the program.
 func TestSecondRunReadsNothing(t *testing.T) {
 	store, p := peers.Closure(t), newest(t)
 	dir := t.TempDir()
@@ -86,7 +86,7 @@ func TestSecondRunReadsNothing(t *testing.T) {
 			t.Errorf("the second run opens %s of the tree", name)
 		}
 	}
-	// Of a closure that is there in part, the rest alone is read.
+	// If a closure is there in part, the rest alone is read.
 	for _, name := range opened(t, traced("third", app, odd), real) {
 		if name != filepath.Base(odd) {
 			t.Errorf("the third run opens %s", name)

@@ -52,7 +52,7 @@ func TestRoundTrip(t *testing.T) {
 			"--option", "substituters", server.URL, "--option", "trusted-public-keys", tree.Key.Public)
 		checkCopy(t, nix, root, store.Paths)
 	})
-	// What a client cannot tell from the bytes it knows from the records.
+	// A client knows from the records the facts that it cannot tell from the bytes.
 	for _, request := range server.Requests(t) {
 		if strings.HasPrefix(request, "PUT") {
 			t.Errorf("a client that only read wanted to write: %s", request)
@@ -94,7 +94,7 @@ func TestRoundTripEveryCompression(t *testing.T) {
 	}
 }
 
-// No Nix takes what nobody it trusts has signed, whatever the compression.
+// No Nix takes a path without a signature that it trusts, with any compression.
 func TestSignaturesAreNeeded(t *testing.T) {
 	tree, store := someTree(t), peers.Closure(t)
 	app := store.Named(t, "libgcc-s1-")

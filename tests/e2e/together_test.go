@@ -16,8 +16,8 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// A meeting is a cache that gives NARs to nobody before every client has read all
-// the records it needs. So each has made its plan before any can have written.
+// A meeting is a cache that gives out no NAR before every client has read all the
+// records it needs. So each has made its plan before any can have written.
 type meeting struct {
 	files http.Handler
 

@@ -20,10 +20,11 @@ import (
 // folders below.
 var plain = []string{
 	"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs", "examples/nginx", "examples/systemd",
-	"layout/gc", "layout/lock", "layout/parallel", "layout/refgraph", "layout/share", "signer",
-	"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/watch", "sync/webtest",
+	"cmd/nixstatic", "signer",
+	"layout/compress", "layout/fsck", "layout/gc", "layout/lock", "layout/nar", "layout/refgraph", "layout/share", "layout/treetest",
+	"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/s3/awsconfig", "sync/watch",
+	"tests/closure", "tests/e2e", "tests/lint", "tests/minio", "tests/mirror", "tests/nixtest", "tests/peers", "tests/script", "tests/synthetic",
 	"webdav/metrics", "webdav/token", "webdav/upstream",
-	"tests/closure", "tests/lint", "tests/minio", "tests/mirror", "tests/nixtest", "tests/peers", "tests/script", "tests/synthetic",
 }
 
 // Odd ways to say something, each of which has to be read twice: a clause for a

@@ -1,7 +1,7 @@
 // Package awsconfig reads the two files in which the AWS tools keep profiles:
-// ~/.aws/config and ~/.aws/credentials. Its rules are those of botocore, which
-// the AWS command line is made of, and those of Python, which botocore reads the
-// files with. Where they differ from what other programs call INI:
+// ~/.aws/config and ~/.aws/credentials. Its rules are those of botocore, which the
+// AWS command line is made of, and those of Python, which botocore reads the files
+// with. They differ from what other programs call INI:
 //
 //   - A comment is a whole line. Behind a value, # and ; belong to it, as quotes
 //     do: secrets may hold any character.
@@ -9,7 +9,7 @@
 //   - A line that is indented more than its key goes on with the value. A value
 //     that has nothing on its first line holds settings of its own.
 //   - A section or a key that stands twice makes the file invalid.
-//   - What [DEFAULT] holds, in capitals, every section of the file has.
+//   - Every section of the file has the settings of [DEFAULT], in capitals.
 //
 // The config file calls profiles [profile NAME], with quotes around a name with
 // blanks, and one [default]; the credentials file calls them by their names

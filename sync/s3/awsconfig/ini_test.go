@@ -53,7 +53,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// What botocore refuses is refused, with the line and without what it says.
+// A file that botocore refuses is refused, with the number of the line and without
+// its text.
 func TestParseRefuses(t *testing.T) {
 	for text, line := range map[string]int{
 		"k = secret":                         1,
