@@ -24,6 +24,9 @@ type Traits struct {
 	Batches bool   // many objects are put cheaper together
 	Folders bool   // ListTop does not go through the folders
 	Blind   bool   // it cannot be listed, so that each object has to be asked for
+	// Encoded says that objects may be kept with a Content-Encoding, which Get takes
+	// off: the sizes in a listing are those of what is kept.
+	Encoded bool
 }
 
 // TraitsOf returns the traits that a tree or cache declares with a method

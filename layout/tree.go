@@ -13,7 +13,7 @@ import (
 // An Info describes an object of a tree.
 type Info struct {
 	Key     Key
-	Size    int64
+	Size    int64 // -1 where it is not known
 	ModTime time.Time
 	// ETag names this version of the bytes: two equal ETags of one key mean
 	// equal bytes. Opaque, without quotes; "" where listing does not tell it.
@@ -41,7 +41,8 @@ var ErrChanged = errors.New("changed by someone else meanwhile")
 // (I5), and are safe for concurrent use.
 type Reader interface {
 	// Get opens an object. The Info describes the version that is read; its
-	// Size is -1 if it is not known beforehand.
+	// Size is -1 if it is not known beforehand. What an object is kept with besides
+	// its bytes, such as a Content-Encoding, is taken off.
 	Get(ctx context.Context, key Key) (io.ReadCloser, Info, error)
 	Stat(ctx context.Context, key Key) (Info, error)
 }

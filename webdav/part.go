@@ -11,20 +11,16 @@ import (
 )
 
 // servePart answers a GET that may need only a part of an object, or none of it,
-// from a tree where every byte that is asked for costs: it looks first, and then
-// asks for what is wanted.
-func servePart(w *response, r *http.Request, key layout.Key, kind layout.Kind, fixed *fixedHeaders, tree layout.Reader) *failure {
-	info, err := tree.Stat(r.Context(), key)
-	if err != nil {
-		return unreadable(err)
-	}
+// from a tree where every byte that is asked for costs: it asks for what is wanted
+// of the version that was found.
+func servePart(w *response, r *http.Request, info layout.Info, kind layout.Kind, fixed *fixedHeaders, tree layout.Reader) {
 	if strings.Contains(r.Header.Get("Range"), ",") {
 		// Each range would be a request to the store. To answer with the whole is
 		// allowed (RFC 9110, 14.2), and nobody in this trade asks so.
 		r = r.Clone(r.Context())
 		r.Header.Del("Range")
 	}
-	setHeaders(w, r, key, kind, fixed)
+	setHeaders(w, r, info.Key, kind, fixed)
 	setETag(w, info)
 	p := &part{ctx: r.Context(), tree: tree, info: info, likely: lastWanted(r.Header.Get("Range"), info.Size)}
 	defer p.Close()
@@ -32,7 +28,6 @@ func servePart(w *response, r *http.Request, key layout.Key, kind layout.Kind, f
 	if p.err != nil {
 		panic(http.ErrAbortHandler) // the client must not take what came for all
 	}
-	return nil
 }
 
 // lastWanted returns the offset behind the last byte that a Range header asks

@@ -119,7 +119,15 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		}
 	}
 	if !whole && !layout.TraitsOf(tree).Local {
-		return servePart(w, r, key, kind, fixed, tree)
+		info, err := tree.Stat(r.Context(), key)
+		if err != nil {
+			return unreadable(err)
+		}
+		if info.Size >= 0 {
+			servePart(w, r, info, kind, fixed, tree)
+			return nil
+		}
+		// It is read from its beginning, or it would have a size.
 	}
 	from, info, err := tree.Get(r.Context(), key)
 	if err != nil {

@@ -118,7 +118,7 @@ func (b *Inbox) putIfFirst(ctx context.Context, key layout.Key, body *kept) (Out
 		if err == nil {
 			var have layout.Info
 			have, err = b.writer.Tree.Stat(ctx, key)
-			if err == nil && have.Size > 0 {
+			if err == nil && have.Size != 0 { // -1 is not known
 				return 0, refuse(Conflict, "conflict: this cache has another %.200s, which stays", key)
 			}
 			outcome, opts = Replaced, layout.PutOptions{IfMatch: have.ETag}

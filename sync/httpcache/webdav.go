@@ -29,7 +29,7 @@ var (
 )
 
 // Traits says that one folder can be listed without the others.
-func (d *WebDAV) Traits() layout.Traits { return layout.Traits{Folders: true} }
+func (d *WebDAV) Traits() layout.Traits { return layout.Traits{Folders: true, Encoded: true} }
 
 // maxFolders is how many folders lie in each other below a cache: realisations
 // have two.

@@ -31,6 +31,7 @@ type run struct {
 	progress *Progress
 	report   reporter
 	blind    bool         // the destination cannot be listed
+	encoded  bool         // sizes in the listing of the source may be of what is decoded when it is read
 	keys     []layout.Key // nil: all
 	storeDir string       // of the source
 
@@ -47,6 +48,7 @@ func (m *Mirror) newRun() *run {
 		r.progress = &Progress{}
 	}
 	r.blind = layout.TraitsOf(m.Dest).Blind
+	r.encoded = layout.TraitsOf(m.Source).Encoded
 	return r
 }
 

@@ -52,7 +52,8 @@ func (r *run) judged(ctx context.Context, pairs iter.Seq2[pair, error], remember
 		for d, err := range decisions {
 			if err == nil {
 				r.progress.Listed.Add(1)
-				if d.verdict == same && !d.key.Kind().Immutable() { // of those, has is never asked
+				// The ledger is never asked about immutable objects of one size.
+				if d.verdict == same && (!d.key.Kind().Immutable() || d.src.Size != d.dst.Size) {
 					remembered.add(d.key, d.mark)
 				}
 			}
@@ -72,7 +73,15 @@ func (r *run) judge(p pair, remembered *ledger) (decision, bool) {
 	case !p.inSrc:
 		d.verdict = extra
 	case p.key != layout.UpstreamsKey && p.src.Size != p.dst.Size && p.src.Size >= 0 && p.dst.Size >= 0:
+		// The source may have the same bytes in fewer.
 		d.verdict = differ
+		if r.encoded {
+			d.mark = markOf(p.src.ETag, p.dst.ETag)
+			if r.mirror.Content || !remembered.has(p.key, d.mark) {
+				return d, false
+			}
+			d.verdict = same
+		}
 	case p.key.Kind().Immutable() && !r.mirror.Content:
 		d.verdict = same
 	default:
@@ -86,9 +95,9 @@ func (r *run) judge(p pair, remembered *ledger) (decision, bool) {
 	return d, true
 }
 
-// compare reads what it takes to tell whether two objects of one size are equal.
-// If one version is the MD5 sum of the bytes, as in object stores, reading the
-// other object may suffice.
+// compare reads what it takes to tell whether two objects are equal, if their
+// sizes do not. If one version is the MD5 sum of the bytes, as in object stores,
+// reading the other object may suffice.
 func (r *run) compare(ctx context.Context, p pair) (decision, error) {
 	d := decision{pair: p, verdict: differ}
 	var err error
@@ -138,6 +147,9 @@ func (r *run) compareBytes(ctx context.Context, d *decision) error {
 	defer dst.Close()
 	if r.blind && d.key.Kind() == layout.KindNarInfo {
 		return r.compareRecords(d, src, dst)
+	}
+	if srcInfo.Size >= 0 && dstInfo.Size >= 0 && srcInfo.Size != dstInfo.Size {
+		return nil
 	}
 	equal, err := layout.EqualBytes(src, dst)
 	if equal {

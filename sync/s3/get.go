@@ -15,6 +15,10 @@ import (
 	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
+// smallDecoded is the size up to which an object that has to be decoded is decoded
+// before Get returns, so that its size is known.
+const smallDecoded = 64 << 10
+
 // readWhole is the size up to which an object that may change is read whole before
 // Get returns. MinIO lets nobody replace an object while someone reads it, so that
 // a slow reader would hold up a writer.
@@ -22,7 +26,7 @@ const readWhole = 8 * mib
 
 // Get opens an object. A body that breaks off is gone on with where it did, of the
 // same version or not at all: then the error is layout.ErrChanged. An object that
-// was stored with a Content-Encoding is decoded, and its size is not known.
+// was stored with a Content-Encoding is decoded.
 func (b *Bucket) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
 	var body io.ReadCloser
 	var info layout.Info
@@ -52,15 +56,40 @@ func (b *Bucket) open(ctx context.Context, key layout.Key) (io.ReadCloser, layou
 		answer.Body.Close()
 		return nil, layout.Info{}, err
 	}
-	decoded, err := netx.Decode(body, answer.Header)
+	if len(netx.Codings(answer.Header)) == 0 {
+		return body, info, nil
+	}
+	decoded, size, err := decode(body, answer.Header)
 	if err != nil {
 		body.Close()
 		return nil, layout.Info{}, err
 	}
-	if len(netx.Codings(answer.Header)) > 0 {
-		info.Size = -1
-	}
+	info.Size = size
 	return decoded, info, nil
+}
+
+// decode takes the codings of an object off. The size of the result is -1 unless
+// the object is small.
+func decode(body io.ReadCloser, header http.Header) (io.ReadCloser, int64, error) {
+	decoded, err := netx.Decode(body, header)
+	if err != nil {
+		return nil, 0, err
+	}
+	head, err := io.ReadAll(io.LimitReader(decoded, smallDecoded))
+	switch {
+	case err != nil:
+		decoded.Close()
+		return nil, 0, fmt.Errorf("content-encoding: %w", err)
+	case len(head) < smallDecoded:
+		return io.NopCloser(bytes.NewReader(head)), int64(len(head)), decoded.Close()
+	}
+	return &headed{io.MultiReader(bytes.NewReader(head), decoded), decoded}, -1, nil
+}
+
+// headed is a body of which the beginning was read.
+type headed struct {
+	io.Reader
+	io.Closer
 }
 
 // readNow reads an answer to its end.

@@ -72,3 +72,41 @@ func TestNixWrites(t *testing.T) {
 		t.Errorf("kinds of objects (-want +got):\n%s", diff)
 	}
 }
+
+// TestNixWritesEncoded: what Nix puts into a bucket for Hydra, with headers that
+// say how it is compressed, is a tree to us.
+func TestNixWritesEncoded(t *testing.T) {
+	loc := location(t, server.Endpoint)
+	loc.Prefix = "the/cache"
+	b := create(t, loc)
+	everyoneMay(t, b)
+	store := peers.Closure(t)
+	for _, coding := range []string{"gzip", "br", "xz", "zstd"} {
+		peers.Newest(t).Output(t, "nix", "copy", "--no-check-sigs", "--store", store.Root, "--to", b.URL()+"?endpoint="+server.Endpoint+
+			"&write-nar-listing=true&compression=zstd&narinfo-compression="+coding+"&ls-compression="+coding+"&log-compression="+coding, store.Named(t, "odd?name"))
+		encoded := 0
+		for info, err := range b.List(t.Context(), "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, err := b.stat(t.Context(), info.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.Metadata.Get("Content-Encoding") == coding {
+				encoded++
+			}
+		}
+		if encoded < 2 {
+			t.Errorf("%s: Nix encoded %d objects: the test shows nothing", coding, encoded)
+		}
+		if err := fsck.Whole(t.Context(), b, fsck.Options{Deep: true}); err != nil {
+			t.Errorf("%s: %v", coding, err)
+		}
+		for info := range b.List(t.Context(), "") {
+			if err := b.Delete(t.Context(), info.Key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

@@ -56,7 +56,9 @@ var (
 )
 
 // Traits says that a bucket is far away, and what it does cheaper than one by one.
-func (b *Bucket) Traits() layout.Traits { return layout.Traits{Batches: true, Folders: true} }
+func (b *Bucket) Traits() layout.Traits {
+	return layout.Traits{Batches: true, Folders: true, Encoded: true}
+}
 
 // Open opens a bucket that must exist. A missing one is ErrNoBucket; where
 // credentials were found, or that there are none, is told to Log and by
