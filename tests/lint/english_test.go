@@ -21,8 +21,8 @@ import (
 var plain = []string{
 	"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs", "examples/nginx", "examples/systemd",
 	"cmd/nixstatic", "signer",
-	"layout/compress", "layout/fsck", "layout/gc", "layout/lock", "layout/nar", "layout/refgraph", "layout/share", "layout/treetest",
-	"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/s3/awsconfig", "sync/watch",
+	"layout/compress", "layout/fsck", "layout/gc", "layout/lock", "layout/nar", "layout/parallel", "layout/refgraph", "layout/share", "layout/treetest",
+	"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/s3/awsconfig", "sync/watch", "sync/webtest",
 	"tests/closure", "tests/e2e", "tests/lint", "tests/minio", "tests/mirror", "tests/nixtest", "tests/peers", "tests/script", "tests/synthetic",
 	"webdav/metrics", "webdav/token", "webdav/upstream",
 }
