@@ -47,7 +47,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if st.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("listen on %s: there is something that is no socket", path)
+		return fmt.Errorf("listen on %s: there is something that is not a socket", path)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {

@@ -86,7 +86,7 @@ func parseLocation(text string) (location, error) {
 	case !isURL || !isScheme.MatchString(scheme):
 		if prefix := oneSlash.FindString(text); prefix != "" {
 			scheme, rest, _ := strings.Cut(text, ":")
-			return location{}, usage("%s is no URL: write %s://%s, or ./%s for a directory of that name", text, scheme, strings.TrimLeft(rest, "/"), text)
+			return location{}, usage("%s is not a URL: write %s://%s, or ./%s for a directory of that name", text, scheme, strings.TrimLeft(rest, "/"), text)
 		}
 		return location{scheme: inDir, path: text, text: text}, nil
 	}
@@ -95,7 +95,7 @@ func parseLocation(text string) (location, error) {
 	if err != nil || u.Fragment != "" || u.Opaque != "" {
 		// The error of net/url repeats what it stumbled on, which may be part of a
 		// password.
-		return loc, usage("%s is no URL: %s; special characters must be percent-encoded", loc.text, locationForms)
+		return loc, usage("%s is not a URL: %s; special characters must be percent-encoded", loc.text, locationForms)
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
@@ -128,7 +128,7 @@ func parseLocation(text string) (location, error) {
 		return loc, usage("%s: there is nothing for %s:// here: %s", loc.text, scheme, locationForms)
 	}
 	for name := range query {
-		return loc, usage("%s: %s is no setting of Nix", loc.text, name)
+		return loc, usage("%s: %s is not a setting of Nix", loc.text, name)
 	}
 	return loc, nil
 }

@@ -28,7 +28,7 @@ func serveCommand() *cli.Command {
 		Name:      "serve",
 		Usage:     "serve a tree, and take uploads for it",
 		ArgsUsage: "TREE",
-		Description: "Readers use the URL itself. Whoever has a token uploads with nothing but Nix, to\n" +
+		Description: "Readers use the URL itself. A client with a token uploads with nothing but Nix, to\n" +
 			"/upload: what arrives is checked, listed and signed before anyone sees it. The\n" +
 			"tree is made if it is not there. It may be in a bucket, and then have any number\n" +
 			"of servers, on any number of machines; nixstatic init makes the bucket.\n\n" +
@@ -203,7 +203,7 @@ func closeAll(listeners []net.Listener) {
 // tellWhoIsSigned tells who can make this server sign what. Its key vouches for
 // what it signs to everyone who trusts it.
 func (s *service) tellWhoIsSigned(c *cli.Context) {
-	who := "nobody"
+	who := "no client"
 	if s.auth.AnonymousUpload {
 		who = "everyone"
 	} else if s.auth.Tokens != nil {
@@ -242,7 +242,7 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	if len(c.StringSlice("secret-key-file")) > 0 {
 		s.tellWhoIsSigned(c)
 	} else {
-		s.log.Warn("nothing that is uploaded is signed here, so that readers have to trust the keys of whoever uploads: give --secret-key-file; nixstatic key generate makes one")
+		s.log.Warn("nothing that is uploaded is signed here, so that readers have to trust the keys of the uploading clients: give --secret-key-file; nixstatic key generate makes one")
 	}
 	for _, l := range listeners {
 		if !isLoopback(l.Addr()) && s.cert == nil && s.auth.Tokens != nil {
@@ -252,7 +252,7 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	if s.auth.Tokens != nil && s.auth.Tokens.Len() > 0 || s.auth.AnonymousUpload {
 		return
 	}
-	s.log.Warn("nobody may upload: there is no token, see --tokens")
+	s.log.Warn("no client may upload: there is no token, see --tokens")
 	if !local || c.String("log-format") != "text" || len(listeners) == 0 {
 		return
 	}

@@ -152,7 +152,7 @@ func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, 
 	case err == nil || !errors.Is(err, fs.ErrNotExist):
 		return have, err
 	case c.Bool("read-only"):
-		return have, withHint(fmt.Errorf("%s is no binary cache: it has no %s", location, layout.CacheInfoKey), "nixstatic init '%s' makes one", location)
+		return have, withHint(fmt.Errorf("%s is not a binary cache: it has no %s", location, layout.CacheInfoKey), "nixstatic init '%s' makes one", location)
 	}
 	want := layout.DefaultCacheInfo()
 	want.StoreDir = c.String("store-dir")
@@ -177,7 +177,7 @@ func readPolicy(c *cli.Context) (*inbox.Config, error) {
 		return nil, usage("--require-signature needs at least one --trusted-public-key")
 	}
 	if policy.MaxNarSize, err = parseBytes(c.String("max-nar-size")); err != nil || policy.MaxNarSize == 0 {
-		return nil, usage("--max-nar-size: %q is no size such as 64GiB", c.String("max-nar-size"))
+		return nil, usage("--max-nar-size: %q is not a size such as 64GiB", c.String("max-nar-size"))
 	}
 	if c.IsSet("max-body") {
 		if policy.MaxFile, err = parseBytes(c.String("max-body")); err != nil {
@@ -218,7 +218,7 @@ func openAuth(c *cli.Context, log *slog.Logger) (*token.Auth, error) {
 		auth.TrustedProxies = append(auth.TrustedProxies, prefix.Masked())
 	}
 	if auth.Private && c.String("tokens") == "" {
-		return nil, usage("--private needs --tokens: without tokens nobody could read")
+		return nil, usage("--private needs --tokens: without tokens no client could read")
 	}
 	if file := c.String("tokens"); file != "" {
 		var err error

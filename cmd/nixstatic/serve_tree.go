@@ -67,7 +67,7 @@ func openServed(c *cli.Context, text string, log *slog.Logger) (*servedTree, err
 		return openServedBucket(c, loc, log)
 	}
 	if c.IsSet("redirect") {
-		return nil, usage("--redirect needs a tree in a bucket: of a directory, nobody else has the NARs")
+		return nil, usage("--redirect needs a tree in a bucket: the NARs of a directory are on this machine alone")
 	}
 	dir, err := layout.OpenDir(loc.path)
 	if err != nil {

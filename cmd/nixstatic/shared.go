@@ -74,7 +74,7 @@ func existingTree(c *cli.Context, location string) (openedTree, layout.CacheInfo
 	}
 	info, err := layout.ReadCacheInfo(c.Context, tree)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = withHint(fmt.Errorf("%s is no binary cache: it has no %s", location, layout.CacheInfoKey),
+		err = withHint(fmt.Errorf("%s is not a binary cache: it has no %s", location, layout.CacheInfoKey),
 			"nixstatic init %s makes one, nixstatic verify %s tells what is there", location, location)
 	}
 	if err != nil {

@@ -19,7 +19,7 @@ func parseBytes(text string) (int64, error) {
 	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
 	factor, ok := units[unit]
 	if n *= factor; err != nil || !ok || !(n >= 0) || n >= math.MaxInt64 {
-		return 0, fmt.Errorf("%q is no size such as 64GiB, 500MB or a number of bytes", text)
+		return 0, fmt.Errorf("%q is not a size such as 64GiB, 500MB or a number of bytes", text)
 	}
 	return int64(n), nil
 }
@@ -56,7 +56,7 @@ func parseMinFree(text string, d disk) (int64, error) {
 	if isPercent {
 		var err error
 		if share, err = strconv.ParseFloat(strings.TrimSpace(percent), 64); err != nil || !(share >= 0 && share <= 100) {
-			return 0, fmt.Errorf("%q is no percentage", text)
+			return 0, fmt.Errorf("%q is not a percentage", text)
 		}
 	}
 	total, err := d.total()

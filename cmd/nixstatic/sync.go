@@ -120,7 +120,7 @@ func newMirror(c *cli.Context) (*mirror.Mirror, error) {
 	if text := c.String("bandwidth"); text != "" {
 		var err error
 		if m.Bandwidth, err = parseBytes(strings.TrimSuffix(text, "/s")); err != nil || m.Bandwidth == 0 {
-			return nil, usage("--bandwidth: %q is no size such as 10MB", text)
+			return nil, usage("--bandwidth: %q is not a size such as 10MB", text)
 		}
 	}
 	var err error

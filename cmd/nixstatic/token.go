@@ -24,7 +24,7 @@ func tokenCommand() *cli.Command {
 			"   nixstatic token create --file tokens --name ci --scope upload --expires 90d\n" +
 			"   nixstatic token list --file tokens\n" +
 			"   nixstatic token revoke --file tokens ci\n\n" +
-			"Whoever uploads puts it into netrc:\n" +
+			"The uploading client puts it into netrc:\n" +
 			"   machine cache.example.org login ci password nst_…\n" +
 			"or into the URL:\n" +
 			"   nix copy --to https://ci:nst_…@cache.example.org/upload ./result",
@@ -41,7 +41,7 @@ func tokenCommand() *cli.Command {
 				"   nixstatic token create --file tokens --name ci --scope upload --expires 90d > ci.token",
 			Flags: []cli.Flag{
 				tokenFileFlag(),
-				&cli.StringFlag{Name: "name", Usage: "`NAME` of whoever gets it; the log shows it"},
+				&cli.StringFlag{Name: "name", Usage: "`NAME` of the client that gets it; the log shows it"},
 				&cli.StringSliceFlag{Name: "scope", Usage: "what it is good for: `SCOPE` read, upload or admin; may be repeated"},
 				&cli.StringFlag{Name: "expires", Usage: "good for `DURATION`, such as 90d or 12h (default: for ever)"},
 			},
@@ -50,7 +50,7 @@ func tokenCommand() *cli.Command {
 			Name:      "list",
 			Usage:     "show who has a token",
 			ArgsUsage: " ",
-			Description: "One line for each: the name, the scopes, and until when it is good.\n\n" +
+			Description: "A line for each: the name, the scopes, and until when it is good.\n\n" +
 				"Example:\n" +
 				"   nixstatic token list --file tokens",
 			Flags:  []cli.Flag{tokenFileFlag(), jsonFlag()},
@@ -188,7 +188,7 @@ func parseDuration(text string) (time.Duration, error) {
 		d, err = time.ParseDuration(text)
 	}
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%q is no duration such as 90d, 2w or 12h", text)
+		return 0, fmt.Errorf("%q is not a duration such as 90d, 2w or 12h", text)
 	}
 	return d, nil
 }

@@ -20,7 +20,7 @@ func verifyCommand() *cli.Command {
 		ArgsUsage: "TREE",
 		Description: "Checks that every record is well formed, leads to a NAR, and has its references\n" +
 			"and its listing beside it; with --deep also every byte of every NAR. Problems go\n" +
-			"to standard output, one a line; so do notes, which are no problems: what an\n" +
+			"to standard output, one a line; so do notes, which are not problems: what an\n" +
 			"interrupted run may leave, and files that are nothing of a cache's.\n\n" +
 			"A reference may also be provided by an upstream that the tree was served with\n" +
 			"(serve --upstream): its signed record is in the tree, and is checked.\n\n" +
@@ -68,7 +68,7 @@ func runVerify(c *cli.Context) error {
 	defer tree.Close()
 	if !anythingIn(c, tree) {
 		// A mistyped path is a usage error, not a damaged tree.
-		return withHint(fmt.Errorf("%s is no binary cache: there is nothing of one in it", location), "check the path")
+		return withHint(fmt.Errorf("%s is not a binary cache: there is nothing of one in it", location), "check the path")
 	}
 	progress := &fsck.Progress{}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(elapsed time.Duration) string {

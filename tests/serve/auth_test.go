@@ -87,7 +87,7 @@ func TestWithoutTokens(t *testing.T) {
 	s := &server{Tree: filepath.Join(t.TempDir(), "cache"), Key: newest(t).NewKey(t, "serve.example.org-1"), Tokens: ""}
 	s.run(t, "127.0.0.1:0")
 	until(t, "the hint", func() bool { return strings.Contains(s.log.String(), "./result") })
-	for _, words := range []string{"nobody may upload", "nixstatic token create --file tokens --name me --scope upload", s.URL[7:] + "/upload ./result"} {
+	for _, words := range []string{"no client may upload", "nixstatic token create --file tokens --name me --scope upload", s.URL[7:] + "/upload ./result"} {
 		if !strings.Contains(s.log.String(), words) {
 			t.Errorf("the log does not say %q:\n%s", words, s.log)
 		}
@@ -163,7 +163,7 @@ func TestServeUsage(t *testing.T) {
 		"an upstream without a key":    {[]string{tree, "--upstream", "https://cache.example.org"}, "--upstream-key"},
 		"a key without an upstream":    {[]string{tree, "--upstream-key", p.NewKey(t, "k").Public}, "more --upstream-key"},
 		"private without tokens":       {[]string{tree, "--private"}, "--tokens"},
-		"a size that is none":          {[]string{tree, "--max-body", "many"}, "no size"},
+		"a size that is none":          {[]string{tree, "--max-body", "many"}, "not a size"},
 		"a share of more than all":     {[]string{tree, "--min-free", "101%"}, "percentage"},
 		"a prefix that is no path":     {[]string{tree, "--upload-prefix", "/a/../b/"}, "--upload-prefix"},
 		"a log in another format":      {[]string{tree, "--log-format", "xml"}, "text or json"},
