@@ -4,6 +4,7 @@
 # make lint       formatting, vet, staticcheck, known vulnerabilities
 # make race       the tests of the packages under the race detector (needs cgo)
 # make fuzz       each fuzz target for FUZZTIME
+# make siege      all attacks at once, for SIEGE
 # make bench      tests/bench, against the real Nix
 # make install    into $(DESTDIR)$(PREFIX)/bin
 #
@@ -12,6 +13,7 @@
 GO       ?= go
 PREFIX   ?= /usr/local
 FUZZTIME ?= 10s
+SIEGE    ?= 5m
 PKG      ?= ./...
 RUN      ?=
 SHELL    := /bin/bash
@@ -23,7 +25,7 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test race lint fuzz bench install setup clean
+.PHONY: build unit test race lint fuzz siege bench install setup clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
@@ -46,6 +48,9 @@ lint:
 
 fuzz:
 	tests/fuzz.sh $(FUZZTIME) $(PKG)
+
+siege: setup
+	SIEGE=$(SIEGE) $(GO) test -tags real -count=1 -timeout 1h -v ./tests/siege
 
 bench:
 	tests/setup.sh --bench

@@ -1,8 +1,10 @@
 package main
 
 import (
-	"context"
+	"crypto/tls"
 	"net"
+	"net/http"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -14,29 +16,33 @@ const (
 	// spareFiles are the files that a server has open beside those of requests.
 	spareFiles = 64
 	// mostConnections bounds what connections cost in memory. Each has some tens of
-	// kilobytes, and over HTTP/2 the bytes that it sent and the server has not read
-	// yet.
+	// kilobytes, and over HTTP/2 the bytes that the server has not read yet.
 	mostConnections = 4096
-	// http2Buffer is how much that is.
+	// http2Buffer is how many those are.
 	http2Buffer = 256 << 10
 )
 
-// A connectionLimit is a listener whose connections leave the process files for its
-// work: half of those that it may open. Clients share them by their networks, as no
-// token has been shown yet, and a client with too many is hung up on. So a flood of
-// connections from one place leaves room for others.
+// A connectionLimit is a listener whose connections leave the process files for
+// its work: half of those that it may open. Clients share them by their networks,
+// as no token was shown yet. Where there are too many, the network that has most
+// loses one: the oldest that waits for a request, or else the oldest of all. So a
+// flood of connections from one place costs nobody else.
 type connectionLimit struct {
 	net.Listener
-	room *share.Pool
+	most int
+
+	mu       sync.Mutex
+	n        int
+	networks map[share.Client][]*limitedConn // the oldest first
 }
 
-func limitConnections(l net.Listener) net.Listener {
-	most := int64(mostConnections)
+func limitConnections(l net.Listener) *connectionLimit {
+	most := uint64(mostConnections)
 	var files unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil {
-		most = max(2, min(most, (int64(min(files.Cur, 1<<30))-spareFiles)/2))
+		most = min(most, max(uint64(files.Cur), 2+2*spareFiles)/2-spareFiles/2)
 	}
-	return &connectionLimit{l, share.NewPool(most, 0)}
+	return &connectionLimit{Listener: l, most: int(most), networks: map[share.Client][]*limitedConn{}}
 }
 
 // Accept returns the next connection that there is room for.
@@ -46,37 +52,124 @@ func (l *connectionLimit) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		part, err := l.room.Take(share.As(context.Background(), share.ClientOf("", conn.RemoteAddr().String())), 1)
-		if err != nil {
-			conn.Close()
-			continue
+		if c := l.admit(conn); c != nil {
+			return c, nil
 		}
-		c := &limitedConn{Conn: conn, release: sync.OnceFunc(part.Release)}
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			return &limitedTCP{tcp, c.release}, nil
-		}
-		return c, nil
+		conn.Close()
 	}
 }
 
-type limitedConn struct {
-	net.Conn
-	release func()
+// admit makes room for a connection, and returns nil if its own network has most.
+func (l *connectionLimit) admit(conn net.Conn) net.Conn {
+	c := &limitedConn{limit: l, network: share.ClientOf("", conn.RemoteAddr().String()), conn: conn}
+	l.mu.Lock()
+	var victim *limitedConn
+	if l.n >= l.most {
+		victim = l.victim(c.network)
+		if victim == nil {
+			l.mu.Unlock()
+			return nil
+		}
+		l.remove(victim)
+	}
+	l.n++
+	l.networks[c.network] = append(l.networks[c.network], c)
+	l.mu.Unlock()
+	if victim != nil {
+		victim.conn.Close()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		return &limitedTCP{tcp, c}
+	}
+	return &limitedOther{conn, c}
 }
 
-func (c *limitedConn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
+// victim returns the connection that makes room for one of a network: of the
+// network that has most, if that still has as many afterwards.
+func (l *connectionLimit) victim(network share.Client) *limitedConn {
+	largest := network
+	for other, conns := range l.networks {
+		if len(conns) > len(l.networks[largest]) {
+			largest = other
+		}
+	}
+	conns := l.networks[largest]
+	if len(conns) <= len(l.networks[network])+1 {
+		return nil
+	}
+	if i := slices.IndexFunc(conns, func(c *limitedConn) bool { return !c.active }); i >= 0 {
+		return conns[i]
+	}
+	return conns[0]
+}
+
+func (l *connectionLimit) remove(c *limitedConn) {
+	conns := l.networks[c.network]
+	i := slices.Index(conns, c)
+	if i < 0 {
+		return // it was closed before
+	}
+	l.n--
+	if conns = slices.Delete(conns, i, i+1); len(conns) == 0 {
+		delete(l.networks, c.network)
+		return
+	}
+	l.networks[c.network] = conns
+}
+
+// noticeConnection is told by the HTTP server what a connection does.
+func noticeConnection(conn net.Conn, state http.ConnState) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	limited, ok := conn.(interface{ limited() *limitedConn })
+	if !ok {
+		return
+	}
+	c := limited.limited()
+	c.limit.mu.Lock()
+	defer c.limit.mu.Unlock()
+	c.active = state == http.StateActive
+}
+
+// A limitedConn is a connection that counts.
+type limitedConn struct {
+	limit   *connectionLimit
+	network share.Client
+	conn    net.Conn
+	active  bool // a request is under way
+}
+
+func (c *limitedConn) closed() {
+	c.limit.mu.Lock()
+	defer c.limit.mu.Unlock()
+	c.limit.remove(c)
 }
 
 // A limitedTCP passes io.ReaderFrom on, by which files go out without passing
 // through this process.
 type limitedTCP struct {
 	*net.TCPConn
-	release func()
+	counted *limitedConn
 }
 
+func (c *limitedTCP) limited() *limitedConn { return c.counted }
+
+// Close closes the connection, which counts no more.
 func (c *limitedTCP) Close() error {
-	defer c.release()
+	defer c.counted.closed()
 	return c.TCPConn.Close()
+}
+
+type limitedOther struct {
+	net.Conn
+	counted *limitedConn
+}
+
+func (c *limitedOther) limited() *limitedConn { return c.counted }
+
+// Close closes the connection, which counts no more.
+func (c *limitedOther) Close() error {
+	defer c.counted.closed()
+	return c.Conn.Close()
 }

@@ -37,6 +37,7 @@ func (s *server) newHTTPServer(handler http.Handler) *http.Server {
 		MaxHeaderBytes:    32 << 10,
 		TLSConfig:         s.tls,
 		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer},
+		ConnState:         noticeConnection,
 		ErrorLog:          log.New(serverLog{s.log}, "", 0),
 	}
 }
