@@ -24,9 +24,9 @@ const (
 
 // A connectionLimit is a listener whose connections leave the process files for
 // its work: half of those that it may open. Clients share them by their networks,
-// as no token was shown yet. Where there are too many, the network that has most
-// loses one: the oldest that waits for a request, or else the oldest of all. So a
-// flood of connections from one place costs nobody else.
+// as no token was shown yet. The network that has most makes room for others by
+// its oldest connection that waits for a request, or else by its oldest of all. So
+// a flood of connections from one place takes none from others.
 type connectionLimit struct {
 	net.Listener
 	most int
