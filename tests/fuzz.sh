@@ -36,7 +36,7 @@ for package in $packages; do
 				gained = $9; total = $11; sub(/\)/, "", total)
 			}
 			END {
-				printf "%-48s %9d tries, %6d a second, %5d new of %5d inputs  %s\n", name, tries, seconds + 0 > 0 ? tries / seconds : 0, gained, total, outcome
+				printf "%-48s %9d tries, %6d a second, %5d new of %5d inputs  %s\n", name, tries, (seconds + 0 > 0 ? tries / seconds : 0), gained, total, outcome
 			}' "$log"
 	done
 done
