@@ -142,21 +142,3 @@ func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) (won, o
 	})
 	return won, other, err
 }
-
-// UpdateNarInfo changes the record of p in one atomic step, however many do so
-// at once: update is given the record, nil if there is none, and returns the
-// new one, or nil to leave things as they are. It is called again if someone
-// else was faster. A record that cannot be read counts as none.
-func UpdateNarInfo(ctx context.Context, t Tree, p StorePath, storeDir string, update func(*NarInfo) (*NarInfo, error)) error {
-	return Update(ctx, t, NarInfoKey(p), func(text []byte) ([]byte, error) {
-		have, err := ParseNarInfo(text, storeDir)
-		if err != nil || have.Path.Hash() != p.Hash() {
-			have = nil
-		}
-		next, err := update(have)
-		if err != nil || next == nil {
-			return nil, err
-		}
-		return next.Marshal(storeDir), nil
-	})
-}

@@ -145,7 +145,7 @@ func TestSelfReferences(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer packed.Discard()
-			if !packed.SelfEvident {
+			if !packed.Proved {
 				t.Error("packed, and not self-evident")
 			}
 		})

@@ -12,16 +12,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
-// A Proof is what the bytes say to a claim of content-addressing.
-type Proof int
-
-// The outcomes.
-const (
-	Unclaimed Proof = iota // no content address, or one of a kind that is not computed here
-	Proved                 // the bytes lead to the address, and the address to the path
-	Refuted                // they do not
-)
-
 // An Inspected is what one pass over a NAR file found. Close releases it.
 type Inspected struct {
 	FileHash Hash // of all bytes of the file, however little sense they make

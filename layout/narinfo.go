@@ -282,3 +282,19 @@ func (n *NarInfo) NARKey() (Key, error) {
 	}
 	return key, nil
 }
+
+// Sign adds the signatures of keys.
+func (n *NarInfo) Sign(storeDir string, keys []signer.SecretKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	fingerprint := n.Fingerprint(storeDir)
+	for _, key := range keys {
+		sig, err := key.Sign(fingerprint)
+		if err != nil {
+			return err
+		}
+		n.AddSigs(sig)
+	}
+	return nil
+}

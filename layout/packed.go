@@ -6,12 +6,42 @@ import (
 	"hash"
 	"slices"
 
+	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
+// A Packed is a NAR that went through the pass and waits in the spool.
+type Packed struct {
+	NarHash  Hash
+	NarSize  int64
+	Method   compress.Method
+	FileHash Hash
+	FileSize int64
+	Depth    int // nodes inside one another; Nix 2.34 takes nar.CommonDepth at most
+	// Proved says that the path has a content address, and that these bytes lead to
+	// that path.
+	Proved bool
+
+	file    SpoolFile
+	stored  bool // the NAR is at its key already, see Store
+	listing Body
+	spill   *spill
+	debug   []DebugLink
+	sole    *soleFile
+}
+
+// Discard releases what waits in the spool. After Add it does nothing.
+func (p *Packed) Discard() {
+	if p == nil {
+		return
+	}
+	p.file.Discard()
+	p.spill.discard()
+}
+
 // File is the compressed NAR in the spool. A Put of it into the tree that the
 // spool belongs to moves it there.
-func (p *Packed) File() Body { return p.file }
+func (p *Packed) File() SpoolFile { return p.file }
 
 // Listing is the listing of the NAR, as the Writer writes it. A Put of it may
 // move it, like File; to keep it, put a wrapped one.

@@ -10,6 +10,16 @@ import (
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
+// A Proof is what the bytes say to a claim of content-addressing.
+type Proof int
+
+// The outcomes.
+const (
+	Unclaimed Proof = iota // no content address, or one of a kind that is not computed here
+	Proved                 // the bytes lead to the address, and the address to the path
+	Refuted                // they do not
+)
+
 // A proof tells whether a content-addressed path is what its address says: the
 // digest is computed from the bytes, and the store path from the digest. Such
 // a path needs no signature.

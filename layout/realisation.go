@@ -21,8 +21,8 @@ type DrvOutput struct {
 	Output  string
 }
 
-// ParseDrvOutput reads "sha256:<hex>!<output>".
-func ParseDrvOutput(text string) (DrvOutput, error) {
+// parseDrvOutput reads "sha256:<hex>!<output>".
+func parseDrvOutput(text string) (DrvOutput, error) {
 	hash, output, ok := strings.Cut(text, "!")
 	digits, ok2 := strings.CutPrefix(hash, "sha256:")
 	if !ok || !ok2 {

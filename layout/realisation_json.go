@@ -105,7 +105,7 @@ func (r *Realisation) parseID(want string, fields map[string]json.RawMessage) er
 	if id != want {
 		return fmt.Errorf("claims to be %.300q", id)
 	}
-	o, err := ParseDrvOutput(id)
+	o, err := parseDrvOutput(id)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (r *Realisation) parseID(want string, fields map[string]json.RawMessage) er
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(dependents)) {
-		o, err := ParseDrvOutput(name)
+		o, err := parseDrvOutput(name)
 		if err != nil {
 			return err
 		}

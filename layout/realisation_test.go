@@ -30,7 +30,7 @@ var realisedByNix = map[string]string{
 
 func mustDrvOutput(t testing.TB, text string) DrvOutput {
 	t.Helper()
-	o, err := ParseDrvOutput(text)
+	o, err := parseDrvOutput(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestRealisationRefusals(t *testing.T) {
 		"", "!", "sha256:!out", topID[:len(topID)-3], strings.ToUpper(topID), "md5" + topID[6:], topID + "!x", topID + "/x",
 		"sha256:" + strings.Repeat("0", 63) + "!out", topID[:len(topID)-3] + "..",
 	} {
-		if o, err := ParseDrvOutput(id); err == nil {
+		if o, err := parseDrvOutput(id); err == nil {
 			t.Errorf("derivation output %q: accepted as %v", id, o)
 		}
 	}

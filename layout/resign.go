@@ -20,15 +20,22 @@ type SignProgress struct {
 	Signed atomic.Int64 // narinfos that gained a signature
 }
 
+// signJobs is how many narinfos are signed at once: each waits for the disk, or for
+// the store.
+const signJobs = 16
+
 // SignAll adds the signatures of keys to every narinfo of the tree that lacks
 // one, keeping the others. With dry it only counts. A narinfo that cannot be
 // read stops it: to sign is to vouch. One that has no room for a signature does
-// not, and is told of in the end.
+// not, and is told of in the end. Progress may be nil.
 func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretKey, dry bool, progress *SignProgress) error {
+	if progress == nil {
+		progress = &SignProgress{}
+	}
 	var mu sync.Mutex
 	var full []error
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(syncers)
+	group.SetLimit(signJobs)
 	for info, err := range t.List(ctx, "") {
 		if err != nil {
 			group.Go(func() error { return err })

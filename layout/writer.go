@@ -30,35 +30,6 @@ type Writer struct {
 	Memory     *share.Pool     // of decoders; nil for as much as they want
 }
 
-// A Packed is a NAR that went through the pass and waits in the spool.
-type Packed struct {
-	NarHash  Hash
-	NarSize  int64
-	Method   compress.Method
-	FileHash Hash
-	FileSize int64
-	Depth    int // nodes inside one another; Nix 2.34 takes nar.CommonDepth at most
-	// SelfEvident says that the path claimed a content address, and that these
-	// bytes lead to that path.
-	SelfEvident bool
-
-	file    SpoolFile
-	stored  bool // the NAR is at its key already, see Store
-	listing Body
-	spill   *spill
-	debug   []DebugLink
-	sole    *soleFile
-}
-
-// Discard releases what waits in the spool. After Add it does nothing.
-func (p *Packed) Discard() {
-	if p == nil {
-		return
-	}
-	p.file.Discard()
-	p.spill.discard()
-}
-
 func (w *Writer) spool() Spool {
 	if w.Spool != nil {
 		return w.Spool
@@ -89,25 +60,31 @@ func (w *Writer) Pack(ctx context.Context, want *PathInfo, produce func(io.Write
 	method := w.method()
 	if method == compress.None {
 		p.next = out.file // FileHash is NarHash: no second hash
+		err = produce(p)
 	} else {
-		z, err := w.Pool.NewWriter(ctx, out, method, w.Level)
-		if err != nil {
-			return nil, err
-		}
-		p.next = z
-		if err := produce(p); err != nil {
-			z.Close() // ctx or the stream is broken; err says why
-			return nil, err
-		}
-		if err := z.Close(); err != nil {
-			return nil, fmt.Errorf("compress: %w", err)
-		}
-		return w.end(p, out, want, method)
+		err = w.compressed(ctx, p, out, method, produce)
 	}
-	if err := produce(p); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return w.end(p, out, want, method)
+}
+
+// compressed has the pass write through a compressor.
+func (w *Writer) compressed(ctx context.Context, p *pass, out *hashedFile, method compress.Method, produce func(io.Writer) error) error {
+	z, err := w.Pool.NewWriter(ctx, out, method, w.Level)
+	if err != nil {
+		return err
+	}
+	p.next = z
+	if err := produce(p); err != nil {
+		z.Close() // ctx or the stream is broken; err says why
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return fmt.Errorf("compress: %w", err)
+	}
+	return nil
 }
 
 // Keep takes a NAR that is compressed already, and keeps its bytes as they
@@ -170,7 +147,7 @@ func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.M
 		r.FileHash = sum
 	}
 	if p.proof != nil {
-		r.SelfEvident = p.proof.holds()
+		r.Proved = p.proof.holds()
 	}
 	if r.listing, err = p.spill.body(); err != nil {
 		return nil, err
@@ -207,20 +184,4 @@ func (w *Writer) narInfo(item Item) (*NarInfo, error) {
 		return nil, fmt.Errorf("write the narinfo of %s: %w: its signatures or references have more than %d bytes", n.Path, ErrTooLarge, MaxNarInfo)
 	}
 	return n, nil
-}
-
-// Sign adds the signatures of keys.
-func (n *NarInfo) Sign(storeDir string, keys []signer.SecretKey) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	fingerprint := n.Fingerprint(storeDir)
-	for _, key := range keys {
-		sig, err := key.Sign(fingerprint)
-		if err != nil {
-			return err
-		}
-		n.AddSigs(sig)
-	}
-	return nil
 }

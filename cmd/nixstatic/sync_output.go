@@ -34,15 +34,15 @@ type syncOutput struct {
 type syncEvent struct {
 	// Event is copy, replace, delete, withhold, keep, note; plan for --dry-run;
 	// attempt of --watch; done at the end.
-	Event   string     `json:"event"`
-	Action  string     `json:"action,omitempty"` // of a plan
-	Key     layout.Key `json:"key,omitempty"`
-	Bytes   int64      `json:"bytes,omitempty"`
-	Reason  string     `json:"reason,omitempty"`
-	Copied  *int64     `json:"copied,omitempty"` // objects so far, with attempt and done
-	Deleted *int64     `json:"deleted,omitempty"`
-	Seconds float64    `json:"seconds,omitempty"`
-	Retry   float64    `json:"retrySeconds,omitempty"`
+	Event   string        `json:"event"`
+	Action  mirror.Action `json:"action,omitempty"` // of a plan
+	Key     layout.Key    `json:"key,omitempty"`
+	Bytes   int64         `json:"bytes,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+	Copied  *int64        `json:"copied,omitempty"` // objects so far, with attempt and done
+	Deleted *int64        `json:"deleted,omitempty"`
+	Seconds float64       `json:"seconds,omitempty"`
+	Retry   float64       `json:"retrySeconds,omitempty"`
 }
 
 func newSyncOutput(c *cli.Context, m *mirror.Mirror) *syncOutput {
@@ -63,12 +63,10 @@ func (o *syncOutput) print(e syncEvent) error {
 
 // event is for Mirror.Report.
 func (o *syncOutput) event(e mirror.Event) {
-	reason := ""
-	if e.Err != nil {
-		reason = e.Err.Error()
-	}
 	if o.json != nil {
-		o.meter.above(func() { o.print(syncEvent{Event: e.Action, Key: e.Key, Bytes: e.Size, Reason: reason}) })
+		o.meter.above(func() {
+			o.print(syncEvent{Event: string(e.Action), Key: e.Key, Bytes: e.Size, Reason: e.Why})
+		})
 		return
 	}
 	if o.c.Bool("quiet") {
@@ -76,12 +74,12 @@ func (o *syncOutput) event(e mirror.Event) {
 	}
 	switch e.Action {
 	case mirror.ActionKeep:
-		o.meter.above(func() { say(o.c, "not deleted: %s: %s", e.Key, printable(reason)) })
+		o.meter.above(func() { say(o.c, "not deleted: %s: %s", e.Key, printable(e.Why)) })
 	case mirror.ActionNote:
-		o.meter.above(func() { say(o.c, "note: %s", printable(reason)) })
+		o.meter.above(func() { say(o.c, "note: %s", printable(e.Why)) })
 	case mirror.ActionWithhold:
 		if o.watching { // else the error at the end tells
-			say(o.c, "left out: %s: %s", e.Key, printable(reason))
+			say(o.c, "left out: %s: %s", e.Key, printable(e.Why))
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	if err != nil {
 		return 0, aboutNAR(u, method, err)
 	}
-	defer packed.File().(layout.SpoolFile).Discard() // after a Put it does nothing
+	defer packed.File().Discard() // after a Put it does nothing
 	r := b.newReceipt(packed)
 	defer r.release()
 	// A decoder may be content before the end of the file.

@@ -94,7 +94,7 @@ func BenchmarkListing(b *testing.B) {
 		benchParse(b, func() Visitor { return NewListingWriter(io.Discard) })
 	})
 	b.Run("build", func(b *testing.B) {
-		benchParse(b, func() Visitor { return new(Builder) })
+		benchParse(b, func() Visitor { return new(builder) })
 	})
 	b.Run("parse", func(b *testing.B) {
 		var ls bytes.Buffer

@@ -10,7 +10,7 @@
 //   - [Dump] writes the NAR of a path, byte for byte what nix-store --dump writes.
 //   - [Parser] checks a NAR while its bytes are pushed through it and tells a
 //     [Visitor] what goes by. It accepts canonical archives only.
-//   - [ListingWriter], [Builder], [ParseListing] and [Node] write and read the
+//   - [ListingWriter], [ParseListing] and [Node] write and read the
 //     ".ls" listings that binary caches keep beside their NARs.
 //
 // Parser accepts all that Dump writes; an archive that Parser accepts has exactly

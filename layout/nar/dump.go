@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrChanged is the error of Dump when a file or directory did not hold still
+// errChanged is the error of Dump when a file or directory did not hold still
 // while it was read: it grew, shrank, vanished or became something else. It is
 // never fs.ErrNotExist, which only says that there is nothing at the path itself.
-var ErrChanged = errors.New("changed while it was read")
+var errChanged = errors.New("changed while it was read")
 
 // space is what a Dump works in. It is used again, since a closure has thousands
 // of small paths.
@@ -35,7 +35,7 @@ var spaces = sync.Pool{New: func() any { return new(space) }}
 //
 // A symbolic link is dumped as such, be it below path or path itself, even with a
 // slash at the end of path (Nix 2.8 would follow that one). Sockets,
-// pipes and devices are an error, as is a tree that changes ([ErrChanged]). Errors
+// pipes and devices are an error, as is a tree that changes (errChanged). Errors
 // about the tree are *fs.PathError and name the object. After an error, w holds
 // part of an archive.
 //
@@ -109,7 +109,7 @@ func (d *dumper) regular(dirfd int, name string) error {
 		return d.fail(name, err)
 	}
 	if k := kindOf(uint32(st.Mode)); k != regular {
-		return d.fail(name, fmt.Errorf("%w: it became %v", ErrChanged, k))
+		return d.fail(name, fmt.Errorf("%w: it became %v", errChanged, k))
 	}
 	d.put(tokOpen + tokType + tokRegular)
 	if st.Mode&unix.S_IXUSR != 0 {
@@ -139,7 +139,7 @@ func (d *dumper) content(fd int, size int64) error {
 			return err
 		}
 		if n == 0 {
-			return fmt.Errorf("%w: it shrank from %d to %d bytes", ErrChanged, size, size-left)
+			return fmt.Errorf("%w: it shrank from %d to %d bytes", errChanged, size, size-left)
 		}
 		d.buf = d.buf[:len(d.buf)+n]
 		left -= int64(n)
@@ -149,7 +149,7 @@ func (d *dumper) content(fd int, size int64) error {
 	var more [1]byte
 	n, err := read(fd, more[:])
 	if err == nil && n > 0 {
-		err = fmt.Errorf("%w: it grew beyond %d bytes", ErrChanged, size)
+		err = fmt.Errorf("%w: it grew beyond %d bytes", errChanged, size)
 	}
 	return err
 }
@@ -160,7 +160,7 @@ func (d *dumper) symlink(dirfd int, name string) error {
 	n, err := readlinkat(dirfd, name, target[:])
 	switch {
 	case errors.Is(err, unix.EINVAL):
-		return d.fail(name, fmt.Errorf("%w: it is no symbolic link any more", ErrChanged))
+		return d.fail(name, fmt.Errorf("%w: it is no symbolic link any more", errChanged))
 	case err != nil:
 		return d.fail(name, changed(err))
 	case n == 0 || n > MaxTarget:
@@ -196,9 +196,9 @@ func (d *dumper) fail(name string, err error) error {
 func changed(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("%w: it vanished", ErrChanged)
+		return fmt.Errorf("%w: it vanished", errChanged)
 	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%w: it became something else", ErrChanged)
+		return fmt.Errorf("%w: it became something else", errChanged)
 	}
 	return err
 }

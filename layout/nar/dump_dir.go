@@ -50,7 +50,7 @@ func (d *dumper) directory(dirfd int, name string) error {
 		}
 		// A directory that changes while it is listed may name an entry twice.
 		if i > 0 && e.name == entries[i-1].name {
-			return d.fail(e.name, fmt.Errorf("%w: it is listed twice", ErrChanged))
+			return d.fail(e.name, fmt.Errorf("%w: it is listed twice", errChanged))
 		}
 		d.put(tokEntry + tokOpen + tokName)
 		d.putString(e.name)
@@ -113,7 +113,7 @@ func (d *dumper) reopen(fd int, outer *dir) error {
 	}
 	if uint64(st.Dev) != outer.dev || uint64(st.Ino) != outer.ino {
 		unix.Close(up)
-		return d.fail("..", fmt.Errorf("%w: it was moved", ErrChanged))
+		return d.fail("..", fmt.Errorf("%w: it was moved", errChanged))
 	}
 	outer.fd = up
 	return nil

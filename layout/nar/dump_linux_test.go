@@ -62,8 +62,8 @@ func TestDumpMovedDirectory(t *testing.T) {
 	}}
 	err := Dump(t.Context(), w, root)
 	var pe *fs.PathError
-	if !errors.Is(err, ErrChanged) || !errors.As(err, &pe) || pe.Path != root+"/d/d/d/.." {
-		t.Errorf("Dump = %v, want ErrChanged about the moved directory", err)
+	if !errors.Is(err, errChanged) || !errors.As(err, &pe) || pe.Path != root+"/d/d/d/.." {
+		t.Errorf("Dump = %v, want errChanged about the moved directory", err)
 	}
 }
 

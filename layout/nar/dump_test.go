@@ -139,8 +139,8 @@ func TestDumpChangingTree(t *testing.T) {
 			}}
 			err := Dump(t.Context(), w, root)
 			var pe *fs.PathError
-			if !errors.Is(err, ErrChanged) || !errors.As(err, &pe) || pe.Path != root+tt.path {
-				t.Errorf("Dump = %v, want ErrChanged about %s", err, tt.path)
+			if !errors.Is(err, errChanged) || !errors.As(err, &pe) || pe.Path != root+tt.path {
+				t.Errorf("Dump = %v, want errChanged about %s", err, tt.path)
 			}
 			if errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("Dump = %v, must not be fs.ErrNotExist", err)

@@ -45,7 +45,7 @@ func FuzzReadListing(f *testing.F) {
 	f.Add([]byte(nestedListing(3)))
 	f.Fuzz(func(t *testing.T, ls []byte) {
 		parsed, parseErr := ParseListing(bytes.NewReader(ls), 1<<16)
-		b, order := new(Builder), new(bytes.Buffer)
+		b, order := new(builder), new(bytes.Buffer)
 		w := NewListingWriter(order)
 		readErr := ReadListing(bytes.NewReader(ls), Visitors(b, w))
 		if readErr == nil {
@@ -63,7 +63,7 @@ func FuzzReadListing(f *testing.F) {
 		if readErr != nil {
 			t.Fatalf("it was parsed, and is not read: %v", readErr)
 		}
-		if !EqualListing(parsed, b.Root()) {
+		if !EqualListing(parsed, b.root) {
 			t.Error("it is read as another one")
 		}
 		if same, err := SameListing(bytes.NewReader(ls), bytes.NewReader(order.Bytes())); err != nil || !same {

@@ -70,54 +70,6 @@ func (n *Node) walk(name string, v Visitor) error {
 	return v.Leave()
 }
 
-// A Builder is a Visitor that keeps the listing of the NAR in memory. Its zero
-// value is ready.
-type Builder struct {
-	root *Node
-	dirs []*Node
-}
-
-// Root returns the listing, complete once the Parser is closed, or nil before the
-// first node.
-func (b *Builder) Root() *Node { return b.root }
-
-// Enter adds a directory.
-func (b *Builder) Enter(name string) error {
-	n := &Node{Type: TypeDirectory, Entries: map[string]*Node{}}
-	b.add(name, n)
-	b.dirs = append(b.dirs, n)
-	return nil
-}
-
-// Leave ends a directory.
-func (b *Builder) Leave() error {
-	b.dirs = b.dirs[:len(b.dirs)-1]
-	return nil
-}
-
-// Regular adds a file.
-func (b *Builder) Regular(name string, executable bool, size, offset int64) error {
-	b.add(name, &Node{Type: TypeRegular, Size: size, Executable: executable, NarOffset: offset})
-	return nil
-}
-
-// Content does nothing: a listing tells where contents are, not what they are.
-func (b *Builder) Content([]byte) error { return nil }
-
-// Symlink adds a symbolic link.
-func (b *Builder) Symlink(name, target string) error {
-	b.add(name, &Node{Type: TypeSymlink, Target: text(target)})
-	return nil
-}
-
-func (b *Builder) add(name string, n *Node) {
-	if len(b.dirs) == 0 {
-		b.root = n
-		return
-	}
-	b.dirs[len(b.dirs)-1].Entries[text(name)] = n
-}
-
 // text returns s with a U+FFFD for each byte that is not part of valid UTF-8, as
 // JSON decoders read it. (strings.ToValidUTF8 makes one of a whole run.)
 func text(s string) string {

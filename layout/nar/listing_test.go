@@ -21,11 +21,11 @@ const testLimit = 1 << 20
 func list(t *testing.T, nar []byte) (string, *Node) {
 	t.Helper()
 	var ls bytes.Buffer
-	w, b := NewListingWriter(&ls), new(Builder)
+	w, b := NewListingWriter(&ls), new(builder)
 	if err := errors.Join(parse(nar, 0, Visitors(w, b)), w.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return ls.String(), b.Root()
+	return ls.String(), b.root
 }
 
 // TestListingStored does without Nix what TestListingLikeNix does with it, with what

@@ -102,7 +102,7 @@ func (p *Parser) Close() error {
 	p.closed = true
 	if p.err == nil && p.state != atEnd {
 		p.err = &SyntaxError{
-			Offset: p.Offset(),
+			Offset: p.offset(),
 			Path:   p.path(),
 			Msg:    "archive cut short, expected " + p.state.String(),
 			cause:  io.ErrUnexpectedEOF,
@@ -115,10 +115,10 @@ func (p *Parser) Close() error {
 // included. See CommonDepth.
 func (p *Parser) Depth() int { return p.deepest }
 
-// Offset returns the number of bytes written so far. After Close without error it
+// offset returns the number of bytes written so far. After Close without error it
 // is the size of the archive. Between the two it is not to be used from within a
 // Visitor, which sees nodes at times that depend on how the bytes were cut.
-func (p *Parser) Offset() int64 { return p.off + int64(len(p.hold)) }
+func (p *Parser) offset() int64 { return p.off + int64(len(p.hold)) }
 
 var errClosed = errors.New("write NAR: parser is closed")
 

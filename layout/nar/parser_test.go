@@ -96,8 +96,8 @@ func TestParserAccepts(t *testing.T) {
 		}
 		p := NewParser(nil)
 		p.Write(nar)
-		if err := p.Close(); err != nil || p.Offset() != int64(len(nar)) {
-			t.Errorf("%s: Close = %v at offset %d, want %d", name, err, p.Offset(), len(nar))
+		if err := p.Close(); err != nil || p.offset() != int64(len(nar)) {
+			t.Errorf("%s: Close = %v at offset %d, want %d", name, err, p.offset(), len(nar))
 		}
 	}
 }

@@ -177,3 +177,41 @@ func (r *recorder) Symlink(name, target string) error {
 	r.files = append(r.files, link(r.path(name), target))
 	return nil
 }
+
+// A builder is a Visitor that keeps the listing of a NAR in memory.
+type builder struct {
+	root *Node
+	dirs []*Node
+}
+
+func (b *builder) Enter(name string) error {
+	n := &Node{Type: TypeDirectory, Entries: map[string]*Node{}}
+	b.add(name, n)
+	b.dirs = append(b.dirs, n)
+	return nil
+}
+
+func (b *builder) Leave() error {
+	b.dirs = b.dirs[:len(b.dirs)-1]
+	return nil
+}
+
+func (b *builder) Regular(name string, executable bool, size, offset int64) error {
+	b.add(name, &Node{Type: TypeRegular, Size: size, Executable: executable, NarOffset: offset})
+	return nil
+}
+
+func (b *builder) Content([]byte) error { return nil }
+
+func (b *builder) Symlink(name, target string) error {
+	b.add(name, &Node{Type: TypeSymlink, Target: text(target)})
+	return nil
+}
+
+func (b *builder) add(name string, n *Node) {
+	if len(b.dirs) == 0 {
+		b.root = n
+		return
+	}
+	b.dirs[len(b.dirs)-1].Entries[text(name)] = n
+}

@@ -61,15 +61,16 @@ func (im *Run) Do(ctx context.Context, plan *Plan) error {
 	if err := im.checkSignatures(plan); err != nil {
 		return err
 	}
-	if im.Progress == nil {
-		im.Progress = &Progress{}
+	run := *im
+	if run.Progress == nil {
+		run.Progress = &Progress{}
 	}
-	im.Progress.Paths.Store(int64(len(plan.Missing)))
-	im.Progress.Bytes.Store(plan.NarBytes())
-	if err := im.pack(ctx, plan.Missing); err != nil {
+	run.Progress.Paths.Store(int64(len(plan.Missing)))
+	run.Progress.Bytes.Store(plan.NarBytes())
+	if err := run.pack(ctx, plan.Missing); err != nil {
 		return err
 	}
-	return im.extras(ctx, plan)
+	return run.extras(ctx, plan)
 }
 
 // checkSignatures refuses a plan with a path that no trusted key vouches for,

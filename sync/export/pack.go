@@ -122,7 +122,7 @@ func (im *Run) packOne(ctx context.Context, step Step) (*layout.Packed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !im.vouched(&step.Info) && !p.SelfEvident {
+	if !im.vouched(&step.Info) && !p.Proved {
 		p.Discard()
 		return nil, &UntrustedError{Path: step.Info.Path, Sigs: signers(step.Info.Sigs), CA: step.Info.CA != ""}
 	}

@@ -259,7 +259,7 @@ func (p *pass) again(ctx context.Context, kind layout.Kind) iter.Seq2[decision, 
 	}
 }
 
-func action(replace bool) string {
+func action(replace bool) Action {
 	if replace {
 		return ActionReplace
 	}

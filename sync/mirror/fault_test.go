@@ -255,7 +255,7 @@ func TestMirrorNoConditions(t *testing.T) {
 	var notes []string
 	m := &mirror.Mirror{Source: treetest.Source(t), Dest: plain{dst}, Report: func(e mirror.Event) {
 		if e.Action == mirror.ActionNote {
-			notes = append(notes, e.Err.Error())
+			notes = append(notes, e.Why)
 		}
 	}}
 	mustRun(t, m)

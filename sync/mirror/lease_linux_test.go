@@ -65,7 +65,7 @@ func TestMirrorPulse(t *testing.T) {
 				var notes []string
 				m := &mirror.Mirror{Source: src.Clone(t), Dest: dst, State: filepath.Join(dir, "state"), Report: func(e mirror.Event) {
 					if e.Action == mirror.ActionNote {
-						notes = append(notes, e.Err.Error())
+						notes = append(notes, e.Why)
 					}
 				}}
 				start := time.Now()

@@ -127,7 +127,7 @@ func TestStoresWithoutConditions(t *testing.T) {
 				var notes []string
 				m := &mirror.Mirror{Source: src.Clone(t), Dest: dst, Report: func(e mirror.Event) {
 					if e.Action == mirror.ActionNote {
-						notes = append(notes, e.Err.Error())
+						notes = append(notes, e.Why)
 					}
 				}}
 				mustRun(t, m)

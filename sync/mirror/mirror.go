@@ -96,7 +96,7 @@ func (m *Mirror) RunKeys(ctx context.Context, keys []layout.Key) error {
 
 // A Change is one thing that a Run would do.
 type Change struct {
-	Action string // ActionCopy, ActionReplace or ActionDelete
+	Action Action // ActionCopy, ActionReplace or ActionDelete
 	Key    layout.Key
 	Size   int64 // of what would be there, or is
 }

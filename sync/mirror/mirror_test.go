@@ -17,7 +17,7 @@ func TestMirror(t *testing.T) {
 	var order []layout.Kind
 	m := &mirror.Mirror{Source: src, Dest: dst, Delete: true, Report: func(e mirror.Event) {
 		if e.Action != mirror.ActionCopy {
-			t.Errorf("%s %s: %v", e.Action, e.Key, e.Err)
+			t.Errorf("%s %s: %s", e.Action, e.Key, e.Why)
 		}
 		order = append(order, e.Key.Kind())
 	}, Progress: &mirror.Progress{}}

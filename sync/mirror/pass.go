@@ -214,7 +214,7 @@ func (p *pass) count() {
 func (p *pass) withhold(key layout.Key, err error) {
 	p.run.problems.add(key, err)
 	p.run.progress.Withheld.Add(1)
-	p.run.report.event(Event{Action: ActionWithhold, Key: key, Err: err})
+	p.run.report.event(Event{Action: ActionWithhold, Key: key, Why: err.Error()})
 }
 
 // copyAll copies what is to be copied, kind after kind. Dying anywhere leaves

@@ -24,22 +24,26 @@ type Progress struct {
 	Waiting atomic.Pointer[lock.Wait] // nil if it does not wait
 }
 
-// The actions that an Event or a Change tells of.
+// An Action is what an Event or a Change tells of, in the words of the program's
+// output.
+type Action string
+
+// The actions.
 const (
-	ActionCopy     = "copy"     // of what was not there
-	ActionReplace  = "replace"  // of what differed
-	ActionDelete   = "delete"   // of what the source does not have
-	ActionWithhold = "withhold" // left out, Err says why
-	ActionKeep     = "keep"     // not deleted, Err says why
-	ActionNote     = "note"     // Err says what
+	ActionCopy     Action = "copy"     // the object was not there
+	ActionReplace  Action = "replace"  // the object differed
+	ActionDelete   Action = "delete"   // the source does not have the object
+	ActionWithhold Action = "withhold" // the object was left out; Why says why
+	ActionKeep     Action = "keep"     // the object was not deleted; Why says why
+	ActionNote     Action = "note"     // Why says what
 )
 
 // An Event is something that a Mirror did, or left.
 type Event struct {
-	Action string
+	Action Action
 	Key    layout.Key
 	Size   int64
-	Err    error
+	Why    string
 }
 
 // A reporter passes events on, one at a time.
@@ -57,15 +61,19 @@ func (r *reporter) event(e Event) {
 	r.to(e)
 }
 
-func (r *reporter) note(format string, args ...any) {
-	r.event(Event{Action: ActionNote, Err: fmt.Errorf(format, args...)})
+func (r *reporter) note(why string) { r.event(Event{Action: ActionNote, Why: why}) }
+
+// A Withheld is an object of the source that was left out.
+type Withheld struct {
+	Key layout.Key
+	Err error
 }
 
 // An IncompleteError says what of the source was left out. All else was
 // mirrored.
 type IncompleteError struct {
 	Count    int
-	Withheld []Event // the first ones
+	Withheld []Withheld // the first ones
 
 	Moving bool // the source was changing
 }
@@ -109,7 +117,7 @@ func notYetf(format string, args ...any) error { return &notYet{fmt.Errorf(forma
 // problems are what a pass left out.
 type problems struct {
 	mu       sync.Mutex
-	list     []Event
+	list     []Withheld
 	count    int
 	unstable int
 	unread   int
@@ -129,7 +137,7 @@ func (p *problems) add(key layout.Key, err error) {
 		p.unstable++
 	}
 	if p.count++; len(p.list) < toldProblems {
-		p.list = append(p.list, Event{Action: ActionWithhold, Key: key, Err: err})
+		p.list = append(p.list, Withheld{key, err})
 	}
 }
 

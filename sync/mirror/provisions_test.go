@@ -38,7 +38,7 @@ func TestMirrorProvisions(t *testing.T) {
 	treetest.PutText(t, src, ".nixstatic/held/something", "stays where it is")
 	var order []string
 	m := &mirror.Mirror{Source: src, Dest: dst, Delete: true, Report: func(e mirror.Event) {
-		order = append(order, e.Action+" "+string(e.Key))
+		order = append(order, string(e.Action)+" "+string(e.Key))
 	}}
 	mustRun(t, m)
 	treetest.Equal(t, src, dst) // not what is held

@@ -38,7 +38,7 @@ func (p *pass) removeAll(ctx context.Context) error {
 		},
 		Kept: func(key layout.Key, why string) {
 			p.run.kept.Add(1)
-			p.run.report.event(Event{Action: ActionKeep, Key: key, Err: errors.New(why)})
+			p.run.report.event(Event{Action: ActionKeep, Key: key, Why: why})
 		},
 	}
 	defer r.gc.Close()
@@ -60,7 +60,7 @@ func (p *pass) removeAll(ctx context.Context) error {
 	for _, step := range steps {
 		err := step(ctx)
 		if errors.Is(err, gc.ErrBack) {
-			p.run.report.note("%w", err)
+			p.run.report.note(err.Error())
 			return nil
 		}
 		if err != nil {

@@ -59,7 +59,7 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 	if r.blind {
 		return work(ctx)
 	}
-	l := &lock.Lock{Tree: r.mirror.Dest, Waiting: r.waiting, Note: func(err error) { r.report.note("%w", err) }}
+	l := &lock.Lock{Tree: r.mirror.Dest, Waiting: r.waiting, Note: func(err error) { r.report.note(err.Error()) }}
 	switch {
 	case r.mirror.State != "":
 		l.LivenessDir = filepath.Dir(r.mirror.State)
@@ -71,7 +71,7 @@ func (r *run) locked(ctx context.Context, work func(context.Context) error) erro
 
 func (r *run) waiting(w *lock.Wait) {
 	if before := r.progress.Waiting.Swap(w); w != nil && (before == nil || before.For != w.For) {
-		r.report.note("%s", w)
+		r.report.note(w.String())
 	}
 }
 
@@ -79,7 +79,7 @@ func (r *run) waiting(w *lock.Wait) {
 // is slower.
 func (r *run) remember(s *ledger) {
 	if err := s.commit(); err != nil {
-		r.report.note("%w", err)
+		r.report.note(err.Error())
 	}
 }
 
