@@ -78,6 +78,12 @@ type Object struct {
 	Opts PutOptions
 }
 
+// A Summed is a Body whose SHA-256 is known already.
+type Summed interface {
+	Body
+	Sum() Hash
+}
+
 // Bytes returns a Body in memory.
 func Bytes(b []byte) Body { return bytes.NewReader(b) }
 

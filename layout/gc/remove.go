@@ -72,7 +72,7 @@ func (w *Withdrawal) RemoveNARs(ctx context.Context) error {
 	return w.Remove(ctx, func(yield func(layout.Key, error) bool) {
 		for record, err := range w.NARs.All() {
 			_, stays := w.keptNARs[int32(record.Number)]
-			if (err != nil || !stays) && !yield(refgraph.NARID(record.Bytes).Key(), err) {
+			if (err != nil || !stays) && !yield(record.Key, err) {
 				return
 			}
 		}

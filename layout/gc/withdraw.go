@@ -21,8 +21,11 @@ type Withdrawal struct {
 	Jobs    int    // requests at once
 	TempDir string // for the references of the candidates; "" is the system's
 
-	// Paths (PathIDs) and NARs (NARIDs) are what may go, in the order of their keys.
-	Paths, NARs *refgraph.Shelf
+	// Paths (PathIDs) and NARs are what may go, in the order of their keys.
+	Paths *refgraph.Shelf
+	NARs  *refgraph.NARShelf
+
+	StoreDir string // of the tree; "" for any
 
 	// Back reports whether an object is wanted after all. It is asked right before
 	// each deletion.
@@ -32,7 +35,7 @@ type Withdrawal struct {
 	Kept    func(key layout.Key, why string)
 
 	graph *refgraph.Graph // of Paths
-	nars  []int32         // of each of Paths: the one of NARs that it leads to, or -1
+	nars  [][]int32       // of each of Paths: those of NARs that it may lead to
 
 	mu        sync.Mutex
 	keptPaths map[int32]string // in Paths: why
@@ -70,11 +73,11 @@ func (w *Withdrawal) Decide(ctx context.Context, staying iter.Seq2[Staying, erro
 		w.Kept(id.NarInfoKey(), why)
 	}
 	for i, why := range w.keptNARs {
-		var id refgraph.NARID
-		if err := w.NARs.At(int(i), id[:]); err != nil {
+		key, err := w.NARs.At(int(i))
+		if err != nil {
 			return err
 		}
-		w.Kept(id.Key(), why)
+		w.Kept(key, why)
 	}
 	return nil
 }
@@ -96,7 +99,7 @@ func (w *Withdrawal) keepClosure() error {
 			return err
 		}
 		because := id.Hash() + " stays"
-		w.keepNAR(w.nars[i], because)
+		w.keepNARs(w.nars[i], because)
 		refs, err := w.graph.Refs(i, nil)
 		if err != nil {
 			return err
@@ -113,9 +116,9 @@ func (w *Withdrawal) keepClosure() error {
 // readCandidates notes what the candidates among the narinfos lead to.
 func (w *Withdrawal) readCandidates(ctx context.Context) error {
 	w.graph = refgraph.NewGraph(w.Paths.Len(), w.TempDir)
-	w.nars = make([]int32, 0, w.Paths.Len())
+	w.nars = make([][]int32, 0, w.Paths.Len())
 	type lead struct {
-		nar  int32
+		nars []int32
 		refs []int32
 	}
 	leads := parallel.InOrder(ctx, w.Jobs, refgraph.Numbered(w.Paths), nil,
@@ -126,17 +129,17 @@ func (w *Withdrawal) readCandidates(ctx context.Context) error {
 			} else if back {
 				w.keepPath(int32(record.Number), wantedAgain)
 			}
-			nar, refs, err := w.needs(ctx, w.Tree, key)
+			nars, refs, err := w.needs(ctx, w.Tree, key)
 			if errors.Is(err, fs.ErrNotExist) {
-				return lead{nar: -1}, nil // another process removed it
+				return lead{}, nil // another process removed it
 			}
-			return lead{nar, refs}, err
+			return lead{nars, refs}, err
 		})
 	for lead, err := range leads {
 		if err != nil {
 			return err
 		}
-		w.nars = append(w.nars, lead.nar)
+		w.nars = append(w.nars, lead.nars)
 		w.graph.Add(refgraph.Ready, lead.refs, nil)
 	}
 	if ctx.Err() != nil {
@@ -150,14 +153,13 @@ const wantedAgain = "the source has it by now"
 // stays keeps the candidates that a narinfo which stays leads to.
 func (w *Withdrawal) stays(ctx context.Context, s Staying) error {
 	key := s.ID.NarInfoKey()
-	var nar int32
-	var refs []int32
+	var nars, refs []int32
 	err := fs.ErrNotExist
 	if s.From != nil {
-		nar, refs, err = w.needs(ctx, s.From, key)
+		nars, refs, err = w.needs(ctx, s.From, key)
 	}
 	if errors.Is(err, fs.ErrNotExist) { // in From: withdrawn a moment ago
-		nar, refs, err = w.needs(ctx, w.Tree, key)
+		nars, refs, err = w.needs(ctx, w.Tree, key)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -166,7 +168,7 @@ func (w *Withdrawal) stays(ctx context.Context, s Staying) error {
 		return err
 	}
 	because := s.ID.Hash() + " leads to it"
-	w.keepNAR(nar, because)
+	w.keepNARs(nars, because)
 	for _, ref := range refs {
 		w.keepPath(ref, because)
 	}
@@ -175,39 +177,39 @@ func (w *Withdrawal) stays(ctx context.Context, s Staying) error {
 
 // needs returns which candidates a narinfo leads to. A narinfo that cannot be
 // understood leads nowhere, for a client neither.
-func (w *Withdrawal) needs(ctx context.Context, t layout.Reader, key layout.Key) (nar int32, refs []int32, err error) {
+func (w *Withdrawal) needs(ctx context.Context, t layout.Reader, key layout.Key) (nars, refs []int32, err error) {
 	text, err := layout.ReadAll(ctx, t, key)
 	if errors.Is(err, layout.ErrTooLarge) {
-		return -1, nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return -1, nil, fmt.Errorf("find out what is still needed: %w", err)
+		return nil, nil, fmt.Errorf("find out what is still needed: %w", err)
 	}
-	n, err := layout.ParseNarInfo(text, "")
+	n, err := layout.ParseNarInfo(text, w.StoreDir)
 	if err != nil {
-		return -1, nil, nil
+		return nil, nil, nil
 	}
-	nar = -1
-	if key, err := layout.ParseKey(n.URL); err == nil {
-		if id, ok := refgraph.PackNAR(key); ok {
-			i, err := w.NARs.Find(id[:])
-			if err != nil {
-				return -1, nil, err
-			}
-			nar = int32(i)
+	keys, _ := n.NARKeys() // a name that belongs to another hash is led to all the same
+	for _, key := range keys {
+		i, err := w.NARs.Find(key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if i >= 0 {
+			nars = append(nars, int32(i))
 		}
 	}
 	for _, ref := range n.References {
 		id := refgraph.PackPath(ref.Hash())
 		i, err := w.Paths.Find(id[:])
 		if err != nil {
-			return -1, nil, err
+			return nil, nil, err
 		}
 		if i >= 0 && ref != n.Path {
 			refs = append(refs, int32(i))
 		}
 	}
-	return nar, refs, nil
+	return nars, refs, nil
 }
 
 func (w *Withdrawal) keepPath(i int32, why string) (first bool) {
@@ -220,14 +222,12 @@ func (w *Withdrawal) keepPath(i int32, why string) (first bool) {
 	return true
 }
 
-// keepNAR keeps one of NARs; -1 is none.
-func (w *Withdrawal) keepNAR(i int32, why string) {
-	if i < 0 {
-		return
-	}
+func (w *Withdrawal) keepNARs(numbers []int32, why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.keptNARs[i] = why
+	for _, i := range numbers {
+		w.keptNARs[i] = why
+	}
 }
 
 // Keeps reports whether Decide kept one of Paths, by its number.

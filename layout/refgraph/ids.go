@@ -36,8 +36,8 @@ func (id PathID) NarInfoKey() layout.Key { return layout.NarInfoKeyOf(id.Hash())
 
 func (id PathID) ListingKey() layout.Key { return layout.ListingKeyOf(id.Hash()) }
 
-// packNAR packs the key of a NAR. It reports false for one that promises no
-// hash, which nothing can be checked against.
+// PackNAR packs the key of a NAR. It reports false for one that is not named by
+// the hash of its file.
 func PackNAR(key layout.Key) (id NARID, ok bool) {
 	if _, err := key.FileHash(); err != nil {
 		return id, false

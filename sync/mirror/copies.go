@@ -3,13 +3,14 @@ package mirror
 import (
 	"encoding/binary"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
 // A narCopy is a NAR to copy.
 type narCopy struct {
-	id      refgraph.NARID
-	replace bool // the one at the destination has another size
+	key     layout.Key
+	replace bool // the one at the destination is another
 	size    int64
 }
 
@@ -22,7 +23,7 @@ type pathCopy struct {
 
 // On a shelf stand the id, the flags, and of a NAR the size.
 const (
-	narCopyBytes  = len(refgraph.NARID{}) + 1 + 8
+	narCopyBytes  = 1 + 8 // beside the key
 	pathCopyBytes = len(refgraph.PathID{}) + 1
 
 	flagReplace = 1
@@ -30,12 +31,11 @@ const (
 )
 
 func (c narCopy) pack() []byte {
-	return binary.LittleEndian.AppendUint64(append(c.id[:], flag(c.replace, flagReplace)), uint64(c.size))
+	return binary.LittleEndian.AppendUint64([]byte{flag(c.replace, flagReplace)}, uint64(c.size))
 }
 
-func unpackNARCopy(record []byte) (c narCopy) {
-	rest := record[copy(c.id[:], record):]
-	return narCopy{c.id, rest[0]&flagReplace != 0, int64(binary.LittleEndian.Uint64(rest[1:]))}
+func unpackNARCopy(r refgraph.NARRecord) narCopy {
+	return narCopy{r.Key, r.More[0]&flagReplace != 0, int64(binary.LittleEndian.Uint64(r.More[1:]))}
 }
 
 func (c pathCopy) pack() []byte {

@@ -25,6 +25,7 @@ const (
 // A task is an object to copy.
 type task struct {
 	Change
+	record *layout.NarInfo // of a NAR: says what it is to be; nil: its name does
 	// text is what to put, for an object that was read already; nil: read it.
 	text func(context.Context) ([]byte, error)
 	done func()      // it is there; nil for nothing to do
@@ -101,7 +102,7 @@ func (p *pass) copyChunk(ctx context.Context, slots chan struct{}, tasks []task)
 	var objects []layout.Object
 	for i, t := range tasks {
 		if errs[i] == nil {
-			ifAbsent := t.Action == ActionCopy && t.Key.Kind().Immutable()
+			ifAbsent := t.Action == ActionCopy && t.Key.Immutable()
 			objects = append(objects, layout.Object{Key: t.Key, Body: bodies[i].body, Opts: layout.PutOptions{IfAbsent: ifAbsent}})
 		} else if err := p.leave(ctx, t, errs[i]); err != nil {
 			return err
@@ -146,6 +147,12 @@ func (p *pass) leave(ctx context.Context, t task, err error) error {
 		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // withdrawn since it was listed
+	case errors.As(err, new(*needless)):
+		p.run.progress.Objects.Add(-1)
+		p.run.report.note("%s is left out: %w", t.Key, err)
+		return nil
+	case errors.As(err, new(*unproved)):
+		return nil // a record may prove it yet
 	case errors.As(err, &wrong), errors.As(err, new(*notYet)):
 	case p.run.problems.tooMany():
 		return fmt.Errorf("source: %w", err)
@@ -164,11 +171,17 @@ func (p *pass) copyNARs(ctx context.Context) error {
 	return p.copyTasks(ctx, func(yield func(task, error) bool) {
 		for _, large := range []bool{true, false} {
 			for record, err := range p.todo.nars.All() {
-				c := unpackNARCopy(record.Bytes)
-				if err == nil && c.size >= largeFirst != large {
+				if err != nil {
+					yield(task{}, err)
+					return
+				}
+				c := unpackNARCopy(record)
+				if c.size >= largeFirst != large {
 					continue
 				}
-				if !yield(p.narTask(c, record.Number), err) {
+				if _, named := c.key.NameHash(); !named {
+					p.fate.nars[record.Number] = narUnproved
+				} else if !yield(p.narTask(c, record.Number), nil) {
 					return
 				}
 			}
@@ -178,10 +191,14 @@ func (p *pass) copyNARs(ctx context.Context) error {
 
 func (p *pass) narTask(c narCopy, i int) task {
 	return task{
-		Change: Change{action(c.replace), c.id.Key(), c.size},
+		Change: Change{action(c.replace), c.key, c.size},
 		done:   func() { p.fate.nars[i] = narThere },
 		left: func(err error) {
-			if errors.As(err, new(*contentError)) {
+			switch {
+			case errors.As(err, new(*unproved)):
+				p.fate.nars[i] = narUnproved
+				p.cannotProve(i, err)
+			case errors.As(err, new(*contentError)):
 				p.fate.nars[i] = narBad
 			}
 		},

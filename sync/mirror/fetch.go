@@ -22,6 +22,7 @@ const (
 // A fetched is a body that was checked.
 type fetched struct {
 	body layout.Body
+	sum  layout.Hash // of the body
 	free func()
 }
 
@@ -30,6 +31,14 @@ func (f fetched) release() {
 		f.free()
 	}
 }
+
+// A summed is a body that is not named by its hash.
+type summed struct {
+	layout.Body
+	sum layout.Hash
+}
+
+func (s summed) Sum() layout.Hash { return s.sum }
 
 // fetch reads an object of the source and checks it (I1).
 func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
@@ -49,11 +58,20 @@ func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
 		return f, &contentError{fmt.Errorf("%w: %d bytes, more than %d", layout.ErrTooLarge, info.Size, most)}
 	}
 	f, err = p.take(ctx, t, body, info)
-	if err == nil {
-		if err = p.inspect(ctx, t.Key, f.body); err != nil {
+	if err == nil && t.Key.Kind() == layout.KindListing {
+		if f, err = p.takeListing(f); err != nil {
 			f.release()
 			f = fetched{}
 		}
+	} else if err == nil {
+		if err = p.inspect(ctx, t, f.sum, f.body); err != nil {
+			f.release()
+			f = fetched{}
+		}
+	}
+	if named, wrong := t.Key.FileHash(); err == nil && t.Key.Kind() == layout.KindNAR && (wrong != nil || named != f.sum) &&
+		!layout.TraitsOf(p.run.mirror.Dest).Local {
+		f.body = summed{f.body, f.sum} // an object store wants to know
 	}
 	return f, err
 }
@@ -85,12 +103,13 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 		// not edited in place, and an object store checks the hash again.
 		n, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, in, make([]byte, 256<<10))
 		keep = err == nil
-		f = fetched{limitBody(ctx, p.run.limit, &openFile{file, n}), func() { body.Close() }}
+		f = fetched{body: limitBody(ctx, p.run.limit, &openFile{file, n}), free: func() { body.Close() }}
 	default:
 		f, n, err = p.spool(in)
 	}
 	if err == nil {
 		err = complete(t.Key, n, info, sum, body)
+		f.sum = layout.Hash(sum.Sum(nil))
 	}
 	if err != nil {
 		f.release()
@@ -105,7 +124,7 @@ func (p *pass) spool(in io.Reader) (f fetched, n int64, err error) {
 	if err != nil {
 		return f, 0, &refgraph.SpoolError{Err: err}
 	}
-	f = fetched{file, file.Discard}
+	f = fetched{body: file, free: file.Discard}
 	out := &spoolWriter{w: file}
 	n, err = io.CopyBuffer(out, struct{ io.Reader }{in}, make([]byte, 256<<10))
 	if out.err != nil {

@@ -2,14 +2,11 @@ package mirror
 
 import (
 	"context"
-	"fmt"
 	"hash"
 	"io"
 	"io/fs"
-	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
 // A contentError says that the bytes of the source are not what they should be.
@@ -23,17 +20,8 @@ func complete(key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.
 	if n != info.Size && info.Size != key.Kind().MaxBytes() {
 		return notYetf("it changed while it was read: %d bytes of %d", n, info.Size)
 	}
-	var wrong error
-	if key.Kind() == layout.KindNAR {
-		want, err := key.FileHash()
-		if err != nil {
-			return &contentError{err}
-		}
-		got := layout.Hash(sum.Sum(nil))
-		if got == want {
-			return nil // whatever happened to the file meanwhile
-		}
-		wrong = &contentError{fmt.Errorf("its bytes hash to %s, which is not its name", got.Nix32())}
+	if named, ok := key.NameHash(); ok && named == layout.Hash(sum.Sum(nil)) {
+		return nil // whatever happened to the file meanwhile
 	}
 	// A process may write into the file, instead of replacing it.
 	if file, ok := body.(interface{ Stat() (fs.FileInfo, error) }); ok {
@@ -45,21 +33,15 @@ func complete(key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.
 			return notYetf("it changed while it was read")
 		}
 	}
-	return wrong
+	return nil
 }
 
 // inspect checks what the bytes mean, as far as no other step does.
-func (p *pass) inspect(ctx context.Context, key layout.Key, body layout.Body) error {
+func (p *pass) inspect(ctx context.Context, t task, sum layout.Hash, body layout.Body) error {
+	key := t.Key
 	switch key.Kind() {
-	case layout.KindListing:
-		if body.Size() >= largeListing {
-			oneListing.Lock()
-			defer oneListing.Unlock()
-		}
-		if _, err := nar.ParseListing(io.NewSectionReader(body, 0, body.Size()), layout.KindListing.MaxBytes()); err != nil {
-			return &contentError{err}
-		}
-		return nil
+	case layout.KindNAR:
+		return p.inspectNAR(ctx, t, sum, body)
 	case layout.KindDebugInfo, layout.KindRealisation, layout.KindCacheInfo, layout.KindPrivate:
 	default:
 		return nil
@@ -79,16 +61,14 @@ func (p *pass) inspect(ctx context.Context, key layout.Key, body layout.Body) er
 	case layout.KindCacheInfo:
 		_, err = layout.ParseCacheInfo(text)
 	default:
-		var target layout.Key
-		if _, target, err = layout.ParseDebugLink(key, text); err == nil {
-			return p.needNAR(ctx, key, target)
+		_, target, err := layout.ParseDebugLink(key, text)
+		if err != nil {
+			return nil // one of another shape leads nowhere that is known here, and is copied as it is
 		}
+		return p.needNAR(ctx, key, []layout.Key{target}, nil)
 	}
 	if err != nil {
 		return &contentError{err}
 	}
 	return nil
 }
-
-// oneListing is held while a large listing is in memory.
-var oneListing sync.Mutex

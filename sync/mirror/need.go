@@ -12,33 +12,33 @@ import (
 // errWithdrawn says that an object went from the source after it was listed.
 var errWithdrawn = fmt.Errorf("withdrawn meanwhile: %w", fs.ErrNotExist)
 
-// needNAR returns nil if the destination has the NAR at key nar, which the
-// object at key of leads to (I2).
-func (p *pass) needNAR(ctx context.Context, of, nar layout.Key) error {
-	id, ok := refgraph.PackNAR(nar)
-	if !ok {
-		return &contentError{fmt.Errorf("it leads to %s, whose name holds no hash", nar)}
-	}
-	// In a new tree most are among those that were copied.
-	i, err := p.todo.nars.Find(id[:])
-	if err != nil {
-		return err
-	}
-	switch {
-	case i >= 0 && p.fate.nars[i] == narThere:
-		return nil
-	case i >= 0 && p.fate.nars[i] == narBad:
-		return &contentError{fmt.Errorf("it leads to %s, which was left out", nar)}
-	}
-	if at, err := p.there.nars.Find(id[:]); err != nil || at >= 0 {
-		return err
-	}
-	if i < 0 && p.run.keys != nil {
-		if there, err := p.found(ctx, nar); err != nil || there {
+// needNAR returns nil if the destination has a NAR, at one of some keys, which
+// the object at key of leads to (I2).
+func (p *pass) needNAR(ctx context.Context, of layout.Key, nars []layout.Key, n *layout.NarInfo) error {
+	for _, nar := range nars {
+		// In a new tree most are among those that were copied.
+		i, err := p.todo.nars.Find(nar)
+		if err != nil {
 			return err
 		}
+		switch {
+		case i >= 0 && p.fate.nars[i] == narThere && !p.holds(i, n):
+			return &contentError{fmt.Errorf("it leads to %s, which holds another NAR", nar)}
+		case i >= 0 && p.fate.nars[i] == narThere:
+			return nil
+		case i >= 0 && (p.fate.nars[i] == narBad || p.fate.nars[i] == narUnproved):
+			return &contentError{fmt.Errorf("it leads to %s, which was left out", nar)}
+		}
+		if at, err := p.there.nars.Find(nar); err != nil || at >= 0 {
+			return err
+		}
+		if i < 0 && p.run.keys != nil {
+			if there, err := p.found(ctx, nar); err != nil || there {
+				return err
+			}
+		}
 	}
-	return p.missing(ctx, of, nar, fmt.Sprintf("it leads to %s", nar))
+	return p.missing(ctx, of, nars, "it leads to "+string(nars[0]))
 }
 
 // needPath returns nil if the destination has the path that a realisation leads
@@ -75,11 +75,13 @@ func (p *pass) needPath(ctx context.Context, path layout.StorePath) error {
 
 // missing says why what the object at key of needs is not at the destination:
 // because the source has changed, or because the source is wrong.
-func (p *pass) missing(ctx context.Context, of, needed layout.Key, what string) error {
-	if _, there, err := layout.Lookup(ctx, p.run.mirror.Source, needed); err != nil {
-		return err
-	} else if there {
-		return notYetf("%s, which is not at the destination yet", what)
+func (p *pass) missing(ctx context.Context, of layout.Key, needed []layout.Key, what string) error {
+	for _, key := range needed {
+		if _, there, err := layout.Lookup(ctx, p.run.mirror.Source, key); err != nil {
+			return err
+		} else if there {
+			return notYetf("%s, which is not at the destination yet", what)
+		}
 	}
 	if _, there, err := layout.Lookup(ctx, p.run.mirror.Source, of); err != nil {
 		return err

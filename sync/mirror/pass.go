@@ -2,7 +2,6 @@ package mirror
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -22,15 +21,15 @@ type pass struct {
 
 // A view is what the destination has.
 type view struct {
-	paths *refgraph.Shelf // PathIDs, of narinfos
-	nars  *refgraph.Shelf // NARIDs, of those of the right size
+	paths *refgraph.Shelf    // PathIDs, of narinfos
+	nars  *refgraph.NARShelf // those that equal the source's
 }
 
 // copies are what the destination lacks.
 type copies struct {
-	nars     *refgraph.Shelf // narCopies
-	listings *refgraph.Shelf // pathCopies
-	paths    *refgraph.Shelf // pathCopies
+	nars     *refgraph.NARShelf // narCopies
+	listings *refgraph.Shelf    // pathCopies
+	paths    *refgraph.Shelf    // pathCopies
 	pages    []Change
 	info     *Change                       // nix-cache-info
 	others   [layout.KindForeign + 1]int64 // logs and the like, found again by their prefix
@@ -40,7 +39,7 @@ type copies struct {
 type surplus struct {
 	paths    *refgraph.Shelf // PathIDs
 	listings *refgraph.Shelf // PathIDs
-	nars     *refgraph.Shelf // NARIDs
+	nars     *refgraph.NARShelf
 	pages    []layout.Key
 	others   [layout.KindForeign + 1]int64
 }
@@ -50,6 +49,8 @@ type fates struct {
 	mu       sync.Mutex
 	unlisted map[refgraph.PathID]error // listings that were to be copied and were not
 	nars     []narFate
+	held     []uint64        // of a NAR that records proved: what NAR it holds
+	wrong    map[int]error   // why a NAR could not be proved
 	graph    *refgraph.Graph // of the paths
 }
 
@@ -59,28 +60,32 @@ type narFate uint8
 const (
 	narMissing narFate = iota
 	narThere
-	narBad // its bytes are wrong
+	narBad      // its bytes are wrong
+	narUnproved // its name does not say what it holds
 )
 
 func newPass(r *run) *pass {
 	paths := func(record int) *refgraph.Shelf {
 		return refgraph.NewShelf(r.mirror.TempDir, record, len(refgraph.PathID{}))
 	}
-	nars := func(record int) *refgraph.Shelf {
-		return refgraph.NewShelf(r.mirror.TempDir, record, len(refgraph.NARID{}))
-	}
-	const path, nar = len(refgraph.PathID{}), len(refgraph.NARID{})
+	nars := func(more int) *refgraph.NARShelf { return refgraph.NewNARShelf(r.mirror.TempDir, more) }
+	const path = len(refgraph.PathID{})
 	return &pass{
 		run:     r,
-		there:   view{paths: paths(path), nars: nars(nar)},
+		there:   view{paths: paths(path), nars: nars(0)},
 		todo:    copies{nars: nars(narCopyBytes), listings: paths(pathCopyBytes), paths: paths(pathCopyBytes)},
-		surplus: surplus{paths: paths(path), listings: paths(path), nars: nars(nar)},
-		fate:    fates{unlisted: map[refgraph.PathID]error{}},
+		surplus: surplus{paths: paths(path), listings: paths(path), nars: nars(0)},
+		fate:    fates{unlisted: map[refgraph.PathID]error{}, wrong: map[int]error{}},
 	}
 }
 
-func (p *pass) shelves() []*refgraph.Shelf {
-	return []*refgraph.Shelf{p.there.paths, p.there.nars, p.todo.nars, p.todo.listings, p.todo.paths, p.surplus.paths, p.surplus.listings, p.surplus.nars}
+type shelf interface {
+	Seal() error
+	Close()
+}
+
+func (p *pass) shelves() []shelf {
+	return []shelf{p.there.paths, p.there.nars, p.todo.nars, p.todo.listings, p.todo.paths, p.surplus.paths, p.surplus.listings, p.surplus.nars}
 }
 
 // close gives the room back that the pass takes outside of memory.
@@ -143,20 +148,13 @@ func (p *pass) sort(d decision, listed refgraph.PathID) {
 	tooMuch := wanted && d.verdict == extra
 	switch kind := d.key.Kind(); kind {
 	case layout.KindNAR:
-		id, ok := refgraph.PackNAR(d.key)
-		if !ok {
-			if put {
-				p.withhold(d.key, fmt.Errorf("its name holds no hash to check it against"))
-			}
-			return
-		}
 		if d.inDst && d.verdict != differ {
-			p.there.nars.Add(id[:])
+			p.there.nars.Add(d.key, nil)
 		}
 		if put {
-			p.todo.nars.Add(narCopy{id, d.inDst, d.src.Size}.pack())
+			p.todo.nars.Add(d.key, narCopy{d.key, d.inDst, d.src.Size}.pack())
 		} else if tooMuch {
-			p.surplus.nars.Add(id[:])
+			p.surplus.nars.Add(d.key, nil)
 		}
 	case layout.KindNarInfo:
 		id := refgraph.PackPath(d.key.PathHash())
@@ -223,6 +221,7 @@ func (p *pass) copyAll(ctx context.Context) error {
 	steps := []func(context.Context) error{
 		p.flush,
 		p.copyNARs,
+		p.proveNARs,
 		p.others(layout.KindLog),
 		p.others(layout.KindDebugInfo), // they lead to NARs
 		p.copyListings,

@@ -148,11 +148,11 @@ func (p *pass) readPath(ctx context.Context, c pathCopy) (text []byte, refs []in
 	if layout.NarInfoKey(n.Path) != key {
 		return nil, nil, &contentError{fmt.Errorf("it is the record of %s", n.Path)}
 	}
-	nar, err := n.NARKey()
+	nars, err := n.NARKeys()
 	if err != nil {
 		return nil, nil, &contentError{err}
 	}
-	if err := p.needNAR(ctx, key, nar); err != nil {
+	if err := p.needNAR(ctx, key, nars, n); err != nil {
 		return nil, nil, err
 	}
 	if err := p.needListing(ctx, c); err != nil {
@@ -224,7 +224,7 @@ func (p *pass) needReferences(ctx context.Context, key layout.Key, n *layout.Nar
 		} else if provided {
 			continue
 		}
-		if err := p.missing(ctx, key, layout.NarInfoKey(ref), "it refers to "+string(ref)); err != nil {
+		if err := p.missing(ctx, key, []layout.Key{layout.NarInfoKey(ref)}, "it refers to "+string(ref)); err != nil {
 			return nil, err
 		}
 	}

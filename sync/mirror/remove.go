@@ -27,7 +27,7 @@ func (p *pass) removeAll(ctx context.Context) error {
 	r := &removal{pass: p}
 	r.gc = &gc.Withdrawal{
 		Tree: p.run.mirror.Dest, Jobs: p.run.jobs, TempDir: p.run.mirror.TempDir,
-		Paths: p.surplus.paths, NARs: p.surplus.nars,
+		Paths: p.surplus.paths, NARs: p.surplus.nars, StoreDir: p.run.storeDir,
 		Back: func(ctx context.Context, key layout.Key) (bool, error) {
 			_, there, err := layout.Lookup(ctx, p.run.mirror.Source, key)
 			return there, err

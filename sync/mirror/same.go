@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
@@ -53,7 +54,7 @@ func (r *run) judged(ctx context.Context, pairs iter.Seq2[pair, error], remember
 			if err == nil {
 				r.progress.Listed.Add(1)
 				// The ledger is never asked about immutable objects of one size.
-				if d.verdict == same && (!d.key.Kind().Immutable() || d.src.Size != d.dst.Size) {
+				if d.verdict == same && (!d.key.Immutable() || d.src.Size != d.dst.Size) {
 					remembered.add(d.key, d.mark)
 				}
 			}
@@ -75,18 +76,18 @@ func (r *run) judge(p pair, remembered *ledger) (decision, bool) {
 	case p.key != layout.UpstreamsKey && p.src.Size != p.dst.Size && p.src.Size >= 0 && p.dst.Size >= 0:
 		// The source may have the same bytes in fewer.
 		d.verdict = differ
-		if r.encoded {
+		if r.encoded || p.key.Kind() == layout.KindListing && p.src.Size < p.dst.Size { // see plainListing
 			d.mark = markOf(p.src.ETag, p.dst.ETag)
 			if r.mirror.Content || !remembered.has(p.key, d.mark) {
 				return d, false
 			}
 			d.verdict = same
 		}
-	case p.key.Kind().Immutable() && !r.mirror.Content:
+	case p.key.Immutable() && !r.mirror.Content:
 		d.verdict = same
 	default:
 		known := isMD5(p.src.ETag) && p.src.ETag == p.dst.ETag
-		if !p.key.Kind().Immutable() {
+		if !p.key.Immutable() {
 			d.mark = markOf(p.src.ETag, p.dst.ETag)
 			known = remembered.has(p.key, d.mark) && !r.mirror.Content || known
 		}
@@ -148,10 +149,22 @@ func (r *run) compareBytes(ctx context.Context, d *decision) error {
 	if r.blind && d.key.Kind() == layout.KindNarInfo {
 		return r.compareRecords(d, src, dst)
 	}
-	if srcInfo.Size >= 0 && dstInfo.Size >= 0 && srcInfo.Size != dstInfo.Size {
+	if d.key.Kind() != layout.KindListing && srcInfo.Size >= 0 && dstInfo.Size >= 0 && srcInfo.Size != dstInfo.Size {
 		return nil
 	}
-	equal, err := layout.EqualBytes(src, dst)
+	var theirs io.Reader = src
+	if d.key.Kind() == layout.KindListing {
+		plain, err := plainListing(src)
+		if err != nil {
+			return err
+		}
+		defer plain.Close()
+		theirs = plain
+	}
+	equal, err := layout.EqualBytes(theirs, dst)
+	if errors.Is(err, compress.ErrCorrupt) {
+		return nil // it differs
+	}
 	if equal {
 		d.verdict, d.mark = same, markOf(srcInfo.ETag, dstInfo.ETag)
 	}

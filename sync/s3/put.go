@@ -78,16 +78,26 @@ func (b *Bucket) putPlain(ctx context.Context, u *upload) error {
 // prepare finds out the hash of the bytes.
 func (u *upload) prepare() error {
 	var err error
-	if u.conditional() && !(u.opts.IfAbsent && u.key.Kind().Immutable()) {
+	if u.conditional() && !(u.opts.IfAbsent && u.key.Immutable()) {
 		u.token = rand.Text()
 	}
-	if u.key.Kind().Immutable() {
+	if sum, ok := u.promised(); ok {
 		// The store compares: bytes that are not those of the name do not get in.
-		u.sum, err = u.key.FileHash()
-		return err
+		u.sum = sum
+		return nil
 	}
 	u.sum, err = hash(u.body, 0, u.body.Size())
 	return err
+}
+
+// promised returns the hash that the bytes are to have: the one that is known of
+// them, or that is in the name of a NAR.
+func (u *upload) promised() (layout.Hash, bool) {
+	if s, ok := u.body.(layout.Summed); ok {
+		return s.Sum(), true
+	}
+	sum, err := u.key.FileHash()
+	return sum, err == nil
 }
 
 // hash reads a stretch of a body.
@@ -161,9 +171,9 @@ func (u *upload) judge(err error) error {
 
 // check compares the bytes of a NAR with its name.
 func (u *upload) check() error {
-	want, err := u.key.FileHash()
-	if err != nil {
-		return err
+	want, ok := u.promised()
+	if !ok {
+		return nil
 	}
 	got, err := hash(u.body, 0, u.body.Size())
 	if err == nil && got != want {
@@ -176,7 +186,7 @@ func (u *upload) check() error {
 func (b *Bucket) headers(key layout.Key) minio.PutObjectOptions {
 	return minio.PutObjectOptions{
 		ContentType:          key.ContentType(),
-		CacheControl:         key.Kind().CacheControl(),
+		CacheControl:         key.CacheControl(),
 		StorageClass:         b.loc.StorageClass,
 		DisableContentSha256: true, // not in signed chunks: the whole is signed
 	}
