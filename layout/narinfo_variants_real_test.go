@@ -143,6 +143,8 @@ func narInfoVariants(t *testing.T) []narInfoVariant {
 		{"NarHash in capital hexadecimal", narHash("sha256:" + strings.ToUpper(emptyHex)), true, every, ""},
 		{"NarHash in base64", narHash("sha256:" + emptyBase64), true, every, ""},
 		{"NarHash in base64 without padding", narHash("sha256:" + strings.TrimSuffix(emptyBase64, "=")), false, none, ""},
+		{"NarHash in base64 of 33 bytes", narHash("sha256:" + strings.TrimSuffix(emptyBase64, "=") + "A"), false, none, ""},
+		{"NarHash as SRI of 33 bytes", narHash("sha256-" + strings.TrimSuffix(emptyBase64, "=") + "A"), false, none, ""},
 		{"NarHash as SRI", narHash("sha256-" + emptyBase64), true, every, ""},
 		{"NarHash as SRI without padding", narHash("sha256-" + strings.TrimSuffix(emptyBase64, "=")), true, every, ""},
 		{"NarHash as SRI with options", narHash("sha256-" + emptyBase64 + "?x"), true, every, ""},

@@ -36,8 +36,8 @@ func plainListing(r io.Reader) (io.ReadCloser, error) {
 	return &uncompressed{plain}, err
 }
 
-// takeListing checks a listing, and makes it plain. One that makes no sense can be
-// made anew from its NAR.
+// takeListing checks a listing, and makes it plain. A listing that makes no sense
+// can be made anew from its NAR.
 func (p *pass) takeListing(f fetched) (fetched, error) {
 	file := io.NewSectionReader(f.body, 0, f.body.Size())
 	plain, err := plainListing(file)

@@ -80,7 +80,7 @@ func TestOtherNames(t *testing.T) {
 				}
 				mustRun(t, &mirror.Mirror{Source: src, Dest: dir})
 				treetest.Equal(t, src, dir)
-				// Where no record leads to it any more, it goes.
+				// It goes when no record leads to it any more.
 				other := treetest.Source(t)
 				treetest.Withdraw(t, other, "app")
 				mustRun(t, &mirror.Mirror{Source: other, Dest: dir, Delete: true})
