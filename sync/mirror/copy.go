@@ -149,7 +149,7 @@ func (p *pass) leave(ctx context.Context, t task, err error) error {
 		return nil // withdrawn since it was listed
 	case errors.As(err, new(*needless)):
 		p.run.progress.Objects.Add(-1)
-		p.run.report.note("%s is left out: %w", t.Key, err)
+		p.run.report.note(fmt.Sprintf("%s is left out: %v", t.Key, err))
 		return nil
 	case errors.As(err, new(*unproved)):
 		return nil // a record may prove it yet

@@ -156,7 +156,7 @@ func TestNARAlone(t *testing.T) {
 	var notes []string
 	m := &mirror.Mirror{Source: src, Dest: dst, Report: func(e mirror.Event) {
 		if e.Action == mirror.ActionNote {
-			notes = append(notes, e.Err.Error())
+			notes = append(notes, e.Why)
 		}
 	}}
 	mustRun(t, m)
@@ -216,7 +216,7 @@ func TestListingsAsTheyCome(t *testing.T) {
 		var notes []string
 		m := &mirror.Mirror{Source: src, Dest: dst, Report: func(e mirror.Event) {
 			if e.Action == mirror.ActionNote {
-				notes = append(notes, e.Err.Error())
+				notes = append(notes, e.Why)
 			}
 		}}
 		mustRun(t, m)

@@ -96,7 +96,7 @@ func (p *pass) proveNARs(ctx context.Context) error {
 		}
 	}
 	if alone > 0 {
-		p.run.report.note("%d NARs were left out: their names do not say what they hold, and no narinfo leads to them", alone)
+		p.run.report.note(fmt.Sprintf("%d NARs were left out: their names do not say what they hold, and no narinfo leads to them", alone))
 	}
 	return nil
 }
