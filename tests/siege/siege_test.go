@@ -52,12 +52,12 @@ func lasts(t testing.TB) time.Duration {
 
 // A server is a nixstatic serve that may open few files.
 type server struct {
-	address, metrics string
-	tree             string
-	key              nixtest.Key
-	tokens           map[string]string // by name
-	cmd              *exec.Cmd
-	log              string
+	address string
+	tree    string
+	key     nixtest.Key
+	tokens  map[string]string // by name
+	cmd     *exec.Cmd
+	log     string
 }
 
 func start(t *testing.T) *server {
