@@ -154,6 +154,31 @@ func PutBatch(ctx context.Context, t Tree, groups ...[]Object) (taken []Key, err
 	return taken, nil
 }
 
+// A BatchDeleter removes many objects cheaper than one by one.
+type BatchDeleter interface {
+	// DeleteBatch removes groups of objects. Every key of a group is gone durably
+	// before the first key of the next goes. Within a group the keys go in any
+	// order, and any of them may be gone after an error. Absent ones are passed
+	// over.
+	DeleteBatch(ctx context.Context, groups ...[]Key) error
+}
+
+// DeleteBatch removes groups of objects, see BatchDeleter. Without that ability
+// they are removed one after the other.
+func DeleteBatch(ctx context.Context, t Tree, groups ...[]Key) error {
+	if b, ok := t.(BatchDeleter); ok {
+		return b.DeleteBatch(ctx, groups...)
+	}
+	for _, group := range groups {
+		for _, key := range group {
+			if err := t.Delete(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // A Flusher is a tree in which an object can be seen before it is certain to
 // outlast a power cut: the process that puts it may still be about to flush it,
 // or may have been killed before. Once a Put has returned, its object is flushed.

@@ -13,18 +13,86 @@ type Item struct {
 	// NAR given now. The NAR it led to stays until the garbage is collected:
 	// clients remember records for 30 days.
 	Replace bool
+	// Seen is when the caller looked whether the references are in the tree.
+	Seen Sight
 }
 
 // Add publishes items, whose order must be such that references come first.
 // References must be among the items or in the tree (I3); the caller sees to
-// that, since it knows what it asked for. The caller discards the items if Add
-// fails.
+// that, since it knows what it asked for. If references were removed since the
+// caller looked, nothing is published, and the error is ErrRemoved. The caller
+// discards the items if Add fails.
 //
 // NARs and listings appear first, then the debug links to them, then the
 // narinfos one level of references after the other (I2, I3): a path that has a
 // narinfo has all the rest, and nobody will look after it again. Where someone
 // else published a path meanwhile, their record stays and gains our signatures.
 func (w *Writer) Add(ctx context.Context, items []Item) error {
+	var seen Sight
+	for i, item := range items {
+		if i > 0 && item.Seen != seen {
+			seen = Sight{} // then all are looked at again
+			break
+		}
+		seen = item.Seen
+	}
+	rely, err := Rely(ctx, w.Tree, seen)
+	if err != nil {
+		return err
+	}
+	defer rely.Release()
+	if rely.Stale {
+		if err := w.lookAgain(ctx, items); err != nil {
+			return err
+		}
+	}
+	return w.publish(ctx, items)
+}
+
+// lookAgain finds out whether what the items need and do not bring along is still
+// there.
+func (w *Writer) lookAgain(ctx context.Context, items []Item) error {
+	known := map[Key]bool{}
+	for _, item := range items {
+		known[NarInfoKey(item.Info.Path)] = true
+	}
+	var provision *Provision
+	still := func(path StorePath, key Key) error {
+		if known[key] {
+			return nil
+		}
+		known[key] = true
+		_, there, err := Lookup(ctx, w.Tree, key)
+		if err == nil && !there && path != "" {
+			if provision == nil {
+				provision, err = ReadProvision(ctx, w.Tree, w.StoreDir)
+			}
+			if err == nil {
+				there, err = provision.Provides(ctx, path)
+			}
+		}
+		if err == nil && !there {
+			err = keyError("rely on", key, ErrRemoved)
+		}
+		return err
+	}
+	for _, item := range items {
+		for _, ref := range item.Info.References {
+			if err := still(ref, NarInfoKey(ref)); err != nil {
+				return err
+			}
+		}
+		if item.Packed.stored {
+			if err := still("", NARKey(item.Packed.FileHash, item.Packed.Method.Extension())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// publish makes items visible. Nothing is removed meanwhile.
+func (w *Writer) publish(ctx context.Context, items []Item) error {
 	var bulk, links []Object
 	var levels [][]Object
 	records := make([]*NarInfo, len(items))

@@ -136,40 +136,64 @@ func (d *Dir) Stat(ctx context.Context, key Key) (Info, error) {
 
 // Delete removes a file, durably.
 func (d *Dir) Delete(ctx context.Context, key Key) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	return d.DeleteBatch(ctx, []Key{key})
+}
+
+// DeleteBatch removes groups of files with the guarantees of BatchDeleter. Each
+// directory is synced once per group.
+func (d *Dir) DeleteBatch(ctx context.Context, groups ...[]Key) error {
 	root, err := d.open(false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return ctx.Err()
 	}
 	if err != nil {
-		return keyError("delete", key, err)
+		return fmt.Errorf("open tree: %w", err)
 	}
-	st, err := root.Lstat(string(key))
-	if err == nil && st.IsDir() {
-		return nil // there is no object of that name, only longer ones
+	for _, group := range groups {
+		if err := d.deleteGroup(ctx, root, group); err != nil {
+			return err
+		}
 	}
-	if err == nil && !key.Kind().Immutable() {
-		// Between the look and the rename of a Put with IfMatch, the object
-		// must not go: it would come back.
-		unlock, err := d.lock(root)
+	return nil
+}
+
+func (d *Dir) deleteGroup(ctx context.Context, root *os.Root, keys []Key) error {
+	dirs := map[string]bool{}
+	locked := false
+	for _, key := range keys {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		st, err := root.Lstat(string(key))
+		if err == nil && st.IsDir() {
+			continue // there is no object of that name, only longer ones
+		}
+		if err == nil && !key.Kind().Immutable() && !locked {
+			// Between the look and the rename of a Put with IfMatch, the object
+			// must not go: it would come back.
+			unlock, err := d.lock(root)
+			if err != nil {
+				return keyError("delete", key, err)
+			}
+			defer unlock()
+			locked = true
+		}
+		if err == nil {
+			err = root.Remove(string(key))
+		}
+		if errors.Is(absent(err), fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return keyError("delete", key, err)
 		}
-		defer unlock()
+		dirs[filepath.Dir(string(key))] = true
 	}
-	if err == nil {
-		err = root.Remove(string(key))
-	}
-	if errors.Is(absent(err), fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = syncIn(root, filepath.Dir(string(key)))
-	}
-	if err != nil {
-		return keyError("delete", key, err)
+	// Dying before this point may leave some of the files, after a power cut any.
+	for dir := range dirs {
+		if err := syncIn(root, dir); err != nil {
+			return fmt.Errorf("delete from %s: %w", dir, err)
+		}
 	}
 	return nil
 }

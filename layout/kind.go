@@ -22,6 +22,7 @@ const (
 	KindPage
 	KindNarInfo
 	KindRealisation // leads to a narinfo
+	KindPin         // leads to narinfos
 	KindCacheInfo
 	KindPrivate // never served
 	KindForeign // nothing of ours: left alone wherever it is met
@@ -50,6 +51,7 @@ var kinds = [...]struct {
 	KindPage:        {"page", "", fiveMinutes, false, 64 << 20},
 	KindNarInfo:     {"narinfo", "text/x-nix-narinfo", fiveMinutes, false, MaxNarInfo},
 	KindRealisation: {"realisation", "application/json", fiveMinutes, false, MaxRealisation},
+	KindPin:         {"pin", "text/plain; charset=utf-8", fiveMinutes, false, MaxNarInfo},
 	KindCacheInfo:   {"nix-cache-info", "text/x-nix-cache-info", fiveMinutes, false, 64 << 10},
 	KindPrivate:     {"private", "application/octet-stream", "no-store", false, MaxNarInfo},
 	KindForeign:     {"foreign", "application/octet-stream", "no-store", false, MaxNarInfo},
@@ -68,7 +70,7 @@ var pages = map[string]string{
 const NARFolder = "nar/"
 
 // PublicFolders are those at the top that public keys lie in, in their order.
-var PublicFolders = []string{"build-trace-v2", "debuginfo", "log", "nar", "realisations"}
+var PublicFolders = []string{"build-trace-v2", "debuginfo", "log", "nar", "pins", "realisations"}
 
 // IsPublicFolder reports whether public keys may lie in a folder at the top, as a
 // TopEntry names it: "log/".
@@ -178,6 +180,10 @@ func (k Key) Kind() Kind {
 	case strings.HasPrefix(s, "realisations/"), strings.HasPrefix(s, "build-trace-v2/"):
 		if strings.HasSuffix(s, ".doi") && isName(s, "/:!^") && strings.Count(s, "/") <= 4 {
 			return KindRealisation
+		}
+	case strings.HasPrefix(s, PinsFolder):
+		if CheckPinName(s[len(PinsFolder):]) == nil {
+			return KindPin
 		}
 	}
 	return KindForeign

@@ -28,6 +28,11 @@ func flock(f *os.File, wait bool) error {
 	if !wait {
 		how |= unix.LOCK_NB
 	}
+	return flockAs(f, how)
+}
+
+// flockAs is flock(2). A signal does not end it.
+func flockAs(f *os.File, how int) error {
 	for {
 		err := unix.Flock(int(f.Fd()), how)
 		if err != unix.EINTR {

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -56,7 +57,11 @@ func (e *UntrustedError) Error() string {
 	return fmt.Sprintf("%s: no trusted key has signed it, only %v", e.Path, e.Sigs)
 }
 
-// Run imports what plan names as missing, then logs and realisations.
+// replans is how often a run plans anew because what it relied upon was removed.
+const replans = 5
+
+// Do imports what plan names as missing, then logs and realisations. What was
+// removed since the plan was made is brought along as well.
 func (im *Run) Do(ctx context.Context, plan *Plan) error {
 	if err := im.checkSignatures(plan); err != nil {
 		return err
@@ -65,12 +70,54 @@ func (im *Run) Do(ctx context.Context, plan *Plan) error {
 	if run.Progress == nil {
 		run.Progress = &Progress{}
 	}
-	run.Progress.Paths.Store(int64(len(plan.Missing)))
-	run.Progress.Bytes.Store(plan.NarBytes())
-	if err := run.pack(ctx, plan.Missing); err != nil {
+	for n := 0; ; n++ {
+		run.Progress.Paths.Store(run.Progress.PathsDone.Load() + int64(len(plan.Missing)))
+		run.Progress.Bytes.Store(run.Progress.BytesDone.Load() + plan.NarBytes())
+		err := run.do(ctx, plan)
+		if !errors.Is(err, layout.ErrRemoved) || n == replans {
+			return err
+		}
+		if plan, err = run.Plan(ctx, plan.roots); err != nil {
+			return err
+		}
+	}
+}
+
+func (im *Run) do(ctx context.Context, plan *Plan) error {
+	if err := im.pack(ctx, plan); err != nil {
 		return err
 	}
-	return run.extras(ctx, plan)
+	if err := im.renew(ctx, plan); err != nil {
+		return err
+	}
+	return im.extras(ctx, plan)
+}
+
+// renew makes the paths young again that the tree had already and that were
+// asked for by name. What they refer to stays with them.
+func (im *Run) renew(ctx context.Context, plan *Plan) error {
+	tree := im.Writer.Tree
+	for _, root := range plan.roots {
+		if err := layout.Renew(ctx, tree, root); err != nil {
+			return err
+		}
+	}
+	rely, err := layout.Rely(ctx, tree, plan.seen)
+	if err != nil {
+		return err
+	}
+	defer rely.Release()
+	if !rely.Stale {
+		return nil
+	}
+	for _, root := range plan.roots {
+		if _, there, err := layout.Lookup(ctx, tree, layout.NarInfoKey(root)); err != nil {
+			return err
+		} else if !there {
+			return fmt.Errorf("rely on %s: %w", layout.NarInfoKey(root), layout.ErrRemoved)
+		}
+	}
+	return nil
 }
 
 // checkSignatures refuses a plan with a path that no trusted key vouches for,

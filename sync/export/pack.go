@@ -28,7 +28,8 @@ const (
 
 // pack packs steps side by side, and publishes them in their order, so that
 // the references of each are there before it (I3).
-func (im *Run) pack(ctx context.Context, steps []Step) error {
+func (im *Run) pack(ctx context.Context, plan *Plan) error {
+	steps := plan.Missing
 	jobs := im.Jobs
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0) + 1
@@ -80,7 +81,7 @@ func (im *Run) pack(ctx context.Context, steps []Step) error {
 		return nil
 	})
 
-	b := &batch{im: im}
+	b := &batch{im: im, seen: plan.seen}
 	next := 0
 	for next < len(steps) && ctx.Err() == nil {
 		select {
@@ -180,6 +181,7 @@ func (c *counter) Write(b []byte) (int, error) {
 // A batch is a run of packed paths, to be published together.
 type batch struct {
 	im     *Run
+	seen   layout.Sight
 	items  []layout.Item
 	last   time.Time
 	failed error
@@ -189,7 +191,7 @@ func (b *batch) add(step Step, p *layout.Packed) {
 	if len(b.items) == 0 && b.last.IsZero() {
 		b.last = time.Now()
 	}
-	b.items = append(b.items, layout.Item{Info: step.Info, Packed: p, Replace: step.Mend || b.im.Force})
+	b.items = append(b.items, layout.Item{Info: step.Info, Packed: p, Replace: step.Mend || b.im.Force, Seen: b.seen})
 }
 
 func (b *batch) full() bool {

@@ -16,6 +16,9 @@ import (
 type Plan struct {
 	Missing []Step            // what the tree lacks, references first
 	Present []layout.PathInfo // what it has already
+
+	roots []layout.StorePath
+	seen  layout.Sight // of the tree
 }
 
 // A Step is one store path to bring into the tree.
@@ -39,7 +42,11 @@ func (p *Plan) NarBytes() (n int64) {
 // question to the source, and the source is asked for a whole level at once. A
 // path that no trusted key vouches for is refused.
 func (im *Run) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error) {
-	plan := &Plan{}
+	since, err := layout.Look(ctx, im.Writer.Tree)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{roots: roots, seen: since}
 	seen := map[layout.StorePath]bool{}
 	missing := map[layout.StorePath]Step{}
 	level := fresh(nil, roots, seen)
@@ -84,7 +91,6 @@ func (im *Run) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error
 			return nil, err
 		}
 	}
-	var err error
 	if plan.Missing, err = referencesFirst(missing, roots); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,200 @@
+package layout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+)
+
+// A writer sees that something is there and publishes a narinfo that needs it. A
+// sweeper sees that nothing needs it and removes it. Both are right, and the tree
+// is broken. The gate keeps the two apart:
+//
+//   - A writer calls Look before it looks at a tree, and Rely before it publishes
+//     what rests on what it saw. Until it calls Release, no sweeper removes
+//     anything. If anything was removed between Look and Rely, the Reliance is
+//     stale, and the writer looks again before it publishes.
+//   - A sweeper calls Exclude, changes the plan (see SweepPlan), looks at what
+//     was published since it decided what to remove, and removes the rest.
+//
+// A tree that nothing is ever removed from has no plan, and a writer pays a few
+// system calls for that knowledge. A tree without a gate is not swept at all.
+
+// A Gater is a tree whose writers and sweepers can exclude each other, across
+// processes.
+type Gater interface {
+	// Gate waits until no sweeper is at work, and with sweep until no writer is
+	// either. A sweeper that waits lets no more writers in. What was taken ends
+	// with the process. Whoever holds it does not ask for it again.
+	Gate(ctx context.Context, sweep bool) (leave func(), err error)
+}
+
+// ErrNoGate says that nothing can be removed safely from a tree while others
+// write to it.
+var ErrNoGate = fmt.Errorf("writers and removals cannot be kept apart in this kind of tree: %w", errors.ErrUnsupported)
+
+// ErrRemoved says that something which a writer relied upon was removed before
+// the writer published. The writer looks again, and puts what is missing.
+var ErrRemoved = errors.New("removed from the tree meanwhile")
+
+// PlanKey is where a tree that is swept keeps its SweepPlan.
+const PlanKey Key = PrivatePrefix + "gc/plan"
+
+// A SweepPlan is changed by a sweeper before it removes anything: no two versions
+// are equal, and it is never deleted. So a writer knows by its version alone
+// whether anything was removed.
+type SweepPlan struct {
+	Epoch int64  `json:"epoch"` // of the last run that removed something
+	Nonce string `json:"nonce"`
+	By    string `json:"by"`
+	// KeepYoung is how long a path stays that was pushed and that nothing else
+	// keeps, in seconds.
+	KeepYoung int64 `json:"keepYoung"`
+}
+
+// ReadSweepPlan returns the plan of a tree. The error is fs.ErrNotExist if
+// nothing was ever removed.
+func ReadSweepPlan(ctx context.Context, r Reader) (SweepPlan, error) {
+	var plan SweepPlan
+	text, err := ReadAll(ctx, r, PlanKey)
+	if err != nil {
+		return plan, err
+	}
+	if err := json.Unmarshal(text, &plan); err != nil {
+		return plan, fmt.Errorf("read %s: %w", PlanKey, err)
+	}
+	return plan, nil
+}
+
+// A Sight is the moment from which a writer looks at a tree. The zero Sight is
+// before all removals.
+type Sight struct{ plan string }
+
+// Look begins a look at the tree: what is seen afterwards holds for Rely, unless
+// that says otherwise.
+func Look(ctx context.Context, t Tree) (Sight, error) {
+	// Not during a sweep: it has changed the plan already, and still removes.
+	r, err := Rely(ctx, t, Sight{})
+	if err != nil {
+		return Sight{}, err
+	}
+	defer r.Release()
+	return r.now, nil
+}
+
+// A Reliance keeps everything in a tree from being removed until it is released.
+type Reliance struct {
+	// Stale says that something was removed since the Sight: what was seen has
+	// to be looked at again before anything is published that needs it.
+	Stale bool
+
+	now   Sight
+	leave func()
+}
+
+// Release lets sweepers in again. A nil Reliance is fine to release.
+func (r *Reliance) Release() {
+	if r != nil && r.leave != nil {
+		r.leave()
+		r.leave = nil
+	}
+}
+
+// Rely begins a publication that rests on what was seen in the tree.
+func Rely(ctx context.Context, t Tree, since Sight) (*Reliance, error) {
+	g, ok := t.(Gater)
+	if !ok {
+		return &Reliance{}, nil
+	}
+	leave, err := g.Gate(ctx, false)
+	if err != nil {
+		return nil, fmt.Errorf("wait for a removal to end: %w", err)
+	}
+	info, _, err := Lookup(ctx, t, PlanKey)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	now := Sight{info.ETag}
+	return &Reliance{Stale: now != since, now: now, leave: leave}, nil
+}
+
+// Exclude waits until no writer is publishing, and keeps all of them out until it
+// is released.
+func Exclude(ctx context.Context, t Tree) (leave func(), err error) {
+	g, ok := t.(Gater)
+	if !ok {
+		return nil, ErrNoGate
+	}
+	return g.Gate(ctx, true)
+}
+
+// CanSweep reports whether Exclude works.
+func CanSweep(t Tree) bool {
+	_, ok := t.(Gater)
+	return ok
+}
+
+// Renew makes a path young again that a client wants to keep, if the tree is
+// swept and the path is past half of the time for which it stays by itself. Age
+// is that of the listing, which signing does not touch; where there is none, that
+// of the narinfo. The same bytes are put again.
+func Renew(ctx context.Context, t Tree, p StorePath) error {
+	plan, err := ReadSweepPlan(ctx, t)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if plan.KeepYoung == 0 {
+		return nil
+	}
+	key := ListingKey(p)
+	info, there, err := Lookup(ctx, t, key)
+	if err == nil && !there {
+		key = NarInfoKey(p)
+		info, there, err = Lookup(ctx, t, key)
+	}
+	if err != nil || !there || time.Since(info.ModTime) < time.Duration(plan.KeepYoung)*time.Second/2 {
+		return err
+	}
+	rely, err := Rely(ctx, t, Sight{})
+	if err != nil {
+		return err
+	}
+	defer rely.Release()
+	if _, there, err := Lookup(ctx, t, NarInfoKey(p)); err != nil || !there {
+		return err
+	}
+	err = putAgain(ctx, t, key)
+	if errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrNotExist) {
+		return nil // by another writer, who made it young
+	}
+	return err
+}
+
+// putAgain replaces an object by its own bytes.
+func putAgain(ctx context.Context, t Tree, key Key) error {
+	body, info, err := t.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	file, err := SpoolFor(t, "").Create()
+	if err != nil {
+		return err
+	}
+	defer file.Discard()
+	if _, err := io.Copy(file, io.LimitReader(&contextReader{ctx, body}, key.Kind().MaxBytes())); err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	if err := file.Done(); err != nil {
+		return err
+	}
+	return t.Put(ctx, key, file, PutOptions{IfMatch: info.ETag})
+}
