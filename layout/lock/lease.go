@@ -124,6 +124,9 @@ func (l *lease) take(ctx context.Context) error {
 				opts = condition
 				break
 			}
+			if l.Try && !l.dead(h) {
+				return &HeldError{h.who}
+			}
 			l.waiting(&Wait{For: h.who, Until: free})
 			if err := sleep(ctx, leaseRenew/4); err != nil {
 				return err

@@ -45,6 +45,10 @@ type Lock struct {
 	// live. "" is a folder among the system's temporary ones.
 	LivenessDir string
 
+	// Try has Do not wait: the error is a *HeldError if another process holds the
+	// lock.
+	Try bool
+
 	Waiting func(*Wait) // is told whom Do waits for; nil when it waits no more
 	Note    func(error) // is told what does not end the work
 }
@@ -55,6 +59,13 @@ type Wait struct {
 	// Until is when its lock runs out if it gives no sign of life; zero for a lock
 	// that ends with its process.
 	Until time.Time
+}
+
+// A HeldError says which process holds a lock.
+type HeldError struct{ By string }
+
+func (e *HeldError) Error() string {
+	return e.By + " is at work in this tree"
 }
 
 func (w *Wait) String() string {
@@ -131,6 +142,10 @@ func (l *Lock) lockDir(ctx context.Context, path string) (unlock func(), err err
 			return func() { f.Close() }, nil
 		case errors.Is(err, unix.EWOULDBLOCK):
 			text, _ := io.ReadAll(io.NewSectionReader(f, 0, leaseText))
+			if l.Try {
+				f.Close()
+				return nil, &HeldError{whose(string(text))}
+			}
 			l.waiting(&Wait{For: whose(string(text))})
 			if err := sleep(ctx, lockPoll); err != nil {
 				f.Close()

@@ -1,0 +1,193 @@
+package gc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+)
+
+const heldPrefix = layout.PrivatePrefix + "held/"
+
+// A root keeps paths, and all that they lead to.
+type root struct {
+	name  string // as people are told: "pin host-a@3"
+	pin   string // "" for other roots
+	paths []int32
+}
+
+// A RootError says that the path of a root is not in the tree: what is true of
+// the tree is not what the root was made for.
+type RootError struct {
+	Root string
+	Path layout.StorePath
+}
+
+func (e *RootError) Error() string { return fmt.Sprintf("%s: %s is not in the tree", e.Root, e.Path) }
+
+// roots returns the roots of a tree: pins, what waits in the tree for its NAR or
+// references, and what is young.
+func (v *view) roots(ctx context.Context, keepYoung time.Duration) (roots []root, pins int, err error) {
+	list, err := ReadPins(ctx, v.tree)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, pin := range list {
+		for _, g := range pin.Kept(v.now) {
+			r := root{name: fmt.Sprintf("pin %s@%d", pin.Name, g.Number), pin: pin.Name}
+			for _, p := range g.Paths {
+				i := v.find(refgraph.PackPath(p.Hash()))
+				if i < 0 {
+					// It may have come since the tree was listed.
+					if _, there, err := layout.Lookup(ctx, v.tree, layout.NarInfoKey(p)); err != nil {
+						return nil, 0, err
+					} else if !there {
+						return nil, 0, &RootError{r.name, p}
+					}
+					continue
+				}
+				r.paths = append(r.paths, i)
+			}
+			roots = append(roots, r)
+		}
+	}
+	held := root{name: "waiting uploads"}
+	leads, err := v.heldLeads(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, l := range leads {
+		for _, id := range l.refs {
+			if i := v.find(id); i >= 0 {
+				held.paths = append(held.paths, i)
+			}
+		}
+	}
+	young := root{name: "young"}
+	for i, p := range v.paths {
+		if v.young(p.born, keepYoung) {
+			young.paths = append(young.paths, int32(i))
+		}
+	}
+	return append(roots, held, young), len(list), nil
+}
+
+// heldLeads returns where the narinfos lead that wait in the tree.
+func (v *view) heldLeads(ctx context.Context) ([]lead, error) {
+	var leads []lead
+	for info, err := range v.tree.List(ctx, heldPrefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list what waits: %w", err)
+		}
+		text, err := layout.ReadAll(ctx, v.tree, info.Key)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // published meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		n, err := parseNarInfo(layout.Key(strings.TrimPrefix(string(info.Key), heldPrefix)), text, v.storeDir)
+		if err != nil {
+			return nil, err
+		}
+		l, err := leadsOf(n)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", info.Key, err)
+		}
+		leads = append(leads, l)
+	}
+	return leads, nil
+}
+
+// A set is one of paths, by number.
+type set []uint64
+
+func (v *view) newSet() set { return make(set, (len(v.paths)+len(v.ghosts)+63)/64) }
+
+func (s set) has(i int32) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
+// add reports whether it was not there before.
+func (s set) add(i int32) bool {
+	if s.has(i) {
+		return false
+	}
+	s[i/64] |= 1 << (i % 64)
+	return true
+}
+
+// mark adds paths, and all that they refer to, to a set. Each path that is new
+// there is told.
+func (v *view) mark(s set, from []int32, told func(i int32)) {
+	var stack []int32
+	push := func(i int32) {
+		if s.add(i) {
+			stack = append(stack, i)
+			if told != nil {
+				told(i)
+			}
+		}
+	}
+	for _, i := range from {
+		push(i)
+	}
+	for len(stack) > 0 {
+		i := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		for _, ref := range v.references(i) {
+			push(ref)
+		}
+	}
+}
+
+// levels orders paths so that each comes before all that it refers to. Paths that
+// refer to each other in a circle, which no Nix makes, come in the last level.
+func (v *view) levels(paths []int32) [][]int32 {
+	in := map[int32]int{} // how many of the paths refer to it
+	for _, i := range paths {
+		in[i] += 0
+	}
+	for _, i := range paths {
+		for _, ref := range v.references(i) {
+			if n, ok := in[ref]; ok {
+				in[ref] = n + 1
+			}
+		}
+	}
+	var levels [][]int32
+	var level []int32
+	for _, i := range paths {
+		if in[i] == 0 {
+			level = append(level, i)
+		}
+	}
+	for len(level) > 0 {
+		levels = append(levels, level)
+		var next []int32
+		for _, i := range level {
+			delete(in, i)
+			for _, ref := range v.references(i) {
+				if n, ok := in[ref]; ok {
+					if in[ref] = n - 1; n == 1 {
+						next = append(next, ref)
+					}
+				}
+			}
+		}
+		level = next
+	}
+	var circle []int32
+	for _, i := range paths {
+		if _, ok := in[i]; ok {
+			circle = append(circle, i)
+		}
+	}
+	if len(circle) > 0 {
+		levels = append(levels, circle)
+	}
+	return levels
+}

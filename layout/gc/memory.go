@@ -1,0 +1,220 @@
+package gc
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+)
+
+// memoryKey is what a run remembers of the objects that it read, so that the next
+// one reads only those that are new or changed. If it is lost, all are read again.
+//
+// It is a header, the IDs of paths, the numbers by which the records refer to
+// them, then a record for each narinfo and for each other object that was read.
+const memoryKey = layout.Key(layout.PrivatePrefix + "gc/memory")
+
+const (
+	memoryMagic = "nixstatic gc memory 1\n"
+	// maxLead bounds what a record says: more references than a narinfo has room
+	// for are a sign of damage.
+	maxLead = layout.MaxNarInfo / 32
+)
+
+// A memory is read from its beginning to its end, beside a listing: both are in
+// the order of keys.
+type memory struct {
+	r      *bufio.Reader
+	close  func()
+	ids    []refgraph.PathID // first those with a record
+	paths  int               // how many have one
+	others int
+	err    error
+
+	next     int // of the paths
+	tag      uint64
+	lead     lead
+	numbers  []uint32
+	hasOther bool
+	other    otherEntry
+}
+
+// recall opens what an earlier run remembered. One that makes no sense is as good
+// as none.
+func recall(ctx context.Context, t layout.Reader) (*memory, error) {
+	m := &memory{close: func() {}}
+	body, _, err := t.Get(ctx, memoryKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	opened := openMemory(body)
+	opened.close = func() { body.Close() }
+	return opened, nil
+}
+
+func openMemory(r io.Reader) *memory {
+	m := &memory{r: bufio.NewReaderSize(r, 256<<10), close: func() {}}
+	head := make([]byte, len(memoryMagic))
+	if _, err := io.ReadFull(m.r, head); err != nil || string(head) != memoryMagic {
+		m.fail(errors.New("not a memory of ours"))
+		return m
+	}
+	ids, paths := m.uint(1<<31), m.uint(1<<31)
+	m.others = m.uint(1 << 31)
+	for i := 0; i < ids && m.err == nil; i++ { // the number may be a lie: memory grows with what is there
+		var id refgraph.PathID
+		m.read(id[:])
+		m.ids = append(m.ids, id)
+	}
+	if m.paths = paths; paths > len(m.ids) {
+		m.fail(errors.New("it has more records than paths"))
+	}
+	return m
+}
+
+// fail makes the rest of a memory forgotten.
+func (m *memory) fail(err error) {
+	if m.err == nil {
+		m.err = err
+	}
+}
+
+func (m *memory) read(p []byte) {
+	if m.err == nil {
+		_, err := io.ReadFull(m.r, p)
+		if err != nil {
+			m.fail(err)
+		}
+	}
+}
+
+func (m *memory) uint(limit uint64) int {
+	if m.err != nil {
+		return 0
+	}
+	n, err := binary.ReadUvarint(m.r)
+	if err != nil || n > limit {
+		m.fail(fmt.Errorf("a number out of bounds: %d, %w", n, err))
+		return 0
+	}
+	return int(n)
+}
+
+func (m *memory) uint64() uint64 {
+	var b [8]byte
+	m.read(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// path returns what is remembered of a narinfo, if it has the same version still.
+// It is asked in the order of the IDs. The result holds until the next call.
+func (m *memory) path(p pathEntry) (*lead, bool) {
+	for m.err == nil && m.r != nil && m.next < m.paths {
+		id := m.ids[m.next]
+		if string(id[:]) > string(p.id[:]) {
+			return nil, false
+		}
+		m.next++
+		m.tag = m.uint64()
+		m.read(m.lead.nar[:])
+		m.lead.drv = m.uint64()
+		m.lead.refs = m.lead.refs[:0]
+		for n := m.uint(maxLead); n > 0 && m.err == nil; n-- {
+			if at := m.uint(uint64(max(0, len(m.ids)-1))); m.err == nil {
+				m.lead.refs = append(m.lead.refs, m.ids[at])
+			}
+		}
+		if id == p.id {
+			return &m.lead, m.err == nil && m.tag == p.tag
+		}
+	}
+	return nil, false
+}
+
+// rest yields what is remembered of other objects, after the narinfos.
+func (m *memory) rest() iter.Seq[otherEntry] {
+	return func(yield func(otherEntry) bool) {
+		if m.r == nil {
+			return
+		}
+		m.path(pathEntry{id: refgraph.PathID{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}})
+		for range m.others {
+			key := make([]byte, m.uint(1024))
+			m.read(key)
+			tag := m.uint64()
+			lead := make([]byte, m.uint(64))
+			m.read(lead)
+			if m.err != nil || !yield(otherEntry{key: layout.Key(key), tag: tag, lead: string(lead)}) {
+				return
+			}
+		}
+	}
+}
+
+// remember keeps what a view knows for the next run.
+func (v *view) remember(ctx context.Context) error {
+	file, err := layout.SpoolFor(v.tree, "").Create()
+	if err != nil {
+		return err
+	}
+	defer file.Discard()
+	w := bufio.NewWriterSize(file, 256<<10)
+	v.writeMemory(w)
+	if err := errors.Join(w.Flush(), file.Done()); err != nil {
+		return fmt.Errorf("remember what was read: %w", err)
+	}
+	return v.tree.Put(ctx, memoryKey, file, layout.PutOptions{})
+}
+
+func (v *view) writeMemory(w *bufio.Writer) {
+	others := 0
+	for _, o := range v.others {
+		if o.lead != "" {
+			others++
+		}
+	}
+	b := []byte(memoryMagic)
+	for _, n := range []int{len(v.paths) + len(v.ghosts), len(v.paths), others} {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	w.Write(b)
+	for _, p := range v.paths {
+		w.Write(p.id[:])
+	}
+	for _, id := range v.ghosts {
+		w.Write(id[:])
+	}
+	for i, p := range v.paths {
+		b = binary.LittleEndian.AppendUint64(b[:0], p.tag)
+		nar := v.narIDs(int32(i))
+		b = append(b, nar[:]...)
+		b = binary.LittleEndian.AppendUint64(b, v.drv[i])
+		refs := v.references(int32(i))
+		b = binary.AppendUvarint(b, uint64(len(refs)))
+		for _, ref := range refs {
+			b = binary.AppendUvarint(b, uint64(ref))
+		}
+		w.Write(b)
+	}
+	for _, o := range v.others {
+		if o.lead == "" {
+			continue
+		}
+		b = binary.AppendUvarint(b[:0], uint64(len(o.key)))
+		b = append(b, o.key...)
+		b = binary.LittleEndian.AppendUint64(b, o.tag)
+		b = binary.AppendUvarint(b, uint64(len(o.lead)))
+		b = append(b, o.lead...)
+		w.Write(b)
+	}
+}

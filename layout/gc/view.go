@@ -1,0 +1,283 @@
+package gc
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+)
+
+// A view is what one listing of a tree says, and what the narinfos in it lead to.
+//
+// There may be millions of paths, so they are numbers: those that have a narinfo
+// in the order of their keys, and behind them those that others only refer to.
+type view struct {
+	tree     layout.Tree
+	storeDir string
+	now      time.Time
+
+	paths  []pathEntry
+	ghosts []refgraph.PathID // referred to, and without a narinfo
+	ghost  map[refgraph.PathID]int32
+	// unlisted are the NARs of paths whose NAR was not listed.
+	unlisted map[int32]refgraph.NARID
+	nars     []narEntry // in the order of their keys
+	others   []otherEntry
+	stray    []strayEntry // listings without a narinfo
+	size     int64        // of all objects
+
+	// What path i refers to is refs[from[i]:from[i+1]], without itself.
+	from []uint32
+	refs []int32
+	nar  []int32  // of each path: in nars; -1 if the NAR is not there
+	drv  []uint64 // of each path: which log is that of its build; 0 for none
+}
+
+type pathEntry struct {
+	id      refgraph.PathID
+	born    uint32 // when it was put, as far as signing does not matter
+	tag     uint64 // the version of its narinfo
+	listing uint64 // the version of its listing; 0 if there is none
+	size    uint32 // of both
+}
+
+type narEntry struct {
+	id   refgraph.NARID
+	born uint32
+	tag  uint64
+	size int64
+}
+
+// A strayEntry is a listing whose narinfo is not there.
+type strayEntry struct {
+	id   refgraph.PathID
+	born uint32
+	tag  uint64
+	size int64
+}
+
+// An otherEntry is a log, a debug link, a realisation or an upstream's record.
+type otherEntry struct {
+	key  layout.Key
+	born uint32
+	tag  uint64
+	size int64
+	lead string // the NARID of a debug link's NAR, the PathID of a realisation's path
+}
+
+// skew is by how much a clock may be wrong.
+const skew = 15 * time.Minute
+
+// A ClockError says that an object was put in the future, by the clock of this
+// machine: no age is to be believed then.
+type ClockError struct {
+	Key layout.Key
+	By  time.Duration
+}
+
+func (e *ClockError) Error() string {
+	return fmt.Sprintf("%s was written %s from now: a clock is wrong", e.Key, e.By.Round(time.Second))
+}
+
+// tagOf shortens the name of a version. It is never 0.
+func tagOf(etag string) uint64 {
+	sum := sha256.Sum256([]byte(etag))
+	return binary.LittleEndian.Uint64(sum[:]) | 1
+}
+
+// see lists the tree.
+func see(ctx context.Context, t layout.Tree, storeDir string, now time.Time) (*view, error) {
+	v := &view{tree: t, storeDir: storeDir, now: now, ghost: map[refgraph.PathID]int32{}}
+	last := layout.Key("")
+	for info, err := range t.List(ctx, "") {
+		if err == nil && info.Key <= last {
+			err = fmt.Errorf("%s comes after %s", info.Key, last)
+		}
+		if err == nil {
+			last = info.Key
+			err = v.take(info)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the tree: %w", err)
+		}
+	}
+	for info, err := range t.List(ctx, layout.ProvisionsPrefix) {
+		if err == nil && info.Key.ProvisionHash() != "" {
+			err = v.take(info)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the tree: %w", err)
+		}
+	}
+	v.tidy()
+	return v, ctx.Err()
+}
+
+// take files what a listing says of one object.
+func (v *view) take(info layout.Info) error {
+	if by := info.ModTime.Sub(v.now); by > skew {
+		return &ClockError{info.Key, by}
+	}
+	if info.ETag == "" {
+		return fmt.Errorf("the tree does not tell one version of %s from another", info.Key)
+	}
+	born, tag := uint32(max(0, info.ModTime.Unix())), tagOf(info.ETag)
+	kind := info.Key.Kind()
+	switch kind {
+	case layout.KindNarInfo, layout.KindListing:
+		id := refgraph.PackPath(info.Key.PathHash())
+		n := len(v.paths)
+		if n == 0 || v.paths[n-1].id != id {
+			v.paths = append(v.paths, pathEntry{id: id})
+			n++
+		}
+		p := &v.paths[n-1]
+		p.size += uint32(info.Size)
+		if kind == layout.KindListing { // it comes first
+			p.listing, p.born = tag, born
+		} else {
+			p.tag = tag
+			if p.listing == 0 {
+				p.born = born
+			}
+		}
+	case layout.KindNAR:
+		id, ok := refgraph.PackNAR(info.Key)
+		if !ok {
+			return nil // verify tells of it
+		}
+		v.nars = append(v.nars, narEntry{id, born, tag, info.Size})
+	case layout.KindLog, layout.KindDebugInfo, layout.KindRealisation, layout.KindPrivate:
+		v.others = append(v.others, otherEntry{info.Key, born, tag, info.Size, ""})
+	default:
+		return nil
+	}
+	v.size += info.Size
+	return nil
+}
+
+// tidy parts listings without a narinfo from the paths.
+func (v *view) tidy() {
+	v.paths = slices.DeleteFunc(v.paths, func(p pathEntry) bool {
+		if p.tag == 0 {
+			v.stray = append(v.stray, strayEntry{p.id, p.born, p.listing, int64(p.size)})
+		}
+		return p.tag == 0
+	})
+}
+
+// find returns the number of a path with a narinfo, or -1.
+func (v *view) find(id refgraph.PathID) int32 {
+	i, ok := slices.BinarySearchFunc(v.paths, id, func(p pathEntry, id refgraph.PathID) int { return bytes.Compare(p.id[:], id[:]) })
+	if !ok {
+		return -1
+	}
+	return int32(i)
+}
+
+// number returns the number of a path, which gets one if it has none.
+func (v *view) number(id refgraph.PathID) int32 {
+	if i := v.find(id); i >= 0 {
+		return i
+	}
+	i, ok := v.ghost[id]
+	if !ok {
+		i = int32(len(v.paths) + len(v.ghosts))
+		v.ghost[id] = i
+		v.ghosts = append(v.ghosts, id)
+	}
+	return i
+}
+
+// known returns the number of a path that has one, or -1.
+func (v *view) known(id refgraph.PathID) int32 {
+	if i := v.find(id); i >= 0 {
+		return i
+	}
+	if i, ok := v.ghost[id]; ok {
+		return i
+	}
+	return -1
+}
+
+func (v *view) isGhost(i int32) bool { return int(i) >= len(v.paths) }
+
+func (v *view) id(i int32) refgraph.PathID {
+	if v.isGhost(i) {
+		return v.ghosts[int(i)-len(v.paths)]
+	}
+	return v.paths[i].id
+}
+
+func (v *view) findNAR(id refgraph.NARID) int32 {
+	i, ok := slices.BinarySearchFunc(v.nars, id, func(n narEntry, id refgraph.NARID) int { return bytes.Compare(n.id[:], id[:]) })
+	if !ok {
+		return -1
+	}
+	return int32(i)
+}
+
+// references returns what path i refers to. A path without a narinfo refers to
+// nothing.
+func (v *view) references(i int32) []int32 {
+	if v.isGhost(i) {
+		return nil
+	}
+	return v.refs[v.from[i]:v.from[i+1]]
+}
+
+// young reports whether an object was put within a time.
+func (v *view) young(born uint32, within time.Duration) bool {
+	return within > 0 && v.now.Sub(time.Unix(int64(born), 0)) < within
+}
+
+// A lead is what a narinfo leads to.
+type lead struct {
+	nar  refgraph.NARID
+	refs []refgraph.PathID // without itself
+	drv  uint64
+}
+
+// leadsOf reads where a narinfo leads.
+func leadsOf(n *layout.NarInfo) (lead, error) {
+	var l lead
+	key, err := n.NARKey()
+	if err != nil {
+		return l, err
+	}
+	l.nar, _ = refgraph.PackNAR(key) // a name without a hash is that of no NAR that could go
+	for _, ref := range n.References {
+		if ref != n.Path {
+			l.refs = append(l.refs, refgraph.PackPath(ref.Hash()))
+		}
+	}
+	if n.Deriver != "" {
+		l.drv = logTag(string(n.Deriver))
+	}
+	return l, nil
+}
+
+// logTag names the log of a derivation, under either of its keys (see
+// layout.LogKeys).
+func logTag(drv string) uint64 {
+	before, _, _ := strings.Cut(drv, "?")
+	return tagOf(before)
+}
+
+func parseNarInfo(key layout.Key, text []byte, storeDir string) (*layout.NarInfo, error) {
+	n, err := layout.ParseNarInfo(text, storeDir)
+	if err == nil && layout.NarInfoKey(n.Path) != key {
+		err = fmt.Errorf("it is the record of %s", n.Path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return n, nil
+}
