@@ -83,9 +83,9 @@ func (v *view) stat(ctx context.Context, name string) (entry, error) {
 }
 
 // isFolder reports whether a name below one of the folders can be a folder
-// itself: only realisations have such.
+// itself: only realisations and pins have such.
 func isFolder(name string) bool {
-	return layout.Key(name+"/x.doi").Kind() == layout.KindRealisation
+	return layout.Key(name+"/x.doi").Kind() == layout.KindRealisation || layout.Key(name+"/x").Kind() == layout.KindPin
 }
 
 // children yields what is directly in a folder, without holding it in memory.

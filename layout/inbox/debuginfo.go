@@ -40,27 +40,30 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload, o O
 	}
 	defer unlock()
 	var outcome Outcome
-	err = layout.Update(ctx, b.writer.Tree, key, func(have []byte) ([]byte, error) {
-		outcome = Created
-		if have != nil {
-			outcome = Replaced
-			there, to, err := layout.ParseDebugLink(key, have)
-			if err == nil && there == link && to == nar {
-				outcome = Unchanged
-				return nil, nil
+	// Where the NAR has to be read, which is rare, removals wait for that.
+	err = b.relying(ctx, func() error {
+		return layout.Update(ctx, b.writer.Tree, key, func(have []byte) ([]byte, error) {
+			outcome = Created
+			if have != nil {
+				outcome = Replaced
+				there, to, err := layout.ParseDebugLink(key, have)
+				if err == nil && there == link && to == nar {
+					outcome = Unchanged
+					return nil, nil
+				}
+				leads, err := b.linkLeads(ctx, key, have)
+				if err != nil {
+					return nil, err
+				}
+				if leads {
+					return nil, refuse(Conflict, "conflict: %s leads to another NAR in this cache, and stays", key)
+				}
 			}
-			leads, err := b.linkLeads(ctx, key, have)
-			if err != nil {
+			if err := b.checkLink(ctx, key, link, nar); err != nil {
 				return nil, err
 			}
-			if leads {
-				return nil, refuse(Conflict, "conflict: %s leads to another NAR in this cache, and stays", key)
-			}
-		}
-		if err := b.checkLink(ctx, key, link, nar); err != nil {
-			return nil, err
-		}
-		return link.Marshal(nar), nil
+			return link.Marshal(nar), nil
+		})
 	})
 	sent := keepBytes(text)
 	defer sent.release()

@@ -59,6 +59,13 @@ func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Inf
 	if err == nil && !there {
 		err = fmt.Errorf("its NAR is gone: %w", fs.ErrNotExist)
 	}
+	if err == nil {
+		// A Nix that learns that the path is there does not send it, and wants it to
+		// stay.
+		if err := layout.Renew(ctx, f.b.writer.Tree, n.Path); err != nil {
+			f.b.log.WarnContext(ctx, "a path that a client asks for cannot be renewed", "path", n.Path, "error", err)
+		}
+	}
 	info.Size = int64(len(text))
 	return text, info, err
 }

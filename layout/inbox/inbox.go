@@ -160,7 +160,7 @@ func (b *Inbox) Check(ctx context.Context, key layout.Key, o Options) error {
 
 func (b *Inbox) check(key layout.Key, o Options) error {
 	kind := key.Kind()
-	if !kind.Public() {
+	if !kind.Public() || kind == layout.KindPin {
 		return foreign(key)
 	}
 	if kind == layout.KindNAR {

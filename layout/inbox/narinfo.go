@@ -91,21 +91,61 @@ func (b *Inbox) place(ctx context.Context, r *record) (Outcome, []need, error) {
 		return 0, nil, err
 	}
 	defer unlock()
+	for {
+		since, err := layout.Look(ctx, b.writer.Tree)
+		if err != nil {
+			return 0, nil, err
+		}
+		outcome, needs, stale, err := b.placeOnce(ctx, r, since)
+		switch {
+		case err != nil:
+			return 0, nil, err
+		case stale:
+			continue
+		}
+		if len(needs) == 0 && outcome != Created {
+			err = layout.Renew(ctx, b.writer.Tree, r.Path)
+		}
+		return outcome, needs, storage(err)
+	}
+}
+
+// placeOnce is place by what there was to see since a moment. It reports whether
+// something was removed from the tree meanwhile: then nothing was changed.
+func (b *Inbox) placeOnce(ctx context.Context, r *record, since layout.Sight) (_ Outcome, _ []need, stale bool, err error) {
 	f, err := b.examine(ctx, r)
 	if err != nil {
-		return 0, nil, err
+		return 0, nil, false, err
 	}
 	defer f.release()
 	d := decide(r, f, b.cfg.RequireSignature)
 	switch {
 	case d.refusal != nil:
 		b.dropWrong(ctx, f.sent)
-		return 0, nil, d.refusal
+		return 0, nil, false, d.refusal
 	case len(d.needs) > 0:
-		return 0, d.needs, nil
+		return 0, d.needs, false, nil
+	}
+	rely, err := layout.Rely(ctx, b.writer.Tree, since)
+	if err != nil {
+		return 0, nil, false, err
+	}
+	defer rely.Release()
+	if rely.Stale {
+		return 0, nil, true, nil
 	}
 	outcome, err := b.apply(ctx, r, f, &d)
-	return outcome, nil, err
+	return outcome, nil, false, err
+}
+
+// relying does work while nothing is removed from the tree.
+func (b *Inbox) relying(ctx context.Context, work func() error) error {
+	rely, err := layout.Rely(ctx, b.writer.Tree, layout.Sight{})
+	if err != nil {
+		return err
+	}
+	defer rely.Release()
+	return work()
 }
 
 // read parses a narinfo and refuses what can be told from it alone.

@@ -52,7 +52,7 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layout.Realisation) (Outcome, error) {
 	var outcome Outcome
 	var refused error
-	err := layout.Update(ctx, b.writer.Tree, key, func(have []byte) (_ []byte, err error) {
+	change := func(have []byte) (_ []byte, err error) {
 		defer func() { refused = err }()
 		next := sent
 		outcome = Created
@@ -81,7 +81,8 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 			return nil, nil
 		}
 		return text, nil
-	})
+	}
+	err := b.relying(ctx, func() error { return layout.Update(ctx, b.writer.Tree, key, change) })
 	if refused != nil {
 		return 0, refused
 	}

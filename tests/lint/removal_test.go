@@ -14,6 +14,13 @@ import (
 // Everything else goes through layout/gc, which knows what leads to an object.
 var removers = map[string]string{
 	"layout/gc/remove.go Remove":            "the door",
+	"layout/gc/sweep.go withdrawTurn":       "the door, while no writer is publishing",
+	"layout/gc/sweep.go reclaimTurn":        "the door, while no writer is publishing",
+	"layout/gc/sweep.go forget":             "a private key: a record whose time is over",
+	"layout/gc/run.go note":                 "a private key: what a run of long ago did",
+	"layout/gc/pins.go editPin":             "a pin, which nothing leads to",
+	"layout/abilities.go DeleteBatch":       "it forwards",
+	"layout/dir.go Delete":                  "it forwards",
 	"layout/lock/lease.go giveBack":         "a private key: its own lease",
 	"layout/inbox/settle.go drop":           "a private key: a narinfo that waits no more",
 	"layout/add_listing.go withdrawListing": "a listing that this process put a moment ago, of a record that it could not publish",
@@ -57,14 +64,18 @@ func TestRemovalHasOneDoor(t *testing.T) {
 	}
 }
 
-// deletes returns where a function calls x.Delete(ctx, key), x being no package.
+// deletes returns where a function calls x.Delete(ctx, key), x being no package of
+// the library, or x.DeleteBatch(ctx, …).
 func deletes(fn *ast.FuncDecl) (at []token.Pos) {
 	ast.Inspect(fn, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
-		if !ok || len(call.Args) != 2 {
+		if !ok || len(call.Args) < 2 {
 			return true
 		}
-		if sel, ok := call.Fun.(*ast.SelectorExpr); ok && sel.Sel.Name == "Delete" {
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if ok && sel.Sel.Name == "DeleteBatch" {
+			at = append(at, call.Pos())
+		} else if ok && sel.Sel.Name == "Delete" && len(call.Args) == 2 {
 			if x, ok := sel.X.(*ast.Ident); !ok || x.Name != "maps" && x.Name != "slices" {
 				at = append(at, call.Pos())
 			}
@@ -82,6 +93,7 @@ func f() {
 	_ = w.Tree.Delete(r.Context(), "x")
 	go func() { b.Delete(ctx, heldKey(hash)) }()
 	slices.Delete(list, 1, 2)
+	layout.DeleteBatch(ctx, tree, keys)
 	delete(m, key)
 	header.Delete("x")
 }`
@@ -89,7 +101,7 @@ func f() {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := len(deletes(parsed.Decls[0].(*ast.FuncDecl))); got != 3 {
-		t.Errorf("%d calls found, want 3", got)
+	if got := len(deletes(parsed.Decls[0].(*ast.FuncDecl))); got != 4 {
+		t.Errorf("%d calls found, want 4", got)
 	}
 }
