@@ -171,15 +171,15 @@ func Renew(ctx context.Context, t Tree, p StorePath) error {
 	if _, there, err := Lookup(ctx, t, NarInfoKey(p)); err != nil || !there {
 		return err
 	}
-	err = putAgain(ctx, t, key)
+	err = PutAgain(ctx, t, key)
 	if errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		return nil // by another writer, who made it young
 	}
 	return err
 }
 
-// putAgain replaces an object by its own bytes.
-func putAgain(ctx context.Context, t Tree, key Key) error {
+// PutAgain replaces an object by its own bytes, so that it is younger.
+func PutAgain(ctx context.Context, t Tree, key Key) error {
 	body, info, err := t.Get(ctx, key)
 	if err != nil {
 		return err

@@ -134,7 +134,6 @@ func Collect(ctx context.Context, t layout.Tree, o Options, confirm func(*Plan) 
 
 // execute carries a plan out.
 func (p *Plan) execute(ctx context.Context) (Run, error) {
-	begun := time.Now()
 	v, o := p.v, p.o
 	layout.Sweep(v.tree)
 	if p.fresh {
@@ -147,19 +146,10 @@ func (p *Plan) execute(ctx context.Context) (Run, error) {
 			return Run{}, err
 		}
 	}
-	s := &sweep{Plan: p}
-	have, err := layout.ReadSweepPlan(ctx, v.tree)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && have.KeepYoung != int64(o.KeepYoung/time.Second):
-		s.state = have
-		if err := s.announce(ctx); err != nil { // from now on, writers renew
-			return Run{}, err
-		}
-	case err != nil:
+	s, err := p.begin(ctx)
+	if err != nil {
 		return Run{}, err
 	}
-	s.state = have
-	s.state.Epoch++
 	if err := s.withdrawAll(ctx); err != nil {
 		return Run{}, err
 	}
@@ -168,12 +158,34 @@ func (p *Plan) execute(ctx context.Context) (Run, error) {
 			return Run{}, err
 		}
 	}
-	run := Run{Epoch: s.state.Epoch, Time: v.now.UTC(), By: process(), Withdrawn: s.withdrew, Reclaimed: s.reclaimed,
-		Kept: s.kept, UndoUntil: p.Undo.UTC(), Seconds: time.Since(begun).Seconds()}
+	return s.finish(ctx)
+}
+
+// begin makes the sweep that carries the plan out.
+func (p *Plan) begin(ctx context.Context) (*sweep, error) {
+	s := &sweep{Plan: p, begun: time.Now()}
+	have, err := layout.ReadSweepPlan(ctx, p.v.tree)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	s.state = have
+	if err != nil || have.KeepYoung != s.keepYoung() { // from now on, writers renew
+		if err := s.announce(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.state.Epoch++
+	return s, nil
+}
+
+// finish writes down what was done, if anything was.
+func (s *sweep) finish(ctx context.Context) (Run, error) {
 	if s.withdrew.Count+s.reclaimed.Count == 0 {
 		return Run{}, nil
 	}
-	return run, note(ctx, v.tree, run)
+	run := Run{Epoch: s.state.Epoch, Time: s.v.now.UTC(), By: process(), Withdrawn: s.withdrew, Reclaimed: s.reclaimed,
+		Kept: s.kept, UndoUntil: s.Undo.UTC(), Seconds: time.Since(s.begun).Seconds()}
+	return run, note(ctx, s.v.tree, run)
 }
 
 // adjourn writes the docket, and compares the clocks: an age that is the
@@ -201,10 +213,12 @@ func process() string {
 	return fmt.Sprintf("process %d on %.100s", os.Getpid(), host)
 }
 
+func (s *sweep) keepYoung() int64 { return int64(s.o.KeepYoung / time.Second) }
+
 // announce changes the plan of the tree.
 func (s *sweep) announce(ctx context.Context) error {
 	s.state.Nonce, s.state.By = rand.Text(), process()
-	s.state.KeepYoung = int64(s.o.KeepYoung / time.Second)
+	s.state.KeepYoung = s.keepYoung()
 	text, err := encode(s.state)
 	if err != nil {
 		return err

@@ -25,7 +25,10 @@ const (
 type sweep struct {
 	*Plan
 	state layout.SweepPlan
+	begun time.Time
 	part  int // of the record
+	// unrecorded: what goes can never come back.
+	unrecorded bool
 
 	went      map[int32]bool // paths that were withdrawn
 	withdrew  Size
@@ -177,7 +180,7 @@ func (s *sweep) withdrawTurn(ctx context.Context, levels [][]int32, realisations
 		if len(paths) == 0 {
 			return nil
 		}
-		if !without.records {
+		if !s.unrecorded && !without.records {
 			var err error
 			if s.part, err = record(ctx, s.v.tree, s.state.Epoch, s.part, list); err != nil {
 				return err

@@ -47,7 +47,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/inbox", "layout/lock",
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
