@@ -18,14 +18,19 @@ func flagsFirst(app *cli.App, args []string) ([]string, error) {
 	rest := args[1:]
 	flags := app.Flags
 	commands := app.Commands
+	own := false // the command takes arguments, beside those that have its subcommands' names
 	for len(commands) > 0 && len(rest) > 0 {
+		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(rest[0]) })
+		if i < 0 && own {
+			break
+		}
 		if strings.HasPrefix(rest[0], "-") {
 			return args, nil // a flag of the program itself, or a mistake that the library explains
 		}
-		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(rest[0]) })
 		if i < 0 {
 			return args, nil
 		}
+		own = commands[i].ArgsUsage != "" && len(commands[i].Subcommands) > 0
 		head = append(head, rest[0])
 		rest = rest[1:]
 		flags, commands = commands[i].Flags, commands[i].Subcommands

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/lock"
 	"github.com/nixstatic/nixstatic/layout/nar"
 	"github.com/nixstatic/nixstatic/sync/export"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
@@ -24,7 +25,7 @@ import (
 const (
 	exitFailed      = 1
 	exitUsage       = 2
-	exitProblems    = 3 // verify looked, and found something
+	exitProblems    = 3 // verify looked, and found something; gc why, and found nothing
 	exitInterrupted = 130
 )
 
@@ -86,10 +87,15 @@ func hintFor(err error) string {
 		reference  *export.MissingReferenceError
 		mismatch   *layout.HashMismatch
 		syntax     *nar.SyntaxError
+		held       *lock.HeldError
 	)
 	switch {
 	case errors.As(err, &hint):
 		return hint.hint
+	case errors.As(err, &held):
+		return "wait until it is done, and run the command again; nothing was changed"
+	case errors.Is(err, layout.ErrRemoved):
+		return "a garbage collection was faster, again and again: run the command once more"
 	case errors.As(err, &incomplete):
 		return "nixstatic verify --deep finds out what is wrong with the source; all else was mirrored"
 	case errors.Is(err, mirror.ErrNoSource):

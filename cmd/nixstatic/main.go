@@ -47,9 +47,9 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		ErrWriter: stderr,
 		Description: "A tree is a directory that any web server can host as a Nix binary cache.\n" +
 			"Every command is explained, with examples, by nixstatic COMMAND --help.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify found problems, 130 interrupted.",
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify found problems, or nothing keeps a path, 130 interrupted.",
 		Commands: []*cli.Command{
-			exportCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), keyCommand(), syncCommand(), serveCommand(), tokenCommand(), quickstartCommand(),
+			exportCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), keyCommand(), syncCommand(), pinCommand(), gcCommand(), rmCommand(), serveCommand(), tokenCommand(), quickstartCommand(),
 		},
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,

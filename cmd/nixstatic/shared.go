@@ -193,6 +193,11 @@ func plural(n int64, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+func isTerminalIn(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	return ok && termIsTerminal(int(f.Fd()))
+}
+
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && termIsTerminal(int(f.Fd()))

@@ -133,7 +133,7 @@ type check struct {
 }
 
 func (c *check) run(ctx context.Context) error {
-	steps := []func(context.Context) error{c.cacheInfo, c.scan, c.records, c.leftovers, c.debugInfo, c.realisations}
+	steps := []func(context.Context) error{c.cacheInfo, c.scan, c.records, c.pins, c.withdrawn, c.leftovers, c.debugInfo, c.realisations}
 	if c.o.Deep {
 		steps = append(steps, c.nars)
 	}

@@ -23,7 +23,7 @@ func (c *check) leftovers(ctx context.Context) error {
 		}
 	}
 	for _, e := range c.index.paths {
-		if e.narinfo {
+		if e.narinfo || e.retained {
 			continue
 		}
 		if err := c.emit(finding{Problem: Problem{Kind: UnreferencedListing, Key: e.listingKey()}}); err != nil {

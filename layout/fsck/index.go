@@ -22,6 +22,7 @@ type index struct {
 type pathEntry struct {
 	hash             [32]byte
 	narinfo, listing bool
+	retained         bool  // the listing of a path that can be brought back
 	nar              int32 // in nars; -1 if it is not known
 }
 
@@ -104,6 +105,14 @@ func (x *index) add(key layout.Key) {
 		x.paths[n-1].narinfo = true
 	} else {
 		x.paths[n-1].listing = true
+	}
+}
+
+// retain notes that the path of a listing without a narinfo can be brought back.
+func (x *index) retain(hash string) {
+	i, ok := sort.Find(len(x.paths), func(i int) int { return strings.Compare(hash, string(x.paths[i].hash[:])) })
+	if ok {
+		x.paths[i].retained = true
 	}
 }
 

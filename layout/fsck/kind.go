@@ -30,11 +30,14 @@ const (
 	BadNAR                        // a NAR file does not hold what its compression says, or no canonical NAR
 	NarHash                       // a NAR hashes to something else than its narinfo says
 	NarSize                       // a NAR has another size than its narinfo says
+	BadPin                        // a pin cannot be read: nothing can be pruned
+	MissingPinned                 // a pin names a path that is not there
 
 	NoFileHash          // a narinfo leaves out FileHash or FileSize: Nix up to 2.34 aborts when it is to re-sign it
 	UnreferencedNAR     // no narinfo leads to a NAR: it is being uploaded, or was left by a crash or a removal
 	UnreferencedListing // a listing without a narinfo, likewise
 	DanglingRealisation // a realisation of paths that are not there: true nevertheless, and another cache may have them
+	WithdrawnPaths      // paths were withdrawn, and can be brought back
 	UnfinishedFile      // a file in staging: a running process's, or left by one that died
 	ForeignFile         // nothing that belongs to a cache
 	UnknownCA           // a content address is of a kind that is not known here: it proves nothing
@@ -52,6 +55,7 @@ var names = [kinds]string{
 	BadDebugInfo: "bad-debuginfo", DanglingDebugInfo: "dangling-debuginfo", BadRealisation: "bad-realisation",
 	BadNAR: "bad-nar", NarHash: "nar-hash", NarSize: "nar-size",
 	NoFileHash: "no-file-hash", UnreferencedNAR: "unreferenced-nar", UnreferencedListing: "unreferenced-listing",
+	BadPin: "bad-pin", MissingPinned: "missing-pinned", WithdrawnPaths: "withdrawn",
 	DanglingRealisation: "dangling-realisation", UnfinishedFile: "unfinished-file", ForeignFile: "foreign-file",
 	UnknownCA: "unknown-ca",
 }

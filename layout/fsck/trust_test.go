@@ -126,8 +126,8 @@ func TestKinds(t *testing.T) {
 	want := []string{"no-cache-info", "bad-cache-info", "malformed-key", "bad-narinfo", "wrong-name", "bad-url",
 		"missing-nar", "file-size", "file-hash", "missing-reference", "wrong-ca", "bad-signature", "untrusted",
 		"missing-listing", "bad-listing", "listing-differs", "bad-debuginfo", "dangling-debuginfo", "bad-realisation",
-		"bad-nar", "nar-hash", "nar-size",
-		"no-file-hash", "unreferenced-nar", "unreferenced-listing", "dangling-realisation", "unfinished-file", "foreign-file"}
+		"bad-nar", "nar-hash", "nar-size", "bad-pin", "missing-pinned",
+		"no-file-hash", "unreferenced-nar", "unreferenced-listing", "dangling-realisation", "withdrawn", "unfinished-file", "foreign-file"}
 	var got []string
 	for k := fsck.Kind(0); k <= fsck.ForeignFile; k++ {
 		got = append(got, k.String())

@@ -62,6 +62,15 @@ func (p *Pin) Kept(now time.Time) []Generation {
 // ErrNoPin says that there is no pin, or no generation, of that name.
 var ErrNoPin = errors.New("no such pin")
 
+// A PinError says that a pin is there and makes no sense.
+type PinError struct {
+	Name string
+	Err  error
+}
+
+func (e *PinError) Error() string { return fmt.Sprintf("read the pin %s: %v", e.Name, e.Err) }
+func (e *PinError) Unwrap() error { return e.Err }
+
 // ReadPins returns all pins of a tree, in the order of their names. One that
 // cannot be read is an error: what it keeps is not known.
 func ReadPins(ctx context.Context, t layout.Lister) ([]Pin, error) {
@@ -80,7 +89,7 @@ func ReadPins(ctx context.Context, t layout.Lister) ([]Pin, error) {
 		}
 		pin, err := parsePin(name, text)
 		if err != nil {
-			return nil, fmt.Errorf("read the pin %s: %w", name, err)
+			return nil, &PinError{name, err}
 		}
 		pins = append(pins, pin)
 	}
@@ -161,7 +170,7 @@ func Set(ctx context.Context, t layout.Tree, c PinChange) (pin Pin, err error) {
 		}
 		next.Generations = append([]Generation{g}, next.Generations...)
 		next.Generations = next.Kept(g.Time)
-		if next.Generations[0].Number != g.Number { // until a moment that is over
+		if len(next.Generations) == 0 || next.Generations[0].Number != g.Number { // until a moment that is over
 			return nil, fmt.Errorf("the generation would keep nothing: %s is over", c.Until.Format(time.DateTime))
 		}
 		pin = next
@@ -246,7 +255,7 @@ func editPin(ctx context.Context, t layout.Tree, name string, edit func(*Pin) (*
 		if text != nil {
 			pin, err := parsePin(name, text)
 			if err != nil {
-				return nil, fmt.Errorf("read the pin %s: %w", name, err)
+				return nil, &PinError{name, err}
 			}
 			have = &pin
 		}

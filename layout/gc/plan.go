@@ -249,6 +249,9 @@ func (p *Plan) condemn(j *judge) error {
 		// What is withdrawn now is reclaimed at once.
 		unexplained = max(0, unexplained-p.Withdraw.Bytes)
 		p.After.Bytes = p.Before.Bytes - p.Reclaim.Bytes
+		for _, i := range p.withdraw {
+			p.After.Bytes -= int64(v.paths[i].size)
+		}
 	}
 	share := cmp.Or(o.MaxRemoval, 0.5)
 	if going := p.Withdraw.Bytes + unexplained; p.Refused == nil && float64(going) > share*float64(v.size) {

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout/gc"
+)
+
+func rmCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "rm",
+		Usage:     "take paths out of a tree",
+		ArgsUsage: "TREE PATH…",
+		Description: "Withdraws the paths at once, whatever their age. Nothing that stays may refer to them,\n" +
+			"and no pin may name them. nixstatic gc undo brings them back for a week.\n\n" +
+			"With --purge the bytes go as well, and nothing brings them back: for a secret that\n" +
+			"was pushed by mistake.\n\n" +
+			"Examples:\n" +
+			"   nixstatic rm ./cache /nix/store/…-hello-2.12\n" +
+			"   nixstatic rm ./cache /nix/store/…-openssl-3.0.1 --with-referrers -n\n" +
+			"   nixstatic rm ./cache /nix/store/…-config-with-password --with-referrers --purge",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "with-referrers", Usage: "take what refers to them as well, all the way up"},
+			&cli.BoolFlag{Name: "purge", Usage: "remove the bytes now, and for good"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would go, and change nothing"},
+			jsonFlag(), quietFlag(),
+		},
+		Action: runRm,
+	}
+}
+
+// purgedNote is what a purge cannot do.
+const purgedNote = "note: who read the paths before still has them: clients in their stores, and in what they remember of this cache for up to 30 days; " +
+	"copies of this tree (nixstatic sync --delete brings them up to date), web caches before it, snapshots and backups. A secret that was public has to be changed"
+
+func runRm(c *cli.Context) error {
+	if c.NArg() < 2 {
+		return usage("rm needs the tree and at least one path")
+	}
+	location := c.Args().First()
+	tree, info, err := existingTree(c, location)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	paths, err := storePathArgs(info.StoreDir, c.Args().Tail())
+	if err != nil {
+		return err
+	}
+	o := gc.TakeOptions{WithReferrers: c.Bool("with-referrers"), Purge: c.Bool("purge"), Dry: c.Bool("dry-run")}
+	o.Undo = 7 * 24 * time.Hour
+	done, err := gc.Take(c.Context, tree, paths, o)
+	switch {
+	case errors.As(err, new(*gc.ReferredError)):
+		return withHint(err, "--with-referrers takes these as well; nothing was removed")
+	case errors.As(err, new(*gc.PinnedError)):
+		return withHint(err, "nixstatic pin remove %s NAME@N lets it go; nothing was removed", location)
+	case errors.As(err, new(*gc.SharedError)):
+		return withHint(err, "name that path too: both have the same bytes; nothing was removed")
+	case err != nil:
+		return aboutGC(err, location)
+	}
+	if c.Bool("json") {
+		err = printJSON(c.App.Writer, done)
+	} else {
+		for _, p := range done.Paths {
+			fmt.Fprintln(c.App.Writer, p.Abs(info.StoreDir))
+		}
+	}
+	if err != nil || o.Dry {
+		return err
+	}
+	if left := int64(len(done.Paths)) - done.Run.Withdrawn.Count; left > 0 {
+		return withHint(fmt.Errorf("%s stayed: something that was published meanwhile needs it", plural(left, "path")), "run the command again")
+	}
+	if left := int64(len(done.Purged)) - done.Run.Reclaimed.Count; left > 0 {
+		return withHint(fmt.Errorf("%s stayed: they were put again meanwhile", plural(left, "object")), "run the command again")
+	}
+	if !c.Bool("quiet") {
+		say(c, "%s withdrawn", plural(done.Run.Withdrawn.Count, "path"))
+		if o.Purge {
+			say(c, "%s removed for good (%s)", plural(done.Run.Reclaimed.Count, "object"), bytesize(done.Run.Reclaimed.Bytes))
+			say(c, "%s", purgedNote)
+		}
+	}
+	return nil
+}
