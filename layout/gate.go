@@ -54,6 +54,9 @@ type SweepPlan struct {
 	// KeepYoung is how long a path stays that was pushed and that nothing else
 	// keeps, in seconds.
 	KeepYoung int64 `json:"keepYoung"`
+	// Closed says that the tree is kept equal to another one, by a mirror that
+	// removes what that one does not have: two owners would undo each other's work.
+	Closed bool `json:"closed,omitempty"`
 }
 
 // ReadSweepPlan returns the plan of a tree. The error is fs.ErrNotExist if
@@ -139,10 +142,11 @@ func CanSweep(t Tree) bool {
 	return ok
 }
 
-// Renew makes a path young again that a client wants to keep, if the tree is
-// swept and the path is past half of the time for which it stays by itself. Age
-// is that of the listing, which signing does not touch; where there is none, that
-// of the narinfo. The same bytes are put again.
+// Renew makes a path young again that is there and that a client wants to keep, if
+// the tree is swept and the path is past half of the time for which it stays by
+// itself. Age is that of the listing, which signing does not touch; where there is
+// none, that of the narinfo. The same bytes are put again. The error is ErrRemoved
+// if the path has gone meanwhile; without an error it is there and young.
 func Renew(ctx context.Context, t Tree, p StorePath) error {
 	plan, err := ReadSweepPlan(ctx, t)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -151,27 +155,27 @@ func Renew(ctx context.Context, t Tree, p StorePath) error {
 	if err != nil {
 		return err
 	}
-	if plan.KeepYoung == 0 {
-		return nil
-	}
-	key := ListingKey(p)
-	info, there, err := Lookup(ctx, t, key)
-	if err == nil && !there {
-		key = NarInfoKey(p)
-		info, there, err = Lookup(ctx, t, key)
-	}
-	if err != nil || !there || time.Since(info.ModTime) < time.Duration(plan.KeepYoung)*time.Second/2 {
-		return err
-	}
 	rely, err := Rely(ctx, t, Sight{})
 	if err != nil {
 		return err
 	}
 	defer rely.Release()
-	if _, there, err := Lookup(ctx, t, NarInfoKey(p)); err != nil || !there {
+	info, there, err := Lookup(ctx, t, NarInfoKey(p))
+	if err == nil && !there {
+		err = keyError("rely on", NarInfoKey(p), ErrRemoved)
+	}
+	if err != nil {
 		return err
 	}
-	err = PutAgain(ctx, t, key)
+	if listing, there, err := Lookup(ctx, t, ListingKey(p)); err != nil {
+		return err
+	} else if there {
+		info = listing
+	}
+	if time.Since(info.ModTime) < time.Duration(plan.KeepYoung)*time.Second/2 || plan.KeepYoung == 0 {
+		return nil
+	}
+	err = PutAgain(ctx, t, info.Key)
 	if errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrNotExist) {
 		return nil // by another writer, who made it young
 	}

@@ -102,7 +102,10 @@ func signOne(ctx context.Context, t Tree, key Key, storeDir string, keys []signe
 	ours := n.Sigs
 	// The record may change between our reading and our writing.
 	return true, UpdateNarInfo(ctx, t, n.Path, storeDir, func(now *NarInfo) (*NarInfo, error) {
-		if now == nil || !now.SameContent(&n.PathInfo) {
+		if now == nil {
+			return nil, nil // withdrawn meanwhile
+		}
+		if !now.SameContent(&n.PathInfo) {
 			return nil, fmt.Errorf("it %w", ErrChanged)
 		}
 		now.AddSigs(ours...)

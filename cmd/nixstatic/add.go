@@ -142,7 +142,9 @@ func addOne(ctx context.Context, w *layout.Writer, name, file string) (addResult
 	}
 	r := addResult{Path: p.Abs(w.StoreDir), NarHash: packed.NarHash.String(), NarBytes: packed.NarSize, FileBytes: packed.FileSize, deep: packed.Depth > nar.CommonDepth}
 	if _, err := w.Tree.Stat(ctx, layout.NarInfoKey(p)); err == nil {
-		return r, nil
+		if err := layout.Renew(ctx, w.Tree, p); !errors.Is(err, layout.ErrRemoved) {
+			return r, err
+		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}

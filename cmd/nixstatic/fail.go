@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/layout/lock"
 	"github.com/nixstatic/nixstatic/layout/nar"
 	"github.com/nixstatic/nixstatic/sync/export"
@@ -94,6 +95,8 @@ func hintFor(err error) string {
 		return hint.hint
 	case errors.As(err, &held):
 		return "wait until it is done, and run the command again; nothing was changed"
+	case errors.Is(err, gc.ErrPruned):
+		return "leave out --delete, or mirror to another place; nothing was changed"
 	case errors.Is(err, layout.ErrRemoved):
 		return "a garbage collection was faster, again and again: run the command once more"
 	case errors.As(err, &incomplete):

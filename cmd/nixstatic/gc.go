@@ -39,6 +39,7 @@ func gcCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would go, and change nothing"},
 		}, keepFlags()...),
 			&cli.BoolFlag{Name: "no-pins", Usage: "the tree has no pins and is meant to: only what is young stays"},
+			&cli.BoolFlag{Name: "open", Usage: "the tree was a mirror (sync --delete), and is not one any more"},
 			&cli.BoolFlag{Name: "no-reclaim", Usage: "withdraw paths, and leave all bytes where they are"},
 			&cli.BoolFlag{Name: "reclaim-only", Usage: "remove the bytes that are due, and withdraw nothing"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "do not ask, on a terminal, before anything goes"},
@@ -143,6 +144,11 @@ func runGC(c *cli.Context) error {
 		return err
 	}
 	defer tree.Close()
+	if c.Bool("open") && !c.Bool("dry-run") {
+		if err := gc.Open(c.Context, tree); err != nil {
+			return err
+		}
+	}
 	o.Progress = &gc.Progress{}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		if gone := o.Progress.Withdrawn.Load() + o.Progress.Reclaimed.Load(); gone > 0 {
@@ -401,6 +407,8 @@ func aboutGC(err error, location string) error {
 		return withHint(err, "check the path; nixstatic gc runs %s lists what was removed", location)
 	case errors.Is(err, gc.ErrNothingWithdrawn):
 		return withHint(err, "nixstatic gc runs %s tells which runs can be undone", location)
+	case errors.Is(err, gc.ErrClosed):
+		return withHint(err, "prune the tree that it is a copy of; or, if no sync --delete runs to this one any more, say --open")
 	case errors.Is(err, layout.ErrNoGate):
 		return withHint(err, "prune a directory, and mirror it to the bucket: nixstatic sync DIRECTORY '%s' --delete", location)
 	}

@@ -62,7 +62,9 @@ func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Inf
 	if err == nil {
 		// A Nix that learns that the path is there does not send it, and wants it to
 		// stay.
-		if err := layout.Renew(ctx, f.b.writer.Tree, n.Path); err != nil {
+		if err := layout.Renew(ctx, f.b.writer.Tree, n.Path); errors.Is(err, layout.ErrRemoved) {
+			return nil, info, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+		} else if err != nil {
 			f.b.log.WarnContext(ctx, "a path that a client asks for cannot be renewed", "path", n.Path, "error", err)
 		}
 	}

@@ -233,6 +233,15 @@ func (p *pass) copyPages(ctx context.Context) error {
 	})
 }
 
+// copyPins copies the pins if no path was left out: a reader of a pin asks for all
+// that it names.
+func (p *pass) copyPins(ctx context.Context) error {
+	if p.run.problems.err() != nil {
+		return nil
+	}
+	return p.others(layout.KindPin)(ctx)
+}
+
 func (p *pass) copyCacheInfo(ctx context.Context) error {
 	if p.todo.info == nil {
 		return nil

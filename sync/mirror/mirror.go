@@ -135,5 +135,8 @@ func (m *Mirror) wants(key layout.Key) bool {
 	if kind == layout.KindPrivate {
 		kind = layout.KindNarInfo
 	}
+	if kind == layout.KindPin && !m.Delete {
+		return false // the destination has pins of its own, or may have
+	}
 	return m.Kinds == nil || slices.Contains(m.Kinds, kind)
 }

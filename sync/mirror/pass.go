@@ -102,6 +102,7 @@ var othersPrefixes = map[layout.Kind][]string{
 	layout.KindLog:         {"log/"},
 	layout.KindDebugInfo:   {"debuginfo/"},
 	layout.KindRealisation: {"build-trace-v2/", "realisations/"},
+	layout.KindPin:         {layout.PinsFolder},
 }
 
 // scan compares the trees.
@@ -229,6 +230,7 @@ func (p *pass) copyAll(ctx context.Context) error {
 		p.copyProvisions,
 		p.copyPaths,
 		p.others(layout.KindRealisation), // they lead to paths
+		p.copyPins,
 		p.copyCacheInfo,
 	}
 	for _, step := range steps {

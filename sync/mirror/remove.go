@@ -48,6 +48,7 @@ func (p *pass) removeAll(ctx context.Context) error {
 		}
 	}
 	steps := []func(context.Context) error{
+		r.removeOthers(layout.KindPin),
 		r.removeOthers(layout.KindRealisation),
 		r.gc.RemovePaths,
 		r.removeKeys(p.surplus.pages),

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/layout/lock"
 )
 
@@ -134,11 +135,15 @@ func (r *run) check(ctx context.Context) error {
 	dst, err := layout.ReadCacheInfo(ctx, r.mirror.Dest)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
 	case err != nil:
 		return fmt.Errorf("destination: %w", err)
 	case dst.StoreDir != src.StoreDir:
 		return fmt.Errorf("the source is for the store directory %s, the destination for %s", src.StoreDir, dst.StoreDir)
+	}
+	if r.mirror.Delete && !r.blind {
+		if err := gc.Close(ctx, r.mirror.Dest); err != nil {
+			return fmt.Errorf("destination: %w", err)
+		}
 	}
 	return nil
 }
