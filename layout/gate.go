@@ -172,7 +172,7 @@ func Renew(ctx context.Context, t Tree, p StorePath) error {
 	} else if there {
 		info = listing
 	}
-	if time.Since(info.ModTime) < time.Duration(plan.KeepYoung)*time.Second/2 || plan.KeepYoung == 0 {
+	if plan.lasts(info) {
 		return nil
 	}
 	err = PutAgain(ctx, t, info.Key)
@@ -180,6 +180,21 @@ func Renew(ctx context.Context, t Tree, p StorePath) error {
 		return nil // by another writer, who made it young
 	}
 	return err
+}
+
+// Lasting reports whether an object that a client is told of stays for as long as
+// an upload takes: it does unless the tree is swept and the object is past half of
+// the time for which it stays by itself.
+func Lasting(ctx context.Context, t Tree, info Info) (bool, error) {
+	plan, err := ReadSweepPlan(ctx, t)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return plan.lasts(info), err
+}
+
+func (p SweepPlan) lasts(info Info) bool {
+	return p.KeepYoung == 0 || time.Since(info.ModTime) < time.Duration(p.KeepYoung)*time.Second/2
 }
 
 // PutAgain replaces an object by its own bytes, so that it is younger.

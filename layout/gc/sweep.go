@@ -39,14 +39,14 @@ type sweep struct {
 // Switches that only tests set: each takes one step out of the protocol, and a
 // search over the orders of operations has to find what breaks.
 var without struct {
-	exclude, announce, recheck, closure, renewed, order, records, versions bool
+	Exclude, Announce, Recheck, Closure, Renewed, Order, Records, Versions bool
 }
 
 // alone does work while no writer is publishing, after it has looked at what
 // they have published since the plan was made. Whatever happens in it is announced
 // before, so that writers look again at what they saw.
 func (s *sweep) alone(ctx context.Context, work func(context.Context, *changes) error) error {
-	if !without.exclude {
+	if !without.Exclude {
 		leave, err := layout.Exclude(ctx, s.v.tree)
 		if err != nil {
 			return err
@@ -54,7 +54,7 @@ func (s *sweep) alone(ctx context.Context, work func(context.Context, *changes) 
 		defer leave()
 	}
 	// Dying after this leaves writers that look once more, for nothing.
-	if !without.announce {
+	if !without.Announce {
 		if err := s.announce(ctx); err != nil {
 			return err
 		}
@@ -93,7 +93,7 @@ func (s *sweep) withdrawAll(ctx context.Context) error {
 		return err
 	}
 	levels := s.v.levels(s.withdraw)
-	if without.order {
+	if without.Order {
 		slices.Reverse(levels)
 	}
 	for _, level := range levels {
@@ -180,7 +180,7 @@ func (s *sweep) withdrawTurn(ctx context.Context, levels [][]int32, realisations
 		if len(paths) == 0 {
 			return nil
 		}
-		if !s.unrecorded && !without.records {
+		if !s.unrecorded && !without.Records {
 			var err error
 			if s.part, err = record(ctx, s.v.tree, s.state.Epoch, s.part, list); err != nil {
 				return err
@@ -239,7 +239,7 @@ func (s *sweep) texts(ctx context.Context, levels [][]int32, realisations map[in
 
 // unchanged reports whether an object has the version that the plan knows.
 func (s *sweep) unchanged(ctx context.Context, key layout.Key, tag uint64) (bool, error) {
-	if without.versions {
+	if without.Versions {
 		return true, nil
 	}
 	info, there, err := layout.Lookup(ctx, s.v.tree, key)
@@ -260,7 +260,7 @@ func (s *sweep) reclaimAll(ctx context.Context) error {
 		}
 		s.reclaim = slices.DeleteFunc(s.reclaim, func(gone victim) bool { return !still[gone.key] })
 	}
-	if without.order {
+	if without.Order {
 		slices.Reverse(s.reclaim)
 	}
 	for n := 0; n < len(s.reclaim); n += turn {
@@ -336,7 +336,7 @@ func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 	v := s.v
 	c := &changes{v: v, paths: v.newSet(), ids: map[refgraph.PathID]bool{}, nars: map[refgraph.NARID]bool{},
 		drvs: map[uint64]bool{}, refs: map[refgraph.PathID]bool{}}
-	if without.recheck {
+	if without.Recheck {
 		return c, nil
 	}
 	now := &view{tree: v.tree, storeDir: v.storeDir, now: v.now.Add(24 * time.Hour)} // no clock is compared here
@@ -355,10 +355,10 @@ func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 			at++
 		}
 		known := at < len(v.paths) && v.paths[at].id == p.id
-		if known && v.paths[at].tag == p.tag && (v.paths[at].listing == p.listing || without.renewed) {
+		if known && v.paths[at].tag == p.tag && (v.paths[at].listing == p.listing || without.Renewed) {
 			continue
 		}
-		if known && without.renewed {
+		if known && without.Renewed {
 			continue
 		}
 		if err := c.add(ctx, p.id); err != nil {
@@ -393,7 +393,7 @@ func (c *changes) add(ctx context.Context, id refgraph.PathID) error {
 		return err
 	}
 	c.keep(id)
-	if !without.closure {
+	if !without.Closure {
 		c.lead(l)
 	}
 	return nil
@@ -416,7 +416,7 @@ func (c *changes) keep(id refgraph.PathID) {
 	if i < 0 {
 		return
 	}
-	if without.closure {
+	if without.Closure {
 		c.paths.add(i)
 		return
 	}

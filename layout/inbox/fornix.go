@@ -24,7 +24,13 @@ type forNix struct{ sound }
 
 func (f forNix) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
 	if key.Kind() != layout.KindNarInfo {
-		return f.sound.Get(ctx, key)
+		body, info, err := f.sound.Get(ctx, key)
+		if err == nil {
+			if err = f.stays(ctx, info); err != nil {
+				body.Close()
+			}
+		}
+		return body, info, err
 	}
 	text, info, err := f.narInfo(ctx, key)
 	if err != nil {
@@ -35,13 +41,30 @@ func (f forNix) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 
 func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 	if key.Kind() != layout.KindNarInfo {
-		return f.sound.Stat(ctx, key)
+		info, err := f.sound.Stat(ctx, key)
+		if err == nil {
+			err = f.stays(ctx, info)
+		}
+		return info, err
 	}
 	_, info, err := f.narInfo(ctx, key)
 	if err != nil {
 		return layout.Info{}, fmt.Errorf("stat %s: %w", key, err)
 	}
 	return info, nil
+}
+
+// stays makes a NAR absent that may be removed before the narinfo comes for which
+// the Nix asks: it is sent again, and then is young.
+func (f forNix) stays(ctx context.Context, info layout.Info) error {
+	if info.Key.Kind() != layout.KindNAR {
+		return nil
+	}
+	lasting, err := layout.Lasting(ctx, f.b.writer.Tree, info)
+	if err == nil && !lasting {
+		err = fmt.Errorf("stat %s: it is old: %w", info.Key, fs.ErrNotExist)
+	}
+	return err
 }
 
 // narInfo returns a narinfo that leads to a NAR. The error is fs.ErrNotExist for

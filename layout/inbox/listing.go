@@ -41,7 +41,11 @@ func (b *Inbox) putListing(ctx context.Context, key layout.Key, u *upload, o Opt
 		return 0, err
 	}
 	if have != nil {
-		outcome, err := b.fitListing(ctx, key, have, sent)
+		var outcome Outcome
+		err := b.relying(ctx, func() (err error) {
+			outcome, err = b.fitListing(ctx, key, have, sent)
+			return err
+		})
 		if err == nil {
 			b.published(ctx, key, sent, -1, !o.Strict)
 		}

@@ -56,7 +56,11 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	if packed.FileHash != named {
 		return 0, refuse(BadFile, "bad file: it was sent as %s and hashes to %s; it was damaged on its way, send it again", key, packed.FileHash)
 	}
-	outcome, err := b.storeNAR(ctx, key, packed, r)
+	var outcome Outcome
+	err = b.relying(ctx, func() (err error) {
+		outcome, err = b.storeNAR(ctx, key, packed, r)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -138,7 +138,8 @@ func (b *Inbox) placeOnce(ctx context.Context, r *record, since layout.Sight) (_
 	return outcome, nil, false, err
 }
 
-// relying does work while nothing is removed from the tree.
+// relying does work while nothing is removed from the tree: what is put in the
+// place of an object that a sweeper is about to remove would go with that.
 func (b *Inbox) relying(ctx context.Context, work func() error) error {
 	rely, err := layout.Rely(ctx, b.writer.Tree, layout.Sight{})
 	if err != nil {

@@ -90,7 +90,11 @@ func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	if drv, err := layout.ParseStorePath(path.Base(string(key))); err == nil {
 		keys = layout.LogKeys(drv)
 	}
-	outcome, err := b.putIfFirst(ctx, key, body)
+	var outcome Outcome
+	err = b.relying(ctx, func() (err error) {
+		outcome, err = b.putIfFirst(ctx, key, body)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -1,0 +1,4 @@
+package gc
+
+// Without takes steps out of the protocol.
+var Without = &without
