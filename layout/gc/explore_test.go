@@ -235,6 +235,7 @@ func worlds() []world {
 		{name: "push, undo", actors: []actor{sweeper(aWeek), push("y", "x", "p")}},
 		{name: "push again", actors: []actor{sweeper(0), push("y", "x")}},
 		{name: "push the same NAR", actors: []actor{sweeper(0), push("z")}},
+		{name: "push the same NAR, undo", actors: []actor{sweeper(aWeek), push("z")}},
 		{name: "export", actors: []actor{sweeper(0), exporter("p")}},
 		{name: "export, undo", actors: []actor{sweeper(aWeek), exporter("p")}},
 		{name: "export what is there", actors: []actor{sweeper(0), exporter("x")}},
