@@ -5,6 +5,7 @@
 # make race       the tests of the packages under the race detector (needs cgo)
 # make fuzz       each fuzz target for FUZZTIME
 # make siege      all attacks at once, for SIEGE
+# make explore    more orders of operations of pruning: DEPTH interruptions
 # make bench      tests/bench, against the real Nix
 # make install    into $(DESTDIR)$(PREFIX)/bin
 #
@@ -14,6 +15,7 @@ GO       ?= go
 PREFIX   ?= /usr/local
 FUZZTIME ?= 10s
 SIEGE    ?= 5m
+DEPTH    ?= 2
 PKG      ?= ./...
 RUN      ?=
 SHELL    := /bin/bash
@@ -25,7 +27,7 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test race lint fuzz siege bench install setup clean
+.PHONY: build unit test race lint fuzz siege explore bench install setup clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
@@ -51,6 +53,9 @@ fuzz:
 
 siege: setup
 	SIEGE=$(SIEGE) $(GO) test -tags real -count=1 -timeout 1h -v ./tests/siege
+
+explore:
+	NIXSTATIC_EXPLORE=$(DEPTH) $(GO) test -count=1 -timeout 8h -v -run TestExplore ./layout/gc
 
 bench:
 	tests/setup.sh --bench

@@ -11,6 +11,7 @@
 //	debuginfo/<build-id>[.debug]
 //	realisations/…              outputs of content-addressed derivations, Nix up to 2.34
 //	build-trace-v2/…            the same, Nix from 2.35
+//	pins/<name>                 store paths that are to stay
 //	index.html, …               what a person sees in a browser
 //	.nixstatic/                 ours: staging and locks; never served, never mirrored
 //

@@ -41,9 +41,6 @@ var ErrNoGate = fmt.Errorf("writers and removals cannot be kept apart in this ki
 // the writer published. The writer looks again, and puts what is missing.
 var ErrRemoved = errors.New("removed from the tree meanwhile")
 
-// PlanKey is where a tree that is swept keeps its SweepPlan.
-const PlanKey Key = PrivatePrefix + "gc/plan"
-
 // A SweepPlan is changed by a sweeper before it removes anything: no two versions
 // are equal, and it is never deleted. So a writer knows by its version alone
 // whether anything was removed.

@@ -31,6 +31,22 @@ const (
 	RunLockKey  Key = PrivatePrefix + "sync.lock"
 	RunLeaseKey Key = PrivatePrefix + "sync-lease"
 
+	// PlanKey is where a tree that is swept keeps its SweepPlan.
+	PlanKey Key = PrivatePrefix + "gc/plan"
+	// MemoryKey is what a run of gc remembers of the objects that it read, so that
+	// the next one reads only those that are new or changed.
+	MemoryKey Key = PrivatePrefix + "gc/memory"
+	// CondemnedKey is what the last run of gc found dead, and since when.
+	CondemnedKey Key = PrivatePrefix + "gc/condemned"
+	// WithdrawnPrefix begins the records of what was withdrawn, with its text:
+	// <epoch>/<part>.
+	WithdrawnPrefix = PrivatePrefix + "gc/withdrawn/"
+	// RunsPrefix begins the accounts of runs of gc that removed something.
+	RunsPrefix = PrivatePrefix + "gc/runs/"
+	// PinHistoryPrefix begins the generations of pins. The newest of each is public
+	// besides, at PinKey.
+	PinHistoryPrefix = PrivatePrefix + "pins/"
+
 	// writeLock is a file of a directory. A writer that replaces what it has read
 	// holds a flock on it between its last look and the rename.
 	writeLock = PrivatePrefix + "lock"

@@ -57,6 +57,7 @@ type service struct {
 	health  *metrics.Health
 	handler http.Handler
 	cert    *certificate // nil: no TLS
+	pruning *pruning     // nil: others do that
 }
 
 // memoryLimit is where garbage is collected as often as needed. It is not a bound:
@@ -108,6 +109,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	defer stop()
 	wait.Go(func() { keepWatchdog(background, s.log) })
 	wait.Go(func() { s.keepSettling(background) })
+	wait.Go(func() { s.pruning.keepPruning(background) })
 	if metricsListener != nil {
 		wait.Go(func() {
 			s.metrics.KeepCounting(background, s.tree.Tree, s.tree.countEvery, func(err error) { s.log.Warn("metrics", "err", err) })

@@ -29,7 +29,7 @@ const (
 )
 
 func serveFlags() []cli.Flag {
-	return []cli.Flag{
+	flags := []cli.Flag{
 		&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, Usage: "serve on `ADDRESS`, host:port or unix:/path; may be repeated (default: " + defaultListen + ", or what systemd opened)"},
 		&cli.StringFlag{Name: "tls-cert", Usage: "serve HTTPS with the certificate in `FILE`, read again when it changes"},
 		&cli.StringFlag{Name: "tls-key", Usage: "its key is in `FILE`"},
@@ -58,7 +58,11 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of the log: debug shows each request, info, warn, error"},
 		&cli.DurationFlag{Name: "shutdown-timeout", Value: time.Minute, Usage: "when stopped, cut off what is not finished after `DURATION`"},
+
+		&cli.StringFlag{Name: "gc", Usage: "prune the tree at `SCHEDULE`: a time of day such as 03:30, or every so often, such as 6h; see nixstatic gc --help"},
 	}
+	return append(flags, keepFlags()...)
+
 }
 
 func newLogger(c *cli.Context) (*slog.Logger, error) {
@@ -106,6 +110,9 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 			s.tree.close()
 		}
 	}()
+	if s.pruning, err = readPruning(c, s.tree.Tree, log); err != nil {
+		return nil, err
+	}
 	info, err := s.cacheInfo(c, location)
 	if err != nil {
 		return nil, err

@@ -91,3 +91,23 @@ func TestPairKeys(t *testing.T) {
 		}
 	}
 }
+
+func TestSchedule(t *testing.T) {
+	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"03:30": time.Date(2030, 1, 2, 3, 30, 0, 0, time.UTC),
+		"03:04": time.Date(2030, 1, 3, 3, 4, 0, 0, time.UTC),
+		"6h":    now.Add(6 * time.Hour),
+		"1d":    now.Add(24 * time.Hour),
+	} {
+		s, err := parseSchedule(text)
+		if err != nil || !s.next(now).Equal(want) {
+			t.Errorf("%s: %v, %v, want %v", text, s.next(now), err, want)
+		}
+	}
+	for _, text := range []string{"", "daily", "10s", "25:00", "-1h"} {
+		if _, err := parseSchedule(text); err == nil {
+			t.Errorf("%q is a schedule", text)
+		}
+	}
+}

@@ -15,10 +15,10 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// condemnedKey is what the last run found dead, and since when: an object goes
-// only if it was dead in a run before, some time ago. That spares uploads which
-// began while it was there. It is a courtesy: no safety rests on it.
-const condemnedKey = layout.Key(layout.PrivatePrefix + "gc/condemned")
+// The object at layout.CondemnedKey is what the last run found dead, and since
+// when: an object goes only if it was dead in a run before, some time ago. That
+// spares uploads which began while it was there. It is a courtesy: no safety rests
+// on it.
 
 // condemnedBytes is the size of an entry: what names a version of an object, and
 // the time.
@@ -42,7 +42,7 @@ func sentenced(key layout.Key, tags ...uint64) uint64 {
 type docket []sentence
 
 func readDocket(ctx context.Context, t layout.Reader) (docket, error) {
-	body, _, err := t.Get(ctx, condemnedKey)
+	body, _, err := t.Get(ctx, layout.CondemnedKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -52,7 +52,7 @@ func readDocket(ctx context.Context, t layout.Reader) (docket, error) {
 	defer body.Close()
 	d, err := parseDocket(body)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", condemnedKey, err)
+		return nil, fmt.Errorf("read %s: %w", layout.CondemnedKey, err)
 	}
 	return d, nil
 }

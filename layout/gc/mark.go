@@ -12,8 +12,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-const heldPrefix = layout.PrivatePrefix + "held/"
-
 // A root keeps paths, and all that they lead to.
 type root struct {
 	name  string // as people are told: "pin host-a@3"
@@ -80,7 +78,7 @@ func (v *view) roots(ctx context.Context, keepYoung time.Duration) (roots []root
 // heldLeads returns where the narinfos lead that wait in the tree.
 func (v *view) heldLeads(ctx context.Context) ([]lead, error) {
 	var leads []lead
-	for info, err := range v.tree.List(ctx, heldPrefix) {
+	for info, err := range v.tree.List(ctx, layout.HeldPrefix) {
 		if err != nil {
 			return nil, fmt.Errorf("list what waits: %w", err)
 		}
@@ -91,7 +89,7 @@ func (v *view) heldLeads(ctx context.Context) ([]lead, error) {
 		if err != nil {
 			return nil, err
 		}
-		n, err := parseNarInfo(layout.Key(strings.TrimPrefix(string(info.Key), heldPrefix)), text, v.storeDir)
+		n, err := parseNarInfo(layout.Key(strings.TrimPrefix(string(info.Key), layout.HeldPrefix)), text, v.storeDir)
 		if err != nil {
 			return nil, err
 		}

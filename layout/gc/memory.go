@@ -14,13 +14,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-// memoryKey is what a run remembers of the objects that it read, so that the next
-// one reads only those that are new or changed. If it is lost, all are read again.
-//
-// It is a header, the IDs of paths, the numbers by which the records refer to
-// them, then a record for each narinfo and for each other object that was read.
-const memoryKey = layout.Key(layout.PrivatePrefix + "gc/memory")
-
+// The object at layout.MemoryKey is a header, the IDs of paths, whose numbers the
+// records use, then a record for each narinfo and for each other object that was
+// read. If it is lost, all are read again.
 const (
 	memoryMagic = "nixstatic gc memory 1\n"
 	// maxLead bounds what a record says: more references than a narinfo has room
@@ -50,7 +46,7 @@ type memory struct {
 // as none.
 func recall(ctx context.Context, t layout.Reader) (*memory, error) {
 	m := &memory{close: func() {}}
-	body, _, err := t.Get(ctx, memoryKey)
+	body, _, err := t.Get(ctx, layout.MemoryKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -173,7 +169,7 @@ func (v *view) remember(ctx context.Context) error {
 	if err := errors.Join(w.Flush(), file.Done()); err != nil {
 		return fmt.Errorf("remember what was read: %w", err)
 	}
-	return v.tree.Put(ctx, memoryKey, file, layout.PutOptions{})
+	return v.tree.Put(ctx, layout.MemoryKey, file, layout.PutOptions{})
 }
 
 func (v *view) writeMemory(w *bufio.Writer) {

@@ -14,11 +14,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// historyPrefix begins the keys of the histories of pins. The newest generation
-// of each is public besides, at layout.PinKey.
-const historyPrefix = layout.PrivatePrefix + "pins/"
-
-func historyKey(name string) layout.Key { return layout.Key(historyPrefix + name) }
+func historyKey(name string) layout.Key { return layout.Key(layout.PinHistoryPrefix + name) }
 
 // A Generation is what a pin named at one time.
 type Generation struct {
@@ -75,11 +71,11 @@ func (e *PinError) Unwrap() error { return e.Err }
 // cannot be read is an error: what it keeps is not known.
 func ReadPins(ctx context.Context, t layout.Lister) ([]Pin, error) {
 	var pins []Pin
-	for info, err := range t.List(ctx, historyPrefix) {
+	for info, err := range t.List(ctx, layout.PinHistoryPrefix) {
 		if err != nil {
 			return nil, fmt.Errorf("list the pins: %w", err)
 		}
-		name := strings.TrimPrefix(string(info.Key), historyPrefix)
+		name := strings.TrimPrefix(string(info.Key), layout.PinHistoryPrefix)
 		text, err := layout.ReadAll(ctx, t, info.Key)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since it was listed
@@ -182,11 +178,11 @@ func Set(ctx context.Context, t layout.Tree, c PinChange) (pin Pin, err error) {
 // apart refuses a name that is a folder of others, or in one of them: in a
 // directory both cannot be.
 func apart(ctx context.Context, t layout.Tree, name string) error {
-	for info, err := range t.List(ctx, historyPrefix) {
+	for info, err := range t.List(ctx, layout.PinHistoryPrefix) {
 		if err != nil {
 			return fmt.Errorf("list the pins: %w", err)
 		}
-		other := strings.TrimPrefix(string(info.Key), historyPrefix)
+		other := strings.TrimPrefix(string(info.Key), layout.PinHistoryPrefix)
 		if strings.HasPrefix(other, name+"/") || strings.HasPrefix(name, other+"/") {
 			return fmt.Errorf("there is a pin %s, so that there can be none of the name %s", other, name)
 		}

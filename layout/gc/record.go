@@ -22,8 +22,6 @@ import (
 // be brought back as long as its NAR is there:
 //
 //	.nixstatic/gc/withdrawn/<epoch>/<part>   a Withdrawn on each line
-const withdrawnPrefix = layout.PrivatePrefix + "gc/withdrawn/"
-
 const (
 	// partBytes is how long a part may become before the next one begins.
 	partBytes = 4 << 20
@@ -45,17 +43,17 @@ type Record struct {
 }
 
 func recordKey(epoch int64, part int) layout.Key {
-	return layout.Key(fmt.Sprintf("%s%08d/%04d", withdrawnPrefix, epoch, part))
+	return layout.Key(fmt.Sprintf("%s%08d/%04d", layout.WithdrawnPrefix, epoch, part))
 }
 
 // Records lists what was withdrawn and can still be told, the oldest first.
 func Records(ctx context.Context, t layout.Lister) ([]Record, error) {
 	var records []Record
-	for info, err := range t.List(ctx, withdrawnPrefix) {
+	for info, err := range t.List(ctx, layout.WithdrawnPrefix) {
 		if err != nil {
 			return nil, fmt.Errorf("list what was withdrawn: %w", err)
 		}
-		number, _, _ := strings.Cut(strings.TrimPrefix(string(info.Key), withdrawnPrefix), "/")
+		number, _, _ := strings.Cut(strings.TrimPrefix(string(info.Key), layout.WithdrawnPrefix), "/")
 		epoch, err := strconv.ParseInt(number, 10, 64)
 		if err != nil {
 			continue

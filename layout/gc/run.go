@@ -68,8 +68,6 @@ type Run struct {
 	Seconds   float64   `json:"seconds"`
 }
 
-const runsPrefix = layout.PrivatePrefix + "gc/runs/"
-
 // maxRuns is how many runs are told of.
 const maxRuns = 1000
 
@@ -238,15 +236,15 @@ func (s *sweep) finish(ctx context.Context) (Run, error) {
 // difference of two clocks means nothing if one is wrong.
 func (p *Plan) adjourn(ctx context.Context) error {
 	t := p.v.tree
-	if err := t.Put(ctx, condemnedKey, p.docket.body(), layout.PutOptions{}); err != nil {
+	if err := t.Put(ctx, layout.CondemnedKey, p.docket.body(), layout.PutOptions{}); err != nil {
 		return err
 	}
-	info, err := t.Stat(ctx, condemnedKey)
+	info, err := t.Stat(ctx, layout.CondemnedKey)
 	if err != nil {
 		return err
 	}
 	if by := info.ModTime.Sub(time.Now()); by.Abs() > skew {
-		return &ClockError{condemnedKey, by}
+		return &ClockError{layout.CondemnedKey, by}
 	}
 	return nil
 }
@@ -278,12 +276,12 @@ func note(ctx context.Context, t layout.Tree, run Run) error {
 	if err != nil {
 		return err
 	}
-	key := layout.Key(fmt.Sprintf("%s%08d", runsPrefix, run.Epoch))
+	key := layout.Key(fmt.Sprintf("%s%08d", layout.RunsPrefix, run.Epoch))
 	if err := t.Put(ctx, key, layout.Bytes(text), layout.PutOptions{}); err != nil {
 		return err
 	}
 	var keys []layout.Key
-	for info, err := range t.List(ctx, runsPrefix) {
+	for info, err := range t.List(ctx, layout.RunsPrefix) {
 		if err != nil {
 			return err
 		}
@@ -298,7 +296,7 @@ func note(ctx context.Context, t layout.Tree, run Run) error {
 // Runs returns what runs did that removed something, the newest first.
 func Runs(ctx context.Context, t layout.Lister) ([]Run, error) {
 	var runs []Run
-	for info, err := range t.List(ctx, runsPrefix) {
+	for info, err := range t.List(ctx, layout.RunsPrefix) {
 		if err != nil {
 			return nil, fmt.Errorf("list the runs: %w", err)
 		}

@@ -26,6 +26,7 @@ var removers = map[string]string{
 	"layout/add_listing.go withdrawListing": "a listing that this process put a moment ago, of a record that it could not publish",
 	"sync/s3/probe.go Probe":                "a private key: its own probe",
 	"layout/treetest/faulty.go Delete":      "it forwards",
+	"layout/treetest/turns.go Delete":       "it forwards",
 	"layout/treetest/contents.go Withdraw":  "for tests",
 	"sync/webtest/put.go PutServer":         "for tests",
 }

@@ -120,6 +120,36 @@ func TestUnitFlags(t *testing.T) {
 	verify(t, s.Tree, key.Public)
 }
 
+// TestPruneUnit runs what the unit of the timer runs.
+func TestPruneUnit(t *testing.T) {
+	unit := readFile(t, nixtest.Source(t, "examples/systemd/nixstatic-gc.service"))
+	_, rest, ok := strings.Cut(unit, "\nExecStart=/usr/local/bin/nixstatic ")
+	if !ok {
+		t.Fatal("the unit does not start /usr/local/bin/nixstatic")
+	}
+	command, _, _ := strings.Cut(rest, "\n")
+	tree := filepath.Join(t.TempDir(), "cache")
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(nixtest.Binary(t), args...).CombinedOutput(); err != nil {
+			t.Errorf("nixstatic %v: %v\n%s", args, err, out)
+		}
+	}
+	run("add", "--to", tree, nixtest.Source(t, "examples/systemd"))
+	path, _, _ := strings.Cut(readFile(t, onlyNarInfo(t, tree)), "\n")
+	run("pin", tree, "all", strings.TrimPrefix(path, "StorePath: "))
+	run(strings.Fields(strings.Replace(command, "/var/lib/nixstatic/cache", tree, 1))...)
+}
+
+func onlyNarInfo(t *testing.T, tree string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(tree, "*.narinfo"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("narinfos: %v, %v", files, err)
+	}
+	return files[0]
+}
+
 // A Unix socket serves a web server on the same machine, and one that a dead
 // server left behind is no obstacle.
 func TestUnixSocket(t *testing.T) {

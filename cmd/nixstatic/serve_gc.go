@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
+	"github.com/nixstatic/nixstatic/layout/lock"
+)
+
+// A schedule says when a server prunes its tree: every so often, or once a day.
+type schedule struct {
+	every        time.Duration // 0: once a day
+	hour, minute int
+}
+
+// parseSchedule reads a duration, or a time of day.
+func parseSchedule(text string) (schedule, error) {
+	if at, err := time.Parse("15:04", text); err == nil {
+		return schedule{hour: at.Hour(), minute: at.Minute()}, nil
+	}
+	every, err := parseDuration(text)
+	if err != nil || every < time.Minute {
+		return schedule{}, fmt.Errorf("%q is neither a time of day such as 03:30 nor a duration of a minute or more", text)
+	}
+	return schedule{every: every}, nil
+}
+
+// next returns when to prune after a moment.
+func (s schedule) next(now time.Time) time.Time {
+	if s.every > 0 {
+		return now.Add(s.every)
+	}
+	at := time.Date(now.Year(), now.Month(), now.Day(), s.hour, s.minute, 0, 0, now.Location())
+	if !at.After(now) {
+		at = time.Date(now.Year(), now.Month(), now.Day()+1, s.hour, s.minute, 0, 0, now.Location())
+	}
+	return at
+}
+
+// A pruning is what serve --gc does.
+type pruning struct {
+	schedule schedule
+	options  gc.Options
+	tree     layout.Tree
+	log      *slog.Logger
+}
+
+// readPruning reads what --gc asks for, nil if it was not given.
+func readPruning(c *cli.Context, tree layout.Tree, log *slog.Logger) (*pruning, error) {
+	if !c.IsSet("gc") {
+		return nil, nil
+	}
+	if c.Bool("read-only") {
+		return nil, usage("--gc and --read-only exclude each other")
+	}
+	p := &pruning{tree: tree, log: log}
+	var err error
+	if p.schedule, err = parseSchedule(c.String("gc")); err != nil {
+		return nil, usage("--gc: %v", err)
+	}
+	if p.options, err = keepOptions(c); err != nil {
+		return nil, err
+	}
+	if !layout.CanSweep(tree) {
+		return nil, withHint(fmt.Errorf("--gc: %w", layout.ErrNoGate), "leave out --gc: only the tree in a directory is pruned")
+	}
+	return p, nil
+}
+
+// keepPruning prunes the tree until ctx ends.
+func (p *pruning) keepPruning(ctx context.Context) {
+	if p == nil {
+		return
+	}
+	for {
+		timer := time.NewTimer(time.Until(p.schedule.next(time.Now())))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		done, err := gc.Collect(ctx, p.tree, p.options, nil)
+		switch held := (*lock.HeldError)(nil); {
+		case ctx.Err() != nil:
+			return
+		case errors.As(err, &held):
+			p.log.Info("pruning waits for the next time", "because", err)
+		case err != nil:
+			p.log.Error("pruning stopped, and removed nothing more", "err", err)
+		case done.Epoch > 0:
+			p.log.Info("pruned", "run", done.Epoch, "withdrawn", done.Withdrawn.Count, "removed", done.Reclaimed.Count, "bytes", done.Reclaimed.Bytes)
+		}
+	}
+}

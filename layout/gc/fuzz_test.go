@@ -1,0 +1,115 @@
+package gc
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+)
+
+// FuzzMemory: whatever is in a memory, its reader ends, and makes up no path.
+func FuzzMemory(f *testing.F) {
+	v := &view{paths: []pathEntry{{id: refgraph.PathID{1}, tag: 7}, {id: refgraph.PathID{2}, tag: 9}}, ghosts: []refgraph.PathID{{3}},
+		from: []uint32{0, 2, 2}, refs: []int32{1, 2}, nar: []int32{-1, -1}, drv: []uint64{5, 0},
+		others: []otherEntry{{key: "debuginfo/x", tag: 3, lead: nowhere}}}
+	var b bytes.Buffer
+	w := bufio.NewWriter(&b)
+	v.writeMemory(w)
+	w.Flush()
+	f.Add(b.Bytes())
+	f.Add([]byte(memoryMagic + "\xff\xff\xff\xff\x07"))
+	m := openMemory(bytes.NewReader(b.Bytes()))
+	l, known := m.path(v.paths[0])
+	if !known || len(l.refs) != 2 || l.refs[1] != v.ghosts[0] || l.drv != 5 {
+		f.Fatalf("a memory that was just written has %+v, %v", l, known)
+	}
+	for o := range m.rest() {
+		if o.key != "debuginfo/x" || o.lead != nowhere {
+			f.Fatalf("and beside the paths %+v", o)
+		}
+	}
+	if m.err != nil || m.next != 2 {
+		f.Fatalf("it ended with %v after %d paths", m.err, m.next)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m := openMemory(bytes.NewReader(text))
+		for i := range 4 {
+			if l, known := m.path(pathEntry{id: refgraph.PathID{byte(i)}, tag: 7}); known && l == nil {
+				t.Error("known, and nothing is known")
+			}
+		}
+		for range m.rest() {
+		}
+	})
+}
+
+// FuzzWithdrawn: a record yields keys of narinfos and realisations alone.
+func FuzzWithdrawn(f *testing.F) {
+	f.Add([]byte(`{"key":"00000000000000000000000000000000.narinfo","text":"StorePath: x\n"}` + "\n"))
+	f.Add([]byte(`{"key":"nix-cache-info","text":""}` + "\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for w, err := range readWithdrawn(bytes.NewReader(text)) {
+			if kind := w.Key.Kind(); err == nil && kind != layout.KindNarInfo && kind != layout.KindRealisation {
+				t.Errorf("a record of %q", w.Key)
+			}
+		}
+	})
+}
+
+// FuzzPin: a pin that is read can be written, and reads the same again.
+func FuzzPin(f *testing.F) {
+	f.Add([]byte(`{"keepLast": 2, "generations": [{"number": 1, "time": "2030-01-02T03:04:05Z", "paths": ["00000000000000000000000000000000-x"]}]}`))
+	f.Add([]byte(`{"generations": []}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		pin, err := parsePin("a", text)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(pin)
+		if err != nil {
+			return // a time that JSON cannot say
+		}
+		if _, err := parsePin("a", again); err != nil {
+			t.Errorf("%s becomes %s: %v", text, again, err)
+		}
+	})
+}
+
+// FuzzDocket: a docket is in order, whatever it was read from.
+func FuzzDocket(f *testing.F) {
+	f.Add([]byte("0123456789ab0123456789ac"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d, err := parseDocket(bytes.NewReader(text))
+		if err != nil {
+			t.Error(err)
+		}
+		for i := 1; i < len(d); i++ {
+			if d[i-1].object >= d[i].object {
+				t.Error("out of order")
+			}
+		}
+	})
+}
+
+// FuzzPinName: a name that is accepted makes a key of its own kind.
+func FuzzPinName(f *testing.F) {
+	for _, name := range []string{"host-a", "a/b", "..", "a//b", "", "a/../b", strings.Repeat("a", 300)} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if layout.CheckPinName(name) != nil {
+			return
+		}
+		key, err := layout.ParseKey(string(layout.PinKey(name)))
+		if err != nil || key.Kind() != layout.KindPin {
+			t.Errorf("%q: %v, %s", name, err, key.Kind())
+		}
+		if _, err := layout.ParseKey(string(historyKey(name))); err != nil {
+			t.Error(err)
+		}
+	})
+}
