@@ -25,7 +25,7 @@ func (c *check) pins(ctx context.Context) error {
 				if c.index.hasNarInfo(p.Hash()) {
 					continue
 				}
-				_, there, err := c.stat(ctx, layout.NarInfoKey(p))
+				_, there, err := layout.Lookup(ctx, c.tree, layout.NarInfoKey(p))
 				if err == nil && there {
 					continue
 				}
