@@ -16,8 +16,8 @@ import (
 )
 
 // The object at layout.CondemnedKey is what the last run found dead, and since
-// when: an object goes only if it was dead in a run before, some time ago. That
-// spares uploads which began while it was there. It is a courtesy: no safety rests
+// when: an object goes only if it was dead in a run before, some time ago. Uploads
+// that began while it was there are spared by that. It is a courtesy: no safety rests
 // on it.
 
 // condemnedBytes is the size of an entry: what names a version of an object, and

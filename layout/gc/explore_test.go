@@ -222,7 +222,7 @@ func early(name string) actor {
 type world struct {
 	name   string
 	actors []actor
-	// may says which errors of the others are no fault.
+	// may says which errors of the others are expected.
 	may func(error) bool
 }
 

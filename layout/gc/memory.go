@@ -42,8 +42,8 @@ type memory struct {
 	other    otherEntry
 }
 
-// recall opens what an earlier run remembered. One that makes no sense is as good
-// as none.
+// recall opens what an earlier run remembered. A memory that makes no sense counts
+// as absent.
 func recall(ctx context.Context, t layout.Reader) (*memory, error) {
 	m := &memory{close: func() {}}
 	body, _, err := t.Get(ctx, layout.MemoryKey)

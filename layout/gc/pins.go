@@ -67,8 +67,8 @@ type PinError struct {
 func (e *PinError) Error() string { return fmt.Sprintf("read the pin %s: %v", e.Name, e.Err) }
 func (e *PinError) Unwrap() error { return e.Err }
 
-// ReadPins returns all pins of a tree, in the order of their names. One that
-// cannot be read is an error: what it keeps is not known.
+// ReadPins returns all pins of a tree, in the order of their names. A pin
+// that cannot be read is an error: what it keeps is not known.
 func ReadPins(ctx context.Context, t layout.Lister) ([]Pin, error) {
 	var pins []Pin
 	for info, err := range t.List(ctx, layout.PinHistoryPrefix) {

@@ -207,7 +207,7 @@ func (p *Plan) condemn(j *judge) error {
 			wait = append(wait, i)
 		}
 	}
-	// What a path leads to that has to wait waits with it.
+	// A path that has to wait keeps all that it leads to waiting.
 	stays := v.newSet()
 	v.mark(stays, wait, nil)
 	p.withdraw = slices.DeleteFunc(dead, stays.has)
@@ -246,7 +246,7 @@ func (p *Plan) condemn(j *judge) error {
 	p.Due = j.first
 	p.docket, p.changed = j.verdict()
 	if o.Undo <= 0 {
-		// What is withdrawn now is reclaimed at once.
+		// The objects of the paths that are withdrawn now are reclaimed at once.
 		unexplained = max(0, unexplained-p.Withdraw.Bytes)
 		p.After.Bytes = p.Before.Bytes - p.Reclaim.Bytes
 		for _, i := range p.withdraw {

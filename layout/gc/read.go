@@ -13,8 +13,8 @@ import (
 )
 
 // read finds out where all narinfos and other objects of a view lead, from what
-// is remembered where that still holds. One that cannot be read is an error: what
-// it leads to would be taken for dead. It reports whether anything was new.
+// is remembered where that still holds. A narinfo that cannot be read is an
+// error: what it leads to would be taken for dead. It reports whether anything was new.
 func (v *view) read(ctx context.Context, jobs int, progress *Progress) (fresh bool, err error) {
 	m, err := recall(ctx, v.tree)
 	if err != nil {
@@ -67,7 +67,7 @@ func (v *view) readPaths(ctx context.Context, m *memory, jobs int, progress *Pro
 			item.fresh = true
 			l, err := v.readNarInfo(ctx, v.paths[item.number].id)
 			if errors.Is(err, fs.ErrNotExist) {
-				item.gone = true // somebody else removed it, with all that needed it
+				item.gone = true // another program removed it, with all that needed it
 				return item, nil
 			}
 			item.lead = &l
@@ -135,8 +135,8 @@ func (v *view) narIDs(i int32) refgraph.NARID {
 	return v.unlisted[i]
 }
 
-// readOthers finds out where debug links and realisations lead. One that makes no
-// sense leads nowhere, for clients neither.
+// readOthers finds out where debug links and realisations lead. An object
+// that makes no sense leads nowhere, for clients neither.
 func (v *view) readOthers(ctx context.Context, m *memory, jobs int) (fresh bool, err error) {
 	known, done := iter.Pull(m.rest())
 	defer done()

@@ -18,7 +18,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-// What is withdrawn is written down before it goes, with its text, so that it can
+// A narinfo is written down with its text before it is withdrawn, so that it can
 // be brought back as long as its NAR is there:
 //
 //	.nixstatic/gc/withdrawn/<epoch>/<part>   a Withdrawn on each line

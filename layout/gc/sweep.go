@@ -43,8 +43,8 @@ var without struct {
 }
 
 // alone does work while no writer is publishing, after it has looked at what
-// they have published since the plan was made. Whatever happens in it is announced
-// before, so that writers look again at what they saw.
+// they have published since the plan was made. It announces the work
+// first, so that writers look again at what they saw.
 func (s *sweep) alone(ctx context.Context, work func(context.Context, *changes) error) error {
 	if !without.Exclude {
 		leave, err := layout.Exclude(ctx, s.v.tree)
@@ -155,7 +155,7 @@ func (s *sweep) withdrawTurn(ctx context.Context, levels [][]int32, realisations
 				key := s.v.id(i).NarInfoKey()
 				text, there := texts[key]
 				if !there {
-					continue // somebody else removed it
+					continue // another program removed it
 				}
 				if c.paths.has(i) {
 					s.kept++
@@ -331,7 +331,7 @@ type changes struct {
 	refs  map[refgraph.PathID]bool
 }
 
-// recheck looks for what has changed. Nobody publishes meanwhile.
+// recheck looks for what has changed. No writer publishes meanwhile.
 func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 	v := s.v
 	c := &changes{v: v, paths: v.newSet(), ids: map[refgraph.PathID]bool{}, nars: map[refgraph.NARID]bool{},

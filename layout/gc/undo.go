@@ -24,7 +24,7 @@ type Undone struct {
 
 // Undo brings back what a run withdrew, and all that it refers to, references
 // first. Epoch 0 is the last run whose record is left; paths, if there are any,
-// are looked for in all runs instead. What comes back is young.
+// are looked for in all runs instead. The paths that come back are young.
 //
 // Undo publishes like any writer. Dying in between leaves some of the closure,
 // without what refers to it.

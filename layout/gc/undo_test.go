@@ -20,7 +20,7 @@ func TestUndo(t *testing.T) {
 	collect(t, tree, now())
 	want(t, names(t, tree), []string{"lib-debug"})
 
-	// One path comes back with its closure.
+	// A path comes back with its closure.
 	done, err := gc.Undo(t.Context(), tree, 0, []layout.StorePath{c.Named("app").Info.Path})
 	if err != nil || len(done.Lost) > 0 {
 		t.Fatalf("Undo = %+v, %v", done, err)

@@ -33,7 +33,7 @@ type view struct {
 	stray    []strayEntry // listings without a narinfo
 	size     int64        // of all objects
 
-	// What path i refers to is refs[from[i]:from[i+1]], without itself.
+	// The references of path i are refs[from[i]:from[i+1]], without itself.
 	from []uint32
 	refs []int32
 	nar  []int32  // of each path: in nars; -1 if the NAR is not there

@@ -85,7 +85,7 @@ func (v *view) pathOf(ctx context.Context, i int32) (layout.StorePath, error) {
 
 // above returns paths with all that refer to them, however far up.
 func (v *view) above(paths []int32) set {
-	// Who refers to path i is up[from[i]:from[i+1]].
+	// The referrers of path i are up[from[i]:from[i+1]].
 	from := make([]uint32, len(v.paths)+len(v.ghosts)+1)
 	for _, ref := range v.refs {
 		from[ref+1]++

@@ -60,8 +60,8 @@ func (e *UntrustedError) Error() string {
 // replans is how often a run plans anew because what it relied upon was removed.
 const replans = 5
 
-// Do imports what plan names as missing, then logs and realisations. What was
-// removed since the plan was made is brought along as well.
+// Do imports what plan names as missing, then logs and realisations. Paths that
+// were removed since the plan was made are brought along as well.
 func (im *Run) Do(ctx context.Context, plan *Plan) error {
 	if err := im.checkSignatures(plan); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (im *Run) do(ctx context.Context, plan *Plan) error {
 }
 
 // renew makes the paths young again that the tree had already and that were
-// asked for by name. What they refer to stays with them.
+// asked for by name. Their references stay with them.
 func (im *Run) renew(ctx context.Context, plan *Plan) error {
 	tree := im.Writer.Tree
 	for _, root := range plan.roots {
