@@ -35,6 +35,8 @@ type fixture struct {
 	tree    *treetest.Mem // with y, x and r
 	objects map[layout.Key][]byte
 	infos   map[string]layout.NarInfo
+
+	inboxes []*inbox.Inbox // that are open
 }
 
 func path(name string) layout.StorePath {
@@ -114,8 +116,12 @@ func sweeper(undo time.Duration) actor {
 }
 
 func openInbox(f *fixture, tree layout.Tree) (*inbox.Inbox, error) {
-	return inbox.Open(context.Background(), inbox.Config{Writer: &layout.Writer{Tree: tree, StoreDir: layout.DefaultStoreDir},
+	b, err := inbox.Open(context.Background(), inbox.Config{Writer: &layout.Writer{Tree: tree, StoreDir: layout.DefaultStoreDir},
 		Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		f.inboxes = append(f.inboxes, b)
+	}
+	return b, err
 }
 
 // push is a Nix that copies paths, references first. It asks for all of them,
@@ -293,6 +299,11 @@ func (w world) try(t *testing.T, f *fixture, s *treetest.Search, turns func(*tre
 			}
 		}
 		cancel()
+		tree.Free = func(layout.Key) bool { return true }
+		for _, b := range f.inboxes {
+			b.Close()
+		}
+		f.inboxes = nil
 		synctest.Wait()
 		if wrong == "" {
 			wrong = w.judge(f, mem, errs)
