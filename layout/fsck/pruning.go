@@ -60,7 +60,8 @@ func (c *check) withdrawn(ctx context.Context) error {
 				continue // a realisation
 			}
 			paths++
-			if nar, err := n.NARKey(); err == nil {
+			nars, _ := n.NARKeys()
+			for _, nar := range nars {
 				if i := c.index.nar(nar); i >= 0 {
 					c.index.nars[i].referenced = true
 				}

@@ -255,3 +255,40 @@ func TestNoGate(t *testing.T) {
 		t.Errorf("Collect = %v", err)
 	}
 }
+
+// TestOtherNames shows that NARs which are called as other caches call theirs are
+// left alone, and that what leads to them is pruned all the same.
+func TestOtherNames(t *testing.T) {
+	tree, c := populated(t)
+	n := treetest.Record(t, tree, "lib-debug")
+	other := "nar/" + c.Named("lib-debug").Info.Path.Hash() + ".nar.zst"
+	if err := os.Rename(filepath.Join(tree.Path(), n.URL), filepath.Join(tree.Path(), other)); err != nil {
+		t.Fatal(err)
+	}
+	n.URL = other
+	treetest.PutText(t, tree, layout.NarInfoKey(n.Path), string(n.Marshal(layout.DefaultStoreDir)))
+	pin(t, tree, "a", c.Named("app").Info.Path)
+	age(t, tree, 40)
+	if _, err := gc.Collect(t.Context(), tree, now(), nil); err != nil {
+		t.Fatal(err)
+	}
+	want(t, names(t, tree), []string{"app", "flat", "lib", "source"})
+	age(t, tree, 5)
+	if done, err := gc.Undo(t.Context(), tree, 0, []layout.StorePath{n.Path}); err != nil || len(done.Back) != 1 {
+		t.Errorf("Undo = %+v, %v", done, err)
+	}
+	if _, err := gc.Take(t.Context(), tree, []layout.StorePath{n.Path}, gc.TakeOptions{Purge: true}); !errors.Is(err, gc.ErrOtherNAR) {
+		t.Errorf("Take = %v", err)
+	}
+	age(t, tree, 50)
+	for range 2 {
+		if _, err := gc.Collect(t.Context(), tree, now(), nil); err != nil {
+			t.Fatal(err)
+		}
+		age(t, tree, 10)
+	}
+	if _, there, err := layout.Lookup(t.Context(), tree, layout.Key(other)); err != nil || !there {
+		t.Errorf("the NAR of another name: %v, %v", there, err)
+	}
+	want(t, names(t, tree), []string{"app", "flat", "lib", "source"})
+}

@@ -93,11 +93,7 @@ func (v *view) heldLeads(ctx context.Context) ([]lead, error) {
 		if err != nil {
 			return nil, err
 		}
-		l, err := leadsOf(n)
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", info.Key, err)
-		}
-		leads = append(leads, l)
+		leads = append(leads, leadsOf(n))
 	}
 	return leads, nil
 }

@@ -325,7 +325,9 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 				continue
 			}
 		case layout.KindDebugInfo:
-			gone.nar = -1
+			if o.lead == elsewhere {
+				continue
+			}
 			if len(o.lead) == len(refgraph.NARID{}) {
 				gone.nar = v.findNAR(refgraph.NARID([]byte(o.lead)))
 			}

@@ -3,7 +3,6 @@ package gc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"iter"
 
@@ -112,11 +111,7 @@ func (v *view) readNarInfo(ctx context.Context, id refgraph.PathID) (lead, error
 	if err != nil {
 		return lead{}, err
 	}
-	l, err := leadsOf(n)
-	if err != nil {
-		return l, fmt.Errorf("read %s: %w", key, err)
-	}
-	return l, nil
+	return leadsOf(n), nil
 }
 
 // lost notes the NAR of a path whose NAR was not listed: it may have come since.
@@ -178,8 +173,11 @@ func (v *view) readOthers(ctx context.Context, m *memory, jobs int) (fresh bool,
 	return len(unknown) > 0, err
 }
 
-// nowhere is the lead of an object that leads nowhere.
-const nowhere = "-"
+// The leads of objects that lead nowhere, and to a NAR that is never removed.
+const (
+	nowhere   = "-"
+	elsewhere = "+"
+)
 
 func leadOf(key layout.Key, text []byte) string {
 	if key.Kind() == layout.KindDebugInfo {
@@ -187,6 +185,7 @@ func leadOf(key layout.Key, text []byte) string {
 			if id, ok := refgraph.PackNAR(nar); ok {
 				return string(id[:])
 			}
+			return elsewhere
 		}
 		return nowhere
 	}

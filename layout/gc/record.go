@@ -173,10 +173,7 @@ func (v *view) retains(ctx context.Context, undo time.Duration) (*retained, erro
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", rec.Key, err)
 			}
-			l, err := leadsOf(n)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", rec.Key, err)
-			}
+			l := leadsOf(n)
 			r.known[l.nar] = true
 			if !old {
 				r.keep(n, l)

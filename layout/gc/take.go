@@ -62,6 +62,9 @@ func (e *SharedError) Error() string {
 	return fmt.Sprintf("%s has the same NAR as %s", e.With, e.Path)
 }
 
+// ErrOtherNAR says that the bytes of a path cannot be purged.
+var ErrOtherNAR = errors.New("its NAR is called as other caches call theirs, and has to be removed by hand")
+
 // Take withdraws paths that an operator names, whatever keeps them but a pin. It
 // is an error if something that stays refers to one.
 func Take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOptions) (done Taken, err error) {
@@ -208,6 +211,8 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 		drvs[v.drv[i]] = true
 		if nar := v.nar[i]; nar >= 0 {
 			nars[nar] = true
+		} else if v.unlisted[i] == (refgraph.NARID{}) {
+			return fmt.Errorf("%s: %w", v.id(i).NarInfoKey(), ErrOtherNAR)
 		}
 	}
 	for _, id := range gone {
@@ -282,7 +287,7 @@ func (p *Plan) recorded(ctx context.Context, id refgraph.PathID) (lead, error) {
 			if err != nil {
 				return lead{}, err
 			}
-			return leadsOf(n)
+			return leadsOf(n), nil
 		}
 	}
 	return lead{}, fmt.Errorf("%s: %w", id.Hash(), ErrNothingWithdrawn)

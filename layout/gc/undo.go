@@ -215,15 +215,11 @@ func (u *undo) visit(ctx context.Context, key layout.Key) (undoState, error) {
 
 // ready files a narinfo whose references are there, or come before it.
 func (u *undo) ready(ctx context.Context, f *frame) error {
-	nar, err := f.n.NARKey()
-	if err != nil {
+	info, err := layout.FindNAR(ctx, u.tree, f.n)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	info, there, err := layout.Lookup(ctx, u.tree, nar)
-	if err != nil {
-		return err
-	}
-	if !there || f.n.FileSize != 0 && f.n.FileSize != info.Size {
+	if err != nil || f.n.FileSize != 0 && f.n.FileSize != info.Size {
 		u.state[f.key] = undoLost
 		u.lost[f.n.Path] = errors.New("its NAR is gone")
 		return nil

@@ -151,7 +151,8 @@ func (v *view) take(info layout.Info) error {
 	case layout.KindNAR:
 		id, ok := refgraph.PackNAR(info.Key)
 		if !ok {
-			return nil // verify tells of it
+			v.size += info.Size
+			return nil // it stays
 		}
 		v.nars = append(v.nars, narEntry{id, born, tag, info.Size})
 	case layout.KindLog, layout.KindDebugInfo, layout.KindRealisation, layout.KindPrivate:
@@ -245,14 +246,17 @@ type lead struct {
 	drv  uint64
 }
 
-// leadsOf reads where a narinfo leads.
-func leadsOf(n *layout.NarInfo) (lead, error) {
+// leadsOf reads where a narinfo leads. A NAR that is called as other caches call
+// theirs is never removed, and so needs nothing to lead to it.
+func leadsOf(n *layout.NarInfo) lead {
 	var l lead
-	key, err := n.NARKey()
-	if err != nil {
-		return l, err
+	keys, _ := n.NARKeys() // a record that leads out of the tree leads to no NAR in it
+	for _, key := range keys {
+		if id, ok := refgraph.PackNAR(key); ok {
+			l.nar = id
+			break
+		}
 	}
-	l.nar, _ = refgraph.PackNAR(key) // a name without a hash is that of no NAR that could go
 	for _, ref := range n.References {
 		if ref != n.Path {
 			l.refs = append(l.refs, refgraph.PackPath(ref.Hash()))
@@ -261,7 +265,7 @@ func leadsOf(n *layout.NarInfo) (lead, error) {
 	if n.Deriver != "" {
 		l.drv = logTag(string(n.Deriver))
 	}
-	return l, nil
+	return l
 }
 
 // logTag names the log of a derivation, under either of its keys (see
