@@ -40,7 +40,7 @@ func (c *check) pins(ctx context.Context) error {
 }
 
 // withdrawn tells what can be brought back. The NARs and listings that stay for
-// that are no leftovers.
+// that are not leftovers.
 func (c *check) withdrawn(ctx context.Context) error {
 	records, err := gc.Records(ctx, c.tree)
 	if err != nil {
