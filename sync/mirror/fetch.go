@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -69,9 +70,14 @@ func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
 			f = fetched{}
 		}
 	}
-	if named, wrong := t.Key.FileHash(); err == nil && t.Key.Kind() == layout.KindNAR && (wrong != nil || named != f.sum) &&
-		!layout.TraitsOf(p.run.mirror.Dest).Local {
-		f.body = summed{f.body, f.sum} // an object store wants to know
+	if named, other := t.Key.FileHash(); err == nil && t.Key.Kind() == layout.KindNAR && (other != nil || named != f.sum) {
+		switch {
+		case p.run.blind: // a server that takes PUT, as ours does
+			f.release()
+			return fetched{}, &contentError{errors.New("the server takes a NAR by the hash of its file alone: export --from the tree makes one that has such names")}
+		case !layout.TraitsOf(p.run.mirror.Dest).Local:
+			f.body = summed{f.body, f.sum} // an object store wants to know
+		}
 	}
 	return f, err
 }
