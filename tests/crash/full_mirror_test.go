@@ -10,12 +10,13 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout/fsck"
 	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/tests/nixtest"
 )
 
 // A mirror to a disk that runs full ends with advice, and leaves a tree that is
 // right; given room, the next run completes it.
 func TestMirrorDiskFull(t *testing.T) {
-	if !mounting(t) {
+	if !nixtest.Mounting(t) {
 		return
 	}
 	p, c := newRunner(t), large(t)
@@ -27,14 +28,14 @@ func TestMirrorDiskFull(t *testing.T) {
 	} {
 		t.Run(options, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "disk")
-			mount(t, dir, 0, options)
+			nixtest.Mount(t, dir, 0, options)
 			tree := filepath.Join(dir, "tree")
 			for range 2 { // what the first run left must not be in the way of the second
 				r := p.Run(t, "sync", "--delete", source, tree).Refused(t, "no space left on device")
 				wantHint(t, r, "make room and run the command again")
 				wholeSoFar(t, tree)
 			}
-			mount(t, dir, unix.MS_REMOUNT, "size=64m,nr_inodes=10000")
+			nixtest.Mount(t, dir, unix.MS_REMOUNT, "size=64m,nr_inodes=10000")
 			p.Output(t, "sync", "--delete", source, tree)
 			treetest.Equal(t, treetest.OpenDir(t, source), treetest.OpenDir(t, tree))
 		})

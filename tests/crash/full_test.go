@@ -19,7 +19,7 @@ import (
 // right; given room, the next run completes it. The room differs, so that the
 // disk is full in the middle of a NAR, of a record, and before anything.
 func TestDiskFull(t *testing.T) {
-	if !mounting(t) {
+	if !nixtest.Mounting(t) {
 		return
 	}
 	p, c := newRunner(t), large(t)
@@ -29,7 +29,7 @@ func TestDiskFull(t *testing.T) {
 	} {
 		t.Run(options, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "disk")
-			mount(t, dir, 0, options)
+			nixtest.Mount(t, dir, 0, options)
 			tree := filepath.Join(dir, "tree")
 			export := []string{"export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Top}
 			for range 2 { // what the first run left must not be in the way of the second
@@ -37,7 +37,7 @@ func TestDiskFull(t *testing.T) {
 				wantHint(t, r, "make room and run the command again")
 				p.sound(t, tree)
 			}
-			mount(t, dir, unix.MS_REMOUNT, "size=64m,nr_inodes=10000")
+			nixtest.Mount(t, dir, unix.MS_REMOUNT, "size=64m,nr_inodes=10000")
 			p.Output(t, export...)
 			p.complete(t, tree, scenario{want: func(testing.TB) []string { return c.records() }})
 		})
@@ -46,16 +46,16 @@ func TestDiskFull(t *testing.T) {
 
 // What cannot be written to is refused with advice, and not touched.
 func TestReadOnly(t *testing.T) {
-	if !mounting(t) {
+	if !nixtest.Mounting(t) {
 		return
 	}
 	p, c := newRunner(t), small(t)
 	dir := filepath.Join(t.TempDir(), "disk")
-	mount(t, dir, 0, "size=64m")
+	nixtest.Mount(t, dir, 0, "size=64m")
 	tree := filepath.Join(dir, "tree")
 	p.Output(t, "export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Paths[0])
 	was := contents(t, tree)
-	mount(t, dir, unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	nixtest.Mount(t, dir, unix.MS_REMOUNT|unix.MS_RDONLY, "")
 
 	for _, to := range []string{tree, filepath.Join(dir, "new")} {
 		r := p.Run(t, "export", "--from", c.Cache, "--no-check-sigs", "--to", to, c.Top).Refused(t, "read-only file system")
