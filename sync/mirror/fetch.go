@@ -114,7 +114,7 @@ func (p *pass) take(ctx context.Context, t task, body io.ReadCloser, info layout
 		f, n, err = p.spool(in)
 	}
 	if err == nil {
-		err = complete(t.Key, n, info, sum, body)
+		err = p.complete(ctx, t.Key, n, info, sum, body)
 		f.sum = layout.Hash(sum.Sum(nil))
 	}
 	if err != nil {

@@ -1,7 +1,9 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"hash"
 	"io"
 	"io/fs"
@@ -16,7 +18,7 @@ func (e *contentError) Error() string { return e.err.Error() }
 func (e *contentError) Unwrap() error { return e.err }
 
 // complete checks that all bytes of one version were read.
-func complete(key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.Reader) error {
+func (p *pass) complete(ctx context.Context, key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.Reader) error {
 	if n != info.Size && info.Size != key.Kind().MaxBytes() {
 		return notYetf("it changed while it was read: %d bytes of %d", n, info.Size)
 	}
@@ -30,8 +32,28 @@ func complete(key layout.Key, n int64, info layout.Info, sum hash.Hash, body io.
 			return err
 		}
 		if layout.FileVersion(now) != info.ETag {
-			return notYetf("it changed while it was read")
+			if err := p.unchanged(ctx, key, sum); err != nil {
+				return err
+			}
 		}
+	}
+	return nil
+}
+
+// unchanged reads an object once more. On some network file systems the times of an
+// open file mean nothing.
+func (p *pass) unchanged(ctx context.Context, key layout.Key, sum hash.Hash) error {
+	body, _, err := p.run.mirror.Source.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	again := sha256.New()
+	if _, err := io.Copy(again, &countedReader{ctx, body, &Progress{}}); err != nil {
+		return err
+	}
+	if !bytes.Equal(again.Sum(nil), sum.Sum(nil)) {
+		return notYetf("it changed while it was read")
 	}
 	return nil
 }
