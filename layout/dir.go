@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -16,16 +17,20 @@ import (
 // Dir is a tree in a directory of a local file system. Keys are paths below
 // it. Several processes may use one directory at the same time.
 //
-// It touches nothing outside the directory, whatever symbolic links someone
-// plants inside. Nothing is created before the first write.
+// A symbolic link leads it out of the directory in one case only, which links.go
+// tells: a folder at the top that a trusted user has made a link. Folders may be
+// file systems of their own. Nothing is created before the first write.
 type Dir struct {
 	path string
 
 	mu      sync.Mutex
 	root    *os.Root
-	flushed bool                // the directory itself will be there after a power cut
-	staging *staging            // this process's folder of unfinished files
-	dirs    map[string]*os.File // directories that were written to, open
+	flushed bool // the directory itself will be there after a power cut
+
+	making  sync.Mutex
+	staging *staging           // this process's folder of unfinished files
+	folders map[string]*folder // directories that were written to, open
+	all     []*staging         // to be closed
 }
 
 // OpenDir returns the tree at path, which need not exist before the first Put.
@@ -34,7 +39,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
-	d := &Dir{path: abs, dirs: map[string]*os.File{}}
+	d := &Dir{path: abs, folders: map[string]*folder{}}
 	if _, err := d.open(false); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
@@ -51,16 +56,18 @@ func (d *Dir) Traits() Traits {
 
 // Close releases the directory and removes this process's unfinished files.
 func (d *Dir) Close() error {
+	d.making.Lock()
+	defer d.making.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var errs []error
-	if d.staging != nil {
-		errs = append(errs, d.staging.close())
-		d.staging = nil
+	for _, s := range d.all {
+		errs = append(errs, s.close())
 	}
-	for dir, f := range d.dirs {
+	d.staging, d.all = nil, nil
+	for dir, f := range d.folders {
 		f.Close()
-		delete(d.dirs, dir)
+		delete(d.folders, dir)
 	}
 	if d.root != nil {
 		errs = append(errs, d.root.Close())
@@ -95,12 +102,12 @@ func (d *Dir) Get(ctx context.Context, key Key) (io.ReadCloser, Info, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, Info{}, err
 	}
-	root, err := d.open(false)
-	if err != nil {
-		return nil, Info{}, keyError("get", key, err)
-	}
-	// Without O_NONBLOCK a planted named pipe would hold us for ever.
-	f, err := root.OpenFile(string(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	var f *os.File
+	err := d.within(string(key), func(root *os.Root, name string) (err error) {
+		// Without O_NONBLOCK a planted named pipe would hold us for ever.
+		f, err = root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		return err
+	})
 	if err != nil {
 		return nil, Info{}, keyError("get", key, absent(err))
 	}
@@ -120,11 +127,7 @@ func (d *Dir) Stat(ctx context.Context, key Key) (Info, error) {
 	if err := ctx.Err(); err != nil {
 		return Info{}, err
 	}
-	root, err := d.open(false)
-	if err != nil {
-		return Info{}, keyError("stat", key, err)
-	}
-	st, err := root.Stat(string(key))
+	st, err := d.stat(string(key))
 	if err == nil {
 		err = regular(st)
 	}
@@ -132,6 +135,15 @@ func (d *Dir) Stat(ctx context.Context, key Key) (Info, error) {
 		return Info{}, keyError("stat", key, absent(err))
 	}
 	return infoOf(key, st), nil
+}
+
+// stat describes what a name below the tree's directory stands for.
+func (d *Dir) stat(name string) (st fs.FileInfo, err error) {
+	err = d.within(name, func(root *os.Root, name string) error {
+		st, err = root.Stat(name)
+		return err
+	})
+	return st, err
 }
 
 // Delete removes a file, durably.
@@ -142,7 +154,7 @@ func (d *Dir) Delete(ctx context.Context, key Key) error {
 // DeleteBatch removes groups of files with the guarantees of BatchDeleter. Each
 // directory is synced once per group.
 func (d *Dir) DeleteBatch(ctx context.Context, groups ...[]Key) error {
-	root, err := d.open(false)
+	_, err := d.open(false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ctx.Err()
 	}
@@ -150,48 +162,50 @@ func (d *Dir) DeleteBatch(ctx context.Context, groups ...[]Key) error {
 		return fmt.Errorf("open tree: %w", err)
 	}
 	for _, group := range groups {
-		if err := d.deleteGroup(ctx, root, group); err != nil {
+		if err := d.deleteGroup(ctx, group); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *Dir) deleteGroup(ctx context.Context, root *os.Root, keys []Key) error {
+func (d *Dir) deleteGroup(ctx context.Context, keys []Key) error {
 	dirs := map[string]bool{}
-	locked := false
+	var unlock func()
+	defer func() {
+		if unlock != nil {
+			unlock()
+		}
+	}()
 	for _, key := range keys {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		st, err := root.Lstat(string(key))
-		if err == nil && st.IsDir() {
-			continue // there is no object of that name, only longer ones
-		}
-		if err == nil && !key.Kind().Immutable() && !locked {
-			// Between the look and the rename of a Put with IfMatch, the object
-			// must not go: it would come back.
-			unlock, err := d.lock(root)
-			if err != nil {
-				return keyError("delete", key, err)
+		err := d.within(string(key), func(root *os.Root, name string) error {
+			st, err := root.Lstat(name)
+			if err != nil || st.IsDir() {
+				return err // of a directory's name there is no object, only of longer ones
 			}
-			defer unlock()
-			locked = true
-		}
-		if err == nil {
-			err = root.Remove(string(key))
-		}
-		if errors.Is(absent(err), fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+			if !key.Kind().Immutable() && unlock == nil {
+				// Between the look and the rename of a Put with IfMatch, the object
+				// must not go: it would come back.
+				if unlock, err = d.lock(); err != nil {
+					return err
+				}
+			}
+			if err := root.Remove(name); err != nil {
+				return err
+			}
+			dirs[path.Dir(string(key))] = true
+			return nil
+		})
+		if err != nil && !errors.Is(absent(err), fs.ErrNotExist) {
 			return keyError("delete", key, err)
 		}
-		dirs[filepath.Dir(string(key))] = true
 	}
 	// Dying before this point may leave some of the files, after a power cut any.
 	for dir := range dirs {
-		if err := syncIn(root, dir); err != nil {
+		if err := d.within(dir, flushIn); err != nil {
 			return fmt.Errorf("delete from %s: %w", dir, err)
 		}
 	}
@@ -203,9 +217,10 @@ func infoOf(key Key, st fs.FileInfo) Info {
 }
 
 // FileVersion names a version of a file by its inode, its size and two times; it
-// is the ETag of an object in a Dir. Every Put makes a new inode. An edit in place changes the time of modification, which whoever
-// edits can set back, and the time of change, which only the kernel sets: files
-// of stores, images and reproducible archives all have the same modification time.
+// is the ETag of an object in a Dir. Every Put makes a new inode. An edit in place
+// changes the time of modification, which programs set back to a constant in
+// stores, images and reproducible archives, and the time of change, which the
+// kernel alone sets.
 func FileVersion(st fs.FileInfo) string {
 	ino, changed := uint64(0), int64(0)
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {

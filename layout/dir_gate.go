@@ -26,7 +26,7 @@ const (
 // holds it while it waits for the writers inside to leave. The kernel frees both
 // when a process dies.
 func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
-	root, err := d.open(false)
+	_, err = d.open(false)
 	if errors.Is(err, fs.ErrNotExist) && !sweep {
 		return func() {}, nil // there is nothing in it
 	}
@@ -36,7 +36,7 @@ func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	how := unix.LOCK_SH
 	if sweep {
 		how = unix.LOCK_EX
-		if _, err := d.handle(root, path.Clean(PrivatePrefix)); err != nil {
+		if _, err := d.folder(path.Clean(PrivatePrefix)); err != nil {
 			return nil, err
 		}
 	}
@@ -44,14 +44,14 @@ func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	defer func() { closeFile(way) }()
 	for wait := gateFirst; ; wait = min(2*wait, gateLast) {
 		if way == nil {
-			way, err = lockFolder(root, path.Clean(PrivatePrefix), how)
+			way, err = d.lockFolder(path.Clean(PrivatePrefix), how)
 			if errors.Is(err, fs.ErrNotExist) && !sweep {
 				err = nil // no sweeper was ever here
 			}
 		}
 		if err == nil {
 			var inside *os.File
-			if inside, err = lockFolder(root, ".", how); err == nil {
+			if inside, err = d.lockFolder(".", how); err == nil {
 				return func() { inside.Close() }, nil
 			}
 		}
@@ -70,14 +70,17 @@ func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 
 // lockFolder opens a folder and locks it, or returns EWOULDBLOCK. The lock ends
 // when the file is closed.
-func lockFolder(root *os.Root, name string, how int) (*os.File, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+func (d *Dir) lockFolder(name string, how int) (f *os.File, err error) {
+	err = d.within(name, func(root *os.Root, name string) error {
+		f, err = root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	if err := flockAs(f, how|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, named("lock", name, err)
+		return nil, err
 	}
 	return f, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path"
 	"slices"
 	"strings"
 )
@@ -32,48 +33,27 @@ func (d *Dir) ListTop(ctx context.Context) iter.Seq2[TopEntry, error] {
 }
 
 func (d *Dir) list(w *dirWalk, dir string) {
-	root, err := d.open(false)
+	_, err := d.open(false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	there := false
-	if err == nil {
-		there, err = isDirPath(root, dir)
-	}
 	if err != nil {
 		w.fail(dir, err)
-	} else if there {
-		w.walk(root, dir)
+		return
 	}
-}
-
-// isDirPath reports whether dir is a directory and can be the beginning of a
-// key. Symbolic links are none.
-func isDirPath(root *os.Root, dir string) (bool, error) {
-	if dir == "" {
-		return true, nil
-	}
-	if _, err := ParseKey(strings.TrimSuffix(dir, "/")); err != nil {
-		return false, nil
-	}
-	for i, c := range dir {
-		if c != '/' {
-			continue
-		}
-		st, err := root.Lstat(dir[:i])
-		if errors.Is(absent(err), fs.ErrNotExist) {
-			return false, nil
-		}
-		if err != nil || !st.IsDir() {
-			return false, err
+	if dir != "" {
+		if _, err := ParseKey(strings.TrimSuffix(dir, "/")); err != nil {
+			return // it cannot be the beginning of a key
 		}
 	}
-	return true, nil
+	w.dir = d
+	w.walk(dir)
 }
 
 // A dirWalk is one listing.
 type dirWalk struct {
 	ctx    context.Context
+	dir    *Dir
 	prefix string
 	top    bool // folders are named instead of walked
 	yield  func(TopEntry, error) bool
@@ -83,16 +63,20 @@ func (w *dirWalk) fail(name string, err error) bool {
 	return w.yield(TopEntry{}, fmt.Errorf("list %s: %w", cmp.Or(name, "the tree"), err))
 }
 
-// walk yields what is below dir, "" or a path in root that ends in a slash. It
-// reports whether to go on.
-func (w *dirWalk) walk(root *os.Root, dir string) bool {
-	here, err := root.OpenRoot("./" + dir)
+// walk yields what is below dir, "" or a path below the tree's directory that ends
+// in a slash. It reports whether to go on.
+func (w *dirWalk) walk(dir string) bool {
+	var here *os.Root
+	err := w.dir.within(path.Clean(dir), func(root *os.Root, name string) (err error) {
+		here, err = openFolder(root, name)
+		return err
+	})
 	var names []string
 	if err == nil {
 		defer here.Close()
 		names, err = w.names(here, dir)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(absent(err), fs.ErrNotExist) {
 		return true // removed a moment ago, perhaps while it was read
 	}
 	if err != nil {
@@ -108,7 +92,7 @@ func (w *dirWalk) walk(root *os.Root, dir string) bool {
 				if !w.yield(TopEntry{Folder: name}, nil) {
 					return false
 				}
-			} else if !w.walk(root, dir+name) {
+			} else if !w.walk(dir + name) {
 				return false
 			}
 			continue
@@ -118,12 +102,24 @@ func (w *dirWalk) walk(root *os.Root, dir string) bool {
 			continue // a name that no client can ask for
 		}
 		st, err := here.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !st.Mode().IsRegular() {
+		if err == nil && !st.Mode().IsRegular() {
+			// A link, a pipe or a device is listed as a reader finds it. If it cannot
+			// be read, that matters for the keys of a cache alone.
+			if st, err = w.dir.stat(string(key)); err == nil {
+				err = regular(st)
+			}
+			if err != nil && key.Kind() == KindForeign {
+				continue
+			}
+		}
+		if errors.Is(absent(err), fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			w.fail(dir+name, err)
-			return false
+			if !w.fail(dir+name, &EntryError{key, err}) {
+				return false
+			}
+			continue
 		}
 		if !w.yield(TopEntry{Info: infoOf(key, st)}, nil) {
 			return false
@@ -131,6 +127,16 @@ func (w *dirWalk) walk(root *os.Root, dir string) bool {
 	}
 	return true
 }
+
+// An EntryError tells of an object that is there and that cannot be described. The
+// listing goes on after it.
+type EntryError struct {
+	Key Key
+	Err error
+}
+
+func (e *EntryError) Error() string { return e.Err.Error() }
+func (e *EntryError) Unwrap() error { return e.Err }
 
 // names returns what of a directory may belong to the listing, sorted as whole
 // keys, with a slash behind the names of directories. A directory that is called
@@ -144,6 +150,9 @@ func (w *dirWalk) names(here *os.Root, dir string) ([]string, error) {
 	marked := all[:0]
 	for _, name := range all {
 		full := dir + name
+		if dir == StagingPrefix && strings.HasSuffix(name, lockSuffix) {
+			continue // not an unfinished file
+		}
 		switch Key(full).Kind() {
 		case KindNarInfo, KindListing, KindNAR:
 		default:
@@ -154,9 +163,9 @@ func (w *dirWalk) names(here *os.Root, dir string) ([]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			if st.IsDir() {
+			if st.IsDir() || st.Mode()&fs.ModeSymlink != 0 && isFolderOfKeys(full) {
 				full += "/"
-				if full == PrivatePrefix && !strings.HasPrefix(w.prefix, PrivatePrefix) {
+				if name == besideDir || full == PrivatePrefix && !strings.HasPrefix(w.prefix, PrivatePrefix) {
 					continue
 				}
 			}
@@ -166,7 +175,15 @@ func (w *dirWalk) names(here *os.Root, dir string) ([]string, error) {
 		}
 	}
 	slices.Sort(marked)
-	return marked, nil
+	return slices.Compact(marked), nil // some file systems name a file twice while others change the directory
+}
+
+// isFolderOfKeys reports whether a link of that name may stand for a folder that
+// has keys below it. Links to folders are followed nowhere else, so that a listing
+// ends.
+func isFolderOfKeys(name string) bool {
+	return IsPublicFolder(name+"/") || name+"/" == PrivatePrefix ||
+		Key(name+"/x.doi").Kind() == KindRealisation
 }
 
 // readNames returns the names in a directory, sorted. Their types are not asked

@@ -49,29 +49,44 @@ func TestOpenDir(t *testing.T) {
 }
 
 // TestDirPlanted: someone who can write into the tree makes us touch nothing
-// outside it, nor wait for ever, nor say "absent" of what we could not see (I5).
+// outside it, nor wait for ever, nor say "absent" of what we could not see (I5). A
+// listing has an error where reading has one, and passes over what is absent.
 func TestDirPlanted(t *testing.T) {
 	outside := t.TempDir()
 	secret := filepath.Join(outside, "secret")
 	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct {
+	type planted struct {
 		name   string
 		key    layout.Key
 		plant  func(path string) error // at index.html, or nar for a NAR's key
 		absent bool                    // else an error
-	}{
+	}
+	cases := []planted{
 		{"link to a file outside", "index.html", func(p string) error { return os.Symlink(secret, p) }, false},
 		{"relative link outside", "index.html", func(p string) error { return os.Symlink("../"+filepath.Base(outside)+"/secret", p) }, false},
-		{"dangling link", "index.html", func(p string) error { return os.Symlink("nowhere", p) }, true},
+		{"dangling link", "index.html", func(p string) error { return os.Symlink("nowhere", p) }, false},
 		{"link to itself", "index.html", func(p string) error { return os.Symlink("index.html", p) }, false},
 		{"named pipe", "index.html", func(p string) error { return syscall.Mkfifo(p, 0o644) }, false},
 		{"folder", "index.html", func(p string) error { return os.Mkdir(p, 0o755) }, true},
-		{"folder that links outside", aNAR, func(p string) error { return os.Symlink(outside, p) }, false},
+		{"folder that links nowhere", aNAR, func(p string) error { return os.Symlink("nowhere", p) }, false},
+		{"folder that links nowhere outside", aNAR, func(p string) error { return os.Symlink(outside+"/nowhere", p) }, false},
+		{"folder that links to itself", aNAR, func(p string) error { return os.Symlink("nar", p) }, false},
+		{"folder that links to a file", aNAR, func(p string) error { return os.Symlink(secret, p) }, true},
+		{"link outside in a folder", aNAR, func(p string) error {
+			return errors.Join(os.Mkdir(p, 0o755), os.Symlink(secret, filepath.Join(p, string(aNAR[len("nar/"):]))))
+		}, false},
+		{"device", "index.html", func(p string) error { return os.Symlink("/dev/null", p) }, false},
 		{"file for a folder", aNAR, func(p string) error { return os.WriteFile(p, nil, 0o644) }, true},
 		{"pipe for a folder", aNAR, func(p string) error { return syscall.Mkfifo(p, 0o644) }, true},
-	} {
+	}
+	if os.Geteuid() == 0 { // which alone can make links of other owners
+		cases = append(cases, planted{"folder that someone else links outside", aNAR, func(p string) error {
+			return errors.Join(os.Symlink(outside, p), os.Lchown(p, 65534, 65534))
+		}, false})
+	}
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			d := openDir(t, t.TempDir())
 			first, _, _ := strings.Cut(string(c.key), "/")
@@ -89,8 +104,20 @@ func TestDirPlanted(t *testing.T) {
 			if _, err := d.Stat(t.Context(), c.key); err == nil || errors.Is(err, fs.ErrNotExist) != c.absent {
 				t.Errorf("Stat: %v", err)
 			}
-			for info, err := range d.List(t.Context(), string(c.key)) {
-				t.Errorf("List: %v, %v", info, err)
+			for _, prefix := range []string{"", string(c.key)} {
+				told := false
+				for info, err := range d.List(t.Context(), prefix) {
+					if err == nil && info.Key.Kind() == layout.KindForeign {
+						continue // a file called nar
+					}
+					if err == nil || errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("List %q: %v, %v", prefix, info, err)
+					}
+					told = true
+				}
+				if told == c.absent {
+					t.Errorf("List %q tells of an error: %v", prefix, told)
+				}
 			}
 			// A Put replaces a link, and writes through none.
 			if err := d.Put(t.Context(), c.key, layout.Bytes([]byte("ours")), layout.PutOptions{}); err == nil {

@@ -33,8 +33,7 @@ func (d *Dir) Put(ctx context.Context, key Key, body Body, opts PutOptions) erro
 // fsyncs of all bodies run side by side, and each directory is synced once per
 // group.
 func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, err error) {
-	root, err := d.open(true)
-	if err != nil {
+	if _, err := d.open(true); err != nil {
 		return nil, fmt.Errorf("open tree: %w", err)
 	}
 	files := make([][]*stagedFile, len(groups))
@@ -58,7 +57,7 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 				return nil, keyError("put", o.Key, errors.New("not a key of a binary cache"))
 			}
 			all.Go(func() error {
-				f, err := d.stage(ctx, o.Body)
+				f, err := d.stage(ctx, o)
 				files[g][i] = f
 				if err != nil {
 					return keyError("put", o.Key, err)
@@ -72,18 +71,18 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 		return nil, err
 	}
 	for g, group := range groups {
-		dirs := map[string]*os.File{}
+		folders := map[string]*folder{}
 		for i, o := range group {
 			if err := ctx.Err(); err != nil {
 				return taken, err
 			}
 			dir := path.Dir(string(o.Key))
-			if dirs[dir] == nil {
-				if dirs[dir], err = d.handle(root, dir); err != nil {
+			if folders[dir] == nil {
+				if folders[dir], err = d.folder(dir); err != nil {
 					return taken, keyError("put", o.Key, err)
 				}
 			}
-			err := d.publish(root, files[g][i], dirs[dir], o)
+			err := d.publish(ctx, files[g][i], folders[dir], o)
 			if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
 				taken = append(taken, o.Key)
 				continue
@@ -94,8 +93,8 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 		}
 		// Dying before this point leaves whole files at their keys, of this
 		// group and of those before it, never of a later one.
-		for dir, handle := range dirs {
-			if err := handle.Sync(); err != nil {
+		for dir, folder := range folders {
+			if err := FlushDir(folder.File); err != nil {
 				return taken, fmt.Errorf("put into %s: %w", dir, err)
 			}
 		}
@@ -103,51 +102,91 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 	return taken, nil
 }
 
-// stage returns body as a durable file of this tree's staging folder: body
-// itself if it is one already, otherwise a copy.
-func (d *Dir) stage(ctx context.Context, body Body) (*stagedFile, error) {
-	f, ok := body.(*stagedFile)
+// stage returns the body of an object as a durable file of this tree's staging
+// folder: the body itself if it is one already, otherwise a copy.
+func (d *Dir) stage(ctx context.Context, o Object) (*stagedFile, error) {
+	f, ok := o.Body.(*stagedFile)
 	if !ok || f.dir != d {
-		file, err := d.Create()
+		f, err := d.createFor(path.Dir(string(o.Key)))
 		if err != nil {
 			return nil, err
 		}
-		f = file.(*stagedFile)
-		n, err := io.Copy(f, &contextReader{ctx, io.NewSectionReader(body, 0, body.Size())})
-		if err == nil && n != body.Size() {
-			err = fmt.Errorf("%d bytes of %d: %w", n, body.Size(), io.ErrUnexpectedEOF)
-		}
-		if err != nil {
-			return f, err
-		}
+		return f, f.copyOf(ctx, o.Body)
 	}
 	return f, f.sync()
 }
 
-// publish gives a durable file its final name in the directory of its key.
-func (d *Dir) publish(root *os.Root, f *stagedFile, dir *os.File, o Object) error {
+// copyOf makes a new file a durable copy of a body.
+func (f *stagedFile) copyOf(ctx context.Context, body Body) error {
+	n, err := io.Copy(f, &contextReader{ctx, io.NewSectionReader(body, 0, body.Size())})
+	if err == nil && n != body.Size() {
+		err = fmt.Errorf("%d bytes of %d: %w", n, body.Size(), io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return err
+	}
+	return f.sync()
+}
+
+// publish gives a durable file its final name. If the folder turns out to be on
+// another file system than the staging folder, the file is copied to a staging
+// folder beside its final name; later files are staged there from the start.
+func (d *Dir) publish(ctx context.Context, f *stagedFile, to *folder, o Object) error {
+	err := d.move(f, to, o)
+	if !errors.Is(err, syscall.EXDEV) {
+		return err
+	}
+	d.making.Lock()
+	s, err := d.stageBeside(to)
+	d.making.Unlock()
+	if err != nil {
+		return err
+	}
+	near, err := s.create(d)
+	if err != nil {
+		return err
+	}
+	defer near.Discard()
+	if err := near.copyOf(ctx, f); err != nil {
+		return err
+	}
+	return d.move(near, to, o)
+}
+
+// move renames a durable file into the folder of its key.
+func (d *Dir) move(f *stagedFile, to *folder, o Object) error {
+	// Some file systems cannot rename an open file, and some report only when it is
+	// closed that its bytes did not arrive.
+	if err := f.close(); err != nil {
+		return err
+	}
 	base := path.Base(string(o.Key))
+	from := f.in.folder
 	switch {
 	case o.Opts.IfAbsent:
-		if err := renameNew(f.in.lock, f.name, dir, base); err != nil {
+		err := renameNew(from, f.name, to.File, base)
+		if errors.Is(err, errCannotRenameNew) {
+			err = d.renameNewLocked(from, f.name, to.File, base)
+		}
+		if err != nil {
 			return err
 		}
 	case o.Opts.IfMatch != "":
-		unlock, err := d.lock(root)
+		unlock, err := d.lock()
 		if err != nil {
 			return err
 		}
 		defer unlock()
-		st, err := root.Lstat(string(o.Key))
+		version, err := d.version(o.Key)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err != nil || FileVersion(st) != o.Opts.IfMatch {
+		if err != nil || version != o.Opts.IfMatch {
 			return ErrChanged
 		}
 		fallthrough
 	default:
-		if err := rename(f.in.lock, f.name, dir, base); err != nil {
+		if err := rename(from, f.name, to.File, base); err != nil {
 			return err
 		}
 	}
@@ -155,99 +194,100 @@ func (d *Dir) publish(root *os.Root, f *stagedFile, dir *os.File, o Object) erro
 	return nil
 }
 
-// handle returns the open directory of keys, which is there durably, and made if
-// it was not. It is kept open for the next batch, unless the directory of that
-// name is another by then: someone may tidy the tree under us.
-func (d *Dir) handle(root *os.Root, dir string) (*os.File, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if have := d.dirs[dir]; have != nil {
-		now, err := root.Stat(dir)
+// version returns the version that a file has now. It opens the file, since a
+// client of NFS remembers for seconds what it was told of others.
+func (d *Dir) version(key Key) (version string, err error) {
+	err = d.within(string(key), func(root *os.Root, name string) error {
+		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		st, err := f.Stat()
 		if err == nil {
-			var then fs.FileInfo
-			if then, err = have.Stat(); err == nil && os.SameFile(now, then) {
-				return have, nil
-			}
+			version = FileVersion(st)
 		}
-		delete(d.dirs, dir) // closed when no batch uses it any more
-	}
-	if _, err := root.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := root.MkdirAll(dir, 0o777); err != nil {
-			return nil, err
-		}
-	}
-	// One that is there may be the work of a process that died before this.
-	for up := dir; up != "."; {
-		up = path.Dir(up)
-		if err := syncIn(root, up); err != nil {
-			return nil, err
-		}
-	}
-	f, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
+		return err
+	})
+	return version, err
+}
+
+// renameNewLocked is for file systems that cannot do in one step what renameNew
+// does: every writer there takes the lock.
+func (d *Dir) renameNewLocked(fromDir *os.File, from string, toDir *os.File, to string) error {
+	unlock, err := d.lock()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	d.dirs[dir] = f
-	return f, nil
+	defer unlock()
+	if there, err := exists(toDir, to); err != nil {
+		return err
+	} else if there {
+		return named("rename", to, fs.ErrExist)
+	}
+	return rename(fromDir, from, toDir, to)
 }
 
 // lock serialises the writers that replace what they have read before, across
 // processes.
-func (d *Dir) lock(root *os.Root) (unlock func(), err error) {
-	if _, err := d.handle(root, path.Clean(PrivatePrefix)); err != nil {
-		return nil, err
-	}
-	f, err := root.OpenFile(writeLock, os.O_RDWR|os.O_CREATE, 0o666)
+func (d *Dir) lock() (unlock func(), err error) {
+	f, err := d.OpenLock(writeLock)
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(f, true); err != nil {
+	if err := Flock(f, true); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return func() { f.Close() }, nil
 }
 
-func syncIn(root *os.Root, dir string) error {
-	f, err := root.Open(filepath.FromSlash(dir))
-	if err != nil {
-		return err
+// OpenLock opens a private file, to be locked. It makes the file, and the tree, if
+// they are not there.
+func (d *Dir) OpenLock(key Key) (f *os.File, err error) {
+	if _, err := d.open(true); err != nil {
+		return nil, err
 	}
-	defer f.Close()
-	return f.Sync()
+	if _, err := d.folder(path.Clean(PrivatePrefix)); err != nil {
+		return nil, err
+	}
+	err = d.within(string(key), func(root *os.Root, name string) error {
+		f, err = root.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o666)
+		return err
+	})
+	return f, err
 }
 
-// makeDir makes a directory, and those above it, durably. One that is there may
-// have been made by a process that died before it came to that, so that it is
-// synced all the same; unless that is not for us to do, or impossible there.
+// makeDir makes a directory, and those above it, durably. The maker of one that is
+// there may have died before it synced the parent, so that is done again, unless
+// this process may not read the parent.
 func makeDir(dir string) error {
 	parent := filepath.Dir(dir)
 	if parent == dir {
 		return nil
 	}
-	err := os.Mkdir(dir, 0o777)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDir(parent); err != nil {
-			return err
-		}
+	st, err := os.Stat(dir)
+	existed := err == nil && st.IsDir() // mkdir may say something else of it, on networks
+	if !existed {
 		err = os.Mkdir(dir, 0o777)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := makeDir(parent); err != nil {
+				return err
+			}
+			err = os.Mkdir(dir, 0o777)
+		}
+		existed = errors.Is(err, fs.ErrExist)
 	}
-	existed := errors.Is(err, fs.ErrExist)
 	if err != nil && !existed {
 		return err
 	}
-	err = syncDir(parent)
-	if existed && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EINVAL)) {
+	f, err := os.Open(parent)
+	if err == nil {
+		err = FlushDir(f)
+		f.Close()
+	}
+	if existed && errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
 	return err
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

@@ -22,13 +22,16 @@ func (d *Dir) Flush(ctx context.Context, keys ...Key) error {
 	if _, err := d.open(false); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	root, err := d.open(true) // which makes the tree's own directory last
-	if err != nil {
+	if _, err := d.open(true); err != nil { // which makes the tree's own directory last
 		return err
 	}
 	dirs := folders
 	if len(keys) == 0 {
-		traces, err := readNames(root, buildTraces)
+		var traces []string
+		err := d.within(buildTraces, func(root *os.Root, name string) (err error) {
+			traces, err = readNames(root, name)
+			return err
+		})
 		if err != nil && !errors.Is(absent(err), fs.ErrNotExist) {
 			return err
 		}
@@ -39,7 +42,7 @@ func (d *Dir) Flush(ctx context.Context, keys ...Key) error {
 		dirs = nil
 	}
 	for _, key := range keys {
-		if err := syncPath(root, string(key)); err != nil {
+		if err := d.flushPath(string(key)); err != nil {
 			return keyError("flush", key, err)
 		}
 		for dir := string(key); dir != "."; {
@@ -51,26 +54,35 @@ func (d *Dir) Flush(ctx context.Context, keys ...Key) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := syncPath(root, dir); err != nil {
+		if err := d.flushPath(dir); err != nil {
 			return keyError("flush", Key(dir), err)
 		}
 	}
 	return nil
 }
 
-// syncPath brings a file or a directory to disk if it is there.
-func syncPath(root *os.Root, name string) error {
-	// Without O_NONBLOCK a planted named pipe would hold us for ever.
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// flushPath brings a file or a directory to disk if it is there.
+func (d *Dir) flushPath(name string) error {
+	err := d.within(name, func(root *os.Root, name string) error {
+		// Without O_NONBLOCK a planted named pipe would hold us for ever.
+		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		switch {
+		case err != nil:
+			return err
+		case st.IsDir():
+			return FlushDir(f)
+		case st.Mode().IsRegular():
+			return FlushFile(f)
+		}
+		return nil // a pipe, say, is not an object
+	})
 	if errors.Is(absent(err), fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Sync(); !errors.Is(err, syscall.EINVAL) { // what cannot be synced, such as a pipe, is no object
-		return err
-	}
-	return nil
+	return err
 }

@@ -20,7 +20,7 @@ const (
 	// references.
 	HeldPrefix = PrivatePrefix + "held/"
 	// StagingPrefix begins the unfinished files of a directory: a folder for each
-	// process, locked while that lives.
+	// process, and beside it a file that is locked while the process lives.
 	StagingPrefix = PrivatePrefix + "staging/"
 	// ProbePrefix begins what is put into a bucket to find out which conditions its
 	// store keeps to, and removed at once.
@@ -49,7 +49,7 @@ const (
 
 	// writeLock is a file of a directory. A writer that replaces what it has read
 	// holds a flock on it between its last look and the rename.
-	writeLock = PrivatePrefix + "lock"
+	writeLock Key = PrivatePrefix + "lock"
 )
 
 // ProvisionKey is where an upstream's narinfo of p is.

@@ -44,16 +44,15 @@ func (dir tempSpool) Create() (SpoolFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("spool: %w", err)
-	}
-	return &tempFile{f: f}, nil
+	// Some file systems do not remove what is open: there the name stays until the
+	// end.
+	return &tempFile{f: f, named: os.Remove(f.Name()) != nil}, nil
 }
 
 type tempFile struct {
-	f    *os.File
-	size int64
+	f     *os.File
+	size  int64
+	named bool
 }
 
 func (t *tempFile) Write(p []byte) (int, error) {
@@ -64,7 +63,13 @@ func (t *tempFile) Write(p []byte) (int, error) {
 func (t *tempFile) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(p, off) }
 func (t *tempFile) Size() int64                             { return t.size }
 func (t *tempFile) Done() error                             { return nil }
-func (t *tempFile) Discard()                                { t.f.Close() }
+func (t *tempFile) Discard() {
+	t.f.Close()
+	if t.named {
+		os.Remove(t.f.Name())
+		t.named = false
+	}
+}
 
 // A spill is a body that stays in memory while it is small.
 type spill struct {

@@ -8,128 +8,268 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 )
 
-// staging is the folder of one process's unfinished files, locked as long as
-// the process lives: what a dead process left behind is known by its free lock.
+const (
+	// besideDir is the staging folder in a folder that is a file system of its own,
+	// such as a disk that is mounted there: files can be renamed only inside of one.
+	besideDir = ".nixstatic-staging"
+
+	lockSuffix = ".lock"
+)
+
+// A staging is a folder of one process's unfinished files. Beside it stands a file
+// that the process keeps locked as long as it lives: what a dead process left
+// behind is known by its free lock. It is a file because some file systems that
+// are on a network lock directories on one machine alone.
 type staging struct {
-	tree  *os.Root
-	dir   string
-	files *os.Root // in dir
-	lock  *os.File // dir itself
-	next  atomic.Int64
+	in     *os.Root // where the folder is
+	name   string
+	files  *os.Root // the folder
+	folder *os.File // the same, to rename from
+	lock   *os.File
+	next   atomic.Int64
 }
 
-// newStaging makes a folder of our own and clears those of dead processes.
-func newStaging(tree *os.Root) (*staging, error) {
-	err := tree.MkdirAll(StagingPrefix, 0o777)
-	if errors.Is(err, fs.ErrExist) {
-		// It says so as well if it could not look what exists (I5).
-		var st fs.FileInfo
-		if st, err = tree.Stat(StagingPrefix); err == nil && !st.IsDir() {
-			err = fmt.Errorf("%s: %w", StagingPrefix, syscall.ENOTDIR)
+// newStaging makes a folder of our own in a directory, which is the staging's
+// from here on, and clears those of dead processes.
+func newStaging(in *os.Root) (_ *staging, err error) {
+	s := &staging{in: in, name: fmt.Sprintf("%d-%08x", os.Getpid(), rand.Uint32())}
+	defer func() {
+		if err != nil {
+			s.close()
 		}
+	}()
+	// The lock comes first: a folder is never without.
+	if s.lock, err = in.OpenFile(s.name+lockSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666); err != nil {
+		return nil, cannotWrite(err)
 	}
-	if err != nil {
+	if err := Flock(s.lock, true); err != nil {
 		return nil, err
 	}
-	s := &staging{tree: tree, dir: fmt.Sprintf("%s%d-%08x", StagingPrefix, os.Getpid(), rand.Uint32())}
-	if err := tree.Mkdir(s.dir, 0o777); err != nil {
+	// Before it was locked it looked like that of a dead process.
+	if _, err := in.Lstat(s.name + lockSuffix); errors.Is(err, fs.ErrNotExist) {
+		s.in = nil
+		return newStaging(in)
+	} else if err != nil {
 		return nil, err
 	}
-	// Between our Mkdir and our lock another process may take the folder for a
-	// dead one's. Then it is gone, before or after we open it, and we make the next.
-	lock, err := tree.Open(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return newStaging(tree)
-	}
-	if err != nil {
+	if err := in.Mkdir(s.name, 0o777); err != nil {
 		return nil, err
 	}
-	if err := flock(lock, true); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", s.dir, err)
-	}
-	s.lock = lock
-	s.files, err = tree.OpenRoot(s.dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		lock.Close()
-		return newStaging(tree)
-	}
-	if err != nil {
-		lock.Close()
+	if s.files, err = in.OpenRoot(s.name); err != nil {
 		return nil, err
 	}
-	sweep(tree, s.dir)
+	if s.folder, err = in.Open(s.name); err != nil {
+		return nil, err
+	}
+	sweep(in, s.name)
 	return s, nil
 }
 
-// Sweep removes what dead processes left in staging. The first Create does so by
-// itself; Sweep is for a process that finds nothing to write. What cannot be
-// removed is left to the next process.
-func (d *Dir) Sweep() {
-	root, err := d.open(false)
+// close removes the folder.
+func (s *staging) close() error {
+	if s.in == nil {
+		return s.lock.Close()
+	}
+	if s.files != nil {
+		s.files.Close()
+	}
+	err := s.in.RemoveAll(s.name)
+	if s.folder != nil {
+		s.folder.Close()
+	}
+	if err != nil { // some file systems do not remove what is open
+		err = s.in.RemoveAll(s.name)
+	}
+	if s.lock != nil {
+		// Before it is free: a file of that name is never another process's.
+		err = errors.Join(err, s.in.RemoveAll(s.name+lockSuffix), s.lock.Close())
+	}
+	return errors.Join(err, s.in.Close())
+}
+
+// create makes a file in the folder.
+func (s *staging) create(d *Dir) (*stagedFile, error) {
+	name := strconv.FormatInt(s.next.Add(1), 10)
+	f, err := s.files.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return
+		return nil, cannotWrite(err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.staging == nil { // otherwise it is done
-		sweep(root, "")
+	return &stagedFile{dir: d, in: s, name: name, file: f}, nil
+}
+
+// Sweep removes what dead processes left in staging. The first Create does so by
+// itself; Sweep is for a process that finds nothing to write. It leaves what it
+// cannot remove to the next process.
+func (d *Dir) Sweep() {
+	for _, dir := range append([]string{"."}, PublicFolders...) {
+		d.sweepIn(path.Join(dir, besideDir))
 	}
+	d.sweepIn(StagingPrefix)
+}
+
+func (d *Dir) sweepIn(dir string) {
+	d.within(dir, func(root *os.Root, name string) error {
+		in, err := openFolder(root, name)
+		if err == nil {
+			sweep(in, "")
+			in.Close()
+		}
+		return err
+	})
 }
 
 // sweep removes the folders whose owners are dead, but for one's own.
-func sweep(tree *os.Root, own string) {
-	names, err := readNames(tree, StagingPrefix)
+func sweep(in *os.Root, own string) {
+	names, err := readNames(in, ".")
 	if err != nil {
 		return
 	}
 	for _, name := range names {
-		dir := path.Join(StagingPrefix, name)
-		if dir == own {
-			continue
+		if name = strings.TrimSuffix(name, lockSuffix); name != own {
+			sweepOne(in, name)
 		}
-		// Without O_NONBLOCK a planted named pipe would hold us for ever.
-		f, err := tree.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		if err != nil {
-			continue
-		}
-		if flock(f, false) == nil {
-			tree.RemoveAll(dir)
-		}
-		f.Close()
 	}
 }
 
-func (s *staging) close() error {
-	return errors.Join(s.tree.RemoveAll(s.dir), s.files.Close(), s.lock.Close())
+func sweepOne(in *os.Root, name string) {
+	// Without O_NONBLOCK a planted named pipe would hold us for ever.
+	f, err := in.OpenFile(name+lockSuffix, os.O_RDWR|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		f, err = in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it never had a lock
+	}
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if Flock(f, false) == nil && in.RemoveAll(name) == nil {
+		in.Remove(name + lockSuffix)
+	}
 }
 
-// Create makes a file in the tree's staging folder.
-func (d *Dir) Create() (SpoolFile, error) {
-	root, err := d.open(true)
+// createFor makes an unfinished file that is to go to a folder of the tree.
+func (d *Dir) createFor(dir string) (*stagedFile, error) {
+	for again := true; ; again = false {
+		s, err := d.stagingFor(dir)
+		var f *stagedFile
+		if err == nil {
+			f, err = s.create(d)
+		}
+		if err == nil {
+			return f, nil
+		}
+		if !again || !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("stage: %w", err)
+		}
+		d.leaveStaging(s) // someone tidies the tree under us
+	}
+}
+
+// stagingFor returns where files for a folder of the tree are staged: on the same
+// file system, as far as that shows.
+func (d *Dir) stagingFor(dir string) (*staging, error) {
+	d.making.Lock()
+	defer d.making.Unlock()
+	if d.staging == nil {
+		if _, err := d.open(true); err != nil {
+			return nil, err
+		}
+		s, err := d.openStaging(StagingPrefix)
+		if err != nil {
+			return nil, err
+		}
+		d.staging = s
+	}
+	if have := d.folders[dir]; have != nil && have.near {
+		return d.staging, nil
+	}
+	if _, err := d.stat(dir); errors.Is(absent(err), fs.ErrNotExist) {
+		return d.staging, nil // it will be made on the tree's own file system
+	}
+	to, err := d.makeFolder(dir)
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	if d.staging == nil {
-		d.staging, err = newStaging(root)
+	if to.near, err = sameDevice(d.staging.folder, to.File); err != nil || to.near {
+		return d.staging, err
 	}
-	s := d.staging
-	d.mu.Unlock()
+	return d.stageBeside(to)
+}
+
+// stageBeside returns the staging folder in a folder of the tree. The caller
+// holds d.making.
+func (d *Dir) stageBeside(to *folder) (*staging, error) {
+	if to.beside == nil {
+		s, err := d.openStaging(path.Join(to.path, besideDir))
+		if err != nil {
+			return nil, err
+		}
+		to.beside, to.near = s, false
+	}
+	return to.beside, nil
+}
+
+// openStaging makes a staging folder in a directory of the tree. The caller holds
+// d.making.
+func (d *Dir) openStaging(dir string) (s *staging, err error) {
+	err = d.within(dir, func(root *os.Root, name string) error {
+		if err := makeIn(root, name); err != nil {
+			return err
+		}
+		in, err := root.OpenRoot(name)
+		if err != nil {
+			return err
+		}
+		s, err = newStaging(in)
+		return err
+	})
+	if err == nil {
+		d.all = append(d.all, s)
+	}
+	return s, err
+}
+
+// leaveStaging makes no more files in a staging folder, which is nil if there is
+// none.
+func (d *Dir) leaveStaging(s *staging) {
+	d.making.Lock()
+	defer d.making.Unlock()
+	if d.staging == s {
+		d.staging = nil
+	}
+	for _, f := range d.folders {
+		if f.beside == s {
+			f.beside = nil
+		}
+	}
+}
+
+// makeIn makes a directory, and those above it.
+func makeIn(root *os.Root, dir string) error {
+	err := root.MkdirAll(dir, 0o777)
+	if errors.Is(err, fs.ErrExist) {
+		// It says so as well if it could not look what exists (I5).
+		var st fs.FileInfo
+		if st, err = root.Stat(dir); err == nil && !st.IsDir() {
+			err = fmt.Errorf("%s: %w", dir, syscall.ENOTDIR)
+		}
+	}
+	return err
+}
+
+// Create makes a file for a NAR in the tree's staging folder. It can be put at
+// any key: where that is on another file system, it is copied then.
+func (d *Dir) Create() (SpoolFile, error) {
+	f, err := d.createFor(path.Clean(NARFolder))
 	if err != nil {
-		return nil, fmt.Errorf("stage: %w", err)
+		return nil, err
 	}
-	name := strconv.FormatInt(s.next.Add(1), 10)
-	f, err := s.files.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("stage: %w", err)
-	}
-	return &stagedFile{dir: d, in: s, name: name, file: f}, nil
+	return f, nil
 }
 
 // A stagedFile lies in the staging folder until a Put renames it.
@@ -212,16 +352,29 @@ func (f *stagedFile) sync() error {
 	case f.name == "":
 		return fs.ErrClosed
 	case f.file == nil:
-		file, err := f.in.files.Open(f.name)
+		// On some file systems, who may write may sync, and no others.
+		file, err := f.in.files.OpenFile(f.name, os.O_RDWR, 0)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		f.synced, f.failed = true, file.Sync()
+		f.synced, f.failed = true, FlushFile(file)
 		return f.failed
 	}
-	f.synced, f.failed = true, f.file.Sync()
+	f.synced, f.failed = true, FlushFile(f.file)
 	return f.failed
+}
+
+// close closes the file if it is open.
+func (f *stagedFile) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.file == nil {
+		return nil
+	}
+	err := f.file.Close()
+	f.file = nil
+	return err
 }
 
 func (f *stagedFile) Discard() {

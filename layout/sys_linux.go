@@ -1,18 +1,21 @@
 package layout
 
 import (
-	"errors"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// renameNew moves a file unless the new name is taken: fs.ErrExist then. One
-// atomic step where the file system can do it, a hard link where not.
+// renameNew moves a file unless the new name is taken: fs.ErrExist then. It uses
+// a hard link on file systems without an atomic call for that, and returns
+// errCannotRenameNew on those without either.
 func renameNew(fromDir *os.File, from string, toDir *os.File, to string) error {
-	err := unix.Renameat2(int(fromDir.Fd()), from, int(toDir.Fd()), to, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
+	err := uninterrupted(func() error {
+		return unix.Renameat2(int(fromDir.Fd()), from, int(toDir.Fd()), to, unix.RENAME_NOREPLACE)
+	})
+	// EPERM is what some sandboxes say of calls that they do not know.
+	if Lacks(err) || err == unix.EPERM {
 		return linkNew(fromDir, from, toDir, to)
 	}
 	return named("rename", to, err)
@@ -23,6 +26,16 @@ func renameNew(fromDir *os.File, from string, toDir *os.File, to string) error {
 func startWriteback(f *os.File, off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
+
+// isFUSE reports whether a program on this machine is the file system. Those
+// written with bazil.org/fuse, such as rclone, say EIO of what they lack.
+func isFUSE(f *os.File) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(int(f.Fd()), &st) == nil && st.Type == unix.FUSE_SUPER_MAGIC
+}
+
+// flushAll brings all of the file system to disk that a file is on.
+func flushAll(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
 
 // changeTime returns when the kernel last saw the file or its inode change.
 func changeTime(st *syscall.Stat_t) int64 { return st.Ctim.Nano() }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 )
@@ -99,7 +100,13 @@ func (k SecretKey) Save(file string) error {
 		return err
 	}
 	_, err = f.WriteString(k.Reveal())
-	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		// Not every file system can bring a file to disk before it does so by itself.
+		if err = f.Sync(); errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
+			err = nil
+		}
+	}
+	err = errors.Join(err, f.Close())
 	if err != nil {
 		os.Remove(file)
 		return fmt.Errorf("write %s: %w", file, err)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/layout/share"
 )
@@ -76,6 +77,7 @@ func failureOf(err error) *failure {
 	var refusal *inbox.Refusal
 	var auth *AuthError
 	var broken *inbox.BodyError
+	var unable *layout.UnableError
 	switch {
 	case errors.Is(err, share.ErrBusy):
 		return &failure{status: http.StatusTooManyRequests, result: ResultBusy, retryAfter: 10 * time.Second,
@@ -101,6 +103,8 @@ func failureOf(err error) *failure {
 		return &failure{status: http.StatusBadRequest, text: "the connection was closed before the upload ended", result: ResultBroken, hangUp: true}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &failure{status: http.StatusInsufficientStorage, text: "the disk of the cache is full", result: ResultStorage, cause: err}
+	case errors.As(err, &unable):
+		return &failure{status: http.StatusNotImplemented, text: "the file system of the cache cannot " + unable.What, result: ResultStorage, cause: err}
 	}
 	return &failure{status: http.StatusServiceUnavailable, text: "the cache has trouble with its storage, try again later",
 		result: ResultStorage, cause: err, retryAfter: 5 * time.Second}

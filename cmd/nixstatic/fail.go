@@ -89,6 +89,7 @@ func hintFor(err error) string {
 		mismatch   *layout.HashMismatch
 		syntax     *nar.SyntaxError
 		held       *lock.HeldError
+		link       *layout.LinkError
 	)
 	switch {
 	case errors.As(err, &hint):
@@ -137,6 +138,12 @@ func hintFor(err error) string {
 		return certificateHint(err)
 	case unreachable(err):
 		return "check the address, and whether the server runs and can be reached from here; what was finished is kept"
+	case errors.As(err, &link):
+		return linkHint(link)
+	case errors.As(err, new(*layout.UnableError)), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.ENOTSUP):
+		return "docs/file-systems.md tells what a tree needs of its file system; keep the tree on another one, or mount this one so that it can do this"
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		return "the file system takes no names that long; keep the tree on another one"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):
@@ -165,6 +172,17 @@ func certificateHint(err error) string {
 		return "if the server is yours, name a file with the certificate of its authority in NIX_SSL_CERT_FILE, or for a bucket in AWS_CA_BUNDLE"
 	}
 	return ""
+}
+
+// linkHint tells what to do about a symbolic link.
+func linkHint(link *layout.LinkError) string {
+	switch link.Reason {
+	case layout.LinkDangles:
+		return "mount what the link leads to, or remove the link; until then nothing can be said of what it stands for"
+	case layout.LinkUntrusted:
+		return fmt.Sprintf("if it is meant to lead there, make it root's or the tree owner's: chown -h root %s", link.Name)
+	}
+	return "put what it leads to in its place; only the folders at the top of a tree may be links that lead out of it, see docs/file-systems.md"
 }
 
 // unreachable reports whether no server answers at an address.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // listen opens an address: host:port, or unix:/path.
@@ -31,8 +33,10 @@ func listen(address string) (net.Listener, error) {
 	}
 	// Tokens say who may, as behind a port; a web server runs as another user.
 	if err := os.Chmod(path, 0o666); err != nil {
-		l.Close()
-		return nil, err
+		if st, statErr := os.Stat(path); statErr != nil || st.Mode().Perm()&0o666 != 0o666 {
+			l.Close()
+			return nil, &layout.UnableError{What: "let everyone connect to a socket", Err: err}
+		}
 	}
 	return l, nil
 }

@@ -122,6 +122,12 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		Metrics: s.metrics, Log: log}
 	config.Auth, config.MaxUploads = s.auth, c.Int("max-uploads")
 	if !c.Bool("read-only") {
+		// A file system that cannot hold uploads is to be told of before one comes.
+		file, err := layout.SpoolFor(s.tree.Tree, "").Create()
+		if err != nil {
+			return nil, err
+		}
+		file.Discard()
 		if policy.MinFree, err = parseMinFree(c.String("min-free"), s.tree.volume); err != nil {
 			return nil, usage("--min-free: %v", err)
 		}
@@ -191,7 +197,7 @@ func readPolicy(c *cli.Context) (*inbox.Config, error) {
 			return nil, usage("--max-body: %v", err)
 		}
 	}
-	if _, err := parseMinFree(c.String("min-free"), "/"); err != nil {
+	if _, err := parseMinFree(c.String("min-free"), disk{"/"}); err != nil {
 		return nil, usage("--min-free: %v", err)
 	}
 	if prefix := uploadPrefix(c); strings.ContainsAny(prefix, "?#%\\ ") || strings.Contains(prefix, "//") || strings.Contains(prefix, "/.") {

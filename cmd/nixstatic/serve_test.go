@@ -21,7 +21,7 @@ func TestParseBytes(t *testing.T) {
 }
 
 func TestParseMinFree(t *testing.T) {
-	d := disk(t.TempDir())
+	d := disk{t.TempDir()}
 	total, err := d.total()
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +38,7 @@ func TestParseMinFree(t *testing.T) {
 			t.Errorf("%q is read as %d, %v; want %d", text, got, err, want)
 		}
 	}
-	if _, err := parseMinFree("", disk(t.TempDir()+"/none")); err == nil {
+	if _, err := parseMinFree("", disk{t.TempDir() + "/none"}); err == nil {
 		t.Error("the disk of a directory that is not there has a size")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -73,7 +74,13 @@ func openServed(c *cli.Context, text string, log *slog.Logger) (*servedTree, err
 	if err != nil {
 		return nil, err
 	}
-	return &servedTree{Tree: dir, reading: dir, name: dir.Path(), volume: disk(dir.Path()), countEvery: countDir}, nil
+	return &servedTree{Tree: dir, reading: dir, name: dir.Path(), volume: narDisk(dir), countEvery: countDir}, nil
+}
+
+// narDisk is where the NARs of a tree are: their folder may be a file system of
+// its own.
+func narDisk(dir *layout.Dir) disk {
+	return disk{filepath.Join(dir.Path(), layout.NARFolder), dir.Path()}
 }
 
 // openServedBucket opens a bucket, and finds out whether it can be served. A
@@ -102,7 +109,7 @@ func openServedBucket(c *cli.Context, loc location, log *slog.Logger) (_ *served
 			reading.Close()
 		}
 	}()
-	s := &servedTree{Tree: bucket, reading: reading, name: bucket.URL(), volume: disk(os.TempDir()), countEvery: countBucket}
+	s := &servedTree{Tree: bucket, reading: reading, name: bucket.URL(), volume: disk{os.TempDir()}, countEvery: countBucket}
 	if err := tellsAbsence(c.Context, bucket); err != nil {
 		return nil, err
 	}

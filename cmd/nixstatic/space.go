@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // parseBytes reads a number of bytes: "1GiB", "500 MB", "1073741824". A unit
@@ -24,24 +28,41 @@ func parseBytes(text string) (int64, error) {
 	return int64(n), nil
 }
 
-// disk is the file system that a directory is on.
-type disk string
+// disk is the file system of the first of some directories that is there.
+type disk []string
 
-// free returns the bytes that we may still write.
+// free returns the bytes that we may still write. A file system that does not
+// tell its size takes what it takes.
 func (d disk) free() (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(string(d), &st); err != nil {
-		return 0, fmt.Errorf("look at the free space of %s: %w", d, err)
+	st, err := d.stat()
+	if err != nil {
+		return 0, err
+	}
+	if st.Blocks == 0 {
+		return math.MaxInt64, nil
 	}
 	return uint64(st.Bavail) * uint64(st.Bsize), nil
 }
 
 func (d disk) total() (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(string(d), &st); err != nil {
-		return 0, fmt.Errorf("look at the size of %s: %w", d, err)
+	st, err := d.stat()
+	return uint64(st.Blocks) * uint64(st.Bsize), err
+}
+
+func (d disk) stat() (st unix.Statfs_t, err error) {
+	for _, dir := range d {
+		err = unix.Statfs(dir, &st)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case layout.Lacks(err):
+			return unix.Statfs_t{}, nil
+		case err != nil:
+			return st, fmt.Errorf("look at the free space of %s: %w", dir, err)
+		}
+		return st, nil
 	}
-	return uint64(st.Blocks) * uint64(st.Bsize), nil
+	return st, fmt.Errorf("look at the free space of %s: %w", strings.Join(d, ", "), err)
 }
 
 // parseMinFree reads how much of a disk is to stay free: a size, or a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -138,7 +139,15 @@ func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, errs
 		if r.Deep {
 			what += fmt.Sprintf(" and every byte of %s (%s)", plural(r.NARs, "NAR"), bytesize(r.NARBytes))
 		}
-		say(c, "checked %s: %s, %s", what, plural(problems, "problem"), plural(progress.Notes.Load(), "note"))
+		var found []string
+		if len(errs) > 0 {
+			found = append(found, plural(int64(len(errs)), "thing")+" could not be read")
+		}
+		if problems > 0 || len(errs) == 0 { // what was not read may have some
+			found = append(found, plural(problems, "problem"))
+		}
+		found = append(found, plural(progress.Notes.Load(), "note"))
+		say(c, "checked %s: %s", what, strings.Join(found, ", "))
 	}
 	if len(errs) > 0 {
 		return withHint(fmt.Errorf("%s could not be read: %w", plural(int64(len(errs)), "thing"), errors.Join(errs[:min(len(errs), 10)]...)),

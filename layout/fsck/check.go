@@ -66,7 +66,7 @@ type Progress struct {
 // Check reads the tree and yields what is wrong, in an order that depends on
 // the tree alone. An error comes with a Problem that says what it is about, as
 // far as known: there the tree may be wrong or right. The check goes on after
-// errors, but for a listing that fails and a context that ends.
+// errors, but for a listing that ends early and a context that ends.
 func Check(ctx context.Context, t layout.Tree, o Options) iter.Seq2[Problem, error] {
 	return func(yield func(Problem, error) bool) {
 		c := &check{tree: t, o: o}

@@ -40,6 +40,12 @@ func (c *check) scan(ctx context.Context) error {
 	c.index = &index{}
 	last := layout.Key("")
 	for info, err := range c.tree.List(ctx, "") {
+		if entry := (*layout.EntryError)(nil); errors.As(err, &entry) {
+			if err := c.emit(finding{Problem{Key: entry.Key}, err}); err != nil {
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("list the tree: %w", err)
 		}

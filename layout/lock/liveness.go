@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // A liveness is a file that the holder of a lease keeps locked, for processes on
@@ -34,7 +36,7 @@ func showLife(dir, holder string) *liveness {
 	if err != nil {
 		return &liveness{}
 	}
-	if tryLock(f) != nil {
+	if layout.Flock(f, false) != nil {
 		// A sweep was faster, or this file system has no locks. A missing file
 		// proves nothing.
 		os.Remove(f.Name())
@@ -78,7 +80,7 @@ func unlocked(name string) *os.File {
 		return nil
 	}
 	st, err := f.Stat()
-	if err == nil && ourOwn(st) && tryLock(f) == nil {
+	if err == nil && ourOwn(st) && layout.Flock(f, false) == nil {
 		return f
 	}
 	f.Close()

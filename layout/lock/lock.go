@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,24 +115,18 @@ func (l *Lock) Do(ctx context.Context, work func(context.Context) error) error {
 // lockDir takes a lock that ends with the process.
 func (l *Lock) lockDir(ctx context.Context, path string) (unlock func(), err error) {
 	fail := func(err error) (func(), error) { return nil, fmt.Errorf("lock the destination: %w", err) }
-	if err := os.MkdirAll(path, 0o777); err != nil {
-		return fail(err)
-	}
-	root, err := os.OpenRoot(path)
+	dir, err := layout.OpenDir(path)
 	if err != nil {
 		return fail(err)
 	}
-	defer root.Close()
-	if err := root.Mkdir(filepath.Clean(layout.PrivatePrefix), 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fail(err)
-	}
-	f, err := root.OpenFile(string(layout.RunLockKey), os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o666)
+	defer dir.Close()
+	f, err := dir.OpenLock(layout.RunLockKey)
 	if err != nil {
 		return fail(err)
 	}
 	defer l.waiting(nil)
 	for {
-		err := tryLock(f)
+		err := layout.Flock(f, false)
 		switch {
 		case err == nil:
 			if f.Truncate(0) == nil { // for people, and for processes that wait
@@ -175,16 +168,6 @@ func (l *Lock) livenessDir() string {
 		return filepath.Join(os.TempDir(), "nixstatic-sync")
 	}
 	return l.LivenessDir
-}
-
-// tryLock locks f, or returns EWOULDBLOCK. A signal does not end it.
-func tryLock(f *os.File) error {
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
 }
 
 // sleep waits, or returns the cause of the context's end.

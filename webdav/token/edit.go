@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // Read reads the token file at path.
@@ -109,7 +111,7 @@ func editTokens(path string, create bool, edit func([]byte, []Token) ([]byte, er
 // name: a process that waited for a file which was replaced meanwhile locks the new
 // one.
 func lockTokens(path string, create bool) (*os.File, error) {
-	flags := os.O_RDONLY
+	flags := os.O_RDWR // as a lock on some network file systems wants it
 	if create {
 		flags |= os.O_CREATE
 	}
@@ -118,9 +120,9 @@ func lockTokens(path string, create bool) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		if err := layout.Flock(f, true); err != nil {
 			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, err
 		}
 		mine, err := f.Stat()
 		if err != nil {
@@ -163,18 +165,20 @@ func replaceTokens(path string, old *os.File, text []byte) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
+	// For its own file, a process is refused this only if the mount decides on the
+	// owner and the mode of every file.
 	if owner, ok := st.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil && !refusedByMount(err) {
 			return err
 		}
 	}
-	if err := f.Chmod(st.Mode().Perm()&0o640 | 0o600); err != nil {
+	if err := f.Chmod(st.Mode().Perm()&0o640 | 0o600); err != nil && !refusedByMount(err) {
 		return err
 	}
 	if _, err := f.Write(text); err != nil {
 		return err
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(layout.FlushFile(f), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
@@ -185,8 +189,10 @@ func replaceTokens(path string, old *os.File, text []byte) (err error) {
 		return nil // the file is there; a power cut alone could lose it
 	}
 	defer folder.Close()
-	return folder.Sync()
+	return layout.FlushDir(folder)
 }
+
+func refusedByMount(err error) bool { return errors.Is(err, fs.ErrPermission) || layout.Lacks(err) }
 
 // fileWithMode is a file's description with the permissions of another.
 type fileWithMode struct {
