@@ -42,7 +42,6 @@ var lacks = []lack{
 		more: []lack{{calls: "renameat2", errors: []string{"EINVAL"}}}},
 	{name: "renames", calls: "renameat,renameat2,linkat", errors: []string{"ENOSYS", "EOPNOTSUPP", "EINVAL"}, refuse: "this file system cannot give a file this name"},
 	{name: "locks", calls: "flock", errors: []string{"ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL"}, refuse: "this file system cannot lock files"},
-	{name: "locks without write access", calls: "flock", dirs: true, errors: []string{"EBADF"}, unused: true},
 	{name: "early writing", calls: "sync_file_range,fallocate,fadvise64,copy_file_range,sendfile,splice", errors: []string{"ENOSYS", "EINVAL", "EOPNOTSUPP"}},
 	{name: "owners and modes", calls: "fchmod,fchmodat,fchown,fchownat,utimensat", errors: []string{"EPERM", "EOPNOTSUPP"}, unused: true},
 	{name: "attributes and file handles", calls: "getxattr,fgetxattr,setxattr,fsetxattr,listxattr,statx,name_to_handle_at", errors: []string{"EOPNOTSUPP", "ENOSYS"}, unused: true},
