@@ -34,12 +34,9 @@ type memory struct {
 	others int
 	err    error
 
-	next     int // of the paths
-	tag      uint64
-	lead     lead
-	numbers  []uint32
-	hasOther bool
-	other    otherEntry
+	next int // of the paths
+	tag  uint64
+	lead lead
 }
 
 // recall opens what an earlier run remembered. A memory that makes no sense counts

@@ -243,7 +243,7 @@ func (p *Plan) adjourn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if by := info.ModTime.Sub(time.Now()); by.Abs() > skew {
+	if by := time.Until(info.ModTime); by.Abs() > skew {
 		return &ClockError{layout.CondemnedKey, by}
 	}
 	return nil
