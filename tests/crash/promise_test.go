@@ -12,6 +12,7 @@ import (
 type promise struct {
 	at    int      // the instant at which the answer began
 	names []string // one of these files has to be there
+	held  string   // or one whose name begins so; "" for none
 }
 
 // promisesOf returns what the server promised in a run that began at an instant.
@@ -27,11 +28,11 @@ func promisesOf(run trace, start int, complete bool) []promise {
 		if !upload || a.method != "PUT" || a.status/100 != 2 {
 			continue
 		}
-		p := promise{a.at + start, []string{"tree/" + name}}
+		p := promise{at: a.at + start, names: []string{"tree/" + name}}
 		last = max(last, p.at)
 		switch hash, record := strings.CutSuffix(name, ".narinfo"); {
 		case record:
-			p.names = append(p.names, "tree/.nixstatic/held/"+hash+".narinfo")
+			p.held = "tree/.nixstatic/held/" + hash + "." // the client follows
 			list = append(list, p)
 		case strings.HasSuffix(name, ".ls"), strings.HasPrefix(name, "debuginfo/"):
 			early = append(early, p)
@@ -51,6 +52,11 @@ func promisesOf(run trace, start int, complete bool) []promise {
 func (p promise) kept(o outcome) bool {
 	for _, name := range p.names {
 		if bytes, ok := o[name]; ok && bytes != lost {
+			return true
+		}
+	}
+	for name, bytes := range o {
+		if p.held != "" && strings.HasPrefix(name, p.held) && bytes != lost {
 			return true
 		}
 	}
