@@ -43,6 +43,7 @@ func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	var way *os.File
 	defer func() { closeFile(way) }()
 	for wait := gateFirst; ; wait = min(2*wait, gateLast) {
+		err = nil
 		if way == nil {
 			way, err = d.lockFolder(path.Clean(PrivatePrefix), how)
 			if errors.Is(err, fs.ErrNotExist) && !sweep {
