@@ -112,6 +112,8 @@ func hintFor(err error) string {
 		return "nixstatic COMMAND --help explains each command with examples"
 	case errors.As(err, &untrusted):
 		return "name the key with --trusted-public-key NAME:BASE64, or take the cache's word with --no-check-sigs"
+	case errors.Is(err, export.ErrEndless):
+		return "the source is broken or hostile: do not use it; nothing was written"
 	case errors.As(err, &reference):
 		return "leave out --no-closure, or export " + string(reference.Reference) + " first"
 	case errors.As(err, &mismatch):

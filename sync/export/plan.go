@@ -50,7 +50,10 @@ func (im *Run) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error
 	seen := map[layout.StorePath]bool{}
 	missing := map[layout.StorePath]Step{}
 	level := fresh(nil, roots, seen)
-	for len(level) > 0 {
+	for depth := 0; len(level) > 0; depth++ {
+		if depth >= maxLevels || len(seen) > maxPaths {
+			return nil, fmt.Errorf("%w: more than %d levels or %d paths", ErrEndless, maxLevels, maxPaths)
+		}
 		if im.Progress != nil {
 			im.Progress.Planned.Add(int64(len(level)))
 		}
@@ -97,6 +100,16 @@ func (im *Run) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error
 	// Refused here, nothing was written for it yet.
 	return plan, im.checkSignatures(plan)
 }
+
+// The closures of a Plan are bounded: a source that makes up references would
+// have it ask for ever. Real ones have a few hundred levels.
+const (
+	maxLevels = 10_000
+	maxPaths  = 5_000_000
+)
+
+// ErrEndless says that the references of a source have no end in sight.
+var ErrEndless = errors.New("the closure has no end in sight")
 
 // fresh appends to list what was not seen before.
 func fresh(list, paths []layout.StorePath, seen map[layout.StorePath]bool) []layout.StorePath {
