@@ -145,6 +145,9 @@ func CanSweep(t Tree) bool {
 // none, that of the narinfo. The same bytes are put again. The error is ErrRemoved
 // if the path has gone meanwhile; without an error it is there and young.
 func Renew(ctx context.Context, t Tree, p StorePath) error {
+	if _, ok := t.(Gater); !ok {
+		return nil // such a tree is never swept
+	}
 	plan, err := ReadSweepPlan(ctx, t)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -183,6 +186,9 @@ func Renew(ctx context.Context, t Tree, p StorePath) error {
 // an upload takes: it does unless the tree is swept and the object is past half of
 // the time for which it stays by itself.
 func Lasting(ctx context.Context, t Tree, info Info) (bool, error) {
+	if _, ok := t.(Gater); !ok {
+		return true, nil // such a tree is never swept
+	}
 	plan, err := ReadSweepPlan(ctx, t)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil

@@ -78,7 +78,7 @@ func TestPropfindListsTheTree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := map[string][]string{"": {"", "build-trace-v2/", "debuginfo/", "log/", "nar/", "realisations/"}}
+	want := map[string][]string{"": {"", "build-trace-v2/", "debuginfo/", "log/", "nar/", "pins/", "realisations/"}}
 	for _, key := range keysOf(t, r.dir) {
 		dir := path.Dir(string(key))
 		if dir == "." {
@@ -86,7 +86,7 @@ func TestPropfindListsTheTree(t *testing.T) {
 		}
 		want[dir] = append(want[dir], strings.NewReplacer("?", "%3F").Replace(string(key)))
 	}
-	for _, dir := range []string{"nar", "log", "debuginfo", "build-trace-v2", "realisations"} {
+	for _, dir := range []string{"nar", "log", "debuginfo", "build-trace-v2", "pins", "realisations"} {
 		want[dir] = append(want[dir], dir+"/")
 	}
 	trace := "build-trace-v2/" + strings.Repeat("0", 32) + "-x.drv"

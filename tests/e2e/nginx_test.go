@@ -56,6 +56,7 @@ func treeForBrowsers(t testing.TB) string {
 		"favicon.ico":                              "icon",
 		"favicon.svg":                              "<svg/>",
 		"robots.txt":                               "User-agent: *",
+		"pins/hosts/a":                             "/nix/store/" + strings.Repeat("0", 32) + "-x\n",
 		"secret.key":                               "not for the world",
 		".nixstatic/spool/x":                       "unfinished",
 		"nix-cache-info.bak":                       "old",
