@@ -5,13 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/layout/parallel"
-	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
 // A Size is a number of paths or objects and their bytes.
@@ -60,17 +57,6 @@ type Plan struct {
 	docket   docket
 	changed  bool // the docket
 	fresh    bool // something was read that is not remembered
-}
-
-// A victim is an object that nothing leads to, other than a narinfo.
-type victim struct {
-	key  layout.Key
-	tag  uint64
-	size int64
-
-	path refgraph.PathID // of a listing, or that a provision is for
-	nar  int32           // of a NAR, or that a debug link leads to; else -1
-	drv  uint64          // of a log
 }
 
 // ErrNoRoots says that nothing in a tree is pinned, so that everything would go
@@ -149,48 +135,6 @@ func (p *Plan) comeBack(ctx context.Context) error {
 	return nil
 }
 
-// bytesOf returns what a path takes. A NAR that several have counts for each.
-func (v *view) bytesOf(i int32) int64 {
-	if v.isGhost(i) {
-		return 0
-	}
-	n := int64(v.paths[i].size)
-	if nar := v.nar[i]; nar >= 0 {
-		n += v.nars[nar].size
-	}
-	return n
-}
-
-// weigh finds out what is alive, and what each root keeps.
-func (p *Plan) weigh(roots []root) {
-	v := p.v
-	p.alive = v.newSet()
-	// How many roots keep a path, up to two, and the first of them.
-	times := make([]uint8, len(v.paths)+len(v.ghosts))
-	first := make([]int32, len(times))
-	for n, r := range roots {
-		p.Roots = append(p.Roots, Root{Name: r.name})
-		v.mark(v.newSet(), r.paths, func(i int32) {
-			p.alive.add(i)
-			if v.isGhost(i) {
-				return
-			}
-			p.Roots[n].All.add(v.bytesOf(i))
-			if times[i] == 0 {
-				first[i] = int32(n)
-			}
-			times[i] = min(2, times[i]+1)
-		})
-	}
-	for i, n := range times {
-		if n == 1 {
-			p.Roots[first[i]].Only.add(v.bytesOf(int32(i)))
-		}
-	}
-	p.Roots = slices.DeleteFunc(p.Roots, func(r Root) bool { return r.All.Count == 0 })
-	slices.SortStableFunc(p.Roots, func(a, b Root) int { return cmp.Compare(b.Only.Bytes, a.Only.Bytes) })
-}
-
 // condemn decides what goes.
 func (p *Plan) condemn(j *judge) error {
 	v, o := p.v, p.o
@@ -258,164 +202,4 @@ func (p *Plan) condemn(j *judge) error {
 		p.Refused = &TooMuchError{going, v.size, share}
 	}
 	return nil
-}
-
-// narsOf returns which NARs the paths that stay lead to.
-func (p *Plan) narsOf(stays func(i int32) bool) []bool {
-	v := p.v
-	led := make([]bool, len(v.nars))
-	for i := range int32(len(v.paths)) {
-		if nar := v.nar[i]; nar >= 0 && stays(i) {
-			led[nar] = true
-		}
-	}
-	return led
-}
-
-// exclusive returns what the removal of each path gains: the bytes of a NAR that
-// no other path keeps count for the first that has it.
-func (p *Plan) exclusive(led []bool) map[int32]int64 {
-	v := p.v
-	counted := map[int32]bool{}
-	gain := make(map[int32]int64, len(p.withdraw))
-	for _, i := range p.withdraw {
-		gain[i] = int64(v.paths[i].size)
-		if nar := v.nar[i]; nar >= 0 && !led[nar] && !counted[nar] {
-			counted[nar] = true
-			gain[i] += v.nars[nar].size
-		}
-	}
-	return gain
-}
-
-// victims returns the objects that nothing leads to once the paths in goes have
-// gone, and that are not young.
-func (p *Plan) victims(goes set, led []bool) []victim {
-	v, keep := p.v, p.keep
-	undo := p.o.Undo > 0
-	// With time for an undo, what goes now leaves a record that keeps the rest.
-	leads := func(i int32) bool { return undo || !goes.has(i) }
-	if undo {
-		led = p.narsOf(func(int32) bool { return true })
-	}
-	for id := range keep.nars {
-		if i := v.findNAR(id); i >= 0 {
-			led[i] = true
-		}
-	}
-	drvs := map[uint64]bool{}
-	provided := v.newSet() // ghosts that are referred to
-	for i := range int32(len(v.paths)) {
-		if !leads(i) {
-			continue
-		}
-		drvs[v.drv[i]] = true
-		for _, ref := range v.references(i) {
-			provided.add(ref)
-		}
-	}
-	old := func(born uint32) bool { return !v.young(born, p.o.KeepYoung) }
-	var list []victim
-	for _, o := range v.others {
-		gone := victim{key: o.key, tag: o.tag, size: o.size, nar: -1}
-		switch o.key.Kind() {
-		case layout.KindLog:
-			gone.drv = logTag(string(o.key)[len("log/"):])
-			if drvs[gone.drv] || keep.drvs[gone.drv] {
-				continue
-			}
-		case layout.KindDebugInfo:
-			if o.lead == elsewhere {
-				continue
-			}
-			if len(o.lead) == len(refgraph.NARID{}) {
-				gone.nar = v.findNAR(refgraph.NARID([]byte(o.lead)))
-			}
-			if gone.nar >= 0 && (led[gone.nar] || !old(v.nars[gone.nar].born)) {
-				continue
-			}
-		case layout.KindRealisation:
-			if len(o.lead) == len(refgraph.PathID{}) {
-				gone.path = refgraph.PathID([]byte(o.lead))
-				if i := v.find(gone.path); i >= 0 && leads(i) {
-					continue // it goes with its path
-				}
-			}
-		case layout.KindPrivate:
-			gone.path = refgraph.PackPath(o.key.ProvisionHash())
-			if i := v.known(gone.path); i >= 0 && provided.has(i) || keep.refs[gone.path] {
-				continue
-			}
-		}
-		if old(o.born) {
-			list = append(list, gone)
-		}
-	}
-	for _, s := range v.stray {
-		if !keep.ids[s.id] && old(s.born) {
-			list = append(list, victim{key: s.id.ListingKey(), tag: s.tag, size: s.size, path: s.id, nar: -1})
-		}
-	}
-	if !undo {
-		for _, i := range p.withdraw {
-			if path := v.paths[i]; path.listing != 0 {
-				list = append(list, victim{key: path.id.ListingKey(), tag: path.listing, size: 0, path: path.id, nar: -1})
-			}
-		}
-	}
-	for i, n := range v.nars {
-		if !led[i] && old(n.born) {
-			list = append(list, victim{key: n.id.Key(), tag: n.tag, size: n.size, nar: int32(i)})
-		}
-	}
-	return list
-}
-
-// shown is how many paths a plan names unless all are asked for.
-const shown = 20
-
-// nameLargest finds out the names of the paths that go, the largest first.
-func (p *Plan) nameLargest(ctx context.Context) error {
-	order := make([]int, len(p.withdraw))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p.Largest[b].Bytes, p.Largest[a].Bytes) })
-	if !p.o.NameAll {
-		order = order[:min(len(order), shown)]
-	}
-	items := func(yield func(int, error) bool) {
-		for _, n := range order {
-			if !yield(n, nil) {
-				return
-			}
-		}
-	}
-	var named []Going
-	names := parallel.InOrder(ctx, p.o.jobs(), items, nil, func(ctx context.Context, n int) (Going, error) {
-		going := p.Largest[n]
-		key := p.v.id(p.withdraw[n]).NarInfoKey()
-		text, err := layout.ReadAll(ctx, p.v.tree, key)
-		if errors.Is(err, fs.ErrNotExist) {
-			return Going{}, nil
-		}
-		if err != nil {
-			return going, err
-		}
-		info, err := parseNarInfo(key, text, p.v.storeDir)
-		if err == nil {
-			going.Path = info.Path
-		}
-		return going, err
-	})
-	for going, err := range names {
-		if err != nil {
-			return err
-		}
-		if going.Path != "" {
-			named = append(named, going)
-		}
-	}
-	p.Largest = named
-	return ctx.Err()
 }

@@ -3,73 +3,15 @@ package gc
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/lock"
 )
-
-// Options say what a run keeps. The zero value keeps nothing that is not pinned,
-// and waits for nothing: callers set the times.
-type Options struct {
-	KeepYoung time.Duration // what was put within this time stays
-	Undo      time.Duration // for how long what is withdrawn can be brought back
-	Grace     time.Duration // for how long an object has to be dead before it goes
-	// MaxRemoval is the share of all bytes that may go in one run; 0 for half.
-	MaxRemoval float64
-	NoPins     bool // the tree is meant to have none
-
-	NoReclaim   bool // withdraw alone
-	ReclaimOnly bool // and nothing else
-
-	NameAll  bool // the plan names all paths that go
-	Jobs     int  // requests at once; 0 for 16
-	Progress *Progress
-
-	Now func() time.Time // nil for the clock; for tests
-}
-
-func (o Options) now() time.Time {
-	if o.Now != nil {
-		return o.Now()
-	}
-	return time.Now()
-}
-
-func (o Options) jobs() int {
-	if o.Jobs > 0 {
-		return o.Jobs
-	}
-	return 16
-}
-
-// Progress counts while a run is at work. Another goroutine may read it.
-type Progress struct {
-	Listed, Read         atomic.Int64 // paths
-	Withdrawn, Reclaimed atomic.Int64 // paths; objects
-}
-
-// A Run is what a run did.
-type Run struct {
-	Epoch     int64     `json:"epoch"`
-	Time      time.Time `json:"time"`
-	By        string    `json:"by"`
-	Withdrawn Size      `json:"withdrawn"` // paths
-	Reclaimed Size      `json:"reclaimed"` // objects
-	Kept      int64     `json:"kept"`      // paths that were to go and are wanted again
-	UndoUntil time.Time `json:"undoUntil"`
-	Seconds   float64   `json:"seconds"`
-}
-
-// maxRuns is how many runs are told of.
-const maxRuns = 1000
 
 // Preview returns the plan that Collect would carry out now. It changes nothing.
 func Preview(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
@@ -78,74 +20,6 @@ func Preview(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 		return nil, err
 	}
 	return plan(ctx, t, o)
-}
-
-func orNew(p *Progress) *Progress {
-	if p == nil {
-		return &Progress{}
-	}
-	return p
-}
-
-// ErrClosed says that a mirror removes from a tree what its source does not have.
-var ErrClosed = errors.New("the tree is a mirror that is kept equal to another tree")
-
-// ErrPruned says that a tree is pruned by itself.
-var ErrPruned = errors.New("the tree is pruned by itself, and has what its pins and its age say")
-
-// open refuses a tree that must not be swept.
-func open(ctx context.Context, t layout.Tree) error {
-	if !layout.CanSweep(t) {
-		return layout.ErrNoGate
-	}
-	plan, err := layout.ReadSweepPlan(ctx, t)
-	if err == nil && plan.Closed {
-		return ErrClosed
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return err
-}
-
-// Close hands a tree to a mirror, which removes what its source does not have. The
-// error is ErrPruned if the tree was pruned before. The caller holds the lock of
-// the tree.
-func Close(ctx context.Context, t layout.Tree) error {
-	if !layout.CanSweep(t) {
-		return nil // it is never pruned
-	}
-	plan, err := layout.ReadSweepPlan(ctx, t)
-	switch {
-	case err == nil && plan.Closed:
-		return nil
-	case err == nil:
-		return ErrPruned
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	return setClosed(ctx, t, layout.SweepPlan{}, true)
-}
-
-// Open lets a tree be pruned that was a mirror. The mirror must not run any more.
-func Open(ctx context.Context, t layout.Tree) error {
-	plan, err := layout.ReadSweepPlan(ctx, t)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !plan.Closed {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return setClosed(ctx, t, plan, false)
-}
-
-func setClosed(ctx context.Context, t layout.Tree, plan layout.SweepPlan, closed bool) error {
-	plan.Closed, plan.Nonce, plan.By = closed, rand.Text(), process()
-	text, err := encode(plan)
-	if err != nil {
-		return err
-	}
-	return t.Put(ctx, layout.PlanKey, layout.Bytes(text), layout.PutOptions{})
 }
 
 // Collect removes from a tree what nothing keeps. It makes a plan, hands it to
@@ -222,16 +96,6 @@ func (p *Plan) begin(ctx context.Context) (*sweep, error) {
 	return s, nil
 }
 
-// finish writes down what was done, if anything was.
-func (s *sweep) finish(ctx context.Context) (Run, error) {
-	if s.withdrew.Count+s.reclaimed.Count == 0 {
-		return Run{}, nil
-	}
-	run := Run{Epoch: s.state.Epoch, Time: s.v.now.UTC(), By: process(), Withdrawn: s.withdrew, Reclaimed: s.reclaimed,
-		Kept: s.kept, UndoUntil: s.Undo.UTC(), Seconds: time.Since(s.begun).Seconds()}
-	return run, note(ctx, s.v.tree, run)
-}
-
 // adjourn writes the docket, and compares the clocks: an age that is the
 // difference of two clocks means nothing if one is wrong.
 func (p *Plan) adjourn(ctx context.Context) error {
@@ -268,47 +132,4 @@ func (s *sweep) announce(ctx context.Context) error {
 		return err
 	}
 	return s.v.tree.Put(ctx, layout.PlanKey, layout.Bytes(text), layout.PutOptions{})
-}
-
-// note writes down what a run did, and forgets the runs of long ago.
-func note(ctx context.Context, t layout.Tree, run Run) error {
-	text, err := encode(run)
-	if err != nil {
-		return err
-	}
-	key := layout.Key(fmt.Sprintf("%s%08d", layout.RunsPrefix, run.Epoch))
-	if err := t.Put(ctx, key, layout.Bytes(text), layout.PutOptions{}); err != nil {
-		return err
-	}
-	var keys []layout.Key
-	for info, err := range t.List(ctx, layout.RunsPrefix) {
-		if err != nil {
-			return err
-		}
-		keys = append(keys, info.Key)
-	}
-	if len(keys) <= maxRuns {
-		return nil
-	}
-	return layout.DeleteBatch(ctx, t, keys[:len(keys)-maxRuns])
-}
-
-// Runs returns what runs did that removed something, the newest first.
-func Runs(ctx context.Context, t layout.Lister) ([]Run, error) {
-	var runs []Run
-	for info, err := range t.List(ctx, layout.RunsPrefix) {
-		if err != nil {
-			return nil, fmt.Errorf("list the runs: %w", err)
-		}
-		text, err := layout.ReadAll(ctx, t, info.Key)
-		if err != nil {
-			return nil, err
-		}
-		var run Run
-		if err := json.Unmarshal(text, &run); err != nil {
-			return nil, fmt.Errorf("read %s: %w", strings.TrimPrefix(string(info.Key), layout.PrivatePrefix), err)
-		}
-		runs = append([]Run{run}, runs...)
-	}
-	return runs, nil
 }

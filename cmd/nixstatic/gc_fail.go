@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
+)
+
+// aboutGC tells what to do about an error of pruning.
+func aboutGC(err error, location string) error {
+	switch {
+	case err == nil, errors.Is(err, errDeclined):
+		return err
+	case errors.Is(err, gc.ErrNoRoots):
+		return withHint(err, "pin what is to stay (nixstatic pin %s NAME PATH…), or say with --no-pins that only what is young is to; nothing was removed", location)
+	case errors.As(err, new(*gc.TooMuchError)):
+		return withHint(err, "look at the plan (nixstatic gc -n %s) and at the pins (nixstatic pin list %s), and allow more with --max-removal; nothing was removed", location, location)
+	case errors.As(err, new(*gc.RootError)):
+		return withHint(err, "push or export the path again, or remove that generation of the pin: nixstatic pin remove %s NAME@N; nothing was removed", location)
+	case errors.As(err, new(*gc.ClockError)):
+		return withHint(err, "set the clocks of this machine and of those that write to the tree: the age of a path decides whether it goes")
+	case errors.As(err, new(*gc.RecordedError)):
+		return withHint(err, "nixstatic gc undo %s PATH brings it back", location)
+	case errors.As(err, new(*gc.MissingPathError)):
+		return withHint(err, "check the path; nixstatic gc runs %s lists what was removed", location)
+	case errors.Is(err, gc.ErrNothingWithdrawn):
+		return withHint(err, "nixstatic gc runs %s tells which runs can be undone", location)
+	case errors.Is(err, gc.ErrClosed):
+		return withHint(err, "prune the tree that it is a copy of; or, if no sync --delete runs to this one any more, say --open")
+	case errors.Is(err, layout.ErrNoGate):
+		return withHint(err, "prune a directory, and mirror it to the bucket: nixstatic sync DIRECTORY '%s' --delete", location)
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout/gc"
+)
+
+// errDeclined ends a run that an operator was shown and did not want.
+var errDeclined = errors.New("nothing was removed")
+
+// gcResult is what gc --json prints.
+type gcResult struct {
+	Tree   string `json:"tree"`
+	DryRun bool   `json:"dryRun"`
+	gc.Plan
+	Done *gc.Run `json:"done,omitempty"`
+}
+
+func runGC(c *cli.Context) error {
+	location, err := oneTree(c)
+	if err != nil {
+		return err
+	}
+	o, err := keepOptions(c)
+	if err != nil {
+		return err
+	}
+	o.NoPins, o.NoReclaim, o.ReclaimOnly, o.NameAll = c.Bool("no-pins"), c.Bool("no-reclaim"), c.Bool("reclaim-only"), c.Bool("json")
+	if o.NoReclaim && o.ReclaimOnly {
+		return usage("--no-reclaim and --reclaim-only exclude each other")
+	}
+	tree, info, err := existingTree(c, location)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	if c.Bool("open") && !c.Bool("dry-run") {
+		if err := gc.Open(c.Context, tree); err != nil {
+			return err
+		}
+	}
+	o.Progress = &gc.Progress{}
+	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
+		if gone := o.Progress.Withdrawn.Load() + o.Progress.Reclaimed.Load(); gone > 0 {
+			return fmt.Sprintf("gc: %s withdrawn, %s removed", plural(o.Progress.Withdrawn.Load(), "path"), plural(o.Progress.Reclaimed.Load(), "object"))
+		}
+		return fmt.Sprintf("gc: %d of %s looked at", o.Progress.Read.Load(), plural(o.Progress.Listed.Load(), "path"))
+	})
+	defer m.end()
+	r := gcResult{Tree: location, DryRun: c.Bool("dry-run")}
+	show := func(p *gc.Plan) error {
+		r.Plan = *p
+		if !c.Bool("json") {
+			m.above(func() { printGCPlan(c.App.Writer, p, info.StoreDir, o) })
+		}
+		return nil
+	}
+	if r.DryRun {
+		plan, err := gc.Preview(c.Context, tree, o)
+		if err != nil {
+			return aboutGC(err, location)
+		}
+		show(plan)
+		err = plan.Refused
+		m.end()
+		if c.Bool("json") {
+			err = errors.Join(printJSON(c.App.Writer, r), err)
+		}
+		return aboutGC(err, location)
+	}
+	done, err := gc.Collect(c.Context, tree, o, func(p *gc.Plan) error {
+		show(p)
+		if p.Refused == nil && p.Withdraw.Count+p.Reclaim.Count > 0 && !c.Bool("yes") && isTerminal(c.App.ErrWriter) && isTerminalIn(c.App.Reader) {
+			m.end()
+			if !agreed(c) {
+				return errDeclined
+			}
+		}
+		return nil
+	})
+	m.end()
+	if err != nil {
+		return aboutGC(err, location)
+	}
+	if c.Bool("json") {
+		if done.Epoch > 0 {
+			r.Done = &done
+		}
+		return printJSON(c.App.Writer, r)
+	}
+	if c.Bool("quiet") {
+		return nil
+	}
+	if done.Epoch == 0 {
+		say(c, "nothing to remove")
+		return nil
+	}
+	text := fmt.Sprintf("run %d: %s withdrawn, %s removed (%s)", done.Epoch, plural(done.Withdrawn.Count, "path"),
+		plural(done.Reclaimed.Count, "object"), bytesize(done.Reclaimed.Bytes))
+	if done.Kept > 0 {
+		text += fmt.Sprintf("; %s stayed that something needs by now", plural(done.Kept, "path"))
+	}
+	say(c, "%s", text)
+	return nil
+}
+
+// agreed asks a person.
+func agreed(c *cli.Context) bool {
+	fmt.Fprint(c.App.ErrWriter, "nixstatic: remove that? [y/N] ")
+	var answer string
+	fmt.Fscanln(c.App.Reader, &answer)
+	return strings.EqualFold(answer, "y") || strings.EqualFold(answer, "yes")
+}

@@ -1,0 +1,53 @@
+package gc
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Options say what a run keeps. The zero value keeps nothing that is not pinned,
+// and waits for nothing: callers set the times.
+type Options struct {
+	KeepYoung time.Duration // what was put within this time stays
+	Undo      time.Duration // for how long what is withdrawn can be brought back
+	Grace     time.Duration // for how long an object has to be dead before it goes
+	// MaxRemoval is the share of all bytes that may go in one run; 0 for half.
+	MaxRemoval float64
+	NoPins     bool // the tree is meant to have none
+
+	NoReclaim   bool // withdraw alone
+	ReclaimOnly bool // and nothing else
+
+	NameAll  bool // the plan names all paths that go
+	Jobs     int  // requests at once; 0 for 16
+	Progress *Progress
+
+	Now func() time.Time // nil for the clock; for tests
+}
+
+func (o Options) now() time.Time {
+	if o.Now != nil {
+		return o.Now()
+	}
+	return time.Now()
+}
+
+func (o Options) jobs() int {
+	if o.Jobs > 0 {
+		return o.Jobs
+	}
+	return 16
+}
+
+// Progress counts while a run is at work. Another goroutine may read it.
+type Progress struct {
+	Listed, Read         atomic.Int64 // paths
+	Withdrawn, Reclaimed atomic.Int64 // paths; objects
+}
+
+func orNew(p *Progress) *Progress {
+	if p == nil {
+		return &Progress{}
+	}
+	return p
+}

@@ -1,0 +1,137 @@
+package gc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+)
+
+// changes are what was published since a plan was made, and what that leads to.
+type changes struct {
+	v     *view
+	paths set // that stay for it, of those that the view knows
+	ids   map[refgraph.PathID]bool
+	nars  map[refgraph.NARID]bool
+	drvs  map[uint64]bool
+	refs  map[refgraph.PathID]bool
+}
+
+// recheck looks for what has changed. No writer publishes meanwhile.
+func (s *sweep) recheck(ctx context.Context) (*changes, error) {
+	v := s.v
+	c := &changes{v: v, paths: v.newSet(), ids: map[refgraph.PathID]bool{}, nars: map[refgraph.NARID]bool{},
+		drvs: map[uint64]bool{}, refs: map[refgraph.PathID]bool{}}
+	if without.Recheck {
+		return c, nil
+	}
+	now := &view{tree: v.tree, storeDir: v.storeDir, now: v.now.Add(24 * time.Hour)} // no clock is compared here
+	for entry, err := range layout.ListTop(ctx, v.tree) {
+		if err == nil && entry.Folder == "" {
+			err = now.take(entry.Info)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list the tree: %w", err)
+		}
+	}
+	now.tidy()
+	at := 0
+	for _, p := range now.paths {
+		for at < len(v.paths) && string(v.paths[at].id[:]) < string(p.id[:]) {
+			at++
+		}
+		known := at < len(v.paths) && v.paths[at].id == p.id
+		if known && v.paths[at].tag == p.tag && (v.paths[at].listing == p.listing || without.Renewed) {
+			continue
+		}
+		if known && without.Renewed {
+			continue
+		}
+		if err := c.add(ctx, p.id); err != nil {
+			return nil, err
+		}
+	}
+	pins, err := ReadPins(ctx, v.tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, pin := range pins {
+		for _, g := range pin.Kept(v.now) {
+			for _, p := range g.Paths {
+				c.keep(refgraph.PackPath(p.Hash()))
+			}
+		}
+	}
+	held, err := v.heldLeads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range held {
+		c.lead(l)
+	}
+	return c, ctx.Err()
+}
+
+// add keeps a path that is new or was changed, and what it leads to now.
+func (c *changes) add(ctx context.Context, id refgraph.PathID) error {
+	l, err := c.v.readNarInfo(ctx, id)
+	if err != nil {
+		return err
+	}
+	c.keep(id)
+	if !without.Closure {
+		c.lead(l)
+	}
+	return nil
+}
+
+// lead keeps what a narinfo leads to.
+func (c *changes) lead(l lead) {
+	c.nars[l.nar] = true
+	c.drvs[l.drv] = true
+	for _, ref := range l.refs {
+		c.refs[ref] = true
+		c.keep(ref)
+	}
+}
+
+// keep keeps a path and what it leads to as far as the view knows.
+func (c *changes) keep(id refgraph.PathID) {
+	c.ids[id] = true
+	i := c.v.find(id)
+	if i < 0 {
+		return
+	}
+	if without.Closure {
+		c.paths.add(i)
+		return
+	}
+	c.v.mark(c.paths, []int32{i}, func(i int32) {
+		c.ids[c.v.id(i)] = true
+		c.refs[c.v.id(i)] = true
+		if c.v.isGhost(i) {
+			return
+		}
+		c.nars[c.v.narIDs(i)] = true
+		c.drvs[c.v.drv[i]] = true
+	})
+}
+
+// wants reports whether something that was published since leads to an object.
+func (c *changes) wants(gone victim) bool {
+	switch gone.key.Kind() {
+	case layout.KindNAR:
+		return c.nars[c.v.nars[gone.nar].id]
+	case layout.KindDebugInfo:
+		return gone.nar >= 0 && c.nars[c.v.nars[gone.nar].id]
+	case layout.KindListing, layout.KindRealisation:
+		return c.ids[gone.path]
+	case layout.KindLog:
+		return c.drvs[gone.drv]
+	case layout.KindPrivate:
+		return c.refs[gone.path]
+	}
+	return true
+}
