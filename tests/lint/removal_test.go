@@ -14,10 +14,10 @@ import (
 // Everything else goes through layout/gc, which knows what leads to an object.
 var removers = map[string]string{
 	"layout/gc/remove.go Remove":            "the door",
-	"layout/gc/sweep.go withdrawTurn":       "the door, while no writer is publishing",
-	"layout/gc/sweep.go reclaimTurn":        "the door, while no writer is publishing",
-	"layout/gc/sweep.go forget":             "a private key: a record whose time is over",
-	"layout/gc/run.go note":                 "a private key: what a run of long ago did",
+	"layout/gc/sweep_paths.go withdrawTurn": "the door, while no writer is publishing",
+	"layout/gc/sweep_rest.go reclaimTurn":   "the door, while no writer is publishing",
+	"layout/gc/sweep_rest.go forget":        "a private key: a record whose time is over",
+	"layout/gc/runs.go note":                "a private key: what a run of long ago did",
 	"layout/gc/pins.go editPin":             "a pin, which nothing leads to",
 	"layout/abilities.go DeleteBatch":       "it forwards",
 	"layout/dir.go Delete":                  "it forwards",
