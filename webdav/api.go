@@ -14,8 +14,8 @@ import (
 
 // Config says what is served and to whom. All but Tree may be zero.
 type Config struct {
-	// Tree is what readers see. It is read as it is at that moment, whoever
-	// changes it.
+	// Tree is what readers see. It is read as it is at that moment; other processes may
+	// change it.
 	Tree layout.Tree
 	// Inbox takes uploads for the same tree. Nil: nothing may be uploaded, and
 	// the upload URL does not exist.
@@ -153,7 +153,7 @@ type Recorder interface {
 	Upload(result string, kind layout.Kind, bytes int64, d time.Duration)
 }
 
-// What Recorder.Upload is told beside the words of package inbox.
+// Outcomes that Recorder.Upload is told beside those of package inbox.
 const (
 	ResultBroken   = "broken-body"  // the client's connection ended before the body did, or stalled
 	ResultEncoding = "bad-encoding" // a Content-Encoding that is unknown, damaged or too large

@@ -37,8 +37,8 @@ type body struct {
 	n       int64 // bytes of the whole body so far
 	touched bool  // a client that waits for 100 Continue has got it
 	eof     bool
-	// http2: a deadline that passes there ends the body for good, even while
-	// nobody reads. It is taken away after each Read.
+	// http2: a deadline that passes there ends the body for good, even between two
+	// Reads. It is taken away after each Read.
 	http2 bool
 
 	mu      sync.Mutex
@@ -49,7 +49,7 @@ type body struct {
 	hurried time.Time     // when they did last
 }
 
-// noBody is that of a request that has none. It is never changed.
+// noBody is the body of a request without one. It is never changed.
 var noBody = &body{eof: true}
 
 // newBody takes charge of a request's body. The request keeps its own: if it

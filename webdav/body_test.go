@@ -17,7 +17,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
-// A body that ends early or stops coming is no object, and does not wait for ever.
+// A body that ends early or stops coming is refused, and the server does not wait for
+// ever.
 func TestBrokenBodies(t *testing.T) {
 	key, text := "log/"+strings.Repeat("0", 32)+"-x.drv", bytes.Repeat([]byte("x"), 10_000)
 	r := newRig(t, func(c *Config, _ *inbox.Config) { c.BodyStall = 200 * time.Millisecond })

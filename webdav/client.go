@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A client is what the User-Agent tells of whoever asks.
+// A client is the program that a User-Agent names.
 type client struct {
 	nix bool // a Nix or a Lix
 	// resends: after an answer that invites to try again it can send a body once

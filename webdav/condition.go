@@ -45,7 +45,7 @@ func (h *Handler) preconditions(r *http.Request, t *target, c client) *failure {
 	name := h.prefix + t.name
 	holds := slices.ContainsFunc(lists, func(l ifList) bool {
 		return !slices.ContainsFunc(l.conditions, func(c ifCondition) bool {
-			// What a tag names is not looked up: a PUT has but one resource.
+			// The resource that a tag names is not looked up: a PUT has only one.
 			yes := c.etag != "" && c.etag == etag || c.token != "" && h.locks.covers(c.token, name)
 			return yes == c.not
 		})

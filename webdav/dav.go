@@ -75,8 +75,8 @@ func (h *Handler) options(w *response, t *target) *failure {
 	return nil
 }
 
-// remove refuses what would take an object away. The files that are kept aside,
-// and the empty folders that a client made, are nobody's loss.
+// remove refuses what would take an object away. It allows removing files that are kept
+// aside and empty folders that a client made: no object is lost by that.
 func (h *Handler) remove(w *response, r *http.Request, t *target) *failure {
 	if r.Method == http.MethodDelete && h.uploading.forget(r.Context(), t.name) {
 		w.WriteHeader(http.StatusNoContent)

@@ -43,7 +43,7 @@ func (f file) DeadProps() (map[xml.Name]xwebdav.Property, error) { return nil, n
 // forgotten: the file of a cache has no such properties.
 const microsoft = "urn:schemas-microsoft-com:"
 
-// Patch agrees to Windows, and to nobody else.
+// Patch agrees to the requests of Windows, and to no others.
 func (f file) Patch(patches []xwebdav.Proppatch) ([]xwebdav.Propstat, error) {
 	agreed, refused := xwebdav.Propstat{Status: http.StatusOK}, xwebdav.Propstat{Status: http.StatusForbidden}
 	for _, patch := range patches {

@@ -19,7 +19,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// folders are there even while they are empty, as nobody has to make them.
+// folders are there even while they are empty: clients need not make them.
 var folders = layout.PublicFolders
 
 const (

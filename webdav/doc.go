@@ -1,15 +1,15 @@
 // Package webdav is the HTTP face of a tree: it reads it out to everyone, takes
 // uploads for it, and shows it to WebDAV clients.
 //
-// Two URLs lead to one tree. At "/" stands what the tree holds, as the files are
-// at that moment; nothing can be changed there. At the upload URL, "/upload/",
-// stands what whoever uploads has to see: package inbox decides what is taken,
-// and when readers see it. They are two URLs because a Nix that uploads
-// remembers the narinfos it sent, unsigned, for 30 days under the URL it sent
-// them to. With one URL for both it would substitute by them later, and refuse
-// what it finds. Where Config.UploadPrefix asks for one URL all the same, GET
-// and HEAD answer from the tree to everyone, an Upstream is not asked (a reader
-// would look for its NARs here), and what is held shows in PROPFIND alone.
+// Two URLs lead to one tree. "/" shows the tree as its files are at that moment;
+// nothing can be changed there. The upload URL, "/upload/", shows what a client that
+// uploads has to see: package inbox decides what is taken, and when readers see it.
+// They are two URLs because a Nix that uploads remembers the narinfos it sent,
+// unsigned, for 30 days under the URL it sent them to. With one URL for both it would
+// substitute by them later, and refuse what it finds. If Config.UploadPrefix asks for
+// one URL all the same, GET and HEAD answer from the tree to everyone, an Upstream is
+// not asked (a reader would look for its NARs here), and what is held shows in PROPFIND
+// alone.
 //
 // A path is decoded once, never cleaned and never redirected: Nix follows no
 // redirect of a PUT, and what is not a key byte for byte does not exist.
@@ -31,6 +31,6 @@
 // of ours is 501 to it, and 503 or 507 to everyone else. To no one is a held
 // narinfo 202, which every Nix takes for failure.
 //
-// A refusal is 4xx with the one line, see status.go for the table. What can be
-// refused by name and size is refused before the body is read.
+// A refusal is 4xx with the one line, see status.go for the table. An upload that can
+// be refused by its name and size is refused before its body is read.
 package webdav

@@ -27,8 +27,8 @@ var encodings = map[string]compress.Method{
 
 const acceptEncoding = "gzip, br, zstd, xz, bzip2, identity"
 
-// encodingOf tells how a body is encoded. One that is encoded more than once is
-// refused: nobody who means well sends one.
+// encodingOf tells how a body is encoded. A body that is encoded more than once is
+// refused: no honest client sends one.
 func encodingOf(header http.Header, kind layout.Kind) (compress.Method, *failure) {
 	value := strings.ToLower(strings.TrimSpace(strings.Join(header["Content-Encoding"], ",")))
 	method, ok := encodings[value]

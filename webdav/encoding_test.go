@@ -12,7 +12,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 )
 
-// Whatever Nix can be told to compress arrives, within limits.
+// Everything that Nix can be told to compress arrives, within limits.
 func TestContentEncoding(t *testing.T) {
 	dir, paths := example(t)
 	drv := strings.Repeat("0", 32) + "-x.drv"

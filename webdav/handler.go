@@ -149,9 +149,9 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 	return h.serveDAV(w, r, t, in)
 }
 
-// scope is what a request needs to be allowed. Where both share one URL, a
-// reader is told by what it does. A page says what it likes to people, at the
-// cache's own origin, and nothing of it can be checked.
+// scope is what a request needs to be allowed. If readers and uploads share one URL,
+// the method tells which of them a client is. A page says what it likes to people, at
+// the cache's own origin, and nothing of it can be checked.
 func (h *Handler) scope(method string, t *target) Scope {
 	looks := method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions || method == "PROPFIND"
 	switch {

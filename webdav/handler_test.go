@@ -11,7 +11,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 )
 
-// Who may do what is asked before anything else.
+// Permission is asked for before anything else.
 func TestAuthorization(t *testing.T) {
 	var asked []string
 	auth := authFunc(func(r *http.Request, need Scope) error {

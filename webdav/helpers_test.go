@@ -21,7 +21,7 @@ import (
 	"github.com/nixstatic/nixstatic/signer"
 )
 
-// quiet is a log that nobody reads.
+// quiet is a log that is not read.
 var quiet = slog.New(slog.DiscardHandler)
 
 // A rig is a server with a tree in a directory that takes uploads.

@@ -27,10 +27,10 @@ const (
 // locks are the exclusive write locks of WebDAV clients, in memory: they are to
 // keep two programs from editing one file, and nothing that a cache needs.
 //
-// A lock binds the client that took it and nobody else, as the objects of a cache
-// are what their names say, and no upload takes anything away. Pages alone can be
-// edited, so that a lock of one is everyone's. Only names are locked, never what
-// is in a folder. Each client has its share of them.
+// A lock binds the client that took it and no other, as the objects of a cache are what
+// their names say, and no upload takes anything away. Only pages can be edited, so the
+// lock of a page binds everyone. Only names are locked, never what is in a folder. Each
+// client has its share of them.
 //
 // The library's own have no bound, never expire unless asked to, and give out
 // tokens that can be guessed.

@@ -12,10 +12,9 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// What was damaged in a tree is mended by any Nix that pushes the path again with
-// the same compression, at a URL of its own and at one that readers share. Where
-// the server cannot know before it reads a NAR, the first push is refused with a
-// word, and the second mends.
+// Any Nix that pushes a damaged path again with the same compression mends it, at a URL
+// of its own and at one that readers share. If the server learns of the damage only by
+// reading the NAR, it refuses the first push with a reason, and the second mends.
 func TestNixMends(t *testing.T) {
 	root, path := bigPath(t, 100<<10)
 	flip := func(b []byte) []byte { b[len(b)/2] ^= 1; return b }

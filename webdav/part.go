@@ -15,8 +15,8 @@ import (
 // of the version that was found.
 func servePart(w *response, r *http.Request, info layout.Info, kind layout.Kind, fixed *fixedHeaders, tree layout.Reader) {
 	if strings.Contains(r.Header.Get("Range"), ",") {
-		// Each range would be a request to the store. To answer with the whole is
-		// allowed (RFC 9110, 14.2), and nobody in this trade asks so.
+		// Each range would be a request to the store. An answer with the whole is
+		// allowed (RFC 9110, 14.2), and no client of a cache asks for several.
 		r = r.Clone(r.Context())
 		r.Header.Del("Range")
 	}

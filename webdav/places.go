@@ -26,8 +26,8 @@ func newPlaces(uploads int, wait time.Duration) places {
 	return places{share.NewPool(int64(uploads), wait), share.NewPool(smallMemory, wait)}
 }
 
-// place waits for the turn of an upload. Whoever has to wait does so unread, and
-// hurries those who hold more.
+// place waits for the turn of an upload. The body of a client that has to wait is not
+// read, and its wait hurries the clients that hold more.
 func (h *Handler) place(r *http.Request, kind layout.Kind, encoded bool) (*share.Part, *failure) {
 	pool, size := h.places.bulky, int64(1)
 	if kind != layout.KindNAR && kind != layout.KindLog {

@@ -24,8 +24,8 @@ func (tokenOf) Authorize(r *http.Request, _ Scope) (string, error) {
 	return "", &AuthError{Status: 401}
 }
 
-// So many NARs are taken at once, others wait. One client leaves room for others;
-// records, what is refused anyway and strangers need no place.
+// So many NARs are taken at once, others wait. No client takes all places; records,
+// uploads that are refused anyway and clients without permission need none.
 func TestPlaces(t *testing.T) {
 	var inside atomic.Int32
 	leave := make(chan struct{})
@@ -123,7 +123,7 @@ func TestNoPlace(t *testing.T) {
 // skippable begins a frame of zstd that holds nothing, and is a gibibyte long.
 const skippable = "\x50\x2a\x4d\x18\x00\x00\x00\x40"
 
-// trickle sends a body as slowly as a server lets pass that nobody else uses.
+// trickle sends a body as slowly as a server allows that has no other clients.
 func trickle(t *testing.T, r *rig, who, path string, each int, every time.Duration) {
 	conn, err := net.Dial("tcp", r.Listener.Addr().String())
 	if err != nil {
@@ -142,8 +142,8 @@ func trickle(t *testing.T, r *rig, who, path string, each int, every time.Durati
 	}()
 }
 
-// Bodies that trickle in take nobody's places where they are one client's, and
-// nobody's for long where they are those of many.
+// Bodies that trickle in from one client take no place of another, and those of many
+// clients take places of others for a short time only.
 func TestTrickledUploads(t *testing.T) {
 	for name, slow := range map[string][]string{
 		"one client":   {"mallory"},

@@ -15,8 +15,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
-// What a client asks for comes back for each file: not much more than a client
-// gets that asks for all there is, whatever names it makes up.
+// The properties that a client asks for come back for each file: the answer is not much
+// longer than that to a client that asks for all there are, for any names that it makes
+// up.
 func TestPropfindAmplification(t *testing.T) {
 	r, _ := populated(t)
 	plain := int64(len(r.do(t, "PROPFIND", "/", nil, "Depth: 1").Body))

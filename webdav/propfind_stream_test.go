@@ -12,7 +12,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
-// A listing that breaks off is no listing (I5).
+// A listing that breaks off does not count as one (I5).
 func TestPropfindTrouble(t *testing.T) {
 	mem := treetest.NewMem(t)
 	treetest.Populate(t, mem)

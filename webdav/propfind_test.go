@@ -119,7 +119,7 @@ func TestPropfindListsTheTree(t *testing.T) {
 	if got := r.propfind(t, "/upload", "0", "").hrefs(); !slices.Equal(got, []string{"/upload/"}) {
 		t.Errorf("the root without its slash: %q", got)
 	}
-	// What is listed can be had under the very name.
+	// Each file that is listed can be had under that very name.
 	for _, href := range r.propfind(t, "/log/", "1", "").hrefs()[1:] {
 		if got := r.do(t, "GET", href, nil); got.Status != 200 {
 			t.Errorf("GET %s: %d", href, got.Status)
@@ -187,7 +187,7 @@ func TestPropfindRefuses(t *testing.T) {
 	}
 }
 
-// Whatever a PROPFIND asks, the answer is well-formed.
+// The answer to any PROPFIND is well-formed.
 func FuzzPropfind(f *testing.F) {
 	for _, body := range []string{
 		// davfs2, rclone and Explorer.

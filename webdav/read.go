@@ -73,9 +73,9 @@ func contentType(key layout.Key, kind layout.Kind) []string {
 	return *value
 }
 
-// serveObject answers GET and HEAD of a target from a tree, as it is now. What
-// it remembers of that tree is lately, nil for nothing. A failure is left to the
-// caller to answer; nothing is written then.
+// serveObject answers GET and HEAD of a target from a tree, as it is now. lately is
+// what is remembered of that tree, nil for nothing. A failure is left to the caller to
+// answer; nothing is written then.
 func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, headers []fixedHeaders, lately *recent) *failure {
 	key, kind := t.key, t.kind
 	if t.root() {

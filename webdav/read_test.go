@@ -122,8 +122,8 @@ func TestReadHeaders(t *testing.T) {
 	r.whole(t)
 }
 
-// What is not a key byte for byte is not there, however it is written, and
-// nothing answers with a redirect.
+// A path that is not a key byte for byte is answered as absent, however it is written,
+// and never with a redirect.
 func TestReadNothingElse(t *testing.T) {
 	r, paths := populated(t)
 	key := string(layout.NarInfoKey(paths.Named("app").Info.Path))
@@ -271,7 +271,7 @@ func TestReadFollowsTheTree(t *testing.T) {
 	}
 }
 
-// What cannot be told is not absent (I5).
+// An object that the server cannot tell of is not absent (I5).
 func TestReadTrouble(t *testing.T) {
 	mem := treetest.NewMem(t)
 	paths := treetest.Populate(t, mem)
@@ -346,7 +346,7 @@ func (c *connection) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(c.ResponseRecorder, src)
 }
 
-// What is remembered stays within its budget, and what is in use stays longest.
+// Remembered objects stay within their budget, and those in use stay longest.
 func TestRecent(t *testing.T) {
 	var c recent
 	text := make([]byte, smallObject)

@@ -8,10 +8,10 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// recent remembers the small objects that were asked for lately, most of all
-// narinfos, which every client asks for first. What is remembered is believed
-// only if the tree still has this very version, so that a reader gets what is
-// there at that moment: it saves opening and reading a file, not looking at it.
+// recent remembers the small objects that were asked for lately, most of all narinfos,
+// which every client asks for first. A remembered object is believed only if the tree
+// still has this very version, so that a reader gets what is there at that moment: it
+// saves opening and reading a file, not looking at it.
 //
 // Memory is bounded by two generations of half the budget each. An object that
 // is not asked for during a whole generation is forgotten.

@@ -49,7 +49,7 @@ func TestRedirect(t *testing.T) {
 	if got := r.do(t, "GET", "/"+n.URL, nil); got.Status != 503 || got.Header.Get("Location") != "" {
 		t.Errorf("when nothing can be signed: %+v", got)
 	}
-	// One URL for both never redirects.
+	// A URL that readers and uploads share never redirects.
 	mem := treetest.NewMem(t)
 	path, text := aNAR(t, mem)
 	h := newHandler(Config{Tree: mem, Auth: AllowAll, UploadPrefix: "/", Log: quiet, Redirect: func(context.Context, layout.Key) (string, error) { return "x", nil }}, fakeInbox{Lister: mem})

@@ -10,7 +10,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 )
 
-// What is refused by name or size is refused before the client sends it.
+// An upload that is refused by name or size is refused before the client sends it.
 func TestRefusedBeforeTheBody(t *testing.T) {
 	r := newRig(t, func(_ *Config, in *inbox.Config) { in.MaxFile = 1000 })
 	nar := "/upload/nar/" + strings.Repeat("0", 52) + ".nar.xz"
@@ -50,7 +50,7 @@ func TestRefusedBeforeTheBody(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with an upload changes nothing, and is counted.
+// A wrong upload of any kind changes nothing, and is counted.
 func TestRefusedUploads(t *testing.T) {
 	dir, paths := example(t)
 	app := paths.Named("app").Info.Path

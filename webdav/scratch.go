@@ -12,12 +12,12 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// A note is one of the little files that desktops drop beside the real ones. A
-// refusal of "._name" makes Finder give up on "name", and one of desktop.ini
-// makes Explorer ask what to do; both want to read back what they wrote. So they
-// are taken, shown to the client that sent them if it asks for them by name, and
-// forgotten after a while. No folder lists them, no tree and no other client sees
-// them: a desktop.ini tells the Explorer of whoever reads it what to load.
+// A note is one of the little files that desktops drop beside the real ones. A refusal
+// of "._name" makes Finder give up on "name", and one of desktop.ini makes Explorer ask
+// what to do; both want to read back what they wrote. So they are taken, shown to the
+// client that sent them if it asks for them by name, and forgotten after a while. No
+// folder lists them, no tree and no other client sees them: a desktop.ini tells a
+// reader's Explorer what to load.
 type note struct {
 	text []byte
 	when time.Time
@@ -25,7 +25,7 @@ type note struct {
 
 const (
 	maxNotes    = 256
-	maxNote     = 64 << 10 // bytes; what is longer is cut: nobody needs it whole
+	maxNote     = 64 << 10 // bytes; a longer note is cut: no desktop needs it whole
 	scratchTime = 10 * time.Minute
 )
 

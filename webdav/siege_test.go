@@ -28,7 +28,7 @@ func newSiege(t *testing.T, edit func(*Config, *inbox.Config)) *rig {
 	})
 }
 
-// What one client locks binds nobody else, whatever they send and however.
+// The lock of a client binds no other client, whatever they send and however.
 func TestLocksBindOneClient(t *testing.T) {
 	dir, _ := example(t)
 	r := newSiege(t, nil)
@@ -84,7 +84,7 @@ func TestLocksBindOneClient(t *testing.T) {
 	r.whole(t)
 }
 
-// One client cannot take all locks.
+// A single client cannot take all locks.
 func TestLocksAreShared(t *testing.T) {
 	r := newSiege(t, nil)
 	taken := 0
@@ -108,7 +108,7 @@ func (r *rig) lockAs(t *testing.T, who, path string) {
 	}
 }
 
-// What one client puts aside is nothing to others, who have their own.
+// A note of one client is not shown to others, which have their own.
 func TestAsideIsShared(t *testing.T) {
 	r := newSiege(t, nil)
 	put := func(who, name, text string) {
@@ -145,7 +145,7 @@ func proppatch(space string, names ...string) string {
 	return b.String() + "</D:prop></D:set></D:propertyupdate>"
 }
 
-// That an upstream does not answer is not told as trouble of ours.
+// An upstream that does not answer is not told as trouble of ours.
 func TestUpstreamTrouble(t *testing.T) {
 	dir, paths := example(t)
 	r := newSiege(t, func(_ *Config, in *inbox.Config) {

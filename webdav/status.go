@@ -25,7 +25,7 @@ const Challenge = `Basic realm="nixstatic", charset="UTF-8"`
 // turns errors into them.
 type failure struct {
 	status     int
-	text       string        // one line, for whoever reads it in the client's output
+	text       string        // one line, which a person reads in the client's output
 	result     string        // for Recorder.Upload
 	cause      error         // for the log: trouble of ours
 	challenge  string        // WWW-Authenticate
@@ -125,16 +125,16 @@ func authFailure(auth *AuthError) *failure {
 	return f
 }
 
-// soften changes an answer to a PUT into one that this client survives. Sent is
-// whether it may have sent some of the body. What Nix makes of an answer:
+// soften changes an answer to a PUT into one that this client survives. Sent is whether
+// it may have sent some of the body. Nix treats answers so:
 //
 //	2xx but 202                fine
 //	408, 429, other 5xx        tries again, which before 2.33.2 hangs if it had
 //	                           sent some of the body
 //	501, 505, 511, other 4xx   gives up and shows the text
 //
-// A disk that is full stays full while a client tries five times, so 507 is for
-// those who are no Nix.
+// A disk that is full stays full while a client tries five times, so 507 is for clients
+// that are not Nix.
 func (f *failure) soften(c client, sent bool) *failure {
 	switch {
 	case !c.nix:
@@ -151,8 +151,8 @@ func (f *failure) soften(c client, sent bool) *failure {
 	return f
 }
 
-// absent is the answer for what is not there. Clients remember it of their own
-// accord, and nobody in between is to.
+// absent is the answer for an object that is not there. Clients remember it of their
+// own accord; proxies are not to.
 func absent() *failure {
 	return &failure{status: http.StatusNotFound, text: "not in this cache"}
 }
@@ -191,12 +191,12 @@ func reply(w *response, r *http.Request, f *failure) {
 
 // refuse answers with a failure although there may be more of the body to come.
 //
-// A client that waits for 100 Continue is not asked for it. A short rest is read
-// first, and the connection lives on. Of a long one the client is told at once,
-// and read on for a while: curl stops sending when the answer comes, over HTTP/1
-// by closing the connection. If we closed ours at once, the answer could be lost
-// on the way; over HTTP/2 the curl of Nix 2.8 then always loses the text of it.
-// Later ones stop sending there and wait for us to end the stream.
+// A client that waits for 100 Continue is not asked for it. A short rest is read first,
+// and the connection lives on. If the rest is long, the client is answered at once and
+// the body is read on for a while: curl stops sending when the answer comes, over
+// HTTP/1 by closing the connection. If we closed ours at once, the answer could be lost
+// on the way; over HTTP/2 the curl of Nix 2.8 then always loses the text of it. Later
+// ones stop sending there and wait for us to end the stream.
 func refuse(w *response, r *http.Request, in *body, f *failure) {
 	waits := !in.touched && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	switch rest := r.ContentLength - in.n; {

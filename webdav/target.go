@@ -61,8 +61,8 @@ func (h *Handler) route(r *http.Request) target {
 	return t
 }
 
-// encodedSlash reports whether a path has a slash that is no separator. RawPath
-// is empty unless a path is encoded in an unusual way, as such a one is.
+// encodedSlash reports whether a path has a slash that is not a separator. RawPath is
+// empty unless a path is encoded in an unusual way, as such a one is.
 func encodedSlash(raw string) bool {
 	return raw != "" && (strings.Contains(raw, "%2F") || strings.Contains(raw, "%2f"))
 }

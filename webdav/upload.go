@@ -29,8 +29,8 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 	}
 	record, err := h.cfg.Upstream.Has(r.Context(), t.key.PathHash())
 	if err != nil {
-		// Where no upstream can tell, the client is to send the path: to send what
-		// an upstream has as well costs time and space, and is never wrong. A failure
+		// If no upstream can tell, the client is to send the path: sending one that an
+		// upstream has as well costs time and space, and is never wrong. A failure
 		// would stop all uploads for as long as an upstream is down.
 		if !isAbsent(err) && r.Context().Err() == nil {
 			h.log.Debug("an upstream cannot be asked, the client sends the path", "key", t.name, "error", err)
@@ -52,9 +52,9 @@ func (h *Handler) uploaded(c client) layout.Reader {
 	return h.inbox
 }
 
-// shown is the tree as a reader sees it. Where readers and uploads share one
-// URL, a Nix may be either. It asks for HEAD and for narinfos before it sends,
-// and a reader loses nothing by the same answers: what is damaged is of no use.
+// shown is the tree as a reader sees it. If readers and uploads share one URL, a Nix
+// may be either. It asks for HEAD and for narinfos before it sends, and a reader loses
+// nothing by the same answers: what is damaged is of no use.
 func (h *Handler) shown(r *http.Request, t *target) layout.Reader {
 	if h.shared && (r.Method == http.MethodHead || t.kind == layout.KindNarInfo) && clientOf(r).nix {
 		return h.inbox.ForNix()

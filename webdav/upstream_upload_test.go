@@ -12,8 +12,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 )
 
-// A path that an upstream has counts as present to a Nix that uploads, and to
-// nobody else.
+// A path that an upstream has counts as present to a Nix that uploads, and to no other
+// client.
 func TestUpstreamAtTheUploadURL(t *testing.T) {
 	_, paths := example(t)
 	info := paths.Named("app").Info
