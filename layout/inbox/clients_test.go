@@ -32,8 +32,8 @@ func (tr *trial) mustAs(c share.Client, key layout.Key, body string, want Outcom
 	}
 }
 
-// invented returns the narinfo of a path that nobody has, with the NAR of another
-// and these references.
+// invented returns the narinfo of a path that no cache has, with the NAR of
+// another and these references.
 func (s *sample) invented(t testing.TB, i int, refs ...layout.StorePath) (layout.Key, string) {
 	t.Helper()
 	n := s.narInfo(t, "flat")
@@ -75,8 +75,8 @@ func (p *perClient) Put(ctx context.Context, key layout.Key, body layout.Body, o
 	return p.Tree.Put(ctx, key, body, opts)
 }
 
-// What others have waiting for a path costs the client nothing that brings it, and
-// is published all the same.
+// Narinfos of others that wait for a path cost nothing to the client that brings
+// it, and are published all the same.
 func TestOthersWait(t *testing.T) {
 	s := newSample(t)
 	nar, key := s.nar(t, "flat"), layout.NarInfoKey(s.path("flat"))
@@ -111,8 +111,8 @@ func TestOthersWait(t *testing.T) {
 	}
 }
 
-// What a client itself has waiting is published when its upload is answered, as
-// far as that does not take long.
+// Narinfos that a client itself has waiting are published when its upload is
+// answered, as far as that does not take long.
 func TestOwnWait(t *testing.T) {
 	s := newSample(t)
 	tr := newTrial(t, nil)
@@ -213,7 +213,7 @@ func TestHeldBudget(t *testing.T) {
 	}
 }
 
-// Of two clients that have narinfos of one path wait, none takes the place of the
+// If two clients have narinfos of one path wait, neither takes the place of the
 // other.
 func TestHeldApart(t *testing.T) {
 	s := newSample(t)
@@ -252,7 +252,7 @@ func TestHeldApart(t *testing.T) {
 	}
 }
 
-// What a client sends ahead of a narinfo matters to that client alone.
+// Objects that a client sends ahead of a narinfo matter to that client alone.
 func TestNotesApart(t *testing.T) {
 	s := newSample(t)
 	p := s.path("lib-debug")
@@ -272,8 +272,9 @@ func TestNotesApart(t *testing.T) {
 	tr.mustAs("attacker", ls, s.objects[ls], Unchanged)
 }
 
-// What clients send ahead of narinfos has a budget of memory and of disk. A client
-// that sends too much loses its own, and no other's; after a day all is forgotten.
+// Objects that clients send ahead of narinfos have a budget of memory and of
+// disk. A client that sends too much loses its own, and no other's; after a day
+// all is forgotten.
 func TestEarlyBudget(t *testing.T) {
 	s := newSample(t)
 	spool := &countedSpool{Spool: layout.TempSpool(t.TempDir())}
@@ -321,8 +322,9 @@ func TestListingsKeepTheFloor(t *testing.T) {
 	}
 }
 
-// What waits costs a bounded number of requests, fewer the longer it waits: one
-// listing for each look, and of each narinfo one thing is asked for.
+// Narinfos that wait cost a bounded number of requests, fewer the longer they
+// wait: a look makes one listing, and asks for one object that each narinfo waits
+// for.
 func TestHeldCosts(t *testing.T) {
 	const records, refs = 20, 50
 	s := newSample(t)

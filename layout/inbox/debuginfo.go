@@ -40,7 +40,7 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload, o O
 	}
 	defer unlock()
 	var outcome Outcome
-	// Where the NAR has to be read, which is rare, removals wait for that.
+	// If the NAR has to be read, which is rare, removals wait for that.
 	err = b.relying(ctx, func() error {
 		return layout.Update(ctx, b.writer.Tree, key, func(have []byte) ([]byte, error) {
 			outcome = Created
@@ -103,9 +103,9 @@ func (b *Inbox) checkLink(ctx context.Context, key layout.Key, link layout.Debug
 	return nil
 }
 
-// accepted reports whether links into the NAR may be published. Where
-// signatures are required that takes a narinfo that was found good: whoever
-// follows a build ID asks for no signature. Otherwise the NAR is enough.
+// accepted reports whether links into the NAR may be published. If signatures are
+// required, a narinfo that was found good must lead to the NAR: a debugger that
+// follows a build ID checks no signature. Otherwise the NAR is enough.
 func (b *Inbox) accepted(ctx context.Context, nar layout.Key) (bool, error) {
 	info, there, err := layout.Lookup(ctx, b.writer.Tree, nar)
 	if err != nil || !there || !b.cfg.RequireSignature {

@@ -67,8 +67,8 @@ func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
 	}
 	object := layout.Info{Key: r.nar}
 	if f.have != nil {
-		// A narinfo whose NAR is gone leads nowhere, and is no reason to refuse one
-		// that leads somewhere.
+		// A narinfo whose NAR is gone leads nowhere, so it does not stand in the
+		// way of one that leads somewhere.
 		if object, f.leads, err = b.leads(ctx, f.have); err != nil {
 			return nil, err
 		}

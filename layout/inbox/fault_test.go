@@ -306,8 +306,9 @@ func (f *countedFile) Discard() {
 	f.SpoolFile.Discard()
 }
 
-// Signatures by keys that nobody here knows are few and small, however many come,
-// at once or one after the other; those by known keys always have room.
+// Signatures by keys that the server does not know are few and small, however
+// many come, at once or one after the other; those by known keys always have
+// room.
 func TestStrangeSignatures(t *testing.T) {
 	s := newSample(t)
 	for _, held := range []bool{false, true} {

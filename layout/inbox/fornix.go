@@ -16,8 +16,8 @@ import (
 // an object that it is told is there, and sends nothing of a path whose narinfo
 // is there. So a NAR that is known to be damaged is absent here, and so is a
 // narinfo that cannot be read or whose NAR is gone: the Nix sends them again,
-// which mends the tree. What is held is absent as well, since readers do not see
-// it.
+// which mends the tree. Held objects are absent as well, since readers do not see
+// them.
 func (b *Inbox) ForNix() layout.Reader { return forNix{sound{b}} }
 
 type forNix struct{ sound }

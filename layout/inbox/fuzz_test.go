@@ -13,9 +13,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
-// FuzzPut sends anything under any name to a tree that has all NARs of the
-// sample and a few paths. Whatever comes, a refusal changes nothing, and the tree
-// stays whole.
+// FuzzPut sends anything under any name to a tree that has all NARs of the sample
+// and a few paths. A refusal never changes anything, and the tree stays whole.
 func FuzzPut(f *testing.F) {
 	s := newSample(f)
 	for key, text := range s.objects {

@@ -54,8 +54,9 @@ func parseHeldKey(at layout.Key) (hash string, client share.Client, ok bool) {
 	return hash, client, layout.NarInfoKeyOf(hash).PathHash() == hash && at == heldKey(hash, client)
 }
 
-// A held is a narinfo that waits in the tree. What it waits for is known here
-// alone; it is found out again after a restart. The Inbox's mutex guards it.
+// A held is a narinfo that waits in the tree. The objects it waits for are known
+// in memory alone, and are found out again after a restart. The Inbox's mutex
+// guards it.
 type held struct {
 	at     layout.Key   // where it waits
 	key    layout.Key   // where it is to appear
@@ -137,7 +138,8 @@ func (b *Inbox) signedBy(r *record, sigs []string) []byte {
 // wait files what a held narinfo needs, in the place of what it needed before.
 func (b *Inbox) wait(ctx context.Context, info layout.Info, needs []need) {
 	b.file(info, needs)
-	// What it needs may have come between our look and this: nobody was told.
+	// An object it needs may have come between our look and this, which woke
+	// nothing.
 	for _, n := range needs {
 		if there, err := b.has(ctx, n); err == nil && there {
 			b.wake(n.key)

@@ -121,8 +121,8 @@ func (s *bothSigned) want(t *testing.T, when string, trials ...*trial) {
 func TestHeldByTwo(t *testing.T) {
 	s := newBothSigned(t)
 	meetings := 0
-	// One halts at i, then the other at j; the first goes on to k, the other to its
-	// end, the first to its end.
+	// The first process halts at i, then the second at j; the first goes on to k,
+	// the second to its end, the first to its end.
 	for i, first := 1, true; first && !t.Failed(); i++ {
 		for j, other := 1, true; other; j++ {
 			for k, again := i+1, true; again; k++ {
@@ -185,7 +185,7 @@ func TestHeldAndSent(t *testing.T) {
 	one := newTrial(t, nil)
 	two := trialOn(t, one.mem, nil)
 	one.must(s.key, s.by(t, "alice"), false, Held)
-	two.must(s.nar, s.objects[s.nar], true, Created) // which tells nobody here
+	two.must(s.nar, s.objects[s.nar], true, Created) // which tells no inbox here
 	if _, err := one.send(s.key, s.by(t, "bob"), true); err != nil {
 		t.Fatal(err)
 	}

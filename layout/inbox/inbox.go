@@ -194,7 +194,7 @@ var errEmpty = errors.New("no bytes")
 // readers see what they saw before. Without an error what Outcome says is
 // durable, but for what is held in memory.
 //
-// Where the body is refused before its end, the rest is left unread.
+// If the body is refused before its end, the rest is left unread.
 //
 // An empty body that is not a log makes a placeholder, which some WebDAV
 // clients create before they send the bytes: only Get, Stat and List show it.

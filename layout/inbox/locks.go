@@ -10,7 +10,8 @@ import (
 // locks is a lock for each key, as long as someone wants it. It orders what
 // this process does; against others the tree's own conditions guard.
 //
-// Whoever takes two takes that of the narinfo first, that of the NAR second.
+// A caller that takes two takes that of the narinfo first, that of the NAR
+// second.
 type locks struct {
 	mu   sync.Mutex
 	keys map[layout.Key]*keyLock

@@ -172,7 +172,7 @@ func TestForNixShowsWhatLeads(t *testing.T) {
 			if shown() != test.shown {
 				t.Fatalf("shown: %v", !test.shown)
 			}
-			// What a Nix does then.
+			// A Nix then does this.
 			if !test.shown {
 				if _, err := tr.ForNix().Stat(t.Context(), nar); err != nil {
 					tr.send(nar, s.objects[nar], true)

@@ -20,8 +20,8 @@ import (
 
 // TestCachesOfNix uploads caches that three generations of Nix wrote, with
 // listings, debug links and signatures, in random orders, some of it to a
-// directory. What lands is byte for byte what Nix wrote, the other spelling of its
-// debug links, and its listings in our form.
+// directory. The tree then has byte for byte what Nix wrote, the other spelling
+// of its debug links, and its listings in our form.
 func TestCachesOfNix(t *testing.T) {
 	store := peers.Closure(t)
 	var roots []string

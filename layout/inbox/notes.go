@@ -107,7 +107,8 @@ func (b *Inbox) anySent(ctx context.Context, p layout.StorePath, nar layout.Key)
 }
 
 // checkSent compares what the client sent of a path ahead of its narinfo with the
-// NAR. What others sent matters to nobody but them. The bodies are to be released.
+// NAR. Objects that other clients sent matter to those clients alone. The caller
+// must release the bodies.
 func (b *Inbox) checkSent(ctx context.Context, p layout.StorePath, known *receipt) (map[layout.Key]ahead, error) {
 	listing, nar := layout.ListingKey(p), known.object.Key
 	found := map[layout.Key]ahead{}

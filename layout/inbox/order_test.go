@@ -176,7 +176,7 @@ func TestBehindOurBack(t *testing.T) {
 	}
 }
 
-// TestSettleFindsWhatCame: nobody told the inbox.
+// TestSettleFindsWhatCame: objects came without the inbox being told.
 func TestSettleFindsWhatCame(t *testing.T) {
 	s := newSample(t)
 	tr := newTrial(t, nil)

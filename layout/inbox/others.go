@@ -10,9 +10,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// putCacheInfo takes a nix-cache-info if it is for the same store directory.
-// Ours stays: every Nix that finds none sends one, and what it sends would put
-// this cache before all others. One of ours that no client can read is replaced.
+// putCacheInfo takes a nix-cache-info if it is for the same store directory. Ours
+// stays: every Nix that finds none sends one, and what it sends would put this
+// cache before all others. An unreadable one of ours is replaced.
 func (b *Inbox) putCacheInfo(ctx context.Context, key layout.Key, u *upload, o Options) (Outcome, error) {
 	text, err := u.readAll()
 	if err != nil {

@@ -18,9 +18,8 @@ import (
 //
 // Get, Stat and List show the tree as a program expects it that copies files:
 // with what is held, and records as they were sent where the tree's own have
-// gained signatures. They are for the upload URL, and for clients that are no Nix;
-// for those there is ForNix. Nothing private is shown, and no NAR that is known
-// to be damaged.
+// gained signatures. They are for clients of the upload URL other than Nix, which
+// gets ForNix. Nothing private is shown, and no NAR that is known to be damaged.
 func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
 	if !key.Kind().Public() {
 		return nil, layout.Info{}, fmt.Errorf("get %s: %w", key, fs.ErrNotExist)

@@ -16,7 +16,7 @@ import (
 
 // TestOverlayShowsWhatWasSent: after each upload of a tree that is signed by
 // another key, in an order that has most of it held, the one who sent it sees it
-// as it was sent. That is what programs that copy files look for.
+// as it was sent. Programs that copy files look for that.
 func TestOverlayShowsWhatWasSent(t *testing.T) {
 	s := newSample(t)
 	ours, err := signer.Generate("ours-1")
@@ -135,7 +135,7 @@ func TestOverlayOfHeld(t *testing.T) {
 	}
 }
 
-// What could not be told is not called absent (I5).
+// An object that could not be told of is not called absent (I5).
 func TestOverlayFaults(t *testing.T) {
 	s := newSample(t)
 	mem := treetest.NewMem(t)

@@ -10,10 +10,10 @@ import (
 )
 
 // apply does what was decided about a record that is right: the listing and the
-// debug links of its NAR first, the narinfo last (I2). What is published around a
-// narinfo is ours; what the client sent of it was compared. Dying in between
-// leaves a listing and links that lead to a NAR that is there. The locks of the
-// narinfo and of the NAR are held.
+// debug links of its NAR first, the narinfo last (I2). The listing and the debug
+// links are published in our form; those that the client sent were compared with
+// it. Dying in between leaves a listing and links that lead to a NAR that is
+// there. The locks of the narinfo and of the NAR are held.
 func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Outcome, error) {
 	n := &d.narInfo
 	if d.vouch {
@@ -66,8 +66,8 @@ func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Ou
 	return outcome, nil
 }
 
-// published ends the note on an object and wakes what waited for it. Where the
-// tree has as many bytes as the client sent, the client sees those.
+// published ends the note on an object and wakes what waited for it. If the tree
+// has as many bytes as the client sent, the client sees those.
 func (b *Inbox) published(ctx context.Context, key layout.Key, sent *kept, ours int64, echoed bool) {
 	b.dropNote(ctx, key)
 	if echoed && sent.Size() != ours {

@@ -8,7 +8,7 @@ import (
 )
 
 // A queue has the held narinfos that are due, those of each client in a line of
-// their own. Who takes from it goes from client to client.
+// their own. Workers take from the lines in turn.
 type queue struct {
 	lines map[share.Client][]*held
 	turns []share.Client // those with a line, the next one first
@@ -64,8 +64,9 @@ const maxOwn = 64
 
 // finish publishes what is due after an upload. The request of a client publishes
 // what the client itself had waiting, so that a program finds it published when
-// its last upload is answered. What others had waiting, and what is too much, is
-// published in the background: no client's upload takes longer for it.
+// its last upload is answered. The narinfos of others, and those that would take
+// too long, are published in the background: no client's upload takes longer for
+// them.
 func (b *Inbox) finish(ctx context.Context) {
 	client := share.From(ctx)
 	for i := 0; i < maxOwn && ctx.Err() == nil; i++ {

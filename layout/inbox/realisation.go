@@ -58,7 +58,7 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 		outcome = Created
 		if have != nil {
 			outcome = Replaced
-			// One that makes no sense counts as none.
+			// A malformed one counts as absent.
 			if there, err := layout.ParseRealisation(key, have); err == nil {
 				if there.OutPath != sent.OutPath {
 					return nil, refuse(Conflict, "conflict: for this realisation the cache has %.100s, which stays", there.OutPath)

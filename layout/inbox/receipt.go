@@ -49,7 +49,7 @@ func sameObject(x, y layout.Info) bool {
 }
 
 // receiptOf returns the receipt of the NAR that info describes, nil if there is
-// none. Whoever gets one releases it.
+// none. The caller must release it.
 func (b *Inbox) receiptOf(info layout.Info) *receipt {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,7 +120,7 @@ func (b *Inbox) look(ctx context.Context, key layout.Key, claim *layout.PathInfo
 		found.release()
 		return r, proof, nil
 	}
-	// Whoever put it may have died before it was sure to stay.
+	// The process that put it may have died before it was sure to stay.
 	if err := b.sync(ctx, key); err != nil {
 		found.release()
 		return nil, 0, err

@@ -49,8 +49,9 @@ func (r *recent[K, V]) get(key K) (v V, ok bool) {
 	return i.value, true
 }
 
-// put adds an item of a client in the place of the one of that key. One that costs
-// more than the limit leaves again at once, and so does all else of the client.
+// put adds an item of a client in the place of the one of that key. An item that
+// costs more than the limit leaves again at once, and so does all else of the
+// client.
 func (r *recent[K, V]) put(client share.Client, key K, v V, cost int64) {
 	r.remove(key)
 	cost += itemCost

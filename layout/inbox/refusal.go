@@ -77,7 +77,7 @@ func Reasons() []Reason {
 // storage is another error.
 type Refusal struct {
 	Reason Reason
-	Msg    string // one line of at most 300 bytes for whoever uploads: what is wrong, and what to do
+	Msg    string // one line of at most 300 bytes for the person who uploads: what is wrong, and what to do
 	Err    error  // the cause, nil if Msg says it all; not for strangers
 }
 

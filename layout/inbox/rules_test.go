@@ -69,9 +69,9 @@ func TestRefusedByName(t *testing.T) {
 	}
 }
 
-// What is published is our listing, whatever is sent. One that differs in form alone
-// is taken, and shown to its client as it was sent; another one is refused as soon
-// as the NAR is known.
+// Our own listing is published, whatever is sent. A listing that differs in form
+// alone is taken, and shown to its client as it was sent; another one is refused
+// as soon as the NAR is known.
 func TestListings(t *testing.T) {
 	s := newSample(t)
 	p := s.path("source")
@@ -211,7 +211,8 @@ func TestDebugInfo(t *testing.T) {
 	if got[link.Keys()[0]] != right || got[link.Keys()[1]] != string(link.Marshal(elsewhere)) {
 		t.Errorf("links are %q and %q", got[link.Keys()[0]], got[link.Keys()[1]])
 	}
-	// Nor does it go when a client says so, early or late, whoever put it there.
+	// Nor does it go when a client says so, early or late, whichever client put
+	// it there.
 	tr.refused(link.Keys()[1], right, false, Conflict)
 	tr.mem.Damage(record, func([]byte) []byte { return nil })
 	tr.mem.Damage(archive, func([]byte) []byte { return nil })
@@ -320,7 +321,7 @@ func TestRealisations(t *testing.T) {
 		tr.mem.Damage(key, func([]byte) []byte { return []byte("garbage") })
 		tr.must(key, text, true, Replaced)
 	}
-	// Of one with dependents and one without, as Nix 2.34 writes it, the former
+	// If one has dependents and the other none, as Nix 2.34 writes it, the former
 	// stays with the signatures of both.
 	r := layout.Realisation{OutPath: s.path("app"), Output: "out", DrvHash: layout.Hash{7}}
 	key := layout.RealisationKey(r.ID())

@@ -15,9 +15,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// retry publishes a held narinfo if that can be done. One that turns out wrong is
-// dropped: its client was told that it waits, and the log tells the rest. After an
-// error it stays where it is, and Settle comes back to it.
+// retry publishes a held narinfo if that can be done. A narinfo that turns out
+// wrong is dropped: its client was told that it waits, and the log tells the
+// rest. After an error it stays where it is, and Settle comes back to it.
 func (b *Inbox) retry(ctx context.Context, h *held) {
 	unlock, err := b.locks.lock(ctx, h.key)
 	if err == nil {
@@ -34,7 +34,7 @@ func (b *Inbox) retry(ctx context.Context, h *held) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if ctx.Err() != nil {
-		b.queue.push(h) // for whoever comes next
+		b.queue.push(h) // for the next worker
 		return
 	}
 	b.postpone(h)
@@ -75,7 +75,7 @@ func (b *Inbox) try(ctx context.Context, h *held) (again bool, err error) {
 	case ReasonOf(err) == "":
 		return false, err
 	case ReasonOf(err) == NoSpace:
-		// That is no fault of its own: it stays, and Settle comes back to it.
+		// The narinfo is not at fault: it stays, and Settle comes back to it.
 		b.log.WarnContext(ctx, "a held narinfo has to wait for room on the disk", "key", h.key, "error", err)
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -127,9 +127,9 @@ func (b *Inbox) forget(h *held) {
 // another process. It drops what has waited for more than a day. A server calls it
 // now and then, say every minute.
 //
-// It costs one listing of what is held. Of each narinfo one thing is asked for that
-// it waits for, and things that several wait for are asked for once; the next time
-// is after a pause that grows.
+// It costs one listing of what is held. For each narinfo it asks for one object
+// that the narinfo waits for, and once for an object that several wait for; the
+// pause before the next time grows.
 func (b *Inbox) Settle(ctx context.Context) error {
 	err := b.meet(ctx)
 	if err == nil {
@@ -139,9 +139,9 @@ func (b *Inbox) Settle(ctx context.Context) error {
 	return err
 }
 
-// meet lists what is held. A narinfo that is new here, or has other bytes, is due.
-// One that is gone was published by another process, most likely: what waits for
-// it is looked at at once.
+// meet lists what is held. A narinfo that is new here, or has other bytes, is
+// due. A narinfo that is gone was published by another process, most likely:
+// those that wait for it are looked at at once.
 func (b *Inbox) meet(ctx context.Context) error {
 	start, seen := time.Now(), map[layout.Key]bool{}
 	for info, err := range b.writer.Tree.List(ctx, layout.HeldPrefix) {

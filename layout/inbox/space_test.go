@@ -26,7 +26,7 @@ func TestFreeSpace(t *testing.T) {
 	check(size, "")
 	check(size+1, NoSpace)
 	check(-1, "")
-	// What is on its way counts.
+	// Uploads on their way count.
 	reader, writer := io.Pipe()
 	done := make(chan error)
 	go func() {

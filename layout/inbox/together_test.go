@@ -55,7 +55,8 @@ func TestManyAtOnce(t *testing.T) {
 				})
 			}
 			clients.Wait()
-			// What one process held and the other completed is settled by a look.
+			// A look settles a narinfo that one process held and the other
+			// completed.
 			for range 2 {
 				for _, tr := range inboxes {
 					if err := tr.Settle(context.Background()); err != nil {

@@ -137,7 +137,7 @@ const (
 // it would move a file of its own spool to the final key.
 func copied(body layout.Body) layout.Body { return struct{ layout.Body }{body} }
 
-// storage turns a full disk into the refusal that it is for whoever uploads.
+// storage turns a full disk into the refusal that it is for the client.
 func storage(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return refuse(NoSpace, "no space: the disk of this cache is full; its operator has to make room").because(err)
