@@ -29,8 +29,8 @@ type Traits struct {
 	Encoded bool
 }
 
-// TraitsOf returns the traits that a tree or cache declares with a method
-// Traits. One without that method has none.
+// TraitsOf returns the traits that a tree or cache declares with a method Traits.
+// A tree without that method has none.
 func TraitsOf(r Reader) Traits {
 	if t, ok := r.(interface{ Traits() Traits }); ok {
 		return t.Traits()

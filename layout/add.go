@@ -23,10 +23,10 @@ type Item struct {
 // caller looked, nothing is published, and the error is ErrRemoved. The caller
 // discards the items if Add fails.
 //
-// NARs and listings appear first, then the debug links to them, then the
-// narinfos one level of references after the other (I2, I3): a path that has a
-// narinfo has all the rest, and nobody will look after it again. Where someone
-// else published a path meanwhile, their record stays and gains our signatures.
+// NARs and listings appear first, then the debug links to them, then the narinfos
+// one level of references after the other (I2, I3): a path that has a narinfo has
+// all the rest, and no later run looks after it. If another process published a
+// path meanwhile, its record stays and gains our signatures.
 func (w *Writer) Add(ctx context.Context, items []Item) error {
 	var seen Sight
 	for i, item := range items {

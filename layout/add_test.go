@@ -155,7 +155,7 @@ func TestAddCounts(t *testing.T) {
 	}
 }
 
-// TestAddSignatures: whoever adds a path that is there already adds a signature.
+// TestAddSignatures: adding a path that is there already adds a signature.
 func TestAddSignatures(t *testing.T) {
 	tree := treetest.NewMem(t)
 	one, two := newKey(t, "one-1"), newKey(t, "two-1")

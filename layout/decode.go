@@ -8,9 +8,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// NewDecoder decompresses what a client sent. What the decoder needs it takes of
-// the memory that clients share, before it needs it; it waits for it if there is
-// too little. Nil is memory without bounds.
+// NewDecoder decompresses what a client sent. The decoder takes its memory from
+// what clients share, before it needs it, and waits if there is too little. A nil
+// share is memory without bounds.
 func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, memory *share.Pool) (io.ReadCloser, error) {
 	if memory == nil {
 		return compress.NewReader(file, method)

@@ -27,8 +27,8 @@
 //	I5  "Absent" and "could not tell" are different answers: fs.ErrNotExist is
 //	    returned only for what is known to be absent.
 //
-// What a crash may leave beyond that is unreferenced files, which a later
-// garbage collection removes.
+// A crash may leave unreferenced files beyond that, which a later garbage
+// collection removes.
 //
 // The Writer is the way in: one pass over a NAR checks, lists, compresses and
 // hashes it into a spool, and Publish makes it visible in the order that I2

@@ -28,8 +28,8 @@ import (
 // processes.
 type Gater interface {
 	// Gate waits until no sweeper is at work, and with sweep until no writer is
-	// either. A sweeper that waits lets no more writers in. What was taken ends
-	// with the process. Whoever holds it does not ask for it again.
+	// either. A sweeper that waits lets no more writers in. A gate that was taken
+	// ends with the process. Its holder must not ask for it again.
 	Gate(ctx context.Context, sweep bool) (leave func(), err error)
 }
 

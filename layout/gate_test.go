@@ -157,7 +157,7 @@ func TestAddAfterRemoval(t *testing.T) {
 		}
 		treetest.Withdraw(t, tree, "app")
 		app := c.Named("app")
-		if plan != "" { // otherwise it was not by a sweeper, and nobody says so
+		if plan != "" { // otherwise it was not by a sweeper, and there is no trace of it
 			treetest.PutText(t, tree, layout.PlanKey, plan)
 			treetest.Withdraw(t, tree, "flat")
 		}

@@ -75,7 +75,7 @@ func (w *Writer) Inspect(ctx context.Context, file io.Reader, method compress.Me
 	if broken == nil {
 		found.NarHash, broken = p.finish(nil)
 	}
-	// What is left after an error; after a clean end there is nothing.
+	// After an error some is left; after a clean end there is nothing.
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{source}, buf); err != nil {
 		p.spill.discard()
 		return nil, err

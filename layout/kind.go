@@ -125,8 +125,8 @@ func (k Kind) SecurityPolicy() string {
 // CacheControl returns the HTTP header of that name.
 func (k Kind) CacheControl() string { return kinds[k].cacheControl }
 
-// CacheControl returns the HTTP header of that name. What may change has to be
-// asked for again.
+// CacheControl returns the HTTP header of that name. Clients have to ask again
+// for an object that may change.
 func (k Key) CacheControl() string {
 	kind := k.Kind()
 	if kind.Immutable() && !k.Immutable() {

@@ -164,7 +164,7 @@ func (n *NarInfo) set(field, value, storeDir string) (known bool, err error) {
 }
 
 // parseRecordPath reads an absolute store path, which Nix cleans before it looks
-// at it. Where any store directory will do, nothing says which one is meant by a
+// at it. If any store directory will do, nothing says which one is meant by a
 // path that is not clean.
 func parseRecordPath(value, storeDir string) (StorePath, error) {
 	if storeDir != "" && strings.HasPrefix(value, "/") {
@@ -194,7 +194,7 @@ func parseReferences(value string) ([]StorePath, error) {
 	return slices.Compact(refs), nil
 }
 
-// parseSize reads a size as Nix does, which takes a plus. One that no file can
+// parseSize reads a size as Nix does, which takes a plus. A size that no file can
 // have is as good as none.
 func parseSize(value string) (int64, error) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(value, "+"), 10, 64)

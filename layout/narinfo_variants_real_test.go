@@ -248,8 +248,8 @@ func narInfoVariants(t *testing.T) []narInfoVariant {
 }
 
 // TestNarInfoVariants goes through what writers of narinfos do, and has each
-// version of Nix read the same: where the answers differ the table says why. Of
-// the records that both take they read the same.
+// version of Nix read the same: where the answers differ the table says why. Both
+// read the same from the records that both take.
 func TestNarInfoVariants(t *testing.T) {
 	cache := t.TempDir()
 	if err := os.WriteFile(filepath.Join(cache, "nix-cache-info"), []byte("StoreDir: /nix/store\n"), 0o644); err != nil {

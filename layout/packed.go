@@ -51,10 +51,10 @@ func (p *Packed) Listing() Body { return p.listing }
 func (p *Packed) DebugLinks() []DebugLink { return p.debug }
 
 // Prove puts the content address of a claim to the proof after the bytes have
-// gone by. That is possible where the address is the SHA-256 of the NAR without
+// gone by. It can be proved if the address is the SHA-256 of the NAR without
 // references to itself, or of the one file in it; for the latter the NAR must
-// have been packed without a record. Otherwise known is false, and Inspect
-// can tell.
+// have been packed without a record. Otherwise known is false, and Inspect can
+// tell.
 func (p *Packed) Prove(claim *PathInfo, storeDir string) (outcome Proof, known bool) {
 	if claim.CA == "" {
 		return Unclaimed, true

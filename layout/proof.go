@@ -56,9 +56,9 @@ func newProof(info *PathInfo, storeDir string) *proof {
 
 // holds reports whether the bytes that went by prove the path.
 //
-// Of a path that refers to itself there are two digests: Nix 2.17 to 2.34 leave
-// out the positions of the references, by mistake, and believe only that; all
-// others hash them. Either is proof, as each is to the clients of its time.
+// A path that refers to itself has two digests: Nix 2.17 to 2.34 leave out the
+// positions of the references, by mistake, and believe only that; all others hash
+// them. Either is proof, as each is to the clients of its time.
 func (p *proof) holds() bool {
 	if p.not {
 		return false

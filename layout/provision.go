@@ -18,8 +18,8 @@ type Provision struct {
 	keys      signer.Trusted
 }
 
-// ReadProvision reads which upstreams a tree leans on. That it leans on none is
-// no error.
+// ReadProvision reads which upstreams a tree depends on. It returns no error if
+// there are none.
 func ReadProvision(ctx context.Context, tree Reader, storeDir string) (*Provision, error) {
 	p := &Provision{tree: tree, storeDir: storeDir}
 	var err error

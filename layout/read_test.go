@@ -156,7 +156,7 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// What nobody could read is not written.
+// An object that no client could read is not written.
 func TestUpdateHasALimit(t *testing.T) {
 	tree := treetest.NewMem(t)
 	treetest.PutText(t, tree, layout.CacheInfoKey, "Priority: 1\n")

@@ -155,7 +155,7 @@ func parseRealisationSigs(raw json.RawMessage) ([]string, error) {
 		} else if err := json.Unmarshal(item, &sig); err != nil {
 			return nil, fmt.Errorf("signatures: %w", err)
 		}
-		// One of another shape proves nothing.
+		// A signature of another shape proves nothing.
 		if sig, err := signer.ParseSignature(sig); err == nil {
 			sigs = append(sigs, sig)
 		}

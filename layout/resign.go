@@ -25,9 +25,9 @@ type SignProgress struct {
 const signJobs = 16
 
 // SignAll adds the signatures of keys to every narinfo of the tree that lacks
-// one, keeping the others. With dry it only counts. A narinfo that cannot be
-// read stops it: to sign is to vouch. One that has no room for a signature does
-// not, and is told of in the end. Progress may be nil.
+// one, keeping the others. With dry it only counts. A narinfo that cannot be read
+// stops it: to sign is to vouch. A narinfo that has no room for a signature does
+// not stop it, and is told of in the end. Progress may be nil.
 func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretKey, dry bool, progress *SignProgress) error {
 	if progress == nil {
 		progress = &SignProgress{}

@@ -40,9 +40,9 @@ var ErrChanged = errors.New("changed by someone else meanwhile")
 // HTTP. Both methods return fs.ErrNotExist only for what is known to be absent
 // (I5), and are safe for concurrent use.
 type Reader interface {
-	// Get opens an object. The Info describes the version that is read; its
-	// Size is -1 if it is not known beforehand. What an object is kept with besides
-	// its bytes, such as a Content-Encoding, is taken off.
+	// Get opens an object. The Info describes the version that is read; its Size
+	// is -1 if it is not known beforehand. Anything that an object is kept with
+	// besides its bytes, such as a Content-Encoding, is taken off.
 	Get(ctx context.Context, key Key) (io.ReadCloser, Info, error)
 	Stat(ctx context.Context, key Key) (Info, error)
 }

@@ -15,9 +15,9 @@ const updates = 100
 // once. The function change is given the present bytes, nil if there are none,
 // and returns the new ones. It is called again if another writer was faster. An
 // object that is too large for its kind counts as an empty one, which no parser
-// accepts either. More bytes than such an object may have are not written: nobody
-// could read them. If change returns nil, the object stays and is flushed: the
-// caller is about to rely on it.
+// accepts either. More bytes than such an object may have are not written: no
+// reader would take them. If change returns nil, the object stays and is flushed:
+// the caller is about to rely on it.
 func Update(ctx context.Context, t Tree, key Key, change func(have []byte) ([]byte, error)) error {
 	for range updates {
 		opts := PutOptions{IfAbsent: true}

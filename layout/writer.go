@@ -87,8 +87,8 @@ func (w *Writer) compressed(ctx context.Context, p *pass, out *hashedFile, metho
 	return nil
 }
 
-// Keep takes a NAR that is compressed already, and keeps its bytes as they
-// are. What it decompresses to must be what Pack asks for.
+// Keep takes a NAR that is compressed already, and keeps its bytes as they are.
+// It must decompress to the NAR that Pack asks for.
 func (w *Writer) Keep(ctx context.Context, want *PathInfo, method compress.Method, file io.Reader) (_ *Packed, err error) {
 	p, out, err := w.begin(ctx, want)
 	if err != nil {
