@@ -100,7 +100,7 @@ func TestWrongAnswers(t *testing.T) {
 			m.instead = nil
 		}
 	}
-	// What is wrong for good is an error, and not some bytes.
+	// A lasting fault is an error, and not some bytes.
 	for name, wrong := range map[string]func(w http.ResponseWriter, etag string){
 		"another range": func(w http.ResponseWriter, etag string) {
 			give(w, etag, 206, data[:half], "Content-Range", fmt.Sprintf("bytes 1-%d/%d", half, size))

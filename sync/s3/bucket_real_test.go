@@ -33,7 +33,7 @@ func conforms(t *testing.T, loc Location) {
 		loc.Bucket = location(t, loc.Endpoint).Bucket
 		loc.Log = nil
 		b := create(t, loc)
-		// What others keep beside the tree is none of it.
+		// Objects that others keep beside the tree do not belong to it.
 		if loc.Prefix != "" {
 			loc := loc
 			loc.Prefix = ""

@@ -32,10 +32,10 @@ const (
 //  7. the role of a container
 //  8. the role of an instance, for Amazon's service
 //
-// What someone set up on purpose must work: its failure is an error, and never
-// leads on to the next. Only files that cannot be read are no error where the
-// environment has credentials. With nothing set up anywhere the credentials are
-// nil, and from says where was looked.
+// A source that a person set up on purpose must work: its failure is an error,
+// and never leads on to the next. Files that cannot be read are passed over only
+// if the environment has credentials. With nothing set up anywhere the
+// credentials are nil, and from says where was looked.
 func findCredentials(ctx context.Context, o Options, client, direct *http.Client) (creds *credentials.Credentials, from string, err error) {
 	if o.Profile != "" {
 		return checked(ctx, client, &profileProvider{name: o.Profile, region: o.Region}, "profile "+o.Profile)

@@ -2,12 +2,12 @@
 // all stores that call themselves S3 have in common: Amazon's, MinIO, Garage,
 // SeaweedFS, R2 and their like, and no call that only one of them knows.
 //
-// A bucket is named as Nix names it (see ParseURL), and whoever works for AWS
-// finds its settings used: the environment, profiles, web identities, the role
-// of a container or an instance (see Open). Where there are no credentials at
-// all, requests go out unsigned, and the Bucket says so.
+// A bucket is named as Nix names it (see ParseURL), and a user of the AWS tools
+// finds their settings used: the environment, profiles, web identities, the role
+// of a container or an instance (see Open). If there are no credentials at all,
+// requests go out unsigned, and the Bucket says so.
 //
-// What holds for every object:
+// This holds for every object:
 //
 //   - A key of the tree is a key of the bucket, behind the prefix of the URL.
 //   - Content-Type and Cache-Control follow from the kind of the key.
@@ -34,6 +34,6 @@
 // thinks it is another day.
 //
 // A store that answers 403 for an object does not say whether it exists, and
-// neither do we (I5): the error is fs.ErrPermission. Amazon answers so for
-// absent objects to whoever may not list the bucket.
+// neither do we (I5): the error is fs.ErrPermission. Amazon answers so for absent
+// objects if the client may not list the bucket.
 package s3

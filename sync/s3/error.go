@@ -39,7 +39,7 @@ var errPrecondition = errors.New("precondition failed")
 // someone, or expired.
 var errNoUpload = errors.New("the upload in parts is gone")
 
-// A refusal is an answer of the store that is no success.
+// A refusal is an answer of the store other than success.
 type refusal struct {
 	status int    // 0 where an error came inside a success
 	code   string // of S3

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What net/http says of connections has no type, and is wrapped in the URL,
-// which is dropped: what is left has to be known as passing all the same.
+// Errors of net/http about connections have no type, and are wrapped in the URL,
+// which is dropped: the rest has to be known as passing all the same.
 func TestClosedConnections(t *testing.T) {
 	for text, want := range map[string]bool{
 		"http: server closed idle connection":                                true,

@@ -43,7 +43,7 @@ func TestFaults(t *testing.T) {
 			put(t, b, page, data, layout.PutOptions{})
 			want(t, b, page, data)
 
-			// Our own lost Put is not taken for somebody else's.
+			// Our own lost Put is not taken for that of another process.
 			for _, key := range []layout.Key{record, nar} {
 				fail()
 				put(t, b, key, data, layout.PutOptions{IfAbsent: true})
@@ -81,8 +81,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestLostAnswers: what stands there after an answer was lost is somebody
-// else's. Equal bytes are no proof that it is ours.
+// TestLostAnswers: the object that is there after an answer was lost is that of
+// another process. Equal bytes do not prove that it is ours.
 func TestLostAnswers(t *testing.T) {
 	m := between(t, server.Endpoint)
 	b, other := create(t, location(t, m.URL)), (*Bucket)(nil)
@@ -138,7 +138,7 @@ func TestLostAnswers(t *testing.T) {
 }
 
 // TestGivingUp: a store that never recovers is told of, with how often it was
-// asked. What it answered for good is not asked again.
+// asked. A request that it refused for good is not made again.
 func TestGivingUp(t *testing.T) {
 	m := between(t, server.Endpoint)
 	loc := location(t, m.URL)

@@ -19,9 +19,9 @@ import (
 // before Get returns, so that its size is known.
 const smallDecoded = 64 << 10
 
-// readWhole is the size up to which an object that may change is read whole before
-// Get returns. MinIO lets nobody replace an object while someone reads it, so that
-// a slow reader would hold up a writer.
+// readWhole is the size up to which an object that may change is read whole
+// before Get returns. MinIO lets no client replace an object while another reads
+// it, so that a slow reader would hold up a writer.
 const readWhole = 8 * mib
 
 // Get opens an object. A body that breaks off is gone on with where it did, of the
@@ -123,7 +123,7 @@ func quoted(etag string) string {
 	return `"` + etag + `"`
 }
 
-// source tells how the body of a version is gone on with. Where it is checked, the
+// source tells how the body of a version is gone on with. If it is checked, the
 // bytes are those of a NAR, which has its name because of them (I4).
 func (b *Bucket) source(key layout.Key, etag string, checked bool) netx.Source {
 	var used credentials.Value
@@ -156,7 +156,7 @@ func (b *Bucket) source(key layout.Key, etag string, checked bool) netx.Source {
 }
 
 // rangeOf asks for the bytes [from, to) of a version, and for the whole with a
-// negative from. The version of that is compared by whoever asked.
+// negative from. The caller compares the version of the answer.
 func rangeOf(etag string, from, to int64) (opts minio.GetObjectOptions, err error) {
 	if from < 0 {
 		return opts, nil

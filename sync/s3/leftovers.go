@@ -22,7 +22,7 @@ type Leftover struct {
 }
 
 // Leftovers yields the unfinished uploads of NARs that were begun before a
-// moment. Younger ones may be somebody's work.
+// moment. A process may be at work on younger ones.
 //
 // MinIO tells of all unfinished uploads only since it was started, and removes
 // them itself after a day.
@@ -55,7 +55,7 @@ func (b *Bucket) Leftovers(ctx context.Context, before time.Time) iter.Seq2[Left
 	}
 }
 
-// Remove removes a leftover. One that is gone is no error.
+// Remove removes a leftover. It succeeds if the leftover is gone already.
 func (b *Bucket) Remove(ctx context.Context, l Leftover) error {
 	if err := b.abort(ctx, l.Key, l.id); err != nil {
 		return b.about("remove parts of", l.Key, err)

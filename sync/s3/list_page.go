@@ -32,8 +32,8 @@ type listed struct {
 const pageValid = 10 * time.Minute
 
 // fetchPage asks for one page. The client below can do so, but reads the answer
-// with encoding/xml, which takes longer than the store needs to write it. What
-// goes wrong is not explained: the slow way will tell.
+// with encoding/xml, which takes longer than the store needs to write it.
+// Failures are not explained: the slow way explains them.
 func (b *Bucket) fetchPage(ctx context.Context, prefix string, top bool, after, token string) (*page, error) {
 	query := url.Values{"list-type": {"2"}, "encoding-type": {"url"}, "prefix": {b.prefix + prefix}, "max-keys": {strconv.Itoa(pageSize)}}
 	if top {
@@ -68,10 +68,10 @@ func (b *Bucket) fetchPage(ctx context.Context, prefix string, top bool, after, 
 	return parsePage(text)
 }
 
-// parsePage reads a ListBucketResult. What stores send is simple XML: elements
-// without prefixes, attributes only on the outermost, character references but
-// no comments, CDATA or processing instructions behind the first. Whatever is
-// otherwise is an error.
+// parsePage reads a ListBucketResult. Stores send simple XML: elements without
+// prefixes, attributes only on the outermost, character references but no
+// comments, CDATA or processing instructions behind the first. Any other XML is
+// an error.
 func parsePage(text []byte) (*page, error) {
 	if bytes.HasPrefix(text, []byte("<?xml ")) {
 		_, text, _ = bytes.Cut(text, []byte("?>"))

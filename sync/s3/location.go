@@ -44,10 +44,10 @@ type Options struct {
 	PartThreshold int64
 	// PartSize is how large those parts are at least. 0 is 32 MiB.
 	PartSize int64
-	// OneWriter is the word of whoever wrote the URL that no two processes write
-	// to the tree at the same time. It is for stores that do not keep to
-	// conditions; whether one does is for Probe to find out, and what follows from
-	// it for the caller, see AssumeOneWriter.
+	// OneWriter is the promise of the URL's author that no two processes write to
+	// the tree at the same time. It is for stores that do not keep to conditions;
+	// whether one does is for Probe to find out, and what follows from it for the
+	// caller, see AssumeOneWriter.
 	OneWriter bool
 
 	// Attempts is how often a request is tried, the first time included. 0 is 8.
@@ -59,7 +59,7 @@ type Options struct {
 	// Stall is how long a connection may stand still, the time that the store
 	// takes for an answer included. 0 is five minutes.
 	Stall time.Duration
-	Log   *slog.Logger // is told of retries and choices; nil for nobody
+	Log   *slog.Logger // is told of retries and choices; may be nil
 }
 
 const (

@@ -16,7 +16,8 @@ func TestParseURL(t *testing.T) {
 		"s3://bucket?region=eu-west-1": {Bucket: "bucket", Options: Options{Region: "eu-west-1"}},
 		"s3://bucket?scheme=http":      {Bucket: "bucket", Options: Options{Endpoint: "http://s3.amazonaws.com"}},
 		"s3://b.ucket?profile=ci":      {Bucket: "b.ucket", Options: Options{Profile: "ci"}},
-		// What a person writes first, and what a URL parser takes for a scheme.
+		// People write this first, and a URL parser takes a part of it for a
+		// scheme.
 		"s3://bucket?endpoint=localhost:9000&scheme=http":         {Bucket: "bucket", Options: Options{Endpoint: "http://localhost:9000"}},
 		"s3://bucket?endpoint=localhost:9000":                     {Bucket: "bucket", Options: Options{Endpoint: "https://localhost:9000"}},
 		"s3://bucket?endpoint=minio.example.org":                  {Bucket: "bucket", Options: Options{Endpoint: "https://minio.example.org"}},
@@ -73,7 +74,7 @@ func TestParseURLRefuses(t *testing.T) {
 	}
 }
 
-// A secret that somebody wrote into a URL is not repeated to the log.
+// A secret that a person wrote into a URL is not repeated to the log.
 func TestParseURLKeepsSecrets(t *testing.T) {
 	for _, raw := range []string{
 		"s3://AKIA:topsecret@bucket", "s3://AKIA:topsecret@bucket/%zz", "s3://bucket?endpoint=https://AKIA:topsecret@host",
@@ -97,7 +98,7 @@ func FuzzParseURL(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What it gives back is the same place.
+		// Its String leads to the same place.
 		again, err := ParseURL(loc.String())
 		if err != nil || again.Bucket != loc.Bucket || again.Prefix != loc.Prefix {
 			t.Errorf("%q is %q, which is %+v, %v", raw, loc, again, err)

@@ -38,7 +38,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// location is one in a bucket that nobody else uses and that does not exist.
+// location is one in a bucket of the test's own, which does not exist yet.
 func location(t *testing.T, endpoint string) Location {
 	t.Helper()
 	loc, err := ParseURL("s3://test-" + strings.ToLower(rand.Text()) + "?endpoint=" + endpoint)

@@ -150,8 +150,8 @@ func (b *Bucket) connect(region string) error {
 }
 
 // Check asks the store for the bucket. It follows the store to another region
-// unless the Location names one. Who may not list the bucket passes: perhaps
-// single objects are allowed.
+// unless the Location names one. A client that may not list the bucket passes:
+// perhaps single objects are allowed.
 func (b *Bucket) Check(ctx context.Context) error {
 	err := b.check(ctx)
 	var e *refusal

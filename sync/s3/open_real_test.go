@@ -100,8 +100,8 @@ func TestRegion(t *testing.T) {
 	}
 }
 
-// TestCredentials: what somebody set up is used, in the order that the AWS
-// tools have, and its failure is not papered over.
+// TestCredentials: the credentials that a person set up are used, in the order
+// that the AWS tools have, and a failure to get them is an error.
 func TestCredentials(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
@@ -244,8 +244,8 @@ func TestEndpointFromEnvironment(t *testing.T) {
 	}
 }
 
-// TestSettingsNotNeeded: what the environment names and nothing asks for may be
-// broken. Where it is needed it is told of.
+// TestSettingsNotNeeded: files that the environment names and nothing asks for
+// may be broken. If one is needed it is told of.
 func TestSettingsNotNeeded(t *testing.T) {
 	container := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"AccessKeyId": %q, "SecretAccessKey": %q, "Expiration": "2099-01-01T00:00:00Z"}`, server.AccessKey, server.SecretKey)

@@ -82,7 +82,7 @@ type parts struct {
 	u     *upload
 	id    string
 	step  int64 // bytes of each part but the last
-	ours  bool  // begun by us: nobody else counts on it
+	ours  bool  // begun by us: no other process counts on it
 	parts []minio.CompletePart
 }
 
@@ -125,7 +125,7 @@ func (p *parts) take(ctx context.Context) (kept int, err error) {
 	for marker := 0; ; {
 		result, err := p.b.client.Load().ListObjectParts(ctx, p.b.loc.Bucket, object, p.id, marker, pageSize)
 		if err != nil {
-			// Whoever may put need not be allowed to list parts.
+			// A client that may put need not be allowed to list parts.
 			p.b.log.Debug("parts cannot be listed", "key", string(p.u.key), "error", meaning(err))
 			return kept, ctx.Err()
 		}
@@ -225,8 +225,8 @@ func (p *parts) join(ctx context.Context) error {
 	return err
 }
 
-// giveUp removes the parts if nobody can go on with them, and if nobody else
-// may be about to. What broke off for a reason that may pass is kept.
+// giveUp removes the parts if no run can go on with them, and if no other process
+// may be about to. An upload that broke off for a reason that may pass is kept.
 func (p *parts) giveUp(ctx context.Context, cause error) {
 	again, _ := transient(cause)
 	if !p.ours || p.id == "" || again || ctx.Err() != nil || errors.Is(cause, errNoUpload) {

@@ -18,7 +18,7 @@ import (
 const (
 	policyID    = "NixstaticPublicRead"
 	lifecycleID = "nixstatic-unfinished-uploads"
-	// After this many days an unfinished upload is nobody's work any more.
+	// After this many days no process is still at work on an unfinished upload.
 	lifecycleDays = 7
 )
 
@@ -182,8 +182,8 @@ func addStatement(policy string, s statement) (string, error) {
 	return string(text), err
 }
 
-// errOtherRules says that we leave the lifecycle of the bucket to whoever wrote
-// its rules: the client library would drop what it does not know of them.
+// errOtherRules says that the lifecycle of the bucket is left as it is: the
+// client library would drop those of its rules that it does not know.
 var errOtherRules = errors.New("the bucket has lifecycle rules of its own; one that aborts incomplete multipart uploads is missing")
 
 // cleanUp asks the store to remove unfinished uploads when they are old.

@@ -15,8 +15,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// One key of each public kind, and private ones that were made to slip through
-// a pattern of the others.
+// These are a key of each public kind, and private ones that were made to slip
+// through a pattern of the others.
 var (
 	publicKeys = []layout.Key{
 		"nix-cache-info", "index.html", "style.css", "favicon.ico", "favicon.svg", "robots.txt",

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What others granted stays, and what we granted is there once.
+// Grants of others stay, and ours is there once.
 func TestAddStatement(t *testing.T) {
 	ours := statement{Sid: "Ours", Effect: "Allow", Resource: []string{"new"}}
 	for name, c := range map[string]struct {

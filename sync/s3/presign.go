@@ -26,8 +26,8 @@ func (b *Bucket) Presign(ctx context.Context, key layout.Key, valid time.Duratio
 	return u.String(), nil
 }
 
-// WebURL returns the URL below which the objects are for whoever needs no
-// credentials, where Prepare or someone else let everyone read.
+// WebURL returns the URL below which the objects are for clients without
+// credentials, if Prepare or an operator let everyone read.
 func (b *Bucket) WebURL(ctx context.Context) (string, error) {
 	signed, err := b.Presign(ctx, layout.CacheInfoKey, time.Minute)
 	if err != nil {

@@ -27,9 +27,9 @@ func (c Capabilities) SeveralWriters() bool { return c.IfAbsent && c.IfMatch }
 // looks first and writes then lets more than one of them pass.
 const racers = 8
 
-// Probe finds out what the store keeps to, with a private object that it
-// removes again: 23 requests, where the store keeps to all. A store that lacks
-// something is no error; not being allowed to write is.
+// Probe finds out what the store keeps to, with a private object that it removes
+// again: 23 requests, where the store keeps to all. It returns an error if it may
+// not write, and none if the store lacks something.
 func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 	var c Capabilities
 	key := layout.Key(layout.ProbePrefix + rand.Text())
@@ -40,7 +40,7 @@ func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 			b.log.Warn("an object of a probe remains", "error", err)
 		}
 	}()
-	// Whatever the store lacks, a plain Put must work.
+	// A plain Put must work, even if the store lacks all else.
 	if err := b.putWhole(ctx, probe(key, "first", layout.PutOptions{})); err != nil {
 		return c, b.about("probe", key, err)
 	}
@@ -113,8 +113,8 @@ func (b *Bucket) probeRace(ctx context.Context, key layout.Key, opts layout.PutO
 }
 
 // AssumeOneWriter has conditions checked here, by looking before writing, for a
-// store that does not keep to them. Nobody else may write to the tree then: two
-// processes would undo each other's work without noticing.
+// store that does not keep to them. No other process may write to the tree then:
+// two would undo each other's work without noticing.
 func (b *Bucket) AssumeOneWriter() { b.alone.Store(true) }
 
 // putAlone is a Put with a condition that the store cannot check.

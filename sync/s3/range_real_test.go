@@ -54,7 +54,7 @@ func TestOpenRange(t *testing.T) {
 			t.Errorf("[%d, %d) can be read", c[0], c[1])
 		}
 	}
-	// What breaks off is resumed, to the end that was asked for.
+	// A body that breaks off is resumed, to the end that was asked for.
 	m.plan(nth(1, cutBody))
 	if got, err := read(10_000, 90_000); err != nil || !bytes.Equal(got, data[10_000:90_000]) {
 		t.Errorf("a range that broke off: %d bytes, %v", len(got), err)

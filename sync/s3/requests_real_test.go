@@ -19,7 +19,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// What each operation costs is what a store sends a bill for.
+// Each operation costs these requests, for which a store sends a bill.
 func TestRequests(t *testing.T) {
 	m := between(t, server.Endpoint)
 	b := create(t, location(t, m.URL))
@@ -118,7 +118,7 @@ func TestRequestsOfLists(t *testing.T) {
 	if err := count(b, ".nixstatic/", 1101); err != nil {
 		t.Error(err)
 	}
-	// What is in folders costs nothing who does not want it.
+	// Objects in folders cost nothing if they are not asked for.
 	put(t, b, "index.html", nil, layout.PutOptions{})
 	m.counted()
 	if got, err := top(b); err != nil || !slices.Equal(got, []string{"index.html", "log/"}) {
@@ -127,7 +127,7 @@ func TestRequestsOfLists(t *testing.T) {
 	if diff := cmp.Diff([]string{page}, m.counted()); diff != "" {
 		t.Errorf("ListTop (-want +got):\n%s", diff)
 	}
-	// Where it has to be done the other way, a page for each folder.
+	// If it has to be done the other way, a page for each folder.
 	m.plan(func(n int, _ *http.Request) harm {
 		if n == 1 {
 			return cutBody

@@ -117,7 +117,7 @@ func TestStoresWithoutConditions(t *testing.T) {
 			}
 		})
 	}
-	// What is refused for another reason is not taken for that.
+	// A refusal for another reason is not taken for that.
 	m := between(t, server.Endpoint)
 	b := create(t, location(t, m.URL))
 	refusing(m, 400, "EntityTooLarge", "If-None-Match")

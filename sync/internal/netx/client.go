@@ -33,8 +33,8 @@ type Config struct {
 	CAFile string
 }
 
-// A Transport makes requests, each once. That the authorities to trust cannot be
-// read fails requests over TLS, and no others.
+// A Transport makes requests, each once. If the authorities to trust cannot be
+// read, requests over TLS fail, and no others.
 type Transport struct {
 	*http.Transport
 	roots error
@@ -112,7 +112,8 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := t.Transport.RoundTrip(req)
 	if err != nil && req.URL.Scheme == "http" && strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`) {
-		// That is an alert of TLS. net/http has no type for what is not HTTP.
+		// Those bytes are an alert of TLS. net/http has no type for what is not
+		// HTTP.
 		return nil, ErrHTTPS
 	}
 	return resp, err

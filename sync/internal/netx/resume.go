@@ -258,8 +258,8 @@ func (b *Body) adopt(answer *Answer) error {
 		return unusablef("%w: content-encoding %.40q by now, not %.40q", ErrChanged, a.coding, v.coding)
 	case a.part && a.length < 0:
 		return unusablef("the length of %.60q is not known", answer.Header.Get("Content-Range"))
-	// The servers behind one name may disagree on the version of equal files.
-	// Where the hash is known it decides, later.
+	// The servers behind one name may disagree on the version of equal files. If
+	// the hash is known it decides, later.
 	case a.first > 0 && !b.Checked && (v.etag == "" || a.etag == ""):
 		return unusablef("the version of a part is not known")
 	}

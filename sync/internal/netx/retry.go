@@ -12,7 +12,7 @@ import (
 type Retry struct {
 	Attempts int           // the first one included
 	Delay    time.Duration // before the second attempt; each further one is twice as long
-	Most     time.Duration // that a pause takes which nobody asked for
+	Most     time.Duration // that a pause takes which no server asked for
 	Log      *slog.Logger
 	Sleep    func(context.Context, time.Duration) error // nil for the clock's
 }
