@@ -19,8 +19,8 @@ type call struct {
 	Path    string // relative to the folder, "." for itself
 	To      string // where a rename or a link leads
 	Creates bool   // of an openat: makes the file if there is none
-	// Positions among all beginnings and ends of calls. What a call does happens
-	// somewhere in between.
+	// Positions among all beginnings and ends of calls. The effect of a call
+	// happens somewhere in between.
 	Enter, Exit int
 	Errno       unix.Errno // 0 if it happened
 	// Bytes are those of a file that a server gives its final name: another may

@@ -13,14 +13,14 @@ import (
 	"testing"
 )
 
-// A disk knows what a file system owes a program that made some calls, and
-// owes it no more than POSIX says: the content of a file is on disk after an
-// fsync of the file, and a name after an fsync of its directory. What was not
+// A disk knows what a file system owes a program that made some calls, and owes
+// it no more than POSIX says: the content of a file is on disk after an fsync of
+// the file, and a name after an fsync of its directory. Anything that was not
 // synced may be there or not, each piece for itself, in any order.
 type disk struct {
 	root *node
 	// The instants at which something comes or goes outside of staging: before
-	// they are in the tree, nobody asks what is left of files.
+	// they are in the tree, it does not matter what is left of files.
 	instants []int
 	end      int // the last instant: beginnings and ends of calls are the instants
 }
@@ -36,8 +36,8 @@ type node struct {
 // A content is bytes and their digest.
 type content struct{ text, sum string }
 
-// A span is the time from the beginning of a call to its end. What it does
-// happens somewhere in between.
+// A span is the time from the beginning of a call to its end. Its effect happens
+// somewhere in between.
 type span struct{ enter, exit int }
 
 // A version is what a name stood for from some instant on.

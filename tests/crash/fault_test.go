@@ -17,8 +17,8 @@ import (
 // slack is how many calls more than the first run another run may make.
 const slack = 4
 
-// Each call that changes the tree is the last one of a run, or fails. What is
-// there must be right at that instant, and the next run must bring the rest.
+// Each call that changes the tree is the last one of a run, or fails. The tree
+// must be right at that instant, and the next run must bring the rest.
 func TestFaults(t *testing.T) {
 	for _, s := range scenarios(t) {
 		t.Run(s.name, func(t *testing.T) {

@@ -44,7 +44,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// What cannot be written to is refused with advice, and not touched.
+// A tree that cannot be written to is refused with advice, and not touched.
 func TestReadOnly(t *testing.T) {
 	if !nixtest.Mounting(t) {
 		return
@@ -71,7 +71,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// A tree that belongs to somebody else is refused the same way.
+// A tree that belongs to another user is refused the same way.
 func TestForbidden(t *testing.T) {
 	p, c := newRunner(t), small(t)
 	for name, test := range map[string]struct {

@@ -127,8 +127,8 @@ func TestSignatureOfNoForm(t *testing.T) {
 	p.verify(t, l.tree, nil)
 }
 
-// Of a closure with one bad path, what does not rest on it may get into the
-// tree. What does may not.
+// The paths of a closure that do not rest on its one bad path may get into the
+// tree. Those that do may not.
 func TestLieInTheMiddle(t *testing.T) {
 	p, c := newRunner(t), small(t)
 	dir := scratch(t)

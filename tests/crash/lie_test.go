@@ -112,7 +112,7 @@ func narOfDir(entries ...string) string {
 	return words("nix-archive-1", "(", "type", "directory") + strings.Join(entries, "") + words(")")
 }
 
-// pipe makes a named pipe, from which nobody will ever read anything.
+// pipe makes a named pipe, to which no process ever writes.
 func (l *lie) pipe(name string) {
 	l.t.Helper()
 	file := l.at(name)

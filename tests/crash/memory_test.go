@@ -40,7 +40,7 @@ func measured(t *testing.T, p runner, args ...string) nixtest.Result {
 	return r
 }
 
-// The size of a path is no matter: it goes through in pieces. The file is a
+// The size of a path does not matter: it goes through in pieces. The file is a
 // hole of 4 GiB, which takes no room on disk.
 func TestMemoryOfLargePath(t *testing.T) {
 	p, dir := newRunner(t), t.TempDir()

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// The power goes at each instant of a run. Whatever the disk has by then beyond
-// what it owes us, the tree must be right; and after a run that succeeded, all
-// of it must be there.
+// The power goes at each instant of a run. The tree must be right with anything
+// that the disk may have by then beyond what it owes us; and after a run that
+// succeeded, all of it must be there.
 func TestPowerCut(t *testing.T) {
 	for _, s := range scenarios(t) {
 		t.Run(s.name, func(t *testing.T) {
@@ -38,8 +38,8 @@ func testPowerCut(t *testing.T, s scenario) {
 	t.Logf("%d calls, %d different trees", len(run.Calls), trees)
 }
 
-// What a run that was killed has not brought to disk, the next one must not
-// rest on: it goes with the power as well.
+// The next run must not rest on names that a killed run has not brought to disk:
+// they go with the power as well.
 func TestPowerCutAfterKill(t *testing.T) {
 	all := scenarios(t)
 	s := all[slices.IndexFunc(all, func(s scenario) bool { return s.name == "export from a cache" })]
@@ -62,7 +62,7 @@ func TestPowerCutAfterKill(t *testing.T) {
 			d.run(t, settled(first.Calls, killed), killed)
 			between := d.end
 			d.run(t, second.Calls, after)
-			// Where a log is, it is not looked at again.
+			// A log that is there is not looked at again.
 			powerCuts(t, s, d, between, after, []string{"log/" + deriver})
 		})
 	}

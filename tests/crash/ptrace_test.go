@@ -68,7 +68,7 @@ func (tr *tracer) trace(cmd *exec.Cmd, stdout, stderr *os.File) error {
 	if _, err := unix.Wait4(tr.pid, &tr.status, 0, nil); err != nil || !tr.status.Stopped() {
 		return fmt.Errorf("it did not stop at its beginning: %v", err)
 	}
-	// Whoever inherits the filter must be traced, or its calls fail.
+	// A process that inherits the filter must be traced, or its calls fail.
 	const options = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACESECCOMP |
 		unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK
 	if err := unix.PtraceSetOptions(tr.pid, options); err != nil {

@@ -34,12 +34,12 @@ type request struct {
 type script struct {
 	name     string
 	requests []request
-	// waits: the records come first and are held, so that they appear when nobody
-	// waits for them any more. What fails then is tried again.
+	// waits: the records come first and are held, so that they appear when no
+	// client waits for them any more. A failed publication is tried again.
 	waits bool
 }
 
-// record has a Nix copy paths, and afterwards add a signature of somebody else to
+// record has a Nix copy paths, and afterwards add a signature by another key to
 // one of them, to a server that takes everything; and writes down what it sends.
 // A log, for which Nix would have to have built something, is sent the same way.
 func record(t testing.TB, nix peers.Nix, c closure, other nixtest.Key) script {
@@ -128,9 +128,9 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("%s %s: status %d: %s", r.request.Method, r.request.Path, r.status, r.text)
 }
 
-// send sends the script to a server, which may have some of it already: like
-// Nix, it leaves out what it finds there. It ends with the first answer that is
-// no success.
+// send sends the script to a server, which may have some of it already: like Nix,
+// it leaves out what it finds there. It ends with the first answer other than
+// success.
 func (s script) send(ctx context.Context, url string) error {
 	transport := &http.Transport{DisableCompression: true, ExpectContinueTimeout: time.Second}
 	defer transport.CloseIdleConnections()

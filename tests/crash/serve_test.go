@@ -14,9 +14,9 @@ import (
 )
 
 // Each call by which a server changes the tree is its last one, or fails, while
-// it takes an upload. What is there must be right at that instant; a server that
-// was killed is started again, one that saw a call fail has said so to the client
-// and lives on; and the client that tries again brings the rest.
+// it takes an upload. The tree must be right at that instant; a server that was
+// killed is started again, one that saw a call fail has said so to the client and
+// lives on; and the client that tries again brings the rest.
 func TestServeFaults(t *testing.T) {
 	for i, s := range scripts(t) {
 		t.Run(s.name, func(t *testing.T) {

@@ -36,10 +36,10 @@ func clients(t testing.TB) []client {
 	return list
 }
 
-// The power goes at each instant of an upload. Whatever the disk has by then
-// beyond what it owes us, the tree must be right, and have what clients were told
-// that it has; and with a server started on it, the client that tries again
-// completes it.
+// The power goes at each instant of an upload. The tree must be right with
+// anything that the disk may have by then beyond what it owes us, and have what
+// clients were told that it has; and with a server started on it, the client that
+// tries again completes it.
 func TestServePowerCut(t *testing.T) {
 	for _, c := range clients(t) {
 		t.Run(c.name, func(t *testing.T) {
@@ -96,10 +96,10 @@ func checkKept(t *testing.T, d *disk, o outcome, instant int, promises []promise
 	}
 }
 
-// A server rests on what one left that was killed. What that one had not brought
-// to disk goes with the power as well, unless the second one saw to it before it
-// said that it is there. The real Nix is let down where names are there already,
-// and not yet for good.
+// A server rests on what one left that was killed. Names that the first had not
+// brought to disk go with the power as well, unless the second flushed them
+// before it said that they are there. The real Nix is let down where names are
+// there already, and not yet for good.
 func TestServePowerCutAfterKill(t *testing.T) {
 	all := clients(t)
 	for i, c := range all {

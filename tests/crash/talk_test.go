@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A said is what went over a socket in one call. What a client is told, and when,
-// is thus known on the same clock as what the server did to files: by the time a
-// client has read an answer, the server may have done more.
+// A said is what went over a socket in one call. So the answers to a client are
+// known on the same clock as what the server did to files: by the time a client
+// has read an answer, the server may have done more.
 type said struct {
 	socket string // as /proc names it
 	out    bool   // said by the server
@@ -78,7 +78,7 @@ func answers(talk []said) []answer {
 			}
 			io.Copy(io.Discard, r.Body)
 			a := answer{method: r.Method, path: r.URL.Path}
-			for a.status < 200 && err == nil { // 100 Continue is no answer yet
+			for a.status < 200 && err == nil { // 100 Continue is not the answer yet
 				var response *http.Response
 				a.at = told.now()
 				if response, err = http.ReadResponse(told.reader, r); err == nil {

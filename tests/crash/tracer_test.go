@@ -23,7 +23,7 @@ var harmless = map[string]bool{
 	"sync_file_range": true,
 }
 
-// What the tracer does not count, it cannot fail: strace must see the same
+// The tracer cannot fail a call that it does not count: strace must see the same
 // calls, by number and name, and none that are not counted.
 func TestTracer(t *testing.T) {
 	p := newRunner(t)

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each call that asks the tree something fails once. That something could not
-// be told does not mean that it is not there (I5): the command must fail, or
-// come to the same end as without the failure.
+// Each call that asks the tree something fails once. An object that could not be
+// told of may be there all the same (I5): the command must fail, or come to the
+// same end as without the failure.
 func TestUnreadable(t *testing.T) {
 	c, key, p := small(t), signingKey(t), newRunner(t)
 	dir := scratch(t)

@@ -81,8 +81,8 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
-// Without tokens nobody uploads, and whoever starts the server is told how to
-// change that. With --anonymous-upload everyone does.
+// Without tokens no client may upload, and the operator is told how to change
+// that. With --anonymous-upload every client may.
 func TestWithoutTokens(t *testing.T) {
 	s := &server{Tree: filepath.Join(t.TempDir(), "cache"), Key: newest(t).NewKey(t, "serve.example.org-1"), Tokens: ""}
 	s.run(t, "127.0.0.1:0")
@@ -142,14 +142,14 @@ func TestRefusals(t *testing.T) {
 		for _, nix := range peers.Nixes(t) {
 			push(t, fresh(t, nix), s.upload("compression=none", "secret-key="+vouch.File), small(t))
 		}
-		// What proves itself needs nobody's word.
+		// A path that proves itself needs no signature.
 		push(t, peers.Newest(t), s.upload("compression=none"), store.Named(t, "flat"))
 		verify(t, s.Tree, vouch.Public)
 		verify(t, s.Tree, s.Key.Public)
 	})
 }
 
-// What is not meant is refused before anything is written.
+// A wrong request is refused before anything is written.
 func TestServeUsage(t *testing.T) {
 	p := newest(t)
 	tree := filepath.Join(t.TempDir(), "cache")

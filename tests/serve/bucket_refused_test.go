@@ -11,7 +11,7 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// What cannot work is said at the start, with what to do.
+// The server tells at its start what cannot work, and what to do.
 func TestBucketRefused(t *testing.T) {
 	store := startStore(t)
 	bucket := store.bucket()
@@ -48,8 +48,8 @@ func TestBucketRefused(t *testing.T) {
 	}
 }
 
-// To a store that keeps to no conditions one process may write, and whoever
-// starts a server has to say that there is no other.
+// A single process may write to a store that keeps to no conditions, and the operator
+// has to say that there is no other.
 func TestBucketWithoutConditions(t *testing.T) {
 	store := startStore(t)
 	store.Deaf.Store(true)
@@ -72,7 +72,7 @@ func TestBucketWithoutConditions(t *testing.T) {
 	if want := "'" + bucket + "&one-writer=true'"; !strings.Contains(r.Stderr, "hint: if this server is the only one") || !strings.Contains(r.Stderr, want) {
 		t.Errorf("serve:\n%s", r.Stderr)
 	}
-	// Whoever writes nothing need not care.
+	// A server that writes nothing need not care.
 	reader := &server{}
 	reader.runAs(t, "serve", bucket, "--read-only", "--listen", "127.0.0.1:0")
 	if status, _ := get(t, reader.URL+"/nix-cache-info"); status != 200 {

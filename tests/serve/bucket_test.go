@@ -80,8 +80,8 @@ func TestBucket(t *testing.T) {
 	s.allowErrors(t, "request failed")
 }
 
-// What each request of a client costs at the store: docs/serving-buckets.md does
-// the arithmetic.
+// The requests to the store that each request of a client costs:
+// docs/serving-buckets.md does the arithmetic.
 func TestBucketCosts(t *testing.T) {
 	store := startStore(t)
 	bucket := store.bucket()

@@ -16,9 +16,9 @@ import (
 )
 
 // Several servers, on one bucket and with nothing else in common but their key,
-// take uploads of closures that overlap. One of them is killed meanwhile. All
-// that the clients sent again and again until it worked is there in the end,
-// whole, from whichever server, and from the bucket itself.
+// take uploads of closures that overlap. A server is killed meanwhile. All that
+// the clients sent again and again until it worked is there in the end, whole,
+// from whichever server, and from the bucket itself.
 func TestBucketTogether(t *testing.T) {
 	store := startStore(t)
 	bucket := store.bucket()
@@ -80,7 +80,7 @@ func TestBucketSignatures(t *testing.T) {
 		response, _ := do(t, http.DefaultTransport, "PUT", s.URL+"/upload/"+name, strings.NewReader(text), "Authorization", "Bearer "+s.Token)
 		return response.StatusCode
 	}
-	// Of one path, the narinfo comes first and is held by one server; the NAR comes
+	// The narinfo of a path comes first and is held by one server; its NAR comes
 	// to another, and a third settles it.
 	early := named(t, "flat")[0]
 	record := readFile(t, trees[0], hashPart(early)+".narinfo")

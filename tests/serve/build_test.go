@@ -102,7 +102,7 @@ func TestPushLogs(t *testing.T) {
 	}
 }
 
-// What CI does: each build is pushed as soon as it is done. Nix 2.8.0 tells its
+// CI does this: it pushes each build as soon as it is done. Nix 2.8.0 tells its
 // hook of no paths at all, whatever it built.
 func TestPostBuildHook(t *testing.T) {
 	for _, nix := range peers.Nixes(t)[1:] {

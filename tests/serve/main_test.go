@@ -4,8 +4,8 @@
 // generations, alone and behind the real nginx: what people and CI push with
 // nothing but Nix, and what becomes of it when the server or the network dies.
 //
-// What the rules of uploading are, object by object, is tested where they are
-// kept; here is that a stock Nix can live with them.
+// The rules of uploading, object by object, are tested where they are kept; these
+// tests show that a stock Nix can live with them.
 package serve_test
 
 import (

@@ -58,7 +58,7 @@ func TestBehindNginx(t *testing.T) {
 	}
 	verify(t, s.Tree, s.Key.Public)
 
-	// What would be a redirect, or cleaned, with less care.
+	// With less care these would be redirected, or cleaned.
 	for _, path := range []string{"/upload", "/upload/", "/upload//nix-cache-info", "/upload/x%2By", "/upload/log/" + strings.Repeat("0", 32) + "-a%2Bb.drv"} {
 		response, _ := do(t, http.DefaultTransport, "GET", front+path, nil, "Authorization", "Bearer "+s.Token)
 		direct, _ := do(t, http.DefaultTransport, "GET", s.URL+path, nil, "Authorization", "Bearer "+s.Token)

@@ -25,8 +25,8 @@ func exportedTree(t testing.TB, key nixtest.Key) string {
 	return dir
 }
 
-// Whatever a Nix is told of compression, listings and debug files, the tree is
-// the one that export makes, but for the compressed bytes; and the same Nix
+// For any settings of a Nix about compression, listings and debug files, the tree
+// is the one that export makes, but for the compressed bytes; and the same Nix
 // copies all of it back with signatures required.
 func TestPush(t *testing.T) {
 	for i, nix := range peers.Nixes(t) {
@@ -143,8 +143,8 @@ func TestStoreSign(t *testing.T) {
 	pull(t, peers.Newest(t), s.URL, keys[2], somePaths(t)...)
 }
 
-// What is there already is not sent again, by whoever comes; what is sent to the
-// reading URL is refused with a word.
+// No client sends again what is there already; an upload to the reading URL is
+// refused with a reason.
 func TestPushAgain(t *testing.T) {
 	s := start(t)
 	for _, nix := range peers.Nixes(t) {

@@ -41,7 +41,8 @@ func TestRedirect(t *testing.T) {
 					t.Errorf("bytes of NARs passed through the server: %s", line)
 				}
 			}
-			// The upload URL never redirects, and what is no NAR is answered here.
+			// The upload URL never redirects, and requests for anything but NARs
+			// are answered here.
 			auth := []string{"Authorization", "Bearer " + s.Token}
 			_, text := get(t, s.URL+"/"+hashPart(somePaths(t)[0])+".narinfo", auth...)
 			nar := lines(text, "URL")[0]
@@ -63,7 +64,7 @@ func TestRedirect(t *testing.T) {
 	verify(t, bucket, filler.Key.Public)
 }
 
-// Where the tree is not to be read, the operator is told at the start.
+// If clients may not read the bucket, the operator is told at the start.
 func TestRedirectElsewhere(t *testing.T) {
 	store := startStore(t)
 	bucket := store.bucket()

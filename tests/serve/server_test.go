@@ -75,8 +75,8 @@ func (s *server) run(t testing.TB, listen string, args ...string) {
 func (s *server) runAs(t testing.TB, args ...string) {
 	t.Helper()
 	s.cmd = newest(t).Command(t, args...)
-	// When the test ends, the server is to end as it does for systemd. That it was
-	// told so is no error of its own.
+	// When the test ends, the server is to end as it does for systemd. It counts
+	// as no error that it was told to end.
 	s.cmd.Cancel = func() error {
 		s.cmd.Process.Signal(syscall.SIGTERM)
 		return os.ErrProcessDone

@@ -150,8 +150,8 @@ func onlyNarInfo(t *testing.T, tree string) string {
 	return files[0]
 }
 
-// A Unix socket serves a web server on the same machine, and one that a dead
-// server left behind is no obstacle.
+// A Unix socket serves a web server on the same machine, and a socket that a dead
+// server left behind does not stop the next one.
 func TestUnixSocket(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "socket")
 	s := start(t)

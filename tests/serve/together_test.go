@@ -44,7 +44,7 @@ func TestPushTogether(t *testing.T) {
 }
 
 // The tree changes under the server: another process exports into it, files go.
-// What the server answers is what is there.
+// The server answers what is there.
 func TestTreeChangesUnderneath(t *testing.T) {
 	s := start(t)
 	path := small(t)
@@ -77,7 +77,7 @@ func TestTreeChangesUnderneath(t *testing.T) {
 	}
 }
 
-// What is counted is what was done.
+// The counters say what was done.
 func TestServeMetrics(t *testing.T) {
 	s := start(t)
 	push(t, peers.Newest(t), s.upload("compression=none"), somePaths(t)...)

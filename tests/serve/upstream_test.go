@@ -42,9 +42,9 @@ func startUpstream(t testing.TB, paths ...string) *upstream {
 	return u
 }
 
-// What an upstream has is neither sent nor stored, and may be referred to; that
-// it is there is written in the tree, where verify finds it. Together the two
-// caches have all that a client needs.
+// A path that an upstream has is neither sent nor stored, and may be referred to;
+// a record in the tree says that the upstream has it, and verify reads that.
+// Together the two caches have all that a client needs.
 func TestUpstream(t *testing.T) {
 	base := named(t, "gcc-12-base-", "libnettle8-", "libtasn1-6-")
 	for _, nix := range peers.Nixes(t) {
@@ -76,7 +76,7 @@ func TestUpstream(t *testing.T) {
 				"--option", "substituters", s.URL + " " + up.URL,
 				"--option", "trusted-public-keys", s.Key.Public + " " + up.Key.Public}, roots...)...)
 
-			// A record that is gone, or that somebody changed, proves nothing.
+			// A record that is gone, or that was changed, proves nothing.
 			records, err := filepath.Glob(filepath.Join(s.Tree, ".nixstatic", "upstream", "*.narinfo"))
 			if err != nil || len(records) == 0 {
 				t.Fatalf("the tree has no record of the upstream's: %v", err)
@@ -92,7 +92,7 @@ func TestUpstream(t *testing.T) {
 	}
 }
 
-// An upstream that is down stops nobody: what it may have is sent.
+// An upstream that is down stops no client: paths that it may have are sent.
 func TestUpstreamDown(t *testing.T) {
 	base := named(t, "gcc-12-base-")
 	up := startUpstream(t, base...)

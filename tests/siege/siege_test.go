@@ -112,7 +112,7 @@ func (s *server) memory(t *testing.T) int64 {
 	return n << 10
 }
 
-// pushes is an honest client: paths that nobody has seen, pushed and read back,
+// pushes is an honest client: paths that no cache has seen, pushed and read back,
 // again and again. It returns how often.
 func (s *server) pushes(t *testing.T, ctx context.Context, nix peers.Nix, who string) (n int) {
 	store, rest := peers.StoreRoot(t), "http://"+s.address
@@ -180,7 +180,7 @@ func (a *attacker) dial(ctx context.Context) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", a.address)
 }
 
-// send sends a request, and reads some of the answer. What it is does not matter.
+// send sends a request, and reads some of the answer. The answer does not matter.
 func (a *attacker) send(ctx context.Context, method, path string, body io.Reader, headers ...string) int {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+a.address+path, body)
 	if err != nil {
@@ -246,7 +246,7 @@ func put(path string, size int) string {
 	return fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", path, size)
 }
 
-// narinfo is a record of a path that nobody has, with references to others.
+// narinfo is a record of a path that no cache has, with references to others.
 func narinfo(name string, references int, extra string) string {
 	refs := make([]string, references)
 	for i := range refs {
