@@ -43,7 +43,7 @@ var ErrUnknownAddress = errors.New("content address of an unknown kind")
 // that may be right and cannot be understood.
 func ParseContentAddress(text string) (ContentAddress, error) {
 	ca := ContentAddress{}
-	if !addressShape.MatchString(text) {
+	if len(text) > 400 || !addressShape.MatchString(text) {
 		return ca, fmt.Errorf("content address %.100q: malformed", text)
 	}
 	rest, ok := strings.CutPrefix(text, "text:")
@@ -77,8 +77,9 @@ func ParseContentAddress(text string) (ContentAddress, error) {
 }
 
 // addressShape is that of every content address: a method, an algorithm and a
-// digest in one word.
-var addressShape = regexp.MustCompile(`^[a-z0-9-]+(:[a-z0-9-]+)*:[A-Za-z0-9+/=]{1,300}$`)
+// digest in one word. It has no counted repetition, which would cost every start
+// of the program half a millisecond.
+var addressShape = regexp.MustCompile(`^[a-z0-9-]+(:[a-z0-9-]+)*:[A-Za-z0-9+/=]+$`)
 
 // String returns the CA field.
 func (c ContentAddress) String() string {
