@@ -197,6 +197,23 @@ func Flush(ctx context.Context, t Tree, keys ...Key) error {
 	return nil
 }
 
+// KeepsConditions reports whether a tree refuses to put an object under conditions
+// that do not hold: that it is absent, that it is another version. Some stores take
+// conditions and do not look. The object must be there, and may be body afterwards.
+func KeepsConditions(ctx context.Context, t Tree, key Key, body Body) (absent, match bool, err error) {
+	refuses := func(opts PutOptions, refusal error) (bool, error) {
+		err := t.Put(ctx, key, body, opts)
+		if err == nil || errors.Is(err, refusal) || errors.Is(err, errors.ErrUnsupported) {
+			return errors.Is(err, refusal), nil
+		}
+		return false, err
+	}
+	if absent, err = refuses(PutOptions{IfAbsent: true}, fs.ErrExist); err == nil {
+		match, err = refuses(PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"}, ErrChanged)
+	}
+	return absent, match, err
+}
+
 // AssumeOneWriter has a tree check conditions itself from now on, by looking
 // before it writes, where it found a store that keeps to none. It is right for as
 // long as no other process writes to the tree.

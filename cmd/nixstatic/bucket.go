@@ -7,68 +7,14 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
-// A bucketTree is a bucket to which nothing is written before its store was seen to
-// keep to the conditions that several writers agree by. A command that only reads
-// asks nothing of it.
-type bucketTree struct {
-	*s3.Bucket
-	oneWriter bool   // the URL says that no other process writes
-	alone     func() // is called where the store keeps to no conditions, and the URL does not say that
-
-	mu     sync.Mutex
-	probed bool
-	can    s3.Capabilities
-}
-
-// Put stores an object.
-func (b *bucketTree) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
-	if _, err := b.probe(ctx); err != nil {
-		return err
-	}
-	return b.Bucket.Put(ctx, key, body, opts)
-}
-
-// PutBatch stores groups of objects.
-func (b *bucketTree) PutBatch(ctx context.Context, groups ...[]layout.Object) ([]layout.Key, error) {
-	if _, err := b.probe(ctx); err != nil {
-		return nil, err
-	}
-	return b.Bucket.PutBatch(ctx, groups...)
-}
-
-// probe finds out what the store keeps to, once in the life of the process. If the
-// store keeps to no conditions, this process checks them from then on, which is
-// right as long as no other process writes.
-func (b *bucketTree) probe(ctx context.Context) (s3.Capabilities, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.probed {
-		return b.can, nil
-	}
-	can, err := b.Probe(ctx)
-	if err != nil {
-		return can, err
-	}
-	b.can, b.probed = can, true
-	if !can.SeveralWriters() {
-		b.AssumeOneWriter()
-		if !b.oneWriter && b.alone != nil {
-			b.alone()
-		}
-	}
-	return can, nil
-}
-
 // newBucket makes the tree of a bucket. It makes no request yet.
-func newBucket(c *cli.Context, loc s3.Location) (*bucketTree, error) {
+func newBucket(c *cli.Context, loc s3.Location) (*s3.Bucket, error) {
 	bucket, err := s3.New(c.Context, loc)
 	if err != nil {
 		return nil, err
@@ -76,20 +22,15 @@ func newBucket(c *cli.Context, loc s3.Location) (*bucketTree, error) {
 	if why, anonymous := bucket.Credentials(); anonymous {
 		say(c, "note: requests to %s are not signed: %s", bucket.URL(), why)
 	}
-	return &bucketTree{Bucket: bucket, oneWriter: loc.OneWriter, alone: func() {
-		say(c, "warning: %s", noConditions)
-	}}, nil
+	return bucket, nil
 }
 
 // noConditions is said of a store that may have one writer.
 const noConditions = "the store keeps to no conditions when it is written to: nothing else may write to this tree meanwhile"
 
-// openBucket opens a bucket that is there. Its messages go to log, which may be
-// nil.
-func openBucket(c *cli.Context, loc location, log *slog.Logger) (*bucketTree, error) {
-	at := loc.bucket
-	at.Log = log
-	b, err := newBucket(c, at)
+// openBucket opens a bucket that is there.
+func openBucket(c *cli.Context, loc location) (*s3.Bucket, error) {
+	b, err := newBucket(c, loc.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -130,16 +71,19 @@ func withScheme(text, not, scheme string) string {
 // proveWriters finds out whether several servers may take uploads into a bucket at
 // once, and fails if they may not and the URL does not say that there is one alone:
 // a server that runs for months is not to undo what others do.
-func (b *bucketTree) proveWriters(ctx context.Context, location string) error {
-	b.alone = nil // it is an error instead
-	can, err := b.probe(ctx)
-	if err != nil || can.SeveralWriters() || b.oneWriter {
+func proveWriters(ctx context.Context, bucket *s3.Bucket, loc location, log *slog.Logger) error {
+	can, err := bucket.Prove(ctx)
+	if err != nil || can.SeveralWriters() {
 		return err
 	}
+	if loc.bucket.OneWriter {
+		log.Warn(noConditions)
+		return nil
+	}
 	parameter := "?"
-	if strings.Contains(location, "?") {
+	if strings.Contains(loc.text, "?") {
 		parameter = "&"
 	}
-	return withHint(fmt.Errorf("the store of %s keeps to no conditions (If-None-Match, If-Match) when it is written to: two who write at once would undo each other's work", b.URL()),
-		"if this server is the only one that ever writes there, say so: '%s%sone-writer=true'", location, parameter)
+	return withHint(fmt.Errorf("the store of %s keeps to no conditions (If-None-Match, If-Match) when it is written to: two who write at once would undo each other's work", bucket.URL()),
+		"if this server is the only one that ever writes there, say so: '%s%sone-writer=true'", loc.text, parameter)
 }

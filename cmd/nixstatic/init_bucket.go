@@ -42,8 +42,7 @@ func prepareBucket(c *cli.Context, loc location) (_ openedTree, _ *preparedStore
 	if err != nil {
 		return nil, nil, schemeHint(err, loc)
 	}
-	bucket.alone = nil // tell says it
-	can, err := bucket.probe(c.Context)
+	can, err := bucket.Prove(c.Context)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -89,7 +89,8 @@ func openServedBucket(c *cli.Context, loc location, log *slog.Logger) (_ *served
 	if c.IsSet("min-free") {
 		return nil, usage("--min-free is about the disk that a directory is on, and a bucket has none; uploads are checked in TMPDIR, of which 1 GiB, or 2%% of a small disk, stays free")
 	}
-	bucket, err := openBucket(c, loc, log)
+	loc.bucket.Log = log
+	bucket, err := openBucket(c, loc)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func openServedBucket(c *cli.Context, loc location, log *slog.Logger) (_ *served
 		}
 	}()
 	at := loc.bucket
-	at.Log, at.Attempts = log, readAttempts
+	at.Attempts = readAttempts
 	reading, err := s3.Open(c.Context, at)
 	if err != nil {
 		return nil, err
@@ -124,18 +125,12 @@ func openServedBucket(c *cli.Context, loc location, log *slog.Logger) (_ *served
 		return nil, withHint(err, "uploads are checked in a folder for temporary files: name one with TMPDIR")
 	}
 	file.Discard()
-	if err := bucket.proveWriters(c.Context, loc.text); err != nil {
-		return nil, err
-	}
-	if bucket.oneWriter && !bucket.can.SeveralWriters() {
-		log.Warn(noConditions)
-	}
-	return s, nil
+	return s, proveWriters(c.Context, bucket, loc, log)
 }
 
 // tellsAbsence asks for an object that there is none of. A store that answers
 // that this is forbidden would have clients fail where they should build.
-func tellsAbsence(ctx context.Context, bucket *bucketTree) error {
+func tellsAbsence(ctx context.Context, bucket *s3.Bucket) error {
 	_, err := bucket.Stat(ctx, layout.NARKey(layout.Hash{}, ""))
 	switch {
 	case err == nil, errors.Is(err, fs.ErrNotExist):
@@ -148,7 +143,7 @@ func tellsAbsence(ctx context.Context, bucket *bucketTree) error {
 }
 
 // redirection is what --redirect asks for.
-func redirection(c *cli.Context, bucket *bucketTree, log *slog.Logger) (func(context.Context, layout.Key) (string, error), error) {
+func redirection(c *cli.Context, bucket *s3.Bucket, log *slog.Logger) (func(context.Context, layout.Key) (string, error), error) {
 	where := c.String("redirect")
 	switch {
 	case where == "":
@@ -176,7 +171,7 @@ func redirection(c *cli.Context, bucket *bucketTree, log *slog.Logger) (func(con
 
 // sameTree warns if the tree is not to be read where readers are sent to. Perhaps
 // it will be in a minute: that is not an error.
-func sameTree(ctx context.Context, bucket *bucketTree, where string, log *slog.Logger) {
+func sameTree(ctx context.Context, bucket *s3.Bucket, where string, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(ctx, redirectTimeout)
 	defer cancel()
 	ours, err := layout.ReadCacheInfo(ctx, bucket)

@@ -30,7 +30,9 @@ func openTree(c *cli.Context, text string, for_ use) (openedTree, error) {
 func openLocated(c *cli.Context, loc location) (openedTree, error) {
 	// A nil Dir or bucket in the interface would be no nil.
 	if loc.scheme == inBucket {
-		bucket, err := openBucket(c, loc, nil)
+		loc.bucket.ProveFirst = true
+		loc.bucket.Alone = func() { say(c, "warning: %s", noConditions) }
+		bucket, err := openBucket(c, loc)
 		if err != nil {
 			return nil, err
 		}
@@ -107,16 +109,16 @@ func openDest(c *cli.Context, text string) (openedTree, error) {
 	}
 	switch loc.scheme {
 	case inBucket:
-		bucket, err := openBucket(c, loc, nil)
+		// The lock of a mirror finds out by itself what the store supports, and a
+		// run that changes one page is not to cost two dozen requests.
+		bucket, err := openBucket(c, loc)
 		if err != nil {
 			return nil, err
 		}
-		// The lock of a mirror finds out by itself what the store supports, and a
-		// run that changes one page is not to cost two dozen requests.
-		if bucket.oneWriter {
+		if loc.bucket.OneWriter {
 			bucket.AssumeOneWriter()
 		}
-		return bucket.Bucket, nil
+		return bucket, nil
 	case onWeb:
 		put, err := httpcache.OpenPut(loc.web, httpOptions(c))
 		if err != nil {

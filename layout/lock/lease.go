@@ -136,25 +136,15 @@ func (l *lease) take(ctx context.Context) error {
 }
 
 // prove finds out whether the conditions that the lease rests on mean anything
-// to the store: some take them and do not look.
+// to the store.
 func (l *lease) prove(ctx context.Context) error {
-	for _, c := range []struct {
-		opts   layout.PutOptions
-		refuse error
-	}{
-		{layout.PutOptions{IfAbsent: true}, fs.ErrExist},
-		{layout.PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"}, layout.ErrChanged},
-	} {
-		err := l.Tree.Put(ctx, layout.RunLeaseKey, l.text(0), c.opts)
-		if errors.Is(err, c.refuse) {
-			continue
-		}
-		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			return fmt.Errorf("lock the destination: %w", err)
-		}
+	absent, match, err := layout.KeepsConditions(ctx, l.Tree, layout.RunLeaseKey, l.text(0))
+	if err != nil {
+		return fmt.Errorf("lock the destination: %w", err)
+	}
+	if !absent || !match {
 		l.alone()
 		l.giveBack(context.WithoutCancel(ctx))
-		return nil
 	}
 	return nil
 }

@@ -46,9 +46,12 @@ type Options struct {
 	PartSize int64
 	// OneWriter is the promise of the URL's author that no two processes write to
 	// the tree at the same time. It is for stores that do not keep to conditions;
-	// whether one does is for Probe to find out, and what follows from it for the
-	// caller, see AssumeOneWriter.
+	// whether one does is for Prove to find out.
 	OneWriter bool
+	// ProveFirst has the first Put find out whether the store keeps to conditions.
+	ProveFirst bool
+	// Alone is called once if it does not, and OneWriter is not set; may be nil.
+	Alone func()
 
 	// Attempts is how often a request is tried, the first time included. 0 is 8.
 	Attempts int

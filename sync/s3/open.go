@@ -41,6 +41,9 @@ type Bucket struct {
 
 	alone  atomic.Bool // AssumeOneWriter was called
 	writer sync.Mutex  // then holds from looking to writing
+
+	proving sync.Mutex    // guards proved
+	proved  *Capabilities // nil until Prove has succeeded
 }
 
 // A client speaks to one region.

@@ -23,6 +23,36 @@ type Capabilities struct {
 // SeveralWriters reports whether several processes may write at the same time.
 func (c Capabilities) SeveralWriters() bool { return c.IfAbsent && c.IfMatch }
 
+// Prove finds out what the store keeps to, once in the life of a Bucket. If the
+// store keeps to no conditions, this process checks them from then on, which is
+// right as long as no other process writes (AssumeOneWriter); Alone is told so.
+func (b *Bucket) Prove(ctx context.Context) (Capabilities, error) {
+	b.proving.Lock()
+	defer b.proving.Unlock()
+	if b.proved != nil {
+		return *b.proved, nil
+	}
+	can, err := b.Probe(ctx)
+	if err != nil {
+		return can, err
+	}
+	b.proved = &can
+	if !can.SeveralWriters() {
+		b.AssumeOneWriter()
+		if !b.loc.OneWriter && b.loc.Alone != nil {
+			b.loc.Alone()
+		}
+	}
+	return can, nil
+}
+
+// An unproved Bucket leaves each condition to the store.
+type unproved struct{ *Bucket }
+
+func (b unproved) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	return b.putPlain(ctx, &upload{key: key, body: body, opts: opts})
+}
+
 // racers is how many writers a probe sets against each other. A store that
 // looks first and writes then lets more than one of them pass.
 const racers = 8
@@ -45,18 +75,14 @@ func (b *Bucket) Probe(ctx context.Context) (Capabilities, error) {
 		return c, b.about("probe", key, err)
 	}
 	var err error
-	if c.IfAbsent, err = b.probeRace(ctx, key, layout.PutOptions{IfAbsent: true}, fs.ErrExist, 1, 0); err != nil {
-		return c, b.about("probe", key, err)
-	}
-	have, err := b.Stat(ctx, key)
-	if err != nil {
-		return c, err
-	}
-	stale := layout.PutOptions{IfMatch: "0123456789abcdef0123456789abcdef"}
-	if c.IfMatch, err = b.probeRace(ctx, key, stale, layout.ErrChanged, 1, 0); err != nil {
+	if c.IfAbsent, c.IfMatch, err = layout.KeepsConditions(ctx, unproved{b}, key, layout.Bytes([]byte("second"))); err != nil {
 		return c, b.about("probe", key, err)
 	}
 	if c.IfMatch {
+		have, err := b.Stat(ctx, key)
+		if err != nil {
+			return c, err
+		}
 		if c.IfMatch, err = b.probeRace(ctx, key, layout.PutOptions{IfMatch: have.ETag}, layout.ErrChanged, racers, 1); err != nil {
 			return c, b.about("probe", key, err)
 		}

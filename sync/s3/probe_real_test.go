@@ -66,6 +66,52 @@ func TestProbeOfStoresThatLack(t *testing.T) {
 	}
 }
 
+// TestProveFirst: the store is tried once, before the first Put. With one that keeps
+// to no conditions Alone is told, unless OneWriter is set, and conditions hold even so.
+func TestProveFirst(t *testing.T) {
+	m := between(t, server.Endpoint)
+	loc := location(t, m.URL)
+	create(t, loc)
+	loc.ProveFirst = true
+	for name, c := range map[string]struct {
+		deaf, oneWriter bool
+		told            int
+	}{
+		"a good store": {told: 0}, "one that refuses conditions": {deaf: true, told: 1},
+		"one that refuses them, with one writer": {deaf: true, oneWriter: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.plan(nil)
+			if c.deaf {
+				m.plan(func(int, *http.Request) harm { return notForUs })
+			}
+			told := 0
+			loc.OneWriter, loc.Alone = c.oneWriter, func() { told++ }
+			b := connected(t, loc)
+			key := layout.Key("index.html")
+			m.counted()
+			if _, err := b.Stat(t.Context(), key); err != nil && !errors.Is(err, fs.ErrNotExist) || len(m.counted()) != 1 {
+				t.Errorf("a look asks for more than that: %v", err)
+			}
+			if err := b.Put(t.Context(), key, layout.Bytes([]byte("first")), layout.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(m.counted()); n < 10 {
+				t.Errorf("%d requests for the first Put: it was not proved", n)
+			}
+			if err := b.Put(t.Context(), key, layout.Bytes([]byte("again")), layout.PutOptions{IfAbsent: true}); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("a second Put if absent: %v", err)
+			}
+			if n := len(m.counted()); n != 1 {
+				t.Errorf("%d requests for the second Put", n)
+			}
+			if told != c.told {
+				t.Errorf("Alone was called %d times, want %d", told, c.told)
+			}
+		})
+	}
+}
+
 // unsigned makes requests that are not signed, so that what stands between may
 // change headers.
 func unsigned(t *testing.T, b *Bucket) *Bucket {

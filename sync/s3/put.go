@@ -34,6 +34,11 @@ type upload struct {
 
 // Put stores an object. It is there, and durable, when the store has answered.
 func (b *Bucket) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	if b.loc.ProveFirst {
+		if _, err := b.Prove(ctx); err != nil {
+			return err
+		}
+	}
 	if err := b.put(ctx, &upload{key: key, body: body, opts: opts}); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = errors.New(err.Error()) // of something else than the object
