@@ -47,6 +47,9 @@ const (
 	// besides, at PinKey.
 	PinHistoryPrefix = PrivatePrefix + "pins/"
 
+	// PolicyKey is text: the rules by which paths stay in the tree, see gc.Policy.
+	PolicyKey Key = PrivatePrefix + "policy"
+
 	// writeLock is a file of a directory. A writer that replaces what it has read
 	// holds a flock on it between its last look and the rename.
 	writeLock Key = PrivatePrefix + "lock"

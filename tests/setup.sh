@@ -38,6 +38,7 @@ rclone:rclone
 setpriv:util-linux
 gzip:gzip
 lz4:lz4
+restic:restic
 '
 
 say() { printf 'setup: %s\n' "$*"; }

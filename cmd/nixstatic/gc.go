@@ -63,7 +63,7 @@ func gcCommand() *cli.Command {
 			Description: "The latest comes first.\n\nExample:\n   nixstatic gc runs ./cache",
 			Flags:       []cli.Flag{jsonFlag()},
 			Action:      runGCRuns,
-		}},
+		}, gcPolicyCommand()},
 		Action: runGC,
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
@@ -189,11 +190,11 @@ func readPolicy(c *cli.Context) (*inbox.Config, error) {
 	if policy.RequireSignature && len(policy.Trusted) == 0 {
 		return nil, usage("--require-signature needs at least one --trusted-public-key")
 	}
-	if policy.MaxNarSize, err = parseBytes(c.String("max-nar-size")); err != nil || policy.MaxNarSize == 0 {
+	if policy.MaxNarSize, err = gc.ParseBytes(c.String("max-nar-size")); err != nil || policy.MaxNarSize == 0 {
 		return nil, usage("--max-nar-size: %q is not a size such as 64GiB", c.String("max-nar-size"))
 	}
 	if c.IsSet("max-body") {
-		if policy.MaxFile, err = parseBytes(c.String("max-body")); err != nil {
+		if policy.MaxFile, err = gc.ParseBytes(c.String("max-body")); err != nil {
 			return nil, usage("--max-body: %v", err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout/gc"
 )
 
 func TestParseBytes(t *testing.T) {
@@ -13,7 +15,7 @@ func TestParseBytes(t *testing.T) {
 		"0": 0, "123": 123, "10B": 10, "1kB": 1000, "1 KiB": 1024, "1.5GiB": 3 << 29, "64G": 64 << 30, "2 TB": 2e12,
 		"": -1, "GiB": -1, "1XB": -1, "-1": -1, "1e30": -1, "nan": -1, "inf": -1, "1 Gi B": -1, "9EB": -1,
 	} {
-		got, err := parseBytes(text)
+		got, err := gc.ParseBytes(text)
 		if (err != nil) != (want < 0) || err == nil && got != want {
 			t.Errorf("%q is read as %d, %v; want %d", text, got, err, want)
 		}

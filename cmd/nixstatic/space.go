@@ -11,22 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
 )
-
-// parseBytes reads a number of bytes: "1GiB", "500 MB", "1073741824". A unit
-// without i is decimal, as disks are sold.
-func parseBytes(text string) (int64, error) {
-	number := strings.TrimRight(text, "BKMGTPEkmgtpei ")
-	unit := strings.TrimSpace(text[len(number):])
-	units := map[string]float64{"": 1, "B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-		"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	factor, ok := units[unit]
-	if n *= factor; err != nil || !ok || !(n >= 0) || n >= math.MaxInt64 {
-		return 0, fmt.Errorf("%q is not a size such as 64GiB, 500MB or a number of bytes", text)
-	}
-	return int64(n), nil
-}
 
 // disk is the file system of the first of some directories that is there.
 type disk []string
@@ -71,7 +57,7 @@ func (d disk) stat() (st unix.Statfs_t, err error) {
 func parseMinFree(text string, d disk) (int64, error) {
 	percent, isPercent := strings.CutSuffix(strings.TrimSpace(text), "%")
 	if text != "" && !isPercent {
-		return parseBytes(text)
+		return gc.ParseBytes(text)
 	}
 	share := 2.0
 	if isPercent {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/sync/export"
 	"github.com/nixstatic/nixstatic/sync/mirror"
 	"github.com/nixstatic/nixstatic/sync/watch"
@@ -119,7 +120,7 @@ func newMirror(c *cli.Context) (*mirror.Mirror, error) {
 	}
 	if text := c.String("bandwidth"); text != "" {
 		var err error
-		if m.Bandwidth, err = parseBytes(strings.TrimSuffix(text, "/s")); err != nil || m.Bandwidth == 0 {
+		if m.Bandwidth, err = gc.ParseBytes(strings.TrimSuffix(text, "/s")); err != nil || m.Bandwidth == 0 {
 			return nil, usage("--bandwidth: %q is not a size such as 10MB", text)
 		}
 	}

@@ -77,10 +77,13 @@ var errBlindDelete = fmt.Errorf("what the destination has too much is not known:
 func (m *Mirror) Run(ctx context.Context) error {
 	r := m.newRun()
 	differs, err := r.look(ctx)
-	if err != nil || !differs {
+	if err == nil && differs {
+		err = r.locked(ctx, func(ctx context.Context) error { return r.all(ctx) })
+	}
+	if err != nil {
 		return err
 	}
-	return r.locked(ctx, func(ctx context.Context) error { return r.all(ctx) })
+	return r.carryPolicy(ctx)
 }
 
 // RunKeys does the same for these keys alone, without listing anything, and
