@@ -3,6 +3,7 @@ package layout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -21,10 +22,12 @@ const (
 	gateLast  = 16 * time.Millisecond
 )
 
-// Gate takes a flock on the directory itself: shared for writers, exclusive for a
-// sweeper. A second one, on the private folder, is the way in to it: a sweeper
-// holds it while it waits for the writers inside to leave. The kernel frees both
-// when a process dies.
+// Gate takes a flock on a file: shared for writers, exclusive for a sweeper. A
+// second file is the way in to the first: a sweeper holds it while it waits for the
+// writers inside to leave. The kernel frees both when a process dies.
+//
+// Whoever comes first makes the first file, writer or sweeper, so that both lock
+// the same one. It is never removed.
 func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	_, err = d.open(false)
 	if errors.Is(err, fs.ErrNotExist) && !sweep {
@@ -36,24 +39,22 @@ func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	how := unix.LOCK_SH
 	if sweep {
 		how = unix.LOCK_EX
-		if _, err := d.folder(path.Clean(PrivatePrefix)); err != nil {
-			return nil, err
-		}
 	}
 	var way *os.File
 	defer func() { closeFile(way) }()
 	for wait := gateFirst; ; wait = min(2*wait, gateLast) {
 		err = nil
 		if way == nil {
-			way, err = d.lockFolder(path.Clean(PrivatePrefix), how)
+			way, err = d.lockAs(gateWay, how, sweep)
 			if errors.Is(err, fs.ErrNotExist) && !sweep {
 				err = nil // no sweeper was ever here
 			}
 		}
 		if err == nil {
 			var inside *os.File
-			if inside, err = d.lockFolder(".", how); err == nil {
-				return func() { inside.Close() }, nil
+			inside, err = d.lockAs(gateLock, how, true)
+			if err == nil || errors.Is(err, fs.ErrNotExist) && !sweep {
+				return func() { closeFile(inside) }, nil
 			}
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) {
@@ -69,13 +70,31 @@ func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	}
 }
 
-// lockFolder opens a folder and locks it, or returns EWOULDBLOCK. The lock ends
-// when the file is closed.
-func (d *Dir) lockFolder(name string, how int) (f *os.File, err error) {
-	err = d.within(name, func(root *os.Root, name string) error {
-		f, err = root.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NONBLOCK, 0)
-		return err
-	})
+// lockAs opens a private file and locks it, or returns EWOULDBLOCK. The lock ends
+// when the file is closed. A file that this process may not make or write to is
+// only read; the error is fs.ErrNotExist if it is not there then.
+func (d *Dir) lockAs(key Key, how int, create bool) (f *os.File, err error) {
+	open := func(flags int) error {
+		return d.within(string(key), func(root *os.Root, name string) error {
+			f, err = root.OpenFile(name, flags|syscall.O_NONBLOCK, 0o666)
+			return err
+		})
+	}
+	flags := os.O_RDWR
+	if create {
+		flags |= os.O_CREATE
+	}
+	if err = open(flags); create && errors.Is(err, fs.ErrNotExist) {
+		if _, err = d.folder(path.Dir(string(key))); err == nil {
+			err = open(flags)
+		}
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		why := err
+		if err = open(os.O_RDONLY); err != nil {
+			err = fmt.Errorf("%w (%w)", why, err)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,12 @@ type Sight struct{ plan string }
 // Look begins a look at the tree: what is seen afterwards holds for Rely, unless
 // that says otherwise.
 func Look(ctx context.Context, t Tree) (Sight, error) {
+	if _, ok := t.(Gater); !ok {
+		return Sight{}, nil
+	}
+	if _, there, err := Lookup(ctx, t, PlanKey); err != nil || !there {
+		return Sight{}, err // what is removed later is removed under a plan
+	}
 	// Not during a sweep: it has changed the plan already, and still removes.
 	r, err := Rely(ctx, t, Sight{})
 	if err != nil {

@@ -56,6 +56,31 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// TestGateIsOurs shows that a lock which another program has on the directory, as
+// flock(1) takes it around a command, keeps nobody out; and that a look leaves
+// nothing in a tree.
+func TestGateIsOurs(t *testing.T) {
+	name := t.TempDir()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := layout.Flock(f, false); err != nil {
+		t.Fatal(err)
+	}
+	tree := treetest.OpenDir(t, name)
+	if _, err := layout.Look(t.Context(), tree); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := os.ReadDir(name); err != nil || len(names) > 0 {
+		t.Errorf("a look leaves %v, %v", names, err)
+	}
+	if shut(t, tree, false) || shut(t, tree, true) {
+		t.Error("the lock of another program keeps us out")
+	}
+}
+
 // TestGateIsFair shows that a sweeper that waits comes in before later writers.
 func TestGateIsFair(t *testing.T) {
 	name := t.TempDir()

@@ -50,6 +50,10 @@ const (
 	// PolicyKey is text: the rules by which paths stay in the tree, see gc.Policy.
 	PolicyKey Key = PrivatePrefix + "policy"
 
+	// gateLock and gateWay are the files by which a directory keeps writers and
+	// sweepers apart, see Dir.Gate.
+	gateLock Key = PrivatePrefix + "gc/lock"
+	gateWay  Key = PrivatePrefix + "gc/next"
 	// writeLock is a file of a directory. A writer that replaces what it has read
 	// holds a flock on it between its last look and the rename.
 	writeLock Key = PrivatePrefix + "lock"
