@@ -26,7 +26,7 @@ const (
 // second file is the way in to the first: a sweeper holds it while it waits for the
 // writers inside to leave. The kernel frees both when a process dies.
 //
-// Whoever comes first makes the first file, writer or sweeper, so that both lock
+// A process that finds no first file makes it, be it a writer or a sweeper, so that both lock
 // the same one. It is never removed.
 func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	_, err = d.open(false)

@@ -57,7 +57,7 @@ func TestGate(t *testing.T) {
 }
 
 // TestGateIsOurs shows that a lock which another program has on the directory, as
-// flock(1) takes it around a command, keeps nobody out; and that a look leaves
+// flock(1) takes it around a command, keeps no process of ours out; and that a look leaves
 // nothing in a tree.
 func TestGateIsOurs(t *testing.T) {
 	name := t.TempDir()
