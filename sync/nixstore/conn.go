@@ -49,6 +49,7 @@ type conn struct {
 	minor    uint64 // of the protocol spoken
 	pathKeys bool   // featurePathKeys
 	nix      string // version of the daemon's Nix, "" before protocol 1.33
+	trust    Trust  // what it thinks of us, unknown before protocol 1.35
 }
 
 // handshake agrees on a version of the protocol. It closes t on error.
@@ -103,7 +104,12 @@ func (c *conn) greet() error {
 		c.nix = c.in.text(maxText)
 	}
 	if c.minor >= 35 {
-		c.in.num() // whether it trusts us
+		switch c.in.num() {
+		case 1:
+			c.trust = Trusted
+		case 2:
+			c.trust = NotTrusted
+		}
 	}
 	return c.settle()
 }

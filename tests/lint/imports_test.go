@@ -37,7 +37,9 @@ var own = map[string][]string{
 	"sync/s3":         append([]string{"sync/internal/netx", "sync/s3/awsconfig"}, onLayout...),
 	// It reads the files of other programs, and knows nothing of trees.
 	"sync/s3/awsconfig": {},
-	"sync/httpcache":    {"layout", "layout/compress", "sync/internal/netx"},
+	"sync/httpcache":    {"layout", "layout/compress", "sync/internal/netx", "sync/nixconf"},
+	// It reads and edits the files of Nix, and contacts nothing.
+	"sync/nixconf": {},
 	// Clients of servers, whatever the servers are for.
 	"sync/internal/netx": {"layout/compress"},
 	"sync/export":        append([]string{"sync/httpcache"}, onLayout...),
@@ -49,7 +51,7 @@ var own = map[string][]string{
 	"webdav/upstream":    {"layout", "signer", "webdav"},
 	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
-		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
+		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.
 	"sync/webtest":     {"layout", "layout/treetest"},

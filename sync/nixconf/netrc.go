@@ -1,66 +1,16 @@
-package httpcache
+package nixconf
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// maxNetrc bounds a netrc file in bytes.
-const maxNetrc = 1 << 20
-
-// findCredentials returns the Authorization header for the cache at base: what
-// its URL says, or else netrc. "" if there is nothing to say. A file at a usual
-// place that cannot be read is passed over, and unread says why: it matters only
-// where a server wants a password.
-func findCredentials(base *url.URL, user *url.Userinfo, file string) (auth string, unread, err error) {
-	if password, ok := user.Password(); ok {
-		return basic(user.Username(), password), nil, nil
-	}
-	files, wanted := netrcFiles(), false
-	if file != "" {
-		files, wanted = []string{file}, true
-	}
-	for _, name := range files {
-		text, err := readNetrc(name)
-		// The files at the usual places were not asked for, and the one beside
-		// nix.conf is often for root alone.
-		if !wanted && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)) {
-			continue
-		}
-		var entry netrcEntry
-		var ok bool
-		if err != nil {
-			err = fmt.Errorf("read netrc: %w", err)
-		} else if entry, ok, err = lookupNetrc(text, base.Hostname(), user.Username()); err != nil {
-			err = fmt.Errorf("read netrc %s: %w", name, err)
-		}
-		switch {
-		case err != nil && wanted:
-			return "", nil, err
-		case err != nil:
-			unread = errors.Join(unread, err)
-		case ok:
-			return basic(entry.login, entry.password), nil, nil
-		}
-	}
-	if name := user.Username(); name != "" {
-		return basic(name, ""), unread, nil
-	}
-	return "", unread, nil
-}
-
-func basic(user, password string) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
-}
-
-func netrcFiles() []string {
+// NetrcFiles returns where netrc files usually are, in the order in which they are
+// asked.
+func NetrcFiles() []string {
 	var files []string
 	if name := os.Getenv("NETRC"); name != "" {
 		files = append(files, name)
@@ -75,31 +25,25 @@ func netrcFiles() []string {
 	return append(files, filepath.Join(conf, "netrc"))
 }
 
-func readNetrc(name string) (string, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxNetrc+1))
-	if err == nil && len(text) > maxNetrc {
-		err = fmt.Errorf("%s: more than %d bytes", name, maxNetrc)
-	}
+// ReadNetrc reads a netrc file of at most one MiB.
+func ReadNetrc(name string) (string, error) {
+	text, err := readFile(name)
 	return string(text), err
 }
 
-type netrcEntry struct{ login, password string }
+// A Login is what netrc has for a host. Its fields are secrets.
+type Login struct{ Name, Password string }
 
-// lookupNetrc returns the first entry for host, or the default entry; with a
+// LookupNetrc returns the first entry for host, or the default entry; with a
 // login only an entry that has it, or none, counts. A password alone is fine:
 // Cachix gives out such files. The format is curl's, which Nix reads it with.
-func lookupNetrc(text, host, login string) (entry netrcEntry, ok bool, err error) {
-	var current netrcEntry
+func LookupNetrc(text, host, login string) (entry Login, ok bool, err error) {
+	var current Login
 	matches := false // the entry being read is for host
 	take := func() bool {
-		fits := matches && (login == "" || current.login == "" || current.login == login)
-		if fits && current.login == "" {
-			current.login = login
+		fits := matches && (login == "" || current.Name == "" || current.Name == login)
+		if fits && current.Name == "" {
+			current.Name = login
 		}
 		return fits
 	}
@@ -117,7 +61,7 @@ func lookupNetrc(text, host, login string) (entry netrcEntry, ok bool, err error
 			if take() {
 				return current, true, nil
 			}
-			current, matches = netrcEntry{}, true
+			current, matches = Login{}, true
 			if word == "machine" {
 				name, _, err := tokens.next()
 				if err != nil {
@@ -135,9 +79,9 @@ func lookupNetrc(text, host, login string) (entry netrcEntry, ok bool, err error
 			}
 			switch word {
 			case "login":
-				current.login = value
+				current.Name = value
 			case "password":
-				current.password = value
+				current.Password = value
 			}
 		case "macdef":
 			tokens.skipMacro()
@@ -203,4 +147,19 @@ func (t *netrcTokens) quoted() (string, bool, error) {
 func (t *netrcTokens) skipMacro() {
 	_, t.rest, _ = strings.Cut(t.rest, "\n\n")
 	t.inLine = false
+}
+
+// NetrcLine returns the entry for a host, on one line.
+func NetrcLine(host string, l Login) string {
+	return fmt.Sprintf("machine %s login %s password %s", quoteNetrc(host), quoteNetrc(l.Name), quoteNetrc(l.Password))
+}
+
+// quoteNetrc writes a word as netrc wants it.
+func quoteNetrc(word string) string {
+	if word != "" && strings.IndexFunc(word, func(c rune) bool {
+		return c <= ' ' || c == '"' || c == '#' || c == '\\' || c == 0x7f
+	}) < 0 {
+		return word
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`).Replace(word) + `"`
 }
