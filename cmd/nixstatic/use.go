@@ -233,10 +233,10 @@ func (u *using) open() (openedReader, error) {
 	return httpcache.Open(web, httpcache.Options{UserAgent: "nixstatic/" + version()})
 }
 
-const (
-	publicKeysKey layout.Key = "public-keys"
-	maxPublicKeys            = 32
-)
+const publicKeysKey layout.Key = "public-keys"
+
+// maxPublicKeys is how many keys a cache may name.
+const maxPublicKeys = 32
 
 // publicKeys reads the keys by which a cache says that its paths are signed: one a
 // line, as nix.conf has them. The error is fs.ErrNotExist if it does not say.

@@ -92,7 +92,7 @@ func (u *using) target() (target, error) {
 	trusted := access.Trust == nixstore.Trusted || access.Trust == nixstore.TrustUnknown && me.In(u.files.LoadSystem().List("trusted-users"))
 	switch {
 	case os.Geteuid() == 0 && isWritable(system):
-		// What root uses by itself is of use to nobody else on the machine.
+		// The own settings of root count for no other user of the machine.
 		return u.systemTarget(system), nil
 	case trusted && own != "" && isWritable(own):
 		return u.userTarget(own), nil
@@ -353,7 +353,7 @@ func (u *using) remove() error {
 		say(u.c, "there is nothing to remove: nixstatic use has written nothing for %s into %s", u.url, strings.Join(confs, " or "))
 	}
 	if conf := u.files.Load(); !u.c.Bool("dry-run") && conf.Uses(u.url) {
-		for _, line := range conf.Of("substituters") {
+		for _, line := range conf.Lines("substituters") {
 			if nixconf.Has(strings.Fields(line.Value), u.url) {
 				say(u.c, "note: %s still names it, which nixstatic use did not write", line.At())
 			}
@@ -367,7 +367,7 @@ func (u *using) removeFrom(file string, secret bool) (removed bool, err error) {
 		left, removed, err = nixconf.RemoveBlock(text, u.url)
 		return left, err
 	}}
-	// A file without the block may belong to somebody else.
+	// A file without the block may not be ours to open.
 	_, _, err = edit.Preview(file)
 	switch {
 	case errors.Is(err, nixconf.ErrManaged) || secret && errors.Is(err, fs.ErrPermission):

@@ -131,7 +131,7 @@ func SetBlock(text []byte, name string, lines []string, at Place) ([]byte, error
 }
 
 // RemoveBlock returns text without the block called name, and whether there was
-// one. What the block had to change around it is undone; if another block stands in
+// one. Its traces around it are undone; if another block stands in
 // the way, that one inherits the task. A nil result is a file that did not exist.
 func RemoveBlock(text []byte, name string) (left []byte, ok bool, err error) {
 	b, err := findBlock(text, name)

@@ -156,9 +156,9 @@ func plainError(err error) error {
 	return err
 }
 
-// Of returns the lines that make the value of a setting: the last one that sets
+// Lines returns the lines that make the value of a setting: the last one that sets
 // it, and those after that add to it.
-func (c *Config) Of(name string) []Setting {
+func (c *Config) Lines(name string) []Setting {
 	var have []Setting
 	for _, s := range c.Settings {
 		if s.Name != name {
@@ -174,7 +174,7 @@ func (c *Config) Of(name string) []Setting {
 
 // Get returns the value of a setting, "" if nothing is known of it.
 func (c *Config) Get(name string) string {
-	lines := c.Of(name)
+	lines := c.Lines(name)
 	var words []string
 	if len(lines) == 0 || lines[0].Extra {
 		words = append(words, defaults[name])
@@ -234,7 +234,7 @@ func Has(list []string, url string) bool {
 // NetrcFile returns the netrc file that counts, and the line that names it, which
 // is zero if none does.
 func (c *Config) NetrcFile(f Files) (string, Setting) {
-	if lines := c.Of("netrc-file"); len(lines) > 0 && lines[len(lines)-1].Value != "" {
+	if lines := c.Lines("netrc-file"); len(lines) > 0 && lines[len(lines)-1].Value != "" {
 		return lines[len(lines)-1].Value, lines[len(lines)-1]
 	}
 	return f.Netrc(), Setting{}

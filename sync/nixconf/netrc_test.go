@@ -67,7 +67,7 @@ func TestNetrcLimit(t *testing.T) {
 	}
 }
 
-// What is written is read again as it was, whatever is in a password.
+// FuzzNetrcLine: a line reads as the login that it was made of, whatever is in a password.
 func FuzzNetrcLine(f *testing.F) {
 	f.Add("h.example.org", "ci", "nst_abc")
 	f.Add("h", "a b", "q\"\\\n\t\r#x")

@@ -187,6 +187,13 @@ func (p Program) NewKey(t testing.TB, name string) Key {
 	return Key{file, public}
 }
 
+// Secret has all runs from now on checked for a text that none may print.
+func Secret(text string) {
+	secrets.Lock()
+	defer secrets.Unlock()
+	secrets.texts = append(secrets.texts, text)
+}
+
 func checkSecrets(t testing.TB, args []string, outputs ...string) {
 	t.Helper()
 	secrets.Lock()
@@ -194,7 +201,7 @@ func checkSecrets(t testing.TB, args []string, outputs ...string) {
 	for _, secret := range secrets.texts {
 		for _, text := range outputs {
 			if strings.Contains(text, secret) {
-				t.Errorf("nixstatic %q prints a secret key", args)
+				t.Errorf("nixstatic %q prints a secret", args)
 			}
 		}
 	}
