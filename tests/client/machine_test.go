@@ -97,8 +97,10 @@ type person struct {
 	with []string // environment
 }
 
-func (m *machine) root() *person  { return &person{machine: m, home: m.path("home")} }
-func (m *machine) other() *person { return &person{machine: m, uid: unprivileged, home: m.path("theirs")} }
+func (m *machine) root() *person { return &person{machine: m, home: m.path("home")} }
+func (m *machine) other() *person {
+	return &person{machine: m, uid: unprivileged, home: m.path("theirs")}
+}
 
 // as has a command run as the person: with their settings, and without their
 // rights to write where root alone may. The programs of the tests lie where only
