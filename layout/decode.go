@@ -11,7 +11,7 @@ import (
 // NewDecoder decompresses what a client sent. The decoder takes its memory from
 // what clients share, before it needs it, and waits if there is too little. A nil
 // share is memory without bounds.
-func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, memory *share.Pool) (io.ReadCloser, error) {
+func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, memory *share.Pool) (compress.Reader, error) {
 	if memory == nil {
 		return compress.NewReader(file, method)
 	}
@@ -27,13 +27,13 @@ func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, mem
 }
 
 type decoder struct {
-	io.ReadCloser
+	compress.Reader
 	memory *share.Part
 }
 
 // Close lets go of the decoder first, and then of its memory.
 func (d *decoder) Close() error {
-	err := d.ReadCloser.Close()
+	err := d.Reader.Close()
 	d.memory.Release()
 	return err
 }

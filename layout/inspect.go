@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 
@@ -93,11 +92,11 @@ func (w *Writer) Inspect(ctx context.Context, file io.Reader, method compress.Me
 		}
 		return found, nil
 	}
-	found.NarSize, found.spill, found.Debug = p.size, p.spill, p.debug.links
-	if found.Listing, err = found.spill.body(); err != nil {
-		found.Close()
-		return nil, fmt.Errorf("list NAR: %w", err)
+	if found.Listing, err = p.list(found.FileHash, z.Frames()); err != nil {
+		p.spill.discard()
+		return nil, err
 	}
+	found.NarSize, found.spill, found.Debug = p.size, p.spill, p.debug.links
 	for _, s := range proofs {
 		found.Proofs = append(found.Proofs, s.outcome())
 	}

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 
+	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/nar"
 )
 
@@ -79,13 +80,11 @@ func (p *pass) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// finish ends the NAR: it must be whole, and what want says.
+// finish ends the NAR: it must be whole, and what want says. The listing is still
+// open: list ends it.
 func (p *pass) finish(want *PathInfo) (Hash, error) {
 	if err := p.parser.Close(); err != nil {
 		return Hash{}, fmt.Errorf("read NAR: %w", err)
-	}
-	if err := p.listing.Close(); err != nil {
-		return Hash{}, fmt.Errorf("list NAR: %w", err)
 	}
 	sum := Hash(p.sum.Sum(nil))
 	if want != nil {
@@ -97,6 +96,22 @@ func (p *pass) finish(want *PathInfo) (Hash, error) {
 		}
 	}
 	return sum, nil
+}
+
+// list ends the listing, and returns it. It tells of the frames of the NAR's file if
+// there are several: the sizes of a single one are in the record.
+func (p *pass) list(file Hash, frames []compress.Frame) (Body, error) {
+	if len(frames) > 1 {
+		seek := &nar.Seek{File: file.String(), Frames: make([]nar.Frame, len(frames))}
+		for i, f := range frames {
+			seek.Frames[i] = nar.Frame(f)
+		}
+		p.listing.Seek = seek
+	}
+	if err := p.listing.Close(); err != nil {
+		return nil, fmt.Errorf("list NAR: %w", err)
+	}
+	return p.spill.body()
 }
 
 // A NARTooLong says that a NAR has more bytes than it may have.

@@ -57,34 +57,34 @@ func (w *Writer) Pack(ctx context.Context, want *PathInfo, produce func(io.Write
 			p.spill.discard()
 		}
 	}()
-	method := w.method()
+	method, frames := w.method(), []compress.Frame(nil)
 	if method == compress.None {
 		p.next = out.file // FileHash is NarHash: no second hash
 		err = produce(p)
 	} else {
-		err = w.compressed(ctx, p, out, method, produce)
+		frames, err = w.compressed(ctx, p, out, method, produce)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return w.end(p, out, want, method)
+	return w.end(p, out, want, method, frames)
 }
 
 // compressed has the pass write through a compressor.
-func (w *Writer) compressed(ctx context.Context, p *pass, out *hashedFile, method compress.Method, produce func(io.Writer) error) error {
+func (w *Writer) compressed(ctx context.Context, p *pass, out *hashedFile, method compress.Method, produce func(io.Writer) error) ([]compress.Frame, error) {
 	z, err := w.Pool.NewWriter(ctx, out, method, w.Level)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.next = z
 	if err := produce(p); err != nil {
 		z.Close() // ctx or the stream is broken; err says why
-		return err
+		return nil, err
 	}
 	if err := z.Close(); err != nil {
-		return fmt.Errorf("compress: %w", err)
+		return nil, fmt.Errorf("compress: %w", err)
 	}
-	return nil
+	return z.Frames(), nil
 }
 
 // Keep takes a NAR that is compressed already, and keeps its bytes as they are.
@@ -110,7 +110,7 @@ func (w *Writer) Keep(ctx context.Context, want *PathInfo, method compress.Metho
 	if _, err := io.CopyBuffer(struct{ io.Writer }{p}, struct{ io.Reader }{z}, buf); err != nil {
 		return nil, err
 	}
-	return w.end(p, out, want, method)
+	return w.end(p, out, want, method, z.Frames())
 }
 
 // Store puts a NAR that was packed to its key, ahead of Add. Nothing leads to it
@@ -136,7 +136,7 @@ func (w *Writer) begin(ctx context.Context, want *PathInfo) (*pass, *hashedFile,
 	return p, &hashedFile{file: file, sum: sha256.New()}, nil
 }
 
-func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.Method) (*Packed, error) {
+func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.Method, frames []compress.Frame) (*Packed, error) {
 	sum, err := p.finish(want)
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.M
 	if p.proof != nil {
 		r.Proved = p.proof.holds()
 	}
-	if r.listing, err = p.spill.body(); err != nil {
+	if r.listing, err = p.list(r.FileHash, frames); err != nil {
 		return nil, err
 	}
 	return r, out.file.Done()

@@ -111,7 +111,7 @@ func (p *Pool) Close() {
 // w is used by one goroutine at a time, and, but for br and none, not the caller's: it takes one frame
 // while the next are compressed and filled. It must not retain what it is given. The stream
 // itself is for one goroutine.
-func (p *Pool) NewWriter(ctx context.Context, w io.Writer, m Method, level int) (io.WriteCloser, error) {
+func (p *Pool) NewWriter(ctx context.Context, w io.Writer, m Method, level int) (Stream, error) {
 	if err := m.CheckLevel(level); err != nil {
 		return nil, err
 	}
@@ -142,6 +142,8 @@ type job struct {
 	spec spec
 	buf  *buffer // the worker's until done
 	done chan struct{}
+
+	content int // bytes, before they are compressed
 
 	// Set when done. out lies in buf, unless it did not fit.
 	out []byte

@@ -44,13 +44,13 @@ const inputSize = 64 << 10
 // by the window and does not depend on that size.
 //
 // Close frees the decoder and leaves r alone. r may have been read further than what came out.
-func NewReader(r io.Reader, m Method) (io.ReadCloser, error) { return NewReaderWithin(r, m, nil) }
+func NewReader(r io.Reader, m Method) (Reader, error) { return NewReaderWithin(r, m, nil) }
 
 // NewReaderWithin is NewReader for a file that comes from a stranger: memory is
 // asked for what the decoder needs, before it needs it. Nil grants everything.
-func NewReaderWithin(r io.Reader, m Method, memory Memory) (io.ReadCloser, error) {
+func NewReaderWithin(r io.Reader, m Method, memory Memory) (Reader, error) {
 	if m == None {
-		return io.NopCloser(r), nil
+		return plainReader{io.NopCloser(r)}, nil
 	}
 	pool, ok := decoders[m]
 	if !ok {
@@ -70,7 +70,16 @@ type reader struct {
 	open   bool     // dec has been given the source
 	memory Memory   // nil: not counted
 	err    error    // sticky; io.EOF after a clean end
+
+	frames  frames
+	content int64 // bytes of the frame that is being read
+	ended   bool  // all frames were read
 }
+
+// plainReader is the method none.
+type plainReader struct{ io.ReadCloser }
+
+func (plainReader) Frames() []Frame { return nil }
 
 func (r *reader) Read(p []byte) (int, error) {
 	if r.err != nil {
@@ -86,26 +95,60 @@ func (r *reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := r.dec.Read(p)
-	if err != nil {
-		r.err = r.explain(err)
+	for {
+		n, err := r.dec.Read(p)
+		r.content += int64(n)
+		if err == io.EOF && r.method.framed() {
+			if err = r.nextFrame(); err == nil && n == 0 {
+				continue
+			}
+		}
+		if err != nil {
+			r.err = r.explain(err)
+		}
+		return n, r.err
 	}
-	return n, r.err
+}
+
+// Frames returns what was read, if that was all.
+func (r *reader) Frames() []Frame {
+	if !r.ended {
+		return nil
+	}
+	return r.frames.list
+}
+
+// nextFrame notes the frame that has ended, and gives the decoder the one after
+// it. The error is io.EOF if there is none.
+func (r *reader) nextFrame() error {
+	g := &r.dec.gate
+	if g.broken != nil || r.dec.source.err != nil {
+		return io.EOF // explain knows better
+	}
+	if g.passed > 0 {
+		r.frames.add(Frame{Compressed: g.passed, Content: r.content})
+	}
+	r.content, g.passed = 0, 0
+	if !g.between {
+		r.ended = true
+		return io.EOF
+	}
+	g.between, g.begun = false, false
+	return r.dec.again(g)
 }
 
 // start gives the decoder its source.
 func (r *reader) start() error {
 	from := r.dec.source.buffered
-	if r.memory == nil {
-		return r.dec.again(from)
-	}
 	g := &r.dec.gate
 	g.from, g.memory = from, r.memory
 	if g.next = g.parts(r.method); g.next != nil {
 		return r.dec.again(g)
 	}
-	if g.refused = r.memory(fixedMemory[r.method]); g.refused != nil {
-		return g.refused
+	if r.memory != nil {
+		if g.refused = r.memory(fixedMemory[r.method]); g.refused != nil {
+			return g.refused
+		}
 	}
 	return r.dec.again(from)
 }

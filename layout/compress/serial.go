@@ -43,6 +43,9 @@ func (b *brotliWriter) Close() error {
 	return b.err
 }
 
+// Frames returns nil: brotli has none.
+func (b *brotliWriter) Frames() []Frame { return nil }
+
 func (b *brotliWriter) usable() bool {
 	if b.err == nil && !b.closed && b.ctx.Err() != nil {
 		b.err = context.Cause(b.ctx)
@@ -91,3 +94,6 @@ func (p *plainWriter) Close() error {
 	p.closed = true
 	return p.err
 }
+
+// Frames returns nil: every byte can be read by itself.
+func (p *plainWriter) Frames() []Frame { return nil }

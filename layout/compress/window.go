@@ -31,12 +31,16 @@ var fixedMemory = map[Method]int64{
 // A gate stands before a decoder. It goes through the structure of the file, and
 // before the decoder sees the head of a part it asks for the memory that this
 // declares. So a file that begins modestly is granted no more than its beginning
-// asks for, until it asks.
+// asks for, until it asks. After each frame of zstd or stream of xz it tells the
+// decoder that the file ends, so that it is known what came out of which.
 type gate struct {
 	from    *bufio.Reader
 	memory  Memory
 	next    func() error // looks at the head of the next part, and sets pass
 	pass    int64        // bytes until there
+	passed  int64        // bytes that the decoder was given of this frame
+	begun   bool         // the head of this frame went by
+	between bool         // the decoder was told of an end, and another frame follows
 	granted int64
 	refused error // by memory
 	broken  error // what the structure is
@@ -63,8 +67,10 @@ func (g *gate) need(window uint64) error {
 	if window > maxWindow || total <= g.granted {
 		return nil
 	}
-	if g.refused = g.memory(total); g.refused != nil {
-		return g.refused
+	if g.memory != nil {
+		if g.refused = g.memory(total); g.refused != nil {
+			return g.refused
+		}
 	}
 	g.granted = total
 	return nil
@@ -76,6 +82,9 @@ func (g *gate) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	for g.pass == 0 {
+		if g.between {
+			return 0, io.EOF
+		}
 		if _, err := g.from.Peek(1); err != nil {
 			return 0, err
 		}
@@ -88,7 +97,15 @@ func (g *gate) Read(p []byte) (int, error) {
 	}
 	n, err := g.from.Read(p[:min(int64(len(p)), g.pass)])
 	g.pass -= int64(n)
+	g.passed += int64(n)
 	return n, err
+}
+
+// begin reports whether the frame whose head comes next may begin: the one before
+// it has to end first.
+func (g *gate) begin() bool {
+	g.between, g.begun = g.begun, true
+	return !g.between
 }
 
 // head returns the next bytes, fewer at the end of the file.
@@ -111,11 +128,14 @@ func (z *zstdParts) frame() error {
 	if err := h.Decode(z.head(zstd.HeaderMaxSize)); err != nil {
 		return err
 	}
-	z.pass = int64(h.HeaderSize)
 	if h.Skippable {
-		z.pass += int64(h.SkippableSize)
+		z.pass = int64(h.HeaderSize) + int64(h.SkippableSize)
 		return nil
 	}
+	if !z.begin() {
+		return nil
+	}
+	z.pass = int64(h.HeaderSize)
 	window := h.WindowSize
 	if h.SingleSegment {
 		window = h.FrameContentSize
@@ -185,6 +205,9 @@ func (x *xzParts) stream() error {
 	}
 	if len(b) < 12 || string(b[:6]) != xzMagic {
 		return errStructure("no stream")
+	}
+	if !x.begin() {
+		return nil
 	}
 	x.check, x.pass, x.next = xzChecks[b[7]&15], 12, x.blockOrIndex
 	return nil

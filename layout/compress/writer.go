@@ -20,7 +20,8 @@ type writer struct {
 	mu     sync.Mutex // serialises Write, Close and abandon
 	buf    *buffer    // the frame being filled, or nil
 	closed bool
-	err    error // what Close reports, once closed
+	err    error  // what Close reports, once closed
+	frames frames // that were written; changed by deliver alone
 
 	// Frames on their way, in order. Both are nil until there is a second frame; most streams
 	// have one, which Close takes through by itself.
@@ -110,7 +111,7 @@ func (w *writer) submit() error {
 
 // newJob takes the buffer out of the hands of the producer.
 func (w *writer) newJob() *job {
-	j := &job{ctx: w.ctx, spec: w.spec, buf: w.buf, done: make(chan struct{})}
+	j := &job{ctx: w.ctx, spec: w.spec, buf: w.buf, content: w.buf.n, done: make(chan struct{})}
 	w.buf = nil
 	w.pool.memory.setBusy(j.buf)
 	return j
@@ -149,11 +150,17 @@ func (w *writer) deliver(j *job) {
 			err = fmt.Errorf("write compressed stream: %w", err)
 		}
 	}
+	if err == nil && w.spec.method.framed() {
+		w.frames.add(Frame{Compressed: int64(len(j.out)), Content: int64(j.content)})
+	}
 	w.pool.memory.put(j.buf, true)
 	if err != nil {
 		w.cancel(err)
 	}
 }
+
+// Frames returns what was written, once Close has waited for it.
+func (w *writer) Frames() []Frame { return w.frames.list }
 
 // Close submits the rest and waits until all is written.
 func (w *writer) Close() error {

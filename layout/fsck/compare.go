@@ -110,7 +110,7 @@ func (c *check) compare(ctx context.Context, key layout.Key, n *layout.NarInfo, 
 
 func (c *check) compareListing(ctx context.Context, n *layout.NarInfo, found *layout.Inspected, findings *[]finding) {
 	key := layout.ListingKey(n.Path)
-	same, err := c.sameListing(ctx, key, found.Listing)
+	same, err := c.sameListing(ctx, key, found.Listing, found.FileHash)
 	bad := (*badListing)(nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.As(err, &bad):

@@ -15,10 +15,10 @@ type badListing struct{ err error }
 func (b *badListing) Error() string { return b.err.Error() }
 
 // readListing reads the listing at key.
-func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, error) {
+func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, *nar.Seek, error) {
 	body, info, err := c.tree.Get(ctx, key)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer body.Close()
 	if info.Size < 0 || info.Size > largeListing {
@@ -26,25 +26,25 @@ func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, err
 		defer c.large.Unlock()
 	}
 	source := &source{r: body}
-	root, err := nar.ParseListing(source, layout.KindListing.MaxBytes())
+	root, seek, err := nar.ParseSeekable(source, layout.KindListing.MaxBytes())
 	if source.err != nil {
-		return nil, fmt.Errorf("read %s: %w", key, source.err)
+		return nil, nil, fmt.Errorf("read %s: %w", key, source.err)
 	}
 	if err != nil {
-		return nil, &badListing{err}
+		return nil, nil, &badListing{err}
 	}
-	return root, nil
+	return root, seek, nil
 }
 
-// sameListing reports whether the listing at key says what ours says. It has been
-// parsed before.
-func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Body) (bool, error) {
+// sameListing reports whether the listing at key says what ours says, or no more
+// than Nix does, which tells of no frames of the NAR's file. It has been parsed before.
+func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Body, file layout.Hash) (bool, error) {
 	// Nearly always it was written by the same code.
 	same, err := layout.SameBytes(ctx, c.tree, key, ours)
 	if same || err != nil {
 		return same, err
 	}
-	theirs, err := c.readListing(ctx, key)
+	theirs, seek, err := c.readListing(ctx, key)
 	if err != nil {
 		return false, err
 	}
@@ -52,11 +52,11 @@ func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Bod
 		c.large.Lock()
 		defer c.large.Unlock()
 	}
-	root, err := nar.ParseListing(io.NewSectionReader(ours, 0, ours.Size()), layout.KindListing.MaxBytes())
+	root, known, err := nar.ParseSeekable(io.NewSectionReader(ours, 0, ours.Size()), layout.KindListing.MaxBytes())
 	if err != nil {
 		return false, err
 	}
-	return nar.EqualListing(root, theirs), nil
+	return nar.EqualListing(root, theirs) && seek.Agrees(known, file.String()), nil
 }
 
 // A source remembers the error of what is read, to tell it from what readers

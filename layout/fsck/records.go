@@ -172,7 +172,7 @@ func (c *check) narFile(ctx context.Context, n *layout.NarInfo, r *record, say s
 // listing checks that a path has a listing that can be read.
 func (c *check) listing(ctx context.Context, p layout.StorePath, r *record, say sayFunc, unknown func(error)) {
 	key := layout.ListingKey(p)
-	_, err := c.readListing(ctx, key)
+	_, _, err := c.readListing(ctx, key)
 	bad := (*badListing)(nil)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -66,7 +66,7 @@ func (b *Inbox) fitListing(ctx context.Context, key layout.Key, have *layout.Nar
 	outcome := Replaced
 	switch {
 	case err == nil:
-		err = compareListing(have.Path, sent, body, info.Size)
+		err = compareListing(have.Path, sent, body, info.Size, have.FileHash)
 		body.Close()
 		if err == nil {
 			return Unchanged, b.sync(ctx, key)
@@ -96,7 +96,7 @@ func (b *Inbox) fitListing(ctx context.Context, key layout.Key, have *layout.Nar
 
 // checkListing refuses a listing that does not say what is in the NAR.
 func (r *receipt) checkListing(p layout.StorePath, sent *kept) error {
-	return compareListing(p, sent, io.NewSectionReader(r.listing, 0, r.listing.Size()), r.listing.Size())
+	return compareListing(p, sent, io.NewSectionReader(r.listing, 0, r.listing.Size()), r.listing.Size(), r.fileHash)
 }
 
 // looser is how many times as long as ours a listing of the same NAR may be. The
@@ -104,11 +104,11 @@ func (r *receipt) checkListing(p layout.StorePath, sent *kept) error {
 const looser = 8
 
 // compareListing refuses a listing that does not say what ours says, which has
-// that size.
-func compareListing(p layout.StorePath, sent *kept, ours io.Reader, size int64) error {
+// that size and is about that file.
+func compareListing(p layout.StorePath, sent *kept, ours io.Reader, size int64, file layout.Hash) error {
 	same, err := false, error(nil)
 	if size < 0 || sent.Size() <= looser*size {
-		same, err = nar.SameListing(io.NewSectionReader(sent, 0, sent.Size()), ours)
+		same, err = nar.SameListing(io.NewSectionReader(sent, 0, sent.Size()), ours, file.String())
 	}
 	switch bad := (*nar.BadListing)(nil); {
 	case errors.As(err, &bad):

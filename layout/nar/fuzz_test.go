@@ -43,11 +43,13 @@ func FuzzReadListing(f *testing.F) {
 	f.Add([]byte(doc(`{"entries":{"b":{"target":"t","type":"symlink"},"a":{"type":"directory","entries":{}}},"type":"directory"}`)))
 	f.Add([]byte(doc(`{"type":"directory","entries":{"a":{"new":[{"x":null},1e3,"y",true],"target":"b","type":"symlink"}}}`)))
 	f.Add([]byte(nestedListing(3)))
+	f.Add([]byte(withSeek(`{"file":"sha256:x","frames":[[1,2],[3,4]]}`)))
 	f.Fuzz(func(t *testing.T, ls []byte) {
-		parsed, parseErr := ParseListing(bytes.NewReader(ls), 1<<16)
+		parsed, seek, parseErr := ParseSeekable(bytes.NewReader(ls), 1<<16)
 		b, order := new(builder), new(bytes.Buffer)
 		w := NewListingWriter(order)
-		readErr := ReadListing(bytes.NewReader(ls), Visitors(b, w))
+		read, readErr := readListing(bytes.NewReader(ls), Visitors(b, w))
+		w.Seek = read
 		if readErr == nil {
 			readErr = w.Close()
 		}
@@ -66,15 +68,23 @@ func FuzzReadListing(f *testing.F) {
 		if !EqualListing(parsed, b.root) {
 			t.Error("it is read as another one")
 		}
-		if same, err := SameListing(bytes.NewReader(ls), bytes.NewReader(order.Bytes())); err != nil || !same {
+		file := ""
+		if seek != nil {
+			file = seek.File
+		}
+		if !seek.Agrees(read, file) || !read.Agrees(seek, file) {
+			t.Error("its frames are read as other ones")
+		}
+		if same, err := SameListing(bytes.NewReader(ls), bytes.NewReader(order.Bytes()), file); err != nil || !same {
 			t.Errorf("it is not the same as itself: %v", err)
 		}
 		inOrder := new(bytes.Buffer)
 		w = NewListingWriter(inOrder)
+		w.Seek = seek
 		if err := errors.Join(parsed.Walk(w), w.Close()); err != nil {
 			t.Fatal(err)
 		}
-		same, err := SameListing(bytes.NewReader(ls), bytes.NewReader(inOrder.Bytes()))
+		same, err := SameListing(bytes.NewReader(ls), bytes.NewReader(inOrder.Bytes()), file)
 		if err != nil || same != bytes.Equal(order.Bytes(), inOrder.Bytes()) {
 			t.Errorf("the same as in order: %v, %v", same, err)
 		}

@@ -17,27 +17,34 @@ import (
 //
 // Memory is a small multiple of what is read.
 func ParseListing(r io.Reader, limit int64) (*Node, error) {
+	root, _, err := ParseSeekable(r, limit)
+	return root, err
+}
+
+// ParseSeekable is ParseListing, and returns what the listing says of the frames of the
+// NAR's file, nil if it says nothing.
+func ParseSeekable(r io.Reader, limit int64) (*Node, *Seek, error) {
 	b, err := io.ReadAll(io.LimitReader(r, min(limit, math.MaxInt64-1)+1))
 	if err != nil {
-		return nil, fmt.Errorf("parse listing: %w", err)
+		return nil, nil, fmt.Errorf("parse listing: %w", err)
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("parse listing: longer than %d bytes", limit)
+		return nil, nil, fmt.Errorf("parse listing: longer than %d bytes", limit)
 	}
 	// Once all is known to be JSON, it is enough to look for what a listing has.
 	var whole json.RawMessage
 	if err := json.Unmarshal(b, &whole); err != nil {
-		return nil, fmt.Errorf("parse listing: %w", err)
+		return nil, nil, fmt.Errorf("parse listing: %w", err)
 	}
 	c := cursor{json: b}
-	root, err := c.document()
+	root, seek, err := c.document()
 	if err != nil {
-		return nil, fmt.Errorf("parse listing: byte %d: %w", c.at, err)
+		return nil, nil, fmt.Errorf("parse listing: byte %d: %w", c.at, err)
 	}
-	return root, nil
+	return root, seek, nil
 }
 
-func (c *cursor) document() (root *Node, err error) {
+func (c *cursor) document() (root *Node, seek *Seek, err error) {
 	var version *int64
 	err = c.object(func(key string) error {
 		switch key {
@@ -54,19 +61,28 @@ func (c *cursor) document() (root *Node, err error) {
 			v, err := c.integer(key)
 			version = &v
 			return err
+		case "seek":
+			if seek != nil {
+				return errTwice(key)
+			}
+			c.next()
+			start := c.at
+			c.skip()
+			seek, err = parseSeek(c.json[start:c.at])
+			return err
 		}
 		c.skip()
 		return nil
 	})
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case version == nil || *version != 1:
-		return nil, errors.New("not a listing of version 1")
+		return nil, nil, errors.New("not a listing of version 1")
 	case root == nil:
-		return nil, errors.New("no root")
+		return nil, nil, errors.New("no root")
 	}
-	return root, nil
+	return root, seek, nil
 }
 
 // A field is a set of keys of a node.

@@ -3,7 +3,6 @@ package nar
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,22 +12,25 @@ import (
 
 // SameListing reports whether a listing in any form says what ours says, which
 // is as a ListingWriter writes it. A listing whose entries are not in the order of
-// the NAR, as Nix has them, is another one. An error that is a *BadListing is
-// about the bytes of the listing, any other about reading them.
+// the NAR, as Nix has them, is another one. So is one that tells of frames of the NAR's
+// file otherwise than ours (see Seek.Agrees); one that tells of none, as Nix writes
+// it, is the same. An error that is a *BadListing is about
+// the bytes of the listing, any other about reading them.
 //
 // Memory grows with the depth of the tree alone, and reading ends at the first
 // difference.
-func SameListing(listing, ours io.Reader) (bool, error) {
+func SameListing(listing, ours io.Reader, file string) (bool, error) {
 	want := &comparer{r: bufio.NewReader(ours)}
 	w := NewListingWriter(want)
-	err := ReadListing(listing, w)
+	seek, err := readListing(listing, w)
 	if err == nil {
-		err = w.Close()
+		err = w.w.Flush() // all but what follows the root
 	}
+	known := (*Seek)(nil)
 	if err == nil {
-		err = want.end()
+		known, err = want.end()
 	}
-	if errors.Is(err, errOther) {
+	if errors.Is(err, errOther) || err == nil && !seek.Agrees(known, file) {
 		return false, nil
 	}
 	return err == nil, err
@@ -59,11 +61,27 @@ func (c *comparer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c *comparer) end() error {
-	if _, err := c.r.ReadByte(); err != io.EOF {
-		return cmp.Or(err, errOther)
+// end reads what follows the root.
+func (c *comparer) end() (*Seek, error) {
+	rest, err := io.ReadAll(io.LimitReader(c.r, maxSeek+64))
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	text, ok := bytes.CutSuffix(rest, []byte(`,"version":1}`))
+	if !ok {
+		return nil, errOther
+	}
+	if len(text) == 0 {
+		return nil, nil
+	}
+	if text, ok = bytes.CutPrefix(text, []byte(`,"seek":`)); !ok {
+		return nil, errOther
+	}
+	seek, err := parseSeek(text)
+	if err != nil {
+		return nil, errOther
+	}
+	return seek, nil
 }
 
 // A BadListing says that bytes are not a listing.
@@ -78,19 +96,24 @@ func (b *BadListing) Error() string { return "parse listing: " + b.err.Error() }
 //
 // Memory grows with the depth of the tree alone, whatever r has.
 func ReadListing(r io.Reader, v Visitor) error {
+	_, err := readListing(r, v)
+	return err
+}
+
+func readListing(r io.Reader, v Visitor) (*Seek, error) {
 	source := &tokenSource{r: r}
 	d := &listingReader{json: json.NewDecoder(source), source: source, visitor: v}
 	d.json.UseNumber()
 	err := d.document()
 	switch {
 	case source.err != nil:
-		return source.err
+		return nil, source.err
 	case d.refused != nil:
-		return d.refused
+		return nil, d.refused
 	case err != nil:
-		return &BadListing{err}
+		return nil, &BadListing{err}
 	}
-	return nil
+	return d.seek, nil
 }
 
 // maxToken bounds the bytes from one word of a listing to the next. The longest
@@ -102,11 +125,12 @@ const maxToken = 64 << 10
 type tokenSource struct {
 	r     io.Reader
 	since int // bytes since the last token
+	more  int // bytes beyond maxToken that the next one may have
 	err   error
 }
 
 func (s *tokenSource) Read(p []byte) (int, error) {
-	if s.since > maxToken {
+	if s.since > maxToken+s.more {
 		return 0, fmt.Errorf("%d bytes without a word", s.since)
 	}
 	n, err := s.r.Read(p[:min(len(p), 16<<10)])
@@ -123,6 +147,7 @@ type listingReader struct {
 	source  *tokenSource
 	visitor Visitor
 	refused error // by the visitor
+	seek    *Seek
 }
 
 // token returns the next token. The end of the bytes is an error.
@@ -203,6 +228,11 @@ func (d *listingReader) document() error {
 				return errTwice(key)
 			}
 			return d.value(key, &version)
+		case "seek":
+			if d.seek != nil {
+				return errTwice(key)
+			}
+			return d.readSeek()
 		}
 		return d.skip()
 	})
@@ -218,6 +248,18 @@ func (d *listingReader) document() error {
 		return fmt.Errorf("something follows the listing: %.40v, %w", t, err)
 	}
 	return nil
+}
+
+// readSeek reads the frames, which are bounded, at once.
+func (d *listingReader) readSeek() error {
+	var text json.RawMessage
+	d.source.more = maxSeek
+	err := d.json.Decode(&text)
+	d.source.more, d.source.since = 0, 0
+	if err == nil {
+		d.seek, err = parseSeek(text)
+	}
+	return err
 }
 
 // value reads a value of the type that to points to.

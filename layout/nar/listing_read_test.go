@@ -70,7 +70,7 @@ func TestSameListingIsBounded(t *testing.T) {
 			}
 			return n, err
 		})
-		same, err := SameListing(io.LimitReader(watched, 12<<20), strings.NewReader(ours))
+		same, err := SameListing(io.LimitReader(watched, 12<<20), strings.NewReader(ours), "")
 		if same || most > 8<<20 {
 			t.Errorf("%s: %v, %v, with %d bytes of memory", name, same, err, most)
 		}
@@ -119,15 +119,15 @@ func TestSameListing(t *testing.T) {
 	for i, ls := range listings {
 		for j, our := range ours {
 			for _, r := range []io.Reader{strings.NewReader(ls), iotest.OneByteReader(strings.NewReader(" " + ls + "\n"))} {
-				if same, err := SameListing(r, strings.NewReader(our)); same != (i == j) || err != nil {
+				if same, err := SameListing(r, strings.NewReader(our), ""); same != (i == j) || err != nil {
 					t.Errorf("SameListing(%s, %s) = %v, %v", ls, our, same, err)
 				}
 			}
 		}
-		if same, err := SameListing(strings.NewReader(ls), strings.NewReader(ours[i]+" ")); same || err != nil {
+		if same, err := SameListing(strings.NewReader(ls), strings.NewReader(ours[i]+" "), ""); same || err != nil {
 			t.Errorf("with a blank more than we write: %v, %v", same, err)
 		}
-		if _, err := SameListing(strings.NewReader(ls), io.MultiReader(strings.NewReader(ours[i][:9]), iotest.ErrReader(errVisit))); err != errVisit {
+		if _, err := SameListing(strings.NewReader(ls), io.MultiReader(strings.NewReader(ours[i][:9]), iotest.ErrReader(errVisit)), ""); err != errVisit {
 			t.Errorf("got %v, want the reader's error", err)
 		}
 	}

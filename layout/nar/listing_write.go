@@ -20,6 +20,10 @@ import (
 //
 // Memory grows with the depth of the tree alone.
 type ListingWriter struct {
+	// Seek, if it is set before Close, is written too: where the frames of the
+	// NAR's file are.
+	Seek *Seek
+
 	w    *bufio.Writer
 	dirs []bool // for each open directory, whether it has entries yet
 	root bool   // the root has begun
@@ -35,6 +39,10 @@ func NewListingWriter(w io.Writer) *ListingWriter {
 func (l *ListingWriter) Close() error {
 	if !l.root || len(l.dirs) > 0 {
 		return errors.New("write listing: no whole node was listed")
+	}
+	if l.Seek != nil {
+		l.w.WriteString(`,"seek":`)
+		l.w.Write(l.Seek.append(nil))
 	}
 	l.w.WriteString(`,"version":1}`)
 	return l.w.Flush()
