@@ -38,6 +38,7 @@ func (s *server) newHTTPServer(handler http.Handler) *http.Server {
 		TLSConfig:         s.tls,
 		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer},
 		ConnState:         noticeConnection,
+		ConnContext:       watchConnection,
 		ErrorLog:          log.New(serverLog{s.log}, "", 0),
 	}
 }

@@ -49,6 +49,8 @@ type clientKey struct{}
 
 type hurryKey struct{}
 
+type goneKey struct{}
+
 // As returns a context for what is done for a client.
 func As(ctx context.Context, c Client) context.Context {
 	return context.WithValue(ctx, clientKey{}, c)
@@ -66,4 +68,12 @@ func From(ctx context.Context) Client {
 // the part was given back.
 func Hurried(ctx context.Context, f func(waited time.Duration)) context.Context {
 	return context.WithValue(ctx, hurryKey{}, f)
+}
+
+// Watched returns a context for what is done for a client that may go while it
+// waits for a part, which the end of the context would not tell: a server that has
+// not read a request to its end does not look at its connection. While a request
+// waits, gone is asked each second.
+func Watched(ctx context.Context, gone func() bool) context.Context {
+	return context.WithValue(ctx, goneKey{}, gone)
 }

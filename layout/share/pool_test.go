@@ -200,3 +200,30 @@ func TestClients(t *testing.T) {
 		t.Errorf("without one it is %q", c)
 	}
 }
+
+// A client that went gives up its turn, and what it might have had goes to others.
+func TestGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPool(2, time.Hour)
+		take(t, p, "a")
+		other, err := p.Take(as(t, "b"), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, start := false, time.Now()
+		failed := make(chan error, 1)
+		go func() {
+			_, err := p.Take(Watched(as(t, "c"), func() bool { return gone }), 1)
+			failed <- err
+		}()
+		synctest.Wait()
+		gone = true
+		if err := <-failed; !errors.Is(err, context.Canceled) || time.Since(start) > hurryEvery {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		other.Release()
+		if p.used != 1 || len(p.waiting) != 0 {
+			t.Errorf("%d are in use, %d wait", p.used, len(p.waiting))
+		}
+	})
+}

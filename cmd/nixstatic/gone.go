@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"syscall"
+
+	"github.com/nixstatic/nixstatic/layout/share"
+)
+
+// watchConnection has requests that wait notice that their client went. The HTTP
+// server notices it by itself once it has read a request to its end, and those that
+// wait for their turn are unread.
+func watchConnection(ctx context.Context, conn net.Conn) context.Context {
+	return share.Watched(ctx, func() bool {
+		raw, ok := rawConn(conn)
+		if !ok {
+			return false
+		}
+		gone := false
+		err := raw.Control(func(fd uintptr) { gone = hungUp(fd) })
+		return err != nil || gone // an error is that of a connection that was closed here
+	})
+}
+
+// rawConn returns the socket of a connection.
+func rawConn(conn net.Conn) (syscall.RawConn, bool) {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	if counted, ok := conn.(interface{ limited() *limitedConn }); ok {
+		conn = counted.limited().conn
+	}
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil, false
+	}
+	raw, err := socket.SyscallConn()
+	return raw, err == nil
+}
