@@ -36,7 +36,8 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 	if b.cfg.RequireSignature && !trusted && !traceTrusted {
 		return 0, refuse(Untrusted, "untrusted: the realisation %.120s is not signed by a key that this cache trusts; sign it before you copy it", key)
 	}
-	outcome, err := b.mergeRealisation(ctx, key, sent)
+	whole, _ := b.known.Check(sent.Sigs, sent.Fingerprint())
+	outcome, err := b.mergeRealisation(ctx, key, sent, whole)
 	if err != nil {
 		return 0, err
 	}
@@ -48,8 +49,9 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 }
 
 // mergeRealisation settles a realisation with the one that is there, in one step
-// however many do so at once.
-func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layout.Realisation) (Outcome, error) {
+// however many do so at once. Whole says that a known key has signed all of it, its
+// dependents too.
+func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layout.Realisation, whole bool) (Outcome, error) {
 	var outcome Outcome
 	var refused error
 	change := func(have []byte) (_ []byte, err error) {
@@ -63,7 +65,7 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 				if there.OutPath != sent.OutPath {
 					return nil, refuse(Conflict, "conflict: for this realisation the cache has %.100s, which stays", there.OutPath)
 				}
-				next, outcome = b.joined(there, sent), Merged
+				next, outcome = b.joined(there, sent, whole), Merged
 			}
 		}
 		if err := next.Sign(b.writer.Keys...); err != nil {
@@ -90,16 +92,17 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 }
 
 // joined returns a realisation with the signatures of both. Nix 2.34 writes no
-// dependents, and its signatures hold for the same object with dependents too;
-// of two lists of dependents the first stays, and the signatures that were made
-// for the second go.
-func (b *Inbox) joined(have, sent layout.Realisation) layout.Realisation {
+// dependents, and its signatures hold for the same object with dependents too. A
+// realisation gains dependents only if a known key has signed them: an older Nix
+// refuses one whose dependents it cannot get, so that anyone could spoil it. Of two
+// lists the first stays, and the signatures that were made for the second go.
+func (b *Inbox) joined(have, sent layout.Realisation, whole bool) layout.Realisation {
 	next := have
-	if len(have.Dependents) == 0 {
+	if len(have.Dependents) == 0 && whole {
 		next.Dependents = sent.Dependents
 	}
 	next.TraceSigs = b.addSigs(have.TraceSigs, sent.TraceSigs...)
-	if len(have.Dependents) == 0 || len(sent.Dependents) == 0 || maps.Equal(have.Dependents, sent.Dependents) {
+	if len(sent.Dependents) == 0 || maps.Equal(next.Dependents, sent.Dependents) {
 		next.Sigs = b.addSigs(have.Sigs, sent.Sigs...)
 	}
 	return next

@@ -353,6 +353,39 @@ func TestRealisations(t *testing.T) {
 	}
 }
 
+// What strangers claim that a realisation was made from changes none that is there.
+func TestRealisationGainsNoDependents(t *testing.T) {
+	s := newSample(t)
+	stranger, err := signer.Generate("stranger-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTrial(t, func(c *Config) { c.Trusted = signer.Trusted{s.key.Public()} })
+	r := layout.Realisation{OutPath: s.path("app"), Output: "out", DrvHash: layout.Hash{7}}
+	key := layout.RealisationKey(r.ID())
+	text := func(r layout.Realisation, keys ...signer.SecretKey) string {
+		if err := r.Sign(keys...); err != nil {
+			t.Fatal(err)
+		}
+		text, err := realisationText(key, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	want := text(r, s.key)
+	tr.must(key, want, true, Created)
+	r.Dependents = map[layout.DrvOutput]layout.StorePath{}
+	for i := range 1000 {
+		r.Dependents[layout.DrvOutput{DrvHash: layout.Hash{8, byte(i), byte(i >> 8)}, Output: "out"}] = s.path("lib")
+	}
+	tr.must(key, text(r), true, Unchanged)
+	tr.must(key, text(r, stranger), true, Unchanged)
+	if got := contents(t, tr.tree)[key]; got != want {
+		t.Errorf("the realisation is\n%.1000s, want\n%s", got, want)
+	}
+}
+
 // A body that breaks off, or has another size than announced, changes nothing
 // and is the client's trouble.
 func TestBrokenBodies(t *testing.T) {
