@@ -79,19 +79,24 @@ func debugObjects(links []DebugLink, nar Key) []Object {
 	return objects
 }
 
-// maxDebugLinks bounds the memory that one NAR can claim: the largest debug
-// outputs have a few thousand.
-const maxDebugLinks = 200_000
+const (
+	// maxDebugLinks bounds what one NAR can claim: the largest debug outputs have a
+	// few thousand files, and each becomes two objects.
+	maxDebugLinks = 20_000
+	// debugLinkMemory is what each takes in memory, in bytes.
+	debugLinkMemory = 256
+)
 
-// ErrTooManyDebugFiles refuses a NAR with more debug files than any real one.
-var ErrTooManyDebugFiles = errors.New("the NAR has more debug files than any real one")
+// ErrTooManyFiles refuses a NAR with more files, or debug files, than any real one.
+var ErrTooManyFiles = errors.New("the NAR has more files than any real one")
 
 // debugLinks is a visitor that collects the separate debug files of a NAR:
 // regular files lib/debug/.build-id/<2 hex>/<38 hex>.debug, as Nix finds them.
 type debugLinks struct {
 	nar.Discard
-	path  []string
-	links []DebugLink
+	path   []string
+	links  []DebugLink
+	memory func(total int64) error // asked before more is needed; nil: there is enough
 }
 
 var buildIDs = []string{"", "lib", "debug", ".build-id"}
@@ -121,7 +126,12 @@ func (d *debugLinks) Regular(name string, _ bool, _, _ int64) error {
 		return nil
 	}
 	if len(d.links) == maxDebugLinks {
-		return ErrTooManyDebugFiles
+		return fmt.Errorf("%w: more than %d debug files", ErrTooManyFiles, maxDebugLinks)
+	}
+	if len(d.links)%256 == 0 && d.memory != nil {
+		if err := d.memory(int64(len(d.links)+256) * debugLinkMemory); err != nil {
+			return err
+		}
 	}
 	d.links = append(d.links, NewDebugLink(id))
 	return nil

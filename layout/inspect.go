@@ -61,6 +61,11 @@ func (w *Writer) Inspect(ctx context.Context, file io.Reader, method compress.Me
 		limit.NarSize = max(limit.NarSize, claim.NarSize)
 	}
 	p := newPass(ctx, TempSpool(""), limit, 0, storeDir)
+	done, err := p.share(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	writers := []io.Writer{p}
 	proofs := make([]*claimProof, len(claims))
 	for i, claim := range claims {
@@ -107,7 +112,7 @@ func (w *Writer) Inspect(ctx context.Context, file io.Reader, method compress.Me
 // it: a disk without room for a listing says nothing about the NAR.
 func aboutContent(err error) bool {
 	syntax := (*nar.SyntaxError)(nil)
-	return errors.As(err, &syntax) || errors.Is(err, compress.ErrCorrupt) || errors.Is(err, ErrTooManyDebugFiles)
+	return errors.As(err, &syntax) || errors.Is(err, compress.ErrCorrupt) || errors.Is(err, ErrTooManyFiles)
 }
 
 // recorder hashes and counts what is read through it.

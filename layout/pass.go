@@ -56,6 +56,17 @@ func newPass(ctx context.Context, spool Spool, want *PathInfo, maxNarSize int64,
 	return p
 }
 
+// share bounds what the pass takes while it goes on by what its Writer may have.
+func (p *pass) share(ctx context.Context, w *Writer) (done func(), err error) {
+	p.spill.spilled = w.Spilled
+	part, err := w.Memory.Take(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	p.debug.memory = func(total int64) error { return part.Resize(ctx, total) }
+	return part.Release, nil
+}
+
 // Write takes the next piece of the NAR.
 func (p *pass) Write(b []byte) (int, error) {
 	if err := p.ctx.Err(); err != nil {

@@ -71,12 +71,13 @@ func (t *tempFile) Discard() {
 	}
 }
 
-// A spill is a body that stays in memory while it is small.
+// A spill is the body of a listing, which stays in memory while it is small.
 type spill struct {
-	spool Spool
-	limit int
-	mem   []byte
-	file  SpoolFile
+	spool   Spool
+	limit   int
+	spilled func(n int64) error // see Writer
+	mem     []byte
+	file    SpoolFile
 }
 
 func (s *spill) Write(p []byte) (int, error) {
@@ -94,6 +95,15 @@ func (s *spill) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		s.mem = nil
+	}
+	// A listing that no reader takes is not written either.
+	if s.file.Size()+int64(len(p)) > KindListing.MaxBytes() {
+		return 0, fmt.Errorf("%w: its listing has more than %d bytes", ErrTooManyFiles, KindListing.MaxBytes())
+	}
+	if s.spilled != nil {
+		if err := s.spilled(int64(len(p))); err != nil {
+			return 0, err
+		}
 	}
 	return s.file.Write(p)
 }

@@ -28,6 +28,9 @@ type Writer struct {
 	MaxNarSize int64           // bytes of a NAR whose size is not announced; 0 for no bound
 	Spool      Spool           // nil for the tree's own, or temporary files
 	Memory     *share.Pool     // of decoders; nil for as much as they want
+	// Spilled is told how many bytes of a listing are about to go to the disk, and
+	// may end the NAR. Nil for as many as it takes.
+	Spilled func(n int64) error
 }
 
 func (w *Writer) spool() Spool {
@@ -106,6 +109,11 @@ func (w *Writer) Keep(ctx context.Context, want *PathInfo, method compress.Metho
 		return nil, err
 	}
 	defer z.Close()
+	done, err := p.share(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	buf := make([]byte, 256<<10)
 	if _, err := io.CopyBuffer(struct{ io.Writer }{p}, struct{ io.Reader }{z}, buf); err != nil {
 		return nil, err

@@ -18,7 +18,8 @@ import (
 type disk []string
 
 // free returns the bytes that we may still write. A file system that does not
-// tell its size takes what it takes.
+// tell its size takes what it takes. One that has hardly any room for more files,
+// however small, counts as full: with a block for each file that is left.
 func (d disk) free() (uint64, error) {
 	st, err := d.stat()
 	if err != nil {
@@ -27,8 +28,19 @@ func (d disk) free() (uint64, error) {
 	if st.Blocks == 0 {
 		return math.MaxInt64, nil
 	}
-	return uint64(st.Bavail) * uint64(st.Bsize), nil
+	free := uint64(st.Bavail) * uint64(st.Bsize)
+	if st.Files > 0 && uint64(st.Ffree) < uint64(st.Files)/fewFiles {
+		free = min(free, uint64(st.Ffree)*blockBytes)
+	}
+	return free, nil
 }
+
+const (
+	// fewFiles is the part of all files of a file system at which those that are
+	// left are counted.
+	fewFiles   = 50
+	blockBytes = 4 << 10
+)
 
 func (d disk) total() (uint64, error) {
 	st, err := d.stat()

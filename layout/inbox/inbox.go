@@ -153,7 +153,7 @@ func (b *Inbox) Check(ctx context.Context, key layout.Key, o Options) error {
 		return err
 	}
 	if bulky(key.Kind()) {
-		return b.space.check(max(o.Size, 0))
+		return b.space.check(share.From(as(ctx)), max(o.Size, 0))
 	}
 	return nil
 }
@@ -180,8 +180,8 @@ func (b *Inbox) check(key layout.Key, o Options) error {
 	return nil
 }
 
-// bulky reports whether objects of that kind fill disks. Narinfos and the like do
-// not, and complete what is there.
+// bulky reports whether objects of that kind fill disks. Narinfos and the like
+// complete what is there.
 func bulky(kind layout.Kind) bool {
 	return kind == layout.KindNAR || kind == layout.KindLog || kind == layout.KindListing
 }
@@ -206,12 +206,14 @@ func (b *Inbox) Put(ctx context.Context, key layout.Key, body io.Reader, o Optio
 	kind := key.Kind()
 	u := &upload{ctx: ctx, r: body, kind: kind, size: o.Size, limit: b.limit(kind)}
 	if bulky(kind) {
-		room, err := b.space.reserve(o.Size)
+		room, err := b.space.reserve(share.From(ctx), o.Size)
 		if err != nil {
 			return 0, err
 		}
 		defer room.done()
 		u.room = room
+	} else if err := b.space.checkRecords(share.From(ctx), 1, max(o.Size, 0)); err != nil {
+		return 0, err
 	}
 	outcome, err := b.put(ctx, key, u, o)
 	if errors.Is(err, errEmpty) {

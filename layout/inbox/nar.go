@@ -39,7 +39,9 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 		}
 		return 0, err
 	}
-	packed, err := b.writer.Keep(ctx, nil, method, body)
+	writer := *b.writer
+	writer.Spilled = u.room.wrote
+	packed, err := writer.Keep(ctx, nil, method, body)
 	if err != nil {
 		return 0, aboutNAR(u, method, err)
 	}
@@ -159,15 +161,17 @@ func aboutNAR(u *upload, method compress.Method, err error) error {
 	if failed := u.failed(); failed != nil {
 		return failed
 	}
-	syntax, long := (*nar.SyntaxError)(nil), (*layout.NARTooLong)(nil)
+	syntax, long, refusal := (*nar.SyntaxError)(nil), (*layout.NARTooLong)(nil), (*Refusal)(nil)
 	switch {
+	case errors.As(err, &refusal): // the disk has no room for the listing
+		return refusal
 	case errors.Is(err, compress.ErrCorrupt):
 		return refuse(BadCompression, "bad compression: the file is not whole %s data, or asks for too much memory", method).because(err)
 	case errors.As(err, &syntax):
 		return refuse(BadNAR, "bad NAR: %v", syntax).because(err)
 	case errors.As(err, &long):
 		return refuse(NARTooLarge, "too large: the NAR has more than the %d bytes that this cache allows", long.Limit).because(err)
-	case errors.Is(err, layout.ErrTooManyDebugFiles):
+	case errors.Is(err, layout.ErrTooManyFiles):
 		return refuse(BadNAR, "bad NAR: %v", err).because(err)
 	}
 	return storage(err)

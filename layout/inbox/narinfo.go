@@ -126,6 +126,11 @@ func (b *Inbox) placeOnce(ctx context.Context, r *record, since layout.Sight) (_
 	case len(d.needs) > 0:
 		return 0, d.needs, false, nil
 	}
+	done, err := b.roomAround(ctx, f, &d)
+	if err != nil {
+		return 0, nil, false, err
+	}
+	defer done()
 	rely, err := layout.Rely(ctx, b.writer.Tree, since)
 	if err != nil {
 		return 0, nil, false, err

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // apply does what was decided about a record that is right: the listing and the
@@ -65,6 +66,27 @@ func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Ou
 	b.published(ctx, r.key, keepBytes(r.text), ours, r.echoed)
 	return outcome, nil
 }
+
+// roomAround sees to room for what is published around a narinfo, which may be much
+// more than what came: on the disk, and in memory for as long as it takes. Nothing
+// could be removed from the tree if it waited for that behind Rely.
+func (b *Inbox) roomAround(ctx context.Context, f *facts, d *decision) (done func(), err error) {
+	if d.merge && !f.relist && len(f.sent) == 0 {
+		return func() {}, b.space.checkRecords(share.From(ctx), 1, 0)
+	}
+	links := 2 * len(f.known.debug)
+	if err := b.space.checkRecords(share.From(ctx), 2+links, f.known.listing.Size()); err != nil {
+		return nil, err
+	}
+	part, err := b.writer.Memory.Take(ctx, int64(links)*linkMemory)
+	if err != nil {
+		return nil, err
+	}
+	return part.Release, nil
+}
+
+// linkMemory is what a debug link takes in memory while it is published.
+const linkMemory = 1 << 10
 
 // published ends the note on an object and wakes what waited for it. If the tree
 // has as many bytes as the client sent, the client sees those.

@@ -31,7 +31,7 @@ type receipt struct {
 func (r *receipt) cost() int64 {
 	cost := r.listing.Size()
 	if cost > 64<<10 { // the Writer keeps no larger one in memory
-		cost = spooledCost
+		cost = max(spooledCost, cost/spooledShare)
 	}
 	for _, link := range r.debug {
 		cost += int64(len(link.ID)+len(link.Member)) + 32

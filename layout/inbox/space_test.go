@@ -1,11 +1,17 @@
 package inbox
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 func TestFreeSpace(t *testing.T) {
@@ -49,8 +55,8 @@ func TestFreeSpace(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if tr.space.coming != 0 {
-		t.Errorf("%d bytes are coming", tr.space.coming)
+	if len(tr.space.coming) != 0 {
+		t.Errorf("%v bytes are coming", tr.space.coming)
 	}
 	free = 999
 	check(0, NoSpace)
@@ -80,6 +86,159 @@ func TestFreeSpaceWhileStreaming(t *testing.T) {
 	if asked != 3 {
 		t.Errorf("asked %d times", asked)
 	}
+}
+
+// What a client announces and does not send keeps no other client out.
+func TestAnnouncedSpaceIsNotTaken(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, func(c *Config) {
+		c.FreeSpace, c.MinFree = func() (uint64, error) { return 1 << 30, nil }, 1 << 20
+	})
+	reader, writer := io.Pipe()
+	done := make(chan error)
+	go func() {
+		_, err := tr.Put(share.As(t.Context(), "attacker"), s.nar(t, "app"), reader, Options{Size: 1<<30 - 1<<20})
+		done <- err
+	}()
+	if _, err := io.WriteString(writer, s.objects[s.nar(t, "app")][:10]); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Check(share.As(t.Context(), "attacker"), s.nar(t, "lib"), Options{Size: 1}); ReasonOf(err) != NoSpace {
+		t.Errorf("the client itself has room for more: %v", err)
+	}
+	nar := s.nar(t, "lib")
+	if err := tr.Check(share.As(t.Context(), "honest"), nar, Options{Size: int64(len(s.objects[nar]))}); err != nil {
+		t.Errorf("check: %v", err)
+	}
+	tr.mustAs("honest", nar, s.objects[nar], Created)
+	writer.CloseWithError(io.ErrUnexpectedEOF)
+	<-done
+}
+
+// Records use a part of the floor, and no more: a stream of them fills no disk.
+func TestRecordsKeepTheFloor(t *testing.T) {
+	s := newSample(t)
+	const floor = 1 << 30
+	free := uint64(floor - 1)
+	tr := newTrial(t, func(c *Config) { c.FreeSpace, c.MinFree = func() (uint64, error) { return free, nil }, floor })
+	var small []layout.Key
+	for key := range s.objects {
+		switch key.Kind() {
+		case layout.KindNarInfo, layout.KindRealisation, layout.KindDebugInfo:
+			small = append(small, key)
+		}
+	}
+	if len(small) < 5 {
+		t.Fatalf("the sample has %q", small)
+	}
+	free = floor - floor/recordShare - 1
+	for _, key := range small {
+		tr.refused(key, s.objects[key], false, NoSpace)
+	}
+	free = floor - 1
+	for _, key := range small {
+		if _, err := tr.send(key, s.objects[key], false); err != nil {
+			t.Errorf("put %s: %v", key, err)
+		}
+	}
+}
+
+// What a small upload becomes counts: the listing of its NAR, and its debug links.
+func TestWhatIsMadeOfAnUploadKeepsTheFloor(t *testing.T) {
+	const floor = 1 << 30
+	free := uint64(1 << 40)
+	tr := newTrial(t, func(c *Config) { c.FreeSpace, c.MinFree = func() (uint64, error) { return free, nil }, floor })
+	file, record := manyFiles(t, "lib/debug/.build-id/00/%038x.debug", 20_000)
+	nar, err := record.NARKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.must(nar, file, true, Created)
+	free = floor + 32<<20 // each link takes a block
+	key, text := layout.NarInfoKey(record.Path), string(record.Marshal(layout.DefaultStoreDir))
+	tr.refused(key, text, true, NoSpace)
+	if len(file) > 1<<20 {
+		t.Errorf("the upload has %d bytes", len(file))
+	}
+	file, record = manyFiles(t, strings.Repeat("x", 200)+"%06d", 100_000)
+	if nar, err = record.NARKey(); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	tr.space.free = func() (uint64, error) {
+		if asked++; asked > 1 {
+			return floor, nil // the listing took it
+		}
+		return floor + 1<<20, nil
+	}
+	tr.space.floor = floor + 1
+	tr.refused(nar, file, true, NoSpace)
+	// And its file counts for as long as it is kept.
+	tr.space.free = nil
+	tr.must(nar, file, true, Created)
+	info, err := tr.tree.Stat(t.Context(), nar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := tr.receiptOf(info)
+	defer r.release()
+	if r.cost() < r.listing.Size()/spooledShare || r.listing.Size() < 20<<20 {
+		t.Errorf("a listing of %d bytes costs %d", r.listing.Size(), r.cost())
+	}
+}
+
+// A NAR with more debug files than any real one is refused.
+func TestTooManyDebugFiles(t *testing.T) {
+	tr := newTrial(t, nil)
+	file, record := manyFiles(t, "lib/debug/.build-id/00/%038x.debug", 20_001)
+	nar, err := record.NARKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.refused(nar, file, true, BadNAR)
+}
+
+// manyFiles returns a NAR with n empty files whose names follow a pattern,
+// compressed, and its record.
+func manyFiles(t *testing.T, pattern string, n int) (string, *layout.NarInfo) {
+	t.Helper()
+	var text bytes.Buffer
+	str := func(words ...string) {
+		for _, s := range words {
+			text.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(s))))
+			text.WriteString(s + strings.Repeat("\x00", -len(s)&7))
+		}
+	}
+	dirs := strings.Split(pattern, "/")
+	name := dirs[len(dirs)-1]
+	str("nix-archive-1", "(", "type", "directory")
+	for _, dir := range dirs[:len(dirs)-1] {
+		str("entry", "(", "name", dir, "node", "(", "type", "directory")
+	}
+	for i := range n {
+		str("entry", "(", "name", fmt.Sprintf(name, i), "node", "(", "type", "regular", "contents", "", ")", ")")
+	}
+	for range dirs[:len(dirs)-1] {
+		str(")", ")")
+	}
+	str(")")
+	pool := compress.NewPool(1)
+	defer pool.Close()
+	var file bytes.Buffer
+	z, err := pool.NewWriter(t.Context(), &file, compress.Zstd, 0)
+	if err == nil {
+		_, err = z.Write(text.Bytes())
+	}
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &layout.NarInfo{Compression: compress.Zstd, FileHash: sha256.Sum256(file.Bytes()), FileSize: int64(file.Len())}
+	r.Path, r.NarHash, r.NarSize = inventedPath(n), sha256.Sum256(text.Bytes()), int64(text.Len())
+	r.URL = string(layout.NARKey(r.FileHash, r.Compression.Extension()))
+	return file.String(), r
 }
 
 type zeros struct{}
