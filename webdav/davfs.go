@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
@@ -76,6 +77,11 @@ func (v *view) stat(ctx context.Context, name string) (entry, error) {
 	if _, _, made := v.made.Get(share.From(ctx), name); made {
 		return entry{name: name, folder: true}, nil
 	}
+	place, err := v.listing.Take(ctx, 1)
+	if err != nil {
+		return entry{}, fmt.Errorf("look into %s: %w", name, err)
+	}
+	defer place.Release()
 	for _, err := range v.from.List(ctx, name+"/") {
 		return entry{name: name, folder: true}, err
 	}

@@ -51,6 +51,8 @@ func (v *view) propfind(w *response, r *http.Request, t *target, in *body) *fail
 	switch {
 	case isAbsent(err):
 		return absent()
+	case errors.Is(err, share.ErrBusy):
+		return busyListing()
 	case err != nil:
 		return unreadable(err)
 	case t.slash && !self.folder:
@@ -74,7 +76,7 @@ func (v *view) propfind(w *response, r *http.Request, t *target, in *body) *fail
 		place, err := v.listing.Take(share.Hurried(ctx, m.hurry), 1)
 		switch {
 		case errors.Is(err, share.ErrBusy):
-			return &failure{status: http.StatusServiceUnavailable, text: "too many folders are being listed, try again", retryAfter: 5 * time.Second}
+			return busyListing()
 		case err != nil:
 			return failureOf(err)
 		}
@@ -97,6 +99,10 @@ func (v *view) propfind(w *response, r *http.Request, t *target, in *body) *fail
 	}
 	m.end()
 	return nil
+}
+
+func busyListing() *failure {
+	return &failure{status: http.StatusServiceUnavailable, text: "too many folders are being listed, try again", retryAfter: 5 * time.Second}
 }
 
 // readPropfind reads the body of a PROPFIND: allprop, propname or prop. None is

@@ -144,7 +144,7 @@ func TestQueueTurns(t *testing.T) {
 		t.Errorf("the first of c is %s", h.at)
 	}
 	var order []string
-	for h := q.pop(); h != nil; h = q.pop() {
+	for h := q.pop(anyone); h != nil; h = q.pop(anyone) {
 		order = append(order, string(h.at))
 	}
 	if diff := cmp.Diff([]string{"a0", "b0", "c1", "b1", "c2"}, order); diff != "" {

@@ -34,13 +34,33 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload, o O
 	if err != nil {
 		return 0, refuse(BadDebugInfo, "bad debug link: %v", err).because(err)
 	}
+	sent := keepBytes(text)
+	defer sent.release()
+	var outcome Outcome
+	err = b.reading(ctx, func(ctx context.Context) (err error) {
+		outcome, err = b.placeLink(ctx, key, link, nar)
+		return err
+	})
+	switch {
+	case err == nil:
+		b.published(ctx, key, sent, -1, !o.Strict)
+		return outcome, nil
+	case errors.Is(err, errEarly):
+		sent.retain()
+		b.setNote(ctx, key, &note{why: early, body: sent, link: link, nar: nar})
+		return Held, nil
+	}
+	return 0, storage(err)
+}
+
+// placeLink publishes a debug link that is true, unless another is there that
+// leads somewhere. The error is that of checkLink if it is not true, or early.
+func (b *Inbox) placeLink(ctx context.Context, key layout.Key, link layout.DebugLink, nar layout.Key) (outcome Outcome, err error) {
 	unlock, err := b.locks.lock(ctx, nar)
 	if err != nil {
 		return 0, err
 	}
 	defer unlock()
-	var outcome Outcome
-	// If the NAR has to be read, which is rare, removals wait for that.
 	err = b.relying(ctx, func() error {
 		return layout.Update(ctx, b.writer.Tree, key, func(have []byte) ([]byte, error) {
 			outcome = Created
@@ -65,18 +85,7 @@ func (b *Inbox) putDebugInfo(ctx context.Context, key layout.Key, u *upload, o O
 			return link.Marshal(nar), nil
 		})
 	})
-	sent := keepBytes(text)
-	defer sent.release()
-	switch {
-	case err == nil:
-		b.published(ctx, key, sent, -1, !o.Strict)
-		return outcome, nil
-	case errors.Is(err, errEarly):
-		sent.retain()
-		b.setNote(ctx, key, &note{why: early, body: sent, link: link, nar: nar})
-		return Held, nil
-	}
-	return 0, storage(err)
+	return outcome, err
 }
 
 // checkLink refuses a debug link that is not true. The error is errEarly if its

@@ -178,17 +178,12 @@ func (b *Inbox) file(info layout.Info, needs []need) *held {
 		b.leave(old)
 	}
 	b.held[h.at] = h
-	if b.heldOf[h.key] == nil {
-		b.heldOf[h.key] = map[*held]bool{}
-	}
-	b.heldOf[h.key][h] = true
+	addTo(b.heldOf, h.key, h)
+	addTo(b.heldBy, h.client, h)
 	b.holding, b.holds[client] = b.holding.more(info.Size), b.holds[client].more(info.Size)
 	for _, n := range needs[:min(len(needs), maxNeeds)] {
 		h.needs[n.key] = n
-		if b.needed[n.key] == nil {
-			b.needed[n.key] = map[*held]bool{}
-		}
-		b.needed[n.key][h] = true
+		addTo(b.needed, n.key, h)
 	}
 	return h
 }
@@ -200,6 +195,7 @@ func (b *Inbox) leave(h *held) {
 	}
 	delete(b.held, h.at)
 	deleteFrom(b.heldOf, h.key, h)
+	deleteFrom(b.heldBy, h.client, h)
 	for key := range h.needs {
 		deleteFrom(b.needed, key, h)
 	}
@@ -209,7 +205,14 @@ func (b *Inbox) leave(h *held) {
 	}
 }
 
-func deleteFrom(sets map[layout.Key]map[*held]bool, key layout.Key, h *held) {
+func addTo[K comparable](sets map[K]map[*held]bool, key K, h *held) {
+	if sets[key] == nil {
+		sets[key] = map[*held]bool{}
+	}
+	sets[key][h] = true
+}
+
+func deleteFrom[K comparable](sets map[K]map[*held]bool, key K, h *held) {
 	if delete(sets[key], h); len(sets[key]) == 0 {
 		delete(sets, key)
 	}

@@ -28,6 +28,7 @@ type Inbox struct {
 	locks  locks
 
 	damaged damaged
+	readers *share.Pool // of NARs in the tree
 
 	mu       sync.Mutex
 	receipts *recent[layout.Key, *receipt] // by the keys of NARs
@@ -36,6 +37,7 @@ type Inbox struct {
 
 	held    map[layout.Key]*held          // by where they wait
 	heldOf  map[layout.Key]map[*held]bool // by where they are to appear
+	heldBy  map[share.Client]map[*held]bool
 	needed  map[layout.Key]map[*held]bool // by key, what waits for it
 	holding holding                       // how much waits
 	holds   map[share.Client]holding      // of that, what each client has
@@ -44,7 +46,10 @@ type Inbox struct {
 
 	work *sync.Cond // for those who publish in the background: busy, or ctx is over
 	busy bool       // there is something for them to do
-	stop func()     // ends their ctx, and waits for them
+	// How many are at work, and for whom.
+	atWork   int64
+	worksFor map[share.Client]int64
+	stop     func() // ends their ctx, and waits for them
 }
 
 // Open returns the inbox of a tree that has a nix-cache-info for the Writer's
@@ -74,9 +79,10 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	b := &Inbox{
 		cfg: c, writer: &writer, spool: writer.Spool, known: knownKeys(c), log: c.Log,
 		space: space{free: c.FreeSpace, floor: c.MinFree}, now: time.Now,
-		links: map[sent]map[layout.Key]bool{}, held: map[layout.Key]*held{}, heldOf: map[layout.Key]map[*held]bool{},
-		needed: map[layout.Key]map[*held]bool{}, holds: map[share.Client]holding{},
+		links: map[sent]map[layout.Key]bool{}, held: map[layout.Key]*held{}, heldOf: map[layout.Key]map[*held]bool{}, heldBy: map[share.Client]map[*held]bool{},
+		needed: map[layout.Key]map[*held]bool{}, holds: map[share.Client]holding{}, worksFor: map[share.Client]int64{},
 	}
+	b.readers = share.NewPool(maxReading, decodingPatience)
 	b.work = sync.NewCond(&b.mu)
 	b.receipts = newRecent(c.Memory/2, func(_ layout.Key, r *receipt) { r.release() })
 	b.notes = newRecent(c.Memory/2, b.forgotNote)

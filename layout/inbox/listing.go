@@ -30,6 +30,16 @@ func (b *Inbox) putListing(ctx context.Context, key layout.Key, u *upload, o Opt
 	if first[0] != '{' {
 		return 0, refuse(BadListing, "bad listing: %s is not JSON", key)
 	}
+	var outcome Outcome
+	err = b.reading(ctx, func(ctx context.Context) (err error) {
+		outcome, err = b.placeListing(ctx, key, sent, o)
+		return err
+	})
+	return outcome, err
+}
+
+// placeListing settles a listing with that of the path, or keeps it for later.
+func (b *Inbox) placeListing(ctx context.Context, key layout.Key, sent *kept, o Options) (Outcome, error) {
 	record := layout.NarInfoKeyOf(key.PathHash())
 	unlock, err := b.locks.lock(ctx, record)
 	if err != nil {

@@ -40,7 +40,11 @@ func (b *Inbox) putNarInfo(ctx context.Context, key layout.Key, u *upload, o Opt
 		return 0, err
 	}
 	r.echoed = !o.Strict
-	outcome, err := b.putRecord(ctx, r, o.Strict)
+	var outcome Outcome
+	err = b.reading(ctx, func(ctx context.Context) (err error) {
+		outcome, err = b.putRecord(ctx, r, o.Strict)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

@@ -147,20 +147,25 @@ func (o *unseen) instead(info layout.Info) bool {
 	return o.over || o.echo.Key != "" && o.echo.Size == info.Size && (info.ETag == "" || o.echo.ETag == info.ETag)
 }
 
-// unseen returns them in the order of their keys.
+// unseen returns them in the order of their keys. It looks at what the client itself
+// sent and nothing else, as everyone waits meanwhile.
 func (b *Inbox) unseen(ctx context.Context, prefix string) []unseen {
 	client := share.From(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	byKey := map[layout.Key]unseen{}
-	for _, h := range b.held {
-		if h.client == client && strings.HasPrefix(string(h.key), prefix) {
+	held := b.heldBy[client]
+	if strings.Contains(prefix, "/") {
+		held = nil // narinfos are at the top
+	}
+	for h := range held {
+		if strings.HasPrefix(string(h.key), prefix) {
 			byKey[h.key] = unseen{info: layout.Info{Key: h.key, Size: h.info.Size, ModTime: h.info.ModTime}, alone: true}
 		}
 	}
-	for s, n := range b.notes.all() {
+	for s, n := range b.notes.of(client) {
 		key := s.key
-		if _, held := byKey[key]; held || s.client != client || !strings.HasPrefix(string(key), prefix) {
+		if _, held := byKey[key]; held || !strings.HasPrefix(string(key), prefix) {
 			continue
 		}
 		byKey[key] = unseen{info: n.info(key), alone: n.why != echo, over: n.why == early, echo: n.object}

@@ -158,7 +158,13 @@ func (b *Inbox) relist(ctx context.Context, r *record) {
 	if err != nil {
 		return
 	}
-	known, _, err := b.look(ctx, nar.Key, &have.PathInfo)
+	known, _, err := b.look(ctx, nar.Key, b.anyNAR())
+	if next := (*unread)(nil); errors.As(err, &next) { // at this moment, and only here, under locks
+		var found *inspected
+		if found, err = b.readInTurn(ctx, next); err == nil {
+			known, err = &found.receipt, found.refused
+		}
+	}
 	if err == nil {
 		err = b.writer.Tree.Put(ctx, layout.ListingKey(have.Path), copied(known.listing), layout.PutOptions{})
 		known.release()

@@ -30,15 +30,16 @@ func (q *queue) push(h *held) {
 }
 
 // pop returns the first narinfo of the client whose turn it is, nil if nothing is
-// due.
-func (q *queue) pop() *held {
-	if len(q.turns) == 0 {
+// due. Clients that may not have one now are passed over.
+func (q *queue) pop(may func(share.Client) bool) *held {
+	i := slices.IndexFunc(q.turns, may)
+	if i < 0 {
 		return nil
 	}
-	client := q.turns[0]
+	client := q.turns[i]
 	h := q.popOf(client)
 	if len(q.lines[client]) > 0 {
-		q.turns = append(q.turns[1:], client)
+		q.turns = append(slices.Delete(q.turns, i, i+1), client)
 	}
 	return h
 }
@@ -86,7 +87,7 @@ func (b *Inbox) finish(ctx context.Context) {
 func (b *Inbox) finishAll(ctx context.Context) {
 	for i := 0; i < maxOwn && ctx.Err() == nil; i++ {
 		b.mu.Lock()
-		h := b.queue.pop()
+		h := b.queue.pop(anyone)
 		b.mu.Unlock()
 		if h == nil {
 			return
@@ -106,24 +107,39 @@ func (b *Inbox) later() {
 	}
 }
 
-// drain publishes what is due, and what becomes due by that, in fair turns.
+func anyone(share.Client) bool { return true }
+
+// drain publishes what is due, and what becomes due by that, in fair turns. It
+// leaves what a client has more to those who are at work for that client already.
 func (b *Inbox) drain(ctx context.Context) {
 	for ctx.Err() == nil {
 		b.mu.Lock()
-		h := b.queue.pop()
+		h := b.queue.pop(func(c share.Client) bool { return share.Fair(workers, b.atWork, b.worksFor[c], 1) })
 		if h == nil {
 			b.busy = false
-		}
-		b.mu.Unlock()
-		if h == nil {
+			b.mu.Unlock()
 			return
 		}
+		b.works(h.client, 1)
+		b.mu.Unlock()
 		b.retry(share.As(ctx, h.client), h)
+		b.mu.Lock()
+		b.works(h.client, -1)
+		b.mu.Unlock()
 	}
 }
 
-// workers is how many narinfos are published in the background at the same time.
-const workers = 4
+// works counts those who publish for a client in the background. The mutex is held.
+func (b *Inbox) works(c share.Client, n int64) {
+	b.atWork += n
+	if b.worksFor[c] += n; b.worksFor[c] == 0 {
+		delete(b.worksFor, c)
+	}
+}
+
+// workers is how many narinfos are published in the background at the same time. A
+// client has half of what others leave: some may wait for a NAR to be read.
+const workers = 8
 
 // publishLater drains whenever there is something to do, until ctx ends.
 func (b *Inbox) publishLater(ctx context.Context) {

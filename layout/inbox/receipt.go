@@ -93,7 +93,8 @@ func noNAR(err error) error {
 
 // look returns what is true of the NAR at key, and of a claim that it has a
 // content address. The receipt is to be released. The error is errNoNAR if
-// the NAR is absent or damaged, and a Refusal if it is not what is claimed.
+// the NAR is absent or damaged, and an *unread if it has to be read first: see
+// reading.
 func (b *Inbox) look(ctx context.Context, key layout.Key, claim *layout.PathInfo) (*receipt, layout.Proof, error) {
 	info, err := b.writer.Tree.Stat(ctx, key)
 	if err != nil {
@@ -108,32 +109,34 @@ func (b *Inbox) look(ctx context.Context, key layout.Key, claim *layout.PathInfo
 			return r, proof, nil
 		}
 	}
-	found, object, err := b.inspect(ctx, key, claim)
-	if err != nil {
+	found := readFor(ctx, info, claim)
+	if found == nil {
 		if r != nil {
 			r.release()
 		}
-		return nil, 0, err
+		return nil, 0, &unread{key, claim}
 	}
-	proof := found.proof
-	if r != nil {
-		found.release()
-		return r, proof, nil
+	switch {
+	case found.refused != nil && r != nil:
+		r.release()
+		return nil, 0, found.refused
+	case found.refused != nil:
+		return nil, 0, found.refused
+	case r == nil:
+		r = &found.receipt
+		r.retain()
 	}
-	// The process that put it may have died before it was sure to stay.
-	if err := b.sync(ctx, key); err != nil {
-		found.release()
-		return nil, 0, err
-	}
-	found.object = object
-	b.remember(ctx, &found.receipt)
-	return &found.receipt, proof, nil
+	return r, found.proof, nil
 }
 
 // An inspected is what reading a NAR from the tree found.
 type inspected struct {
 	receipt
-	proof layout.Proof
+	claim *layout.PathInfo
+	proof layout.Proof // of the claim
+	// refused says why nothing can rest on the NAR, or on the claim. Nothing else is
+	// known then.
+	refused error
 }
 
 // newReceipt makes the receipt of a NAR, for an object that is not known yet.
@@ -148,46 +151,48 @@ func (b *Inbox) newReceipt(packed *layout.Packed) *receipt {
 
 // inspect reads the NAR that is in the tree: it came before a restart, or
 // behind our back, or its receipt was forgotten or does not say enough.
-func (b *Inbox) inspect(ctx context.Context, key layout.Key, claim *layout.PathInfo) (*inspected, layout.Info, error) {
+func (b *Inbox) inspect(ctx context.Context, key layout.Key, claim *layout.PathInfo) (*inspected, error) {
 	body, object, err := b.writer.Tree.Get(ctx, key)
 	if err != nil {
-		return nil, object, noNAR(err)
+		return nil, noNAR(err)
 	}
 	defer body.Close()
 	file := bufio.NewReaderSize(body, 64<<10)
 	if _, err := file.Peek(len(narMagic)); err != nil && object.Size >= int64(len(narMagic)) {
-		return nil, object, fmt.Errorf("read %s: %w", key, err)
+		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
+	i := &inspected{claim: claim, receipt: receipt{object: object}}
+	i.retain()
 	method, err := methodOf(key, file)
 	if err != nil {
-		return nil, object, err
+		i.refused = err
+		return i, nil
 	}
 	found, err := b.writer.Inspect(ctx, file, method, claim)
 	if err != nil {
-		return nil, object, fmt.Errorf("read %s: %w", key, err)
+		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	if named, ok := key.NameHash(); ok && named != found.FileHash && (found.Broken != nil || named != found.NarHash) {
 		found.Close()
 		b.damaged.add(object)
 		b.log.WarnContext(ctx, "a NAR is damaged", "key", key, "hash", found.FileHash)
-		return nil, object, fmt.Errorf("read %s: %w", key, errDamaged)
+		return nil, fmt.Errorf("read %s: %w", key, errDamaged)
 	}
 	switch {
 	case found.Broken != nil:
-		return nil, object, refuse(NARDiffers, "%s holds no NAR: %v", key, found.Broken).because(found.Broken)
+		i.refused = refuse(NARDiffers, "%s holds no NAR: %v", key, found.Broken).because(found.Broken)
+		return i, nil
 	case found.TooLong:
-		return nil, object, refuse(NARDiffers, "the NAR in %s has more than %d bytes", key, claim.NarSize)
+		i.refused = refuse(NARDiffers, "the NAR in %s has more than %d bytes", key, claim.NarSize)
+		return i, nil
 	}
-	i := &inspected{proof: found.Proofs[0], receipt: receipt{
-		method: method, fileHash: found.FileHash, narHash: found.NarHash, narSize: found.NarSize, listing: found.Listing, debug: found.Debug,
-		prove: func(other *layout.PathInfo, storeDir string) (layout.Proof, bool) {
-			// The Inspected proved one address, and remembers the hash of the NAR.
-			return (&layout.Packed{NarHash: found.NarHash}).Prove(other, storeDir)
-		},
-	}}
-	i.free = found.Close
-	i.retain()
-	return i, object, nil
+	i.proof, i.free = found.Proofs[0], found.Close
+	i.method, i.fileHash, i.narHash, i.narSize, i.listing, i.debug = method, found.FileHash, found.NarHash, found.NarSize, found.Listing, found.Debug
+	i.prove = func(other *layout.PathInfo, storeDir string) (layout.Proof, bool) {
+		// The Inspected proved one address, and remembers the hash of the NAR.
+		return (&layout.Packed{NarHash: found.NarHash}).Prove(other, storeDir)
+	}
+	return i, nil
 }
 
 // anyNAR is a claim that says nothing but how long a NAR may be.

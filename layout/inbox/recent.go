@@ -113,6 +113,21 @@ func (r *recent[K, V]) all() iter.Seq2[K, V] {
 	}
 }
 
+// of yields the items of a client without touching the order.
+func (r *recent[K, V]) of(client share.Client) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		p := r.clients[client]
+		if p == nil {
+			return
+		}
+		for e := p.order.Front(); e != nil; e = e.Next() {
+			if i := e.Value.(*item[K, V]); !yield(i.key, i.value) {
+				return
+			}
+		}
+	}
+}
+
 // shared frees something when the last one who uses it is done: what a table
 // forgets may be in use.
 type shared struct {

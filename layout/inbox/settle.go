@@ -19,15 +19,19 @@ import (
 // wrong is dropped: its client was told that it waits, and the log tells the
 // rest. After an error it stays where it is, and Settle comes back to it.
 func (b *Inbox) retry(ctx context.Context, h *held) {
-	unlock, err := b.locks.lock(ctx, h.key)
-	if err == nil {
+	err := b.reading(ctx, func(ctx context.Context) error {
+		unlock, err := b.locks.lock(ctx, h.key)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 		for again, tries := true, 0; err == nil && again; tries++ {
 			if again, err = b.try(ctx, h); tries == 100 {
 				err = fmt.Errorf("publish %s: %w a hundred times in a row", h.key, layout.ErrChanged)
 			}
 		}
-		unlock()
-	}
+		return err
+	})
 	if err == nil {
 		return
 	}

@@ -92,7 +92,7 @@ func TestFreeSpaceWhileStreaming(t *testing.T) {
 func TestAnnouncedSpaceIsNotTaken(t *testing.T) {
 	s := newSample(t)
 	tr := newTrial(t, func(c *Config) {
-		c.FreeSpace, c.MinFree = func() (uint64, error) { return 1 << 30, nil }, 1 << 20
+		c.FreeSpace, c.MinFree = func() (uint64, error) { return 1 << 30, nil }, 1<<20
 	})
 	reader, writer := io.Pipe()
 	done := make(chan error)
