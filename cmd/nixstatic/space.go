@@ -18,8 +18,8 @@ import (
 type disk []string
 
 // free returns the bytes that we may still write. A file system that does not
-// tell its size takes what it takes. One that has hardly any room for more files,
-// however small, counts as full: with a block for each file that is left.
+// tell its size takes what it takes. A file system that can hold hardly any more
+// files, however small, counts as full: with a block for each file that is left.
 func (d disk) free() (uint64, error) {
 	st, err := d.stat()
 	if err != nil {

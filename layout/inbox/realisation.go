@@ -94,8 +94,8 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 // joined returns a realisation with the signatures of both. Nix 2.34 writes no
 // dependents, and its signatures hold for the same object with dependents too. A
 // realisation gains dependents only if a known key has signed them: an older Nix
-// refuses one whose dependents it cannot get, so that anyone could spoil it. Of two
-// lists the first stays, and the signatures that were made for the second go.
+// refuses one whose dependents it cannot get, so that anyone could spoil it. If both
+// have some, the first list stays, and the signatures that were made for the second go.
 func (b *Inbox) joined(have, sent layout.Realisation, whole bool) layout.Realisation {
 	next := have
 	if len(have.Dependents) == 0 && whole {

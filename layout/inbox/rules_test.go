@@ -353,7 +353,7 @@ func TestRealisations(t *testing.T) {
 	}
 }
 
-// What strangers claim that a realisation was made from changes none that is there.
+// A stranger cannot change from what a realisation was made.
 func TestRealisationGainsNoDependents(t *testing.T) {
 	s := newSample(t)
 	stranger, err := signer.Generate("stranger-1")

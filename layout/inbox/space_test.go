@@ -88,7 +88,7 @@ func TestFreeSpaceWhileStreaming(t *testing.T) {
 	}
 }
 
-// What a client announces and does not send keeps no other client out.
+// A client that announces much and does not send it keeps no other client out.
 func TestAnnouncedSpaceIsNotTaken(t *testing.T) {
 	s := newSample(t)
 	tr := newTrial(t, func(c *Config) {
@@ -143,7 +143,7 @@ func TestRecordsKeepTheFloor(t *testing.T) {
 	}
 }
 
-// What a small upload becomes counts: the listing of its NAR, and its debug links.
+// The listing and the debug links that a small upload becomes count for the floor.
 func TestWhatIsMadeOfAnUploadKeepsTheFloor(t *testing.T) {
 	const floor = 1 << 30
 	free := uint64(1 << 40)
