@@ -112,12 +112,12 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			f.soften(clientOf(r), sent(r, in, start))
 		}
 		if f.cause != nil && !errors.Is(f.cause, context.Canceled) {
-			h.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "status", f.status, "error", f.cause)
+			h.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "token", t.token, "status", f.status, "error", f.cause)
 		}
 		refuse(w, r, in, f)
 	}
 	if h.log.Enabled(r.Context(), slog.LevelDebug) {
-		h.log.Debug("request", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "status", w.status,
+		h.log.Debug("request", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "token", t.token, "status", w.status,
 			"in", in.n, "out", w.n, "took", time.Since(start))
 	}
 }
@@ -128,6 +128,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 	if err != nil {
 		return failureOf(err)
 	}
+	t.token = token
 	if t.upload || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		r = r.WithContext(share.As(r.Context(), share.ClientOf(token, r.RemoteAddr)))
 	}

@@ -16,6 +16,9 @@ type target struct {
 	bad    bool   // not a name at all: "..", "//", an encoded slash, control characters
 	key    layout.Key
 	kind   layout.Kind // KindForeign if there is no key
+
+	token string           // name of the token that the client showed, "" for none
+	path  layout.StorePath // of a narinfo that was read
 }
 
 // root reports whether the target is the root of its URL.

@@ -81,15 +81,18 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 		if f.result == ResultBroken {
 			level = slog.LevelDebug // clients go away
 		}
-		h.log.Log(r.Context(), level, "upload refused", "key", t.name, "reason", f.result, "message", f.text, "client", r.RemoteAddr)
+		h.logUpload(r, t, level, "upload refused", "reason", f.result, "message", f.text)
 		return f
 	}
 	if h.cfg.Metrics != nil {
 		h.cfg.Metrics.Upload(outcome.String(), t.kind, n, took)
 	}
-	if t.kind == layout.KindNarInfo {
-		h.log.Info("upload", "key", t.name, "outcome", outcome.String(), "client", r.RemoteAddr)
+	level := slog.LevelInfo
+	switch t.kind {
+	case layout.KindNAR, layout.KindListing, layout.KindDebugInfo, layout.KindCacheInfo:
+		level = slog.LevelDebug // they belong to a path, whose narinfo comes as well
 	}
+	h.logUpload(r, t, level, "upload", "outcome", outcome.String())
 	w.Header()["Cache-Control"] = noStore
 	switch outcome {
 	case inbox.Created, inbox.Held: // not 202 for Held: Nix takes that for failure
@@ -99,6 +102,29 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 		w.WriteHeader(http.StatusNoContent)
 	}
 	return nil
+}
+
+// RootHeader names the root that an upload is for. Only the log tells of it.
+const RootHeader = "Nixstatic-Root"
+
+// logUpload tells who sent what: the client with the name of its token, the path of
+// a narinfo, and the root that it is for.
+func (h *Handler) logUpload(r *http.Request, t *target, level slog.Level, msg string, more ...any) {
+	if !h.log.Enabled(r.Context(), level) {
+		return
+	}
+	args := []any{"key", t.name}
+	if t.path != "" {
+		args = append(args, "path", t.path.Abs(h.cfg.StoreDir))
+	}
+	if root := r.Header.Get(RootHeader); root != "" {
+		args = append(args, "root", root[:min(len(root), 200)])
+	}
+	args = append(args, more...)
+	if t.token != "" {
+		args = append(args, "token", t.token)
+	}
+	h.log.Log(r.Context(), level, msg, append(args, "client", r.RemoteAddr)...)
 }
 
 var zero = []string{"0"}
@@ -127,7 +153,7 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 		return 0, 0, &failure{status: http.StatusBadRequest, result: ResultHeader, text: "an object is uploaded whole: Content-Range is not understood here"}
 	}
 	t.key = t.withQuery(r, layout.KindLog)
-	opts := inbox.Options{Strict: c.nix, Size: r.ContentLength}
+	opts := inbox.Options{Strict: c.nix, Size: r.ContentLength, Path: &t.path}
 	encoding, f := encodingOf(r.Header, t.kind)
 	if f != nil {
 		return 0, 0, f

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -55,8 +56,15 @@ func withHint(err error, format string, args ...any) error {
 // errProblems ends a verify that found something and has said so already.
 var errProblems = errors.New("the tree has problems")
 
-// fail words an error and returns the exit code: the one place that does.
-func fail(ctx context.Context, stderr io.Writer, err error) int {
+// fail words an error and returns the exit code: the one place that does. None of
+// the secrets is shown.
+func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) int {
+	printable := func(s string) string {
+		for _, secret := range secrets {
+			s = strings.ReplaceAll(s, secret, "")
+		}
+		return printable(s)
+	}
 	if err == nil {
 		return 0
 	}
@@ -131,7 +139,7 @@ func hintFor(err error) string {
 	case errors.Is(err, s3.ErrDenied):
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
 	case errors.Is(err, httpcache.ErrRefused):
-		return "check the user name and the password, which are in the URL or in ~/.netrc, and what the server lets them do"
+		return "check the user name and the password, which are in ~/.netrc, and what the server lets them do"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return "the server speaks plain HTTP: write http:// instead of https://"
 	case errors.Is(err, httpcache.ErrHTTPS):
@@ -194,8 +202,49 @@ func unreachable(err error) bool {
 		errors.Is(err, syscall.EHOSTUNREACH) || errors.Is(err, syscall.ENETUNREACH)
 }
 
-// printable keeps names from outside from steering the terminal.
+var (
+	userInURL = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@"']*@`)
+	ourToken  = regexp.MustCompile(`nst_[A-Za-z0-9_-]{20,}`)
+)
+
+// secretsIn returns the user names and passwords in the URLs of a command line, with
+// the @ behind them, however the URLs are mistyped: an error may repeat an argument.
+func secretsIn(args []string) []string {
+	var secrets []string
+	for _, arg := range args {
+		if _, value, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(arg, "-") {
+			arg = value
+		}
+		arg = strings.TrimLeft(arg, "-")
+		at := strings.LastIndexByte(arg, '@') + 1
+		_, rest, isURL := strings.Cut(arg[:at], "://")
+		switch {
+		case isURL && withoutUser(arg) != arg:
+			secrets = append(secrets, rest)
+		case !isURL && at > 0 && (noScheme.MatchString(arg) || oneSlash.MatchString(arg)):
+			secrets = append(secrets, strings.TrimPrefix(arg[:at], oneSlash.FindString(arg)))
+		}
+	}
+	return secrets
+}
+
+// discreet takes out of a text what may be a secret: user names and passwords in
+// URLs, and tokens of ours. Every text for people and logs goes through it, though
+// none should have any.
+func discreet(s string) string {
+	if strings.Contains(s, "@") {
+		s = userInURL.ReplaceAllString(s, "$1")
+	}
+	if strings.Contains(s, "nst_") {
+		s = ourToken.ReplaceAllString(s, "nst_…")
+	}
+	return s
+}
+
+// printable keeps names from outside from steering the terminal, and secrets from
+// being shown.
 func printable(s string) string {
+	s = discreet(s)
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
 			return '\uFFFD'

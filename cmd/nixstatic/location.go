@@ -60,6 +60,7 @@ var nixSettings = map[string]string{
 
 var (
 	isScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	noScheme = regexp.MustCompile(`^[^/]*:[^/]*@`)
 	oneSlash = regexp.MustCompile(`^(file|s3|https?):/?`)
 )
 
@@ -75,7 +76,15 @@ func locate(c *cli.Context, text string, for_ use) (location, error) {
 	if why, refused := refusals[for_][loc.scheme]; refused {
 		return loc, usage("%s cannot be %s: %s", loc.text, for_, strings.ReplaceAll(why, "%s", loc.text))
 	}
+	if u, err := url.Parse(loc.web); err == nil && hasPassword(u) {
+		say(c, "note: a password in a URL is seen by all who list the processes of this machine, and Nix prints it: it belongs into netrc")
+	}
 	return loc, loc.apply(c, for_)
+}
+
+func hasPassword(u *url.URL) bool {
+	_, has := u.User.Password()
+	return has
 }
 
 func parseLocation(text string) (location, error) {
@@ -86,7 +95,15 @@ func parseLocation(text string) (location, error) {
 	case !isURL || !isScheme.MatchString(scheme):
 		if prefix := oneSlash.FindString(text); prefix != "" {
 			scheme, rest, _ := strings.Cut(text, ":")
-			return location{}, usage("%s is not a URL: write %s://%s, or ./%s for a directory of that name", text, scheme, strings.TrimLeft(rest, "/"), text)
+			rest = strings.TrimLeft(rest, "/")
+			if strings.Contains(rest, "@") {
+				return location{}, usage("this is not a URL: write %s://host/path, without a password, which belongs into netrc", scheme)
+			}
+			return location{}, usage("%s is not a URL: write %s://%s, or ./%s for a directory of that name", text, scheme, rest, text)
+		}
+		if noScheme.MatchString(text) {
+			// The text may be a URL that lacks its beginning, and has a password.
+			return location{}, usage("this is neither a URL nor a directory: write https://host/path, or begin with ./ for a directory")
 		}
 		return location{scheme: inDir, path: text, text: text}, nil
 	}

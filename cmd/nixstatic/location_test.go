@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -68,6 +69,50 @@ func TestParseLocation(t *testing.T) {
 }
 
 // TestLocationSettings: the settings of a URL are honoured, or told, or refused.
+// TestDiscreet: no form of a URL with a password has the password in its error, or
+// in what else is said.
+func TestDiscreet(t *testing.T) {
+	const token = "nst_aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789_-aBcDe"
+	for _, secret := range []string{token, "hunter2"} {
+		for _, text := range []string{
+			"https://ci:" + secret + "@h", "https:/ci:" + secret + "@h", "https:ci:" + secret + "@h", "ci:" + secret + "@h/x",
+			"https://ci:a/" + secret + "@h", "ftp://ci:" + secret + "@h", "https://ci:" + secret + "@h#x", "https://ci:%zz" + secret + "@h",
+			"https://" + secret + "@h", "s3://ci:" + secret + "@b?endpoint=x y",
+		} {
+			loc, err := parseLocation(text)
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("%v", err)
+			}
+			if strings.Contains(loc.text, secret) {
+				t.Errorf("%s is called %s", text, loc.text)
+			}
+			for _, args := range [][]string{{text}, {"verify", text}, {"export", "--to", text, "x"}, {"export", "--from", text, "--to", "t", "x"},
+				{"sync", text, "./t"}, {"use", text}, {"serve", text}, {"export", "--to", "t", text}, {"key", text}, {"init", text}, {"--" + text}, {"gc", text}} {
+				t.Chdir(t.TempDir())
+				var out strings.Builder
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel() // nothing is to be asked
+				runApp(ctx, append([]string{"nixstatic"}, args...), strings.NewReader(""), &out, &out)
+				if strings.Contains(out.String(), secret) {
+					t.Errorf("nixstatic %s …: %s", args[0], out.String())
+				}
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		"GET https://a:b@h/x: no":      "GET https://h/x: no",
+		"http://127.0.0.1:80/a@b":      "http://127.0.0.1:80/a@b",
+		"mail me@example.org":          "mail me@example.org",
+		"two http://a@b and ftp://c@d": "two http://b and ftp://d",
+		"token " + token + ".":         "token nst_….",
+		"nst_ is the beginning":        "nst_ is the beginning",
+	} {
+		if got := discreet(text); got != want {
+			t.Errorf("%q became %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestLocationSettings(t *testing.T) {
 	for _, x := range []struct {
 		for_       use

@@ -30,11 +30,12 @@ func run() int {
 // runApp is the whole program but for the process around it.
 func runApp(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	app := newApp(stdin, stdout, stderr)
+	secrets := secretsIn(args)
 	args, err := flagsFirst(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
-	return fail(ctx, stderr, err)
+	return fail(ctx, stderr, err, secrets...)
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
@@ -100,5 +101,5 @@ func version() string {
 
 // say writes a line for people. Results for scripts go to c.App.Writer.
 func say(c *cli.Context, format string, args ...any) {
-	fmt.Fprintf(c.App.ErrWriter, "nixstatic: "+format+"\n", args...)
+	fmt.Fprint(c.App.ErrWriter, "nixstatic: "+discreet(fmt.Sprintf(format, args...))+"\n")
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -35,9 +36,9 @@ func serveCommand() *cli.Command {
 			"Stopped by a signal, it finishes the uploads under way; a second signal ends it\n" +
 			"at once. It takes sockets from systemd, and tells it how it is.\n\n" +
 			"Examples:\n" +
-			"   nixstatic token create --file tokens --name ci --scope upload\n" +
+			"   nixstatic token create --file tokens --name ci --scope upload --netrc 127.0.0.1 > netrc\n" +
 			"   nixstatic serve ./cache --tokens tokens -k secret.key\n" +
-			"   nix copy --to http://ci:nst_…@127.0.0.1:8080/upload ./result\n\n" +
+			"   nix copy --to http://127.0.0.1:8080/upload --option netrc-file $PWD/netrc ./result\n\n" +
 			"   nixstatic serve ./cache --read-only --listen :8080\n\n" +
 			"   nixstatic serve ./cache --tokens tokens -k secret.key --listen :443 \\\n" +
 			"      --tls-cert cert.pem --tls-key key.pem --upstream https://cache.nixos.org\n\n" +
@@ -263,7 +264,11 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 		file = "tokens"
 		restart = fmt.Sprintf("   nixstatic serve %s --tokens tokens          # instead of this one\n", c.Args().First())
 	}
-	url := strings.Replace(urlOf(listeners[0], s.cert != nil), "://", "://me:$TOKEN@", 1)
-	fmt.Fprintf(c.App.ErrWriter, "\nTo upload from here:\n\n   TOKEN=$(nixstatic token create --file %s --name me --scope upload)\n%s   nix copy --to %s%s ./result\n\n",
-		file, restart, url, strings.TrimSuffix(prefix, "/"))
+	at := urlOf(listeners[0], s.cert != nil)
+	host := "127.0.0.1"
+	if u, err := url.Parse(at); err == nil {
+		host = u.Hostname()
+	}
+	fmt.Fprintf(c.App.ErrWriter, "\nTo upload from here:\n\n   nixstatic token create --file %s --name me --scope upload --netrc %s > netrc\n%s   nix copy --to %s%s --option netrc-file $PWD/netrc ./result\n\n",
+		file, host, restart, at, strings.TrimSuffix(prefix, "/"))
 }

@@ -66,12 +66,25 @@ func serveFlags() []cli.Flag {
 
 }
 
+// discreetAttr takes secrets out of what is logged.
+func discreetAttr(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(discreet(a.Value.String()))
+	case slog.KindAny:
+		if err, ok := a.Value.Any().(error); ok {
+			a.Value = slog.StringValue(discreet(err.Error()))
+		}
+	}
+	return a
+}
+
 func newLogger(c *cli.Context) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
 		return nil, usage("--log-level %s: choose one of debug, info, warn, error", c.String("log-level"))
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: discreetAttr}
 	switch c.String("log-format") {
 	case "text":
 		return slog.New(slog.NewTextHandler(c.App.ErrWriter, options)), nil

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/nixstatic/nixstatic/sync/nixconf"
 	"github.com/nixstatic/nixstatic/webdav/token"
 	"github.com/urfave/cli/v2"
 )
@@ -21,13 +22,15 @@ func tokenCommand() *cli.Command {
 			"in who show one that is in FILE, and notices within a second when FILE changes.\n" +
 			"FILE holds no secrets, only what is needed to know one again.\n\n" +
 			"Examples:\n" +
-			"   nixstatic token create --file tokens --name ci --scope upload --expires 90d\n" +
+			"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc\n" +
 			"   nixstatic token list --file tokens\n" +
 			"   nixstatic token revoke --file tokens ci\n\n" +
-			"The uploading client puts it into netrc:\n" +
+			"The uploading client has it in a netrc, a file of mode 0600, as\n" +
 			"   machine cache.example.org login ci password nst_…\n" +
-			"or into the URL:\n" +
-			"   nix copy --to https://ci:nst_…@cache.example.org/upload ./result",
+			"and names that where it is not the netrc of Nix itself:\n" +
+			"   nix copy --to https://cache.example.org/upload --option netrc-file ~/.netrc ./result\n" +
+			"It does not belong into the URL, which Nix prints. A reader of a private cache\n" +
+			"takes nixstatic use URL --token-file FILE.",
 		Subcommands: []*cli.Command{{
 			Name:      "create",
 			Usage:     "make a token, and print it",
@@ -38,11 +41,13 @@ func tokenCommand() *cli.Command {
 				"   upload   adding store paths, logs and signatures\n" +
 				"   admin    pages for people, such as index.html, and all else that changes the tree\n\n" +
 				"Example:\n" +
-				"   nixstatic token create --file tokens --name ci --scope upload --expires 90d > ci.token",
+				"   nixstatic token create --file tokens --name ci --scope upload --expires 90d > ci.token\n" +
+				"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc",
 			Flags: []cli.Flag{
 				tokenFileFlag(),
-				&cli.StringFlag{Name: "name", Usage: "`NAME` of the client that gets it; the log shows it"},
+				&cli.StringFlag{Name: "name", Usage: "`NAME` of the client that gets it; the log of serve shows it with each upload"},
 				&cli.StringSliceFlag{Name: "scope", Usage: "what it is good for: `SCOPE` read, upload or admin; may be repeated"},
+				&cli.StringFlag{Name: "netrc", Usage: "print the line of a netrc for `HOST`, not the token alone"},
 				&cli.StringFlag{Name: "expires", Usage: "good for `DURATION`, such as 90d or 12h (default: for ever)"},
 			},
 			Action: runTokenCreate,
@@ -93,6 +98,9 @@ func runTokenCreate(c *cli.Context) error {
 		}
 		until = time.Now().Add(d)
 	}
+	if host := c.String("netrc"); c.IsSet("netrc") && (host == "" || strings.ContainsAny(host, "/@ \t")) {
+		return usage("--netrc %q: want the name of a host, as in https://HOST/, without a port", host)
+	}
 	made, secret, err := token.New(c.String("name"), scopes, until)
 	if err != nil {
 		return usage("--name: %v", err)
@@ -103,6 +111,9 @@ func runTokenCreate(c *cli.Context) error {
 				"choose another name, or revoke that token first: nixstatic token revoke --file %s %s", c.String("file"), made.Name)
 		}
 		return err
+	}
+	if host := c.String("netrc"); host != "" {
+		secret = nixconf.NetrcLine(host, nixconf.Login{Name: made.Name, Password: secret})
 	}
 	fmt.Fprintln(c.App.Writer, secret)
 	return nil

@@ -63,6 +63,9 @@ type Options struct {
 	// Size is the announced number of bytes, -1 if none was announced. A body that
 	// has another number is a BodyError.
 	Size int64
+	// Path is set to the path of a narinfo that could be read, whatever becomes of
+	// it. It may be nil.
+	Path *layout.StorePath
 }
 
 // decodingPatience is how long an upload waits for memory. A Nix gives up after

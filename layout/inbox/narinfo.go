@@ -39,6 +39,9 @@ func (b *Inbox) putNarInfo(ctx context.Context, key layout.Key, u *upload, o Opt
 	if err != nil {
 		return 0, err
 	}
+	if o.Path != nil {
+		*o.Path = r.Path
+	}
 	r.echoed = !o.Strict
 	var outcome Outcome
 	err = b.reading(ctx, func(ctx context.Context) (err error) {

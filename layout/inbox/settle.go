@@ -76,6 +76,7 @@ func (b *Inbox) try(ctx context.Context, h *held) (again bool, err error) {
 	}
 	switch {
 	case err == nil:
+		b.log.InfoContext(ctx, "a narinfo that waited is published", "key", h.key, "path", r.Path.Abs(b.writer.StoreDir))
 	case ReasonOf(err) == "":
 		return false, err
 	case ReasonOf(err) == NoSpace:

@@ -76,7 +76,7 @@ func (a *Auth) anonymous(need webdav.Scope) error {
 		return &webdav.AuthError{Status: http.StatusForbidden, Msg: noTokens(need)}
 	}
 	return &webdav.AuthError{Status: http.StatusUnauthorized, Challenge: webdav.Challenge,
-		Msg: fmt.Sprintf("this needs a token with the scope %s: give it as the password in netrc, or in the URL as https://user:TOKEN@host/", need)}
+		Msg: fmt.Sprintf("this needs a token with the scope %s: give it as the password in netrc", need)}
 }
 
 func noTokens(need webdav.Scope) string {
@@ -110,7 +110,7 @@ func (a *Auth) unknown(r *http.Request, now time.Time) error {
 	if wait > 0 {
 		// Not logged: a client that guesses must not fill the disk.
 		refused := &webdav.AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
-			Msg: "too many wrong tokens from this address: correct the token in netrc or in the URL, and wait a little"}
+			Msg: "too many wrong tokens from this address: correct the token in netrc, and wait a little"}
 		if webdav.FromNix(r) {
 			// Nix 2.29 to 2.34 waits for a minute after each 429, four times, before
 			// it tells anyone why; 403 is told at once.
