@@ -1,6 +1,7 @@
 package httpcache
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 )
@@ -15,11 +16,11 @@ func (h *Reader) redirect(req *http.Request, via []*http.Request) error {
 	last := via[len(via)-1].URL
 	switch {
 	case len(via) > maxRedirects:
-		return refusal(fmt.Sprintf("more than %d redirects", maxRedirects))
+		return fmt.Errorf("more than %d redirects", maxRedirects)
 	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
-		return refusal("redirected to a URL that is not http or https")
+		return errors.New("redirected to a URL that is not http or https")
 	case last.Scheme == "https" && req.URL.Scheme == "http":
-		return refusal("redirected from https to http://" + req.URL.Host)
+		return errors.New("redirected from https to http://" + req.URL.Host)
 	}
 	// net/http keeps Authorization for another port, for subdomains and for
 	// plain http, and tells the next host where we come from.

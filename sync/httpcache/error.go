@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -140,21 +139,10 @@ func excerpt(body []byte) string {
 	return line
 }
 
-// A connectionError is a request without an answer.
-type connectionError struct{ err error }
-
-func (e *connectionError) Error() string { return e.err.Error() }
-func (e *connectionError) Unwrap() error { return e.err }
-
 // stalled ends a request whose server sends nothing.
 type stalled struct{ after time.Duration }
 
 func (e *stalled) Error() string { return fmt.Sprintf("nothing came for %v", e.after) }
-
-// A refusal is a redirect that is not followed.
-type refusal string
-
-func (e refusal) Error() string { return string(e) }
 
 // A RootsError says that the authorities to trust cannot be read.
 type RootsError = netx.RootsError
@@ -178,23 +166,7 @@ func isWebPage(text []byte) bool {
 
 // isTransient reports whether the same request may succeed when made again.
 func isTransient(err error) bool {
-	var unusable *netx.Unusable
-	var broken *netx.Broken
-	if errors.As(err, &unusable) || errors.As(err, &broken) {
-		return true
-	}
 	var status *statusError
-	if errors.As(err, &status) {
-		return status.transient()
-	}
-	var connection *connectionError
-	var refused refusal
-	var dns *net.DNSError
-	switch {
-	case !errors.As(err, &connection), errors.As(err, &refused), netx.IsTLS(err):
-		return false
-	case errors.As(err, &dns):
-		return !dns.IsNotFound
-	}
-	return true
+	var stood *stalled
+	return errors.As(err, &status) && status.transient() || errors.As(err, &stood) || netx.MayPass(err)
 }

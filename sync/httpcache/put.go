@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // A PutServer is a web server that takes PUT, as a tree: our own server's
@@ -67,7 +68,7 @@ func (s *PutServer) Close() error {
 // redirects turn a PUT into a GET, which would look like success.
 func (h *Reader) redirectPut(req *http.Request, via []*http.Request) error {
 	if req.Method != via[0].Method {
-		return refusal("redirected, which means that it was not stored: use the URL that it is redirected to, " + req.URL.Scheme + "://" + req.URL.Host)
+		return errors.New("redirected, which means that it was not stored: use the URL that it is redirected to, " + req.URL.Scheme + "://" + req.URL.Host)
 	}
 	return h.redirect(req, via)
 }
@@ -142,7 +143,7 @@ func (s *PutServer) send(ctx context.Context, r request, key layout.Key, body la
 	defer cancel(nil)
 	req, err := http.NewRequestWithContext(ctx, r.verb(), r.url.String(), nil)
 	if err != nil {
-		return r.error(InnerURLError(err))
+		return r.error(netx.WithoutURL(err))
 	}
 	u := *r.url
 	req.URL = &u
@@ -176,7 +177,7 @@ func (s *PutServer) send(ctx context.Context, r request, key layout.Key, body la
 		if cause, ok := context.Cause(ctx).(*stalled); ok {
 			err = cause
 		}
-		return r.error(&connectionError{InnerURLError(err)})
+		return r.error(netx.WithoutURL(err))
 	}
 	answer := &response{Response: resp, ctx: ctx, cancel: cancel, stall: s.o.Stall}
 	answer.timer = time.AfterFunc(s.o.Stall, func() { cancel(&stalled{s.o.Stall}) })

@@ -61,7 +61,7 @@ func (h *Reader) once(ctx context.Context, r request) (*response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.verb(), r.url.String(), body)
 	if err != nil {
 		cancel(nil)
-		return nil, r.error(InnerURLError(err))
+		return nil, r.error(netx.WithoutURL(err))
 	}
 	// NewRequest parsed the URL anew, and may spell its path otherwise.
 	u := *r.url
@@ -83,7 +83,7 @@ func (h *Reader) once(ctx context.Context, r request) (*response, error) {
 	resp, err := h.client.Do(req)
 	if err != nil {
 		cancel(nil)
-		return nil, r.error(&connectionError{InnerURLError(err)})
+		return nil, r.error(netx.WithoutURL(err))
 	}
 	answer := &response{Response: resp, ctx: ctx, cancel: cancel, stall: h.o.Stall}
 	answer.timer = time.AfterFunc(h.o.Stall, func() { cancel(&stalled{h.o.Stall}) })

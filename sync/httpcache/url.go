@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // parseBase splits the URL of a cache into where it is and who asks.
@@ -40,7 +41,7 @@ func parseBase(raw string) (*url.URL, *url.Userinfo, error) {
 func resolveURL(base *url.URL, ref string) (*url.URL, error) {
 	r, err := url.Parse(ref)
 	if err != nil {
-		return nil, fmt.Errorf("resolve URL %.200q: %w", RedactRef(ref), InnerURLError(err))
+		return nil, fmt.Errorf("resolve URL %.200q: %w", RedactRef(ref), netx.WithoutURL(err))
 	}
 	u := base.ResolveReference(r)
 	switch {
@@ -54,7 +55,7 @@ func resolveURL(base *url.URL, ref string) (*url.URL, error) {
 	// net/url takes some hosts from a relative reference that it takes from no
 	// whole URL.
 	if _, err := url.Parse(u.String()); err != nil {
-		return nil, fmt.Errorf("resolve URL %.200q: %w", RedactRef(ref), InnerURLError(err))
+		return nil, fmt.Errorf("resolve URL %.200q: %w", RedactRef(ref), netx.WithoutURL(err))
 	}
 	return u, nil
 }
@@ -111,13 +112,4 @@ func RedactRef(ref string) string {
 		rest = rest[at+1:]
 	}
 	return scheme + "//" + rest
-}
-
-// innerURLError drops the URL that net/url and net/http put into their errors.
-func InnerURLError(err error) error {
-	var e *url.Error
-	if errors.As(err, &e) {
-		return e.Err
-	}
-	return err
 }

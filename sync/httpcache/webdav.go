@@ -45,7 +45,7 @@ func OpenWebDAV(ctx context.Context, rawURL string, o Options) (*WebDAV, error) 
 	d := &WebDAV{h}
 	if _, err := d.ask(ctx, "", "0"); err != nil {
 		defer h.Close()
-		var closed *connectionError
+		var closed *netx.NoAnswer
 		if errors.As(err, &closed) && h.base.Scheme == "http" && !netx.IsTLS(err) {
 			// A Go server that speaks HTTPS tells that only if it is asked with a method
 			// of HTTP itself.

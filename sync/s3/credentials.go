@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 const (
@@ -94,7 +96,7 @@ func checked(ctx context.Context, client *http.Client, p credentials.Provider, f
 	v, err := creds.GetWithContext(&credentials.CredContext{Client: client, Context: ctx})
 	switch {
 	case err != nil:
-		return nil, "", fmt.Errorf("credentials from %s: %w", from, withoutURL(err))
+		return nil, "", fmt.Errorf("credentials from %s: %w", from, netx.WithoutURL(err))
 	case v.AccessKeyID == "" || v.SecretAccessKey == "":
 		return nil, "", fmt.Errorf("credentials from %s: %w", from, errHalf)
 	}
@@ -127,7 +129,7 @@ func (b *Bucket) renew(ctx context.Context, used credentials.Value) bool {
 	b.creds.Expire()
 	now, err := b.creds.GetWithContext(&credentials.CredContext{Client: b.asking, Context: ctx})
 	if err != nil {
-		b.log.Warn("no new credentials", "from", b.credentials, "error", withoutURL(err))
+		b.log.Warn("no new credentials", "from", b.credentials, "error", netx.WithoutURL(err))
 		return false
 	}
 	if sameCredentials(now, used) {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"unicode"
 
@@ -67,7 +66,7 @@ func (e *refusal) Unwrap() error { return e.is }
 func meaning(err error) error {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {
-		return withoutURL(err)
+		return netx.WithoutURL(err)
 	}
 	e := &refusal{status: answer.StatusCode, code: plain(answer.Code), text: plain(answer.Message), region: answer.Region, server: answer.Server}
 	switch answer.Code {
@@ -108,11 +107,6 @@ func transient(err error) (again, throttled bool) {
 	if err == nil {
 		return false, false
 	}
-	var unusable *netx.Unusable
-	var broken *netx.Broken
-	if errors.As(err, &unusable) || errors.As(err, &broken) {
-		return true, false
-	}
 	var e *refusal
 	if errors.As(err, &e) {
 		switch e.code {
@@ -134,15 +128,12 @@ func transient(err error) (again, throttled bool) {
 		slow := e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests
 		return slow || e.status == http.StatusRequestTimeout || e.status == 499 || e.status >= 500, slow
 	}
-	var dns *net.DNSError
-	switch {
-	case netx.IsTLS(err):
-		return false, false // the same in a minute
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return false, false
+	var silent *netx.NoAnswer
+	if errors.As(err, &silent) {
+		return netx.MayPass(err), false
 	}
-	var network net.Error // *url.Error is one
-	return errors.As(err, &network) || errors.Is(err, errClosed) || errors.Is(err, io.ErrUnexpectedEOF), false
+	var network net.Error
+	return netx.MayPass(err) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF), false
 }
 
 // mismatch reports whether the store found other bytes than we announced.
@@ -156,40 +147,6 @@ func mismatch(err error) bool {
 		return true
 	}
 	return false
-}
-
-// errClosed is a connection that ended before the answer.
-var errClosed = errors.New("the connection was closed")
-
-// closedWords are how net/http says the same by errors that have no type: the
-// store closed a connection that was kept, at the moment it was used again.
-var closedWords = []string{
-	"server closed idle connection",
-	"transport connection broken",
-	"client connection lost",
-	"http2: Transport received",
-}
-
-// withoutURL drops the URL of a request from its error: what was asked for is
-// said in words.
-func withoutURL(err error) error {
-	var u *url.Error
-	if !errors.As(err, &u) {
-		return err
-	}
-	// The client library words a closed connection with the URL in it.
-	if u.URL != "" && strings.Contains(u.Err.Error(), u.URL) {
-		return errClosed
-	}
-	if errors.Is(u.Err, io.EOF) || errors.Is(u.Err, io.ErrUnexpectedEOF) {
-		return errClosed
-	}
-	for _, words := range closedWords {
-		if strings.Contains(u.Err.Error(), words) {
-			return fmt.Errorf("%w: %w", errClosed, u.Err)
-		}
-	}
-	return u.Err
 }
 
 // plain makes one short line of what a stranger wrote.

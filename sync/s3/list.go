@@ -13,6 +13,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 const (
@@ -71,7 +72,7 @@ func (w *walk) pages(ctx context.Context, yield func(layout.TopEntry, error) boo
 		asking.Go(func() {
 			p, err := w.b.fetchPage(ctx, w.prefix, w.top, after, token)
 			if err != nil {
-				w.b.log.Debug("list", "prefix", w.prefix, "error", withoutURL(err))
+				w.b.log.Debug("list", "prefix", w.prefix, "error", netx.WithoutURL(err))
 				p = nil
 			}
 			ahead <- p

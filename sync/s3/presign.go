@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
 
 // errUnsigned says that there is nothing to sign with.
@@ -21,7 +22,7 @@ func (b *Bucket) Presign(ctx context.Context, key layout.Key, valid time.Duratio
 	}
 	u, err := b.client.Load().PresignedGetObject(ctx, b.loc.Bucket, b.object(key), valid, nil)
 	if err != nil {
-		return "", b.about("presign", key, withoutURL(err))
+		return "", b.about("presign", key, netx.WithoutURL(err))
 	}
 	return u.String(), nil
 }

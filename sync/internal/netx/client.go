@@ -6,8 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -111,12 +113,59 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp, err := t.Transport.RoundTrip(req)
-	if err != nil && req.URL.Scheme == "http" && strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`) {
+	if err == nil {
+		return resp, nil
+	}
+	// Client does the same, but for errors that are not wrapped.
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/" {
+		err = http.ErrSchemeMismatch
+	}
+	if req.URL.Scheme == "http" && strings.Contains(err.Error(), `malformed HTTP response "\x15\x03`) {
 		// Those bytes are an alert of TLS. net/http has no type for what is not
 		// HTTP.
-		return nil, ErrHTTPS
+		err = ErrHTTPS
 	}
-	return resp, err
+	return nil, &NoAnswer{err}
+}
+
+// A NoAnswer error says that a request got no answer.
+type NoAnswer struct{ err error }
+
+func (e *NoAnswer) Error() string {
+	if errors.Is(e.err, io.EOF) || errors.Is(e.err, io.ErrUnexpectedEOF) {
+		return "the connection was closed"
+	}
+	return e.err.Error()
+}
+
+func (e *NoAnswer) Unwrap() error { return e.err }
+
+// MayPass reports whether a request that got no answer, or one that broke off, may
+// succeed when it is made again.
+func MayPass(err error) bool {
+	var (
+		unusable *Unusable
+		broken   *Broken
+		silent   *NoAnswer
+		dns      *net.DNSError
+	)
+	switch {
+	case errors.As(err, &unusable), errors.As(err, &broken):
+		return true
+	case !errors.As(err, &silent), IsTLS(err):
+		return false
+	}
+	return !errors.As(err, &dns) || !dns.IsNotFound
+}
+
+// WithoutURL drops the URL that net/url and net/http put into their errors.
+func WithoutURL(err error) error {
+	var e *url.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
 }
 
 // SaysHTTPS reports whether the text of an answer to a request in plain HTTP says
