@@ -102,6 +102,9 @@ type Reliance struct {
 	leave func()
 }
 
+// Sight returns the moment from which the tree has not changed by a removal.
+func (r *Reliance) Sight() Sight { return r.now }
+
 // Release lets sweepers in again. A nil Reliance is fine to release.
 func (r *Reliance) Release() {
 	if r != nil && r.leave != nil {

@@ -54,6 +54,10 @@ const (
 	// sweepers apart, see Dir.Gate.
 	gateLock Key = PrivatePrefix + "gc/lock"
 	gateWay  Key = PrivatePrefix + "gc/next"
+	// RootsPrefix begins the lists of what runs rely on: <name>/@<run>/<list>, see
+	// package roots.
+	RootsPrefix = PrivatePrefix + "roots/"
+
 	// writeLock is a file of a directory. A writer that replaces what it has read
 	// holds a flock on it between its last look and the rename.
 	writeLock Key = PrivatePrefix + "lock"

@@ -35,6 +35,10 @@ type Config struct {
 	// one. It must be cheap. Nil: the bytes pass through here.
 	Redirect func(ctx context.Context, nar layout.Key) (string, error)
 
+	// Roots remembers what runs push and rely upon that upload to <UploadPrefix>root/
+	// <root>/<run>. Nil: there are no such URLs.
+	Roots Roots
+
 	Auth     Authenticator // nil: ReadOnly
 	Upstream Upstream      // nil: none
 	Metrics  Recorder      // nil: none
@@ -134,6 +138,14 @@ type Upstream interface {
 	Has(ctx context.Context, hash string) (*layout.NarInfo, error)
 }
 
+// Roots remembers what runs rely upon.
+type Roots interface {
+	// Note writes down that a run relies on store paths, by their hashes. Without an
+	// error that is durable, and the paths that are there from then on stay while the
+	// run counts. The error is layout.ErrTooManyRuns if the client names too many.
+	Note(ctx context.Context, run layout.RunID, hashes ...string) error
+}
+
 // ErrUpstream is what an Upstream cannot tell because a cache does not answer.
 var ErrUpstream = errors.New("an upstream does not answer")
 
@@ -155,16 +167,17 @@ type Recorder interface {
 
 // Outcomes that Recorder.Upload is told beside those of package inbox.
 const (
-	ResultBroken   = "broken-body"  // the client's connection ended before the body did, or stalled
-	ResultEncoding = "bad-encoding" // a Content-Encoding that is unknown, damaged or too large
-	ResultStorage  = "storage"      // trouble of ours
-	ResultHeader   = "bad-header"   // the headers ask for what is not done here
-	ResultExists   = "precondition" // If-None-Match: * and the key is taken
-	ResultUpstream = "upstream"     // trouble of an upstream
-	ResultBusy     = "busy"         // no place for it became free in time
+	ResultBroken   = "broken-body"   // the client's connection ended before the body did, or stalled
+	ResultEncoding = "bad-encoding"  // a Content-Encoding that is unknown, damaged or too large
+	ResultStorage  = "storage"       // trouble of ours
+	ResultHeader   = "bad-header"    // the headers ask for what is not done here
+	ResultExists   = "precondition"  // If-None-Match: * and the key is taken
+	ResultUpstream = "upstream"      // trouble of an upstream
+	ResultRuns     = "too-many-runs" // the client names too many runs
+	ResultBusy     = "busy"          // no place for it became free in time
 )
 
 // Results lists the words of Recorder.Upload that are not package inbox's.
 func Results() []string {
-	return []string{ResultBroken, ResultEncoding, ResultStorage, ResultHeader, ResultExists, ResultBusy, ResultUpstream}
+	return []string{ResultBroken, ResultEncoding, ResultStorage, ResultHeader, ResultExists, ResultBusy, ResultUpstream, ResultRuns}
 }

@@ -124,6 +124,9 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // serve answers a request, or returns the failure to answer with.
 func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start time.Time) *failure {
+	if t.run != nil {
+		r = r.WithContext(withRun(r.Context(), *t.run))
+	}
 	token, err := h.cfg.Auth.Authorize(r, h.scope(r.Method, t))
 	if err != nil {
 		return failureOf(err)
@@ -132,9 +135,17 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 	if t.upload || r.Method != http.MethodGet && r.Method != http.MethodHead {
 		r = r.WithContext(share.As(r.Context(), share.ClientOf(token, r.RemoteAddr)))
 	}
+	switch {
+	case t.norun != nil && (h.scope(r.Method, t) > Read || !h.shared):
+		return h.misnamed(t.norun)
+	case t.run != nil:
+		if f := h.note(r, t); f != nil {
+			return f
+		}
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		if t.upload && !h.shared {
+		if t.upload && (!h.shared || t.run != nil) {
 			return h.readUploads(w, r, t)
 		}
 		if f := t.findNAR(r, h.cfg.Tree); f != nil {
@@ -156,7 +167,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 func (h *Handler) scope(method string, t *target) Scope {
 	looks := method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions || method == "PROPFIND"
 	switch {
-	case !t.upload || h.shared && looks:
+	case !t.upload || h.shared && looks && t.run == nil:
 		return Read
 	case t.kind == layout.KindPage && !looks:
 		return Admin

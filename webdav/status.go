@@ -82,6 +82,8 @@ func failureOf(err error) *failure {
 	case errors.Is(err, share.ErrBusy):
 		return &failure{status: http.StatusTooManyRequests, result: ResultBusy, retryAfter: 10 * time.Second,
 			text: "too much is being uploaded, and no room for this was free for a while: try again later"}
+	case errors.Is(err, layout.ErrTooManyRuns):
+		return &failure{status: http.StatusForbidden, text: err.Error() + ": wait until tomorrow, or push without a root", result: ResultRuns}
 	case errors.Is(err, ErrUpstream):
 		return &failure{status: http.StatusServiceUnavailable, result: ResultUpstream, cause: err, retryAfter: 5 * time.Second,
 			text: "an upstream of this cache does not answer, so that nobody can tell what it provides: try again later"}

@@ -15,7 +15,9 @@ type target struct {
 	slash  bool   // it had one: a collection is meant
 	bad    bool   // not a name at all: "..", "//", an encoded slash, control characters
 	key    layout.Key
-	kind   layout.Kind // KindForeign if there is no key
+	kind   layout.Kind   // KindForeign if there is no key
+	run    *layout.RunID // that the URL names; nil for none
+	norun  error         // why the URL of a run names none
 
 	token string           // name of the token that the client showed, "" for none
 	path  layout.StorePath // of a narinfo that was read
@@ -46,6 +48,9 @@ func (h *Handler) route(r *http.Request) target {
 	}
 	if trimmed, ok := strings.CutSuffix(name, "/"); ok {
 		name, t.slash = trimmed, true
+	}
+	if t.upload && h.cfg.Roots != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPut) {
+		name = t.cutRun(name)
 	}
 	t.name = name
 	if name == "" {

@@ -117,7 +117,9 @@ func (h *Handler) logUpload(r *http.Request, t *target, level slog.Level, msg st
 	if t.path != "" {
 		args = append(args, "path", t.path.Abs(h.cfg.StoreDir))
 	}
-	if root := r.Header.Get(RootHeader); root != "" {
+	if t.run != nil {
+		args = append(args, "root", t.run.String())
+	} else if root := r.Header.Get(RootHeader); root != "" {
 		args = append(args, "root", root[:min(len(root), 200)])
 	}
 	args = append(args, more...)

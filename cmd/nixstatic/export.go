@@ -34,6 +34,7 @@ func exportCommand() *cli.Command {
 			"Examples:\n" +
 			"   nixstatic export --to ./cache ./result\n" +
 			"   nixstatic export --to ./cache -k secret.key --debug-info --logs /nix/store/…-hello-2.12\n" +
+			"   nixstatic export --to ./cache --root acme/app/main@$CI_PIPELINE_ID ./result\n" +
 			"   nix-store -q --requisites ./result | nixstatic export --to ./cache -\n" +
 			"   nixstatic export --from https://cache.nixos.org --to ./cache /nix/store/…-hello-2.12",
 		Flags: append(append([]cli.Flag{
@@ -44,6 +45,7 @@ func exportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "force", Usage: "write again what the tree has already"},
 			&cli.BoolFlag{Name: "debug-info", Usage: "link build IDs to the debug files in the paths"},
 			&cli.BoolFlag{Name: "logs", Usage: "bring the build logs along"},
+			rootFlag(),
 			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (with --from)"},
 			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with --from)"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for --from are in `FILE` instead of ~/.netrc"},
@@ -63,6 +65,9 @@ type pathSource interface {
 
 func runExport(c *cli.Context) error {
 	if err := need(c, "to"); err != nil {
+		return err
+	}
+	if _, err := runOfExport(c); err != nil {
 		return err
 	}
 	args, err := pathArgs(c)
@@ -114,6 +119,9 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 		return printPlan(c, im, plan, to)
 	}
 	if err := initTree(c.Context, im.Writer); err != nil {
+		return err
+	}
+	if err := noteExport(c, im.Writer.Tree, plan); err != nil {
 		return err
 	}
 	if len(plan.Missing) > 0 || im.Logs {

@@ -13,7 +13,7 @@ func aboutGC(err error, location string) error {
 	case err == nil, errors.Is(err, errDeclined):
 		return err
 	case errors.Is(err, gc.ErrNoRoots):
-		return withHint(err, "pin what is to stay (nixstatic pin %s NAME PATH…), or say with --no-pins that only what is young is to; nothing was removed", location)
+		return withHint(err, "pin what is to stay (nixstatic pin %s NAME PATH…), push or export for a root, or say with --no-pins that only what is young is to; nothing was removed", location)
 	case errors.As(err, new(*gc.TooMuchError)):
 		return withHint(err, "look at the plan (nixstatic gc -n %s) and at the pins (nixstatic pin list %s), and allow more with --max-removal; nothing was removed", location, location)
 	case errors.As(err, new(*gc.RootError)):

@@ -1,27 +1,46 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
 )
 
 func keepYoungFlag() cli.Flag {
-	return &cli.StringFlag{Name: "keep-young", Value: "30d", Usage: "what was pushed within `DURATION` stays"}
+	return &cli.StringFlag{Name: "keep-young", DefaultText: "as the policy says, else 30d", Usage: "what was pushed within `DURATION` stays"}
 }
 
 // keepFlags say what a run keeps and how much it may remove.
 func keepFlags() []cli.Flag {
 	return []cli.Flag{
 		keepYoungFlag(),
-		&cli.StringFlag{Name: "undo", Value: "7d", Usage: "what is withdrawn can be brought back for `DURATION`"},
+		&cli.StringFlag{Name: "undo", DefaultText: "as the policy says, else 7d", Usage: "what is withdrawn can be brought back for `DURATION`"},
 		&cli.StringFlag{Name: "grace", Value: "24h", Usage: "what is dead goes only `DURATION` later, in another run"},
 		&cli.StringFlag{Name: "max-removal", Value: "50%", Usage: "stop if more than `PERCENT` of the bytes would go"},
 	}
+}
+
+// underPolicy completes options by the policy of the tree: a time that a flag gives
+// counts for more.
+func underPolicy(ctx context.Context, c *cli.Context, tree layout.Reader, o gc.Options) (gc.Options, error) {
+	p, _, err := gc.ReadPolicy(ctx, tree)
+	if err != nil {
+		return o, aboutPolicy(err)
+	}
+	o.Policy = &p
+	if !c.IsSet("keep-young") {
+		o.KeepYoung = p.Young.Until(time.Now())
+	}
+	if !c.IsSet("undo") {
+		o.Undo = p.Undo.Until(time.Now())
+	}
+	return o, nil
 }
 
 // keepOptions reads keepFlags.

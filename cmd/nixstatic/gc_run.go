@@ -45,6 +45,9 @@ func runGC(c *cli.Context) error {
 			return err
 		}
 	}
+	if o, err = underPolicy(c.Context, c, tree, o); err != nil {
+		return err
+	}
 	o.Progress = &gc.Progress{}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		if gone := o.Progress.Withdrawn.Load() + o.Progress.Reclaimed.Load(); gone > 0 {

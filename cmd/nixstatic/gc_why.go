@@ -28,6 +28,9 @@ func runGCWhy(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if o, err = underPolicy(c.Context, c, tree, o); err != nil {
+		return err
+	}
 	chains, err := gc.Why(c.Context, tree, o, path)
 	if errors.As(err, new(*gc.MissingPathError)) {
 		if recorded := gc.Recorded(c.Context, tree, path); recorded != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/roots"
 	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
 	"github.com/nixstatic/nixstatic/webdav/token"
@@ -52,7 +53,8 @@ func serveCommand() *cli.Command {
 type service struct {
 	log     *slog.Logger
 	tree    *servedTree
-	inbox   *inbox.Inbox // nil: read-only
+	inbox   *inbox.Inbox    // nil: read-only
+	roots   *roots.Recorder // likewise
 	auth    *token.Auth
 	metrics *metrics.Metrics
 	health  *metrics.Health
@@ -96,6 +98,7 @@ func runServe(c *cli.Context) error {
 	err = s.run(c, listeners, metricsListener)
 	if s.inbox != nil {
 		err = errors.Join(err, s.inbox.Close())
+		s.roots.Close()
 	}
 	return errors.Join(err, s.tree.close())
 }

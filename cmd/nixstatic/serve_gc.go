@@ -48,6 +48,7 @@ func (s schedule) next(now time.Time) time.Time {
 type pruning struct {
 	schedule schedule
 	options  gc.Options
+	govern   func(context.Context, gc.Options) (gc.Options, error) // by the policy of that moment
 	tree     layout.Tree
 	log      *slog.Logger
 }
@@ -61,6 +62,7 @@ func readPruning(c *cli.Context, tree layout.Tree, log *slog.Logger) (*pruning, 
 		return nil, usage("--gc and --read-only exclude each other")
 	}
 	p := &pruning{tree: tree, log: log}
+	p.govern = func(ctx context.Context, o gc.Options) (gc.Options, error) { return underPolicy(ctx, c, tree, o) }
 	var err error
 	if p.schedule, err = parseSchedule(c.String("gc")); err != nil {
 		return nil, usage("--gc: %v", err)
@@ -87,7 +89,11 @@ func (p *pruning) keepPruning(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		done, err := gc.Collect(ctx, p.tree, p.options, nil)
+		var done gc.Run
+		o, err := p.govern(ctx, p.options)
+		if err == nil {
+			done, err = gc.Collect(ctx, p.tree, o, nil)
+		}
 		switch held := (*lock.HeldError)(nil); {
 		case ctx.Err() != nil:
 			return

@@ -14,6 +14,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/roots"
 	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/webdav"
@@ -162,6 +163,8 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 			return nil, err
 		}
 		config.Inbox = s.inbox
+		s.roots = roots.NewRecorder(s.tree.Tree)
+		config.Roots = s.roots
 	}
 	s.handler = realClient(s.auth, webdav.New(config))
 	return s, nil

@@ -9,9 +9,11 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/sync/nixconf"
 	"github.com/nixstatic/nixstatic/webdav/token"
-	"github.com/urfave/cli/v2"
 )
 
 func tokenCommand() *cli.Command {
@@ -42,12 +44,14 @@ func tokenCommand() *cli.Command {
 				"   admin    pages for people, such as index.html, and all else that changes the tree\n\n" +
 				"Example:\n" +
 				"   nixstatic token create --file tokens --name ci --scope upload --expires 90d > ci.token\n" +
-				"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc",
+				"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc\n" +
+				"   nixstatic token create --file tokens --name acme --scope upload --root 'acme/*'",
 			Flags: []cli.Flag{
 				tokenFileFlag(),
 				&cli.StringFlag{Name: "name", Usage: "`NAME` of the client that gets it; the log of serve shows it with each upload"},
 				&cli.StringSliceFlag{Name: "scope", Usage: "what it is good for: `SCOPE` read, upload or admin; may be repeated"},
 				&cli.StringFlag{Name: "netrc", Usage: "print the line of a netrc for `HOST`, not the token alone"},
+				&cli.StringSliceFlag{Name: "root", Usage: "good for uploads to the roots that match `PATTERN`, and for no others, such as 'acme/*'; may be repeated"},
 				&cli.StringFlag{Name: "expires", Usage: "good for `DURATION`, such as 90d or 12h (default: for ever)"},
 			},
 			Action: runTokenCreate,
@@ -101,7 +105,13 @@ func runTokenCreate(c *cli.Context) error {
 	if host := c.String("netrc"); c.IsSet("netrc") && (host == "" || strings.ContainsAny(host, "/@ \t")) {
 		return usage("--netrc %q: want the name of a host, as in https://HOST/, without a port", host)
 	}
-	made, secret, err := token.New(c.String("name"), scopes, until)
+	var roots []layout.RootPattern
+	if c.IsSet("root") {
+		if roots, err = token.ParseRoots(strings.Join(c.StringSlice("root"), ",")); err != nil {
+			return usage("--root: %v", err)
+		}
+	}
+	made, secret, err := token.New(c.String("name"), scopes, until, roots...)
 	if err != nil {
 		return usage("--name: %v", err)
 	}
@@ -121,10 +131,11 @@ func runTokenCreate(c *cli.Context) error {
 
 // tokenResult is what --json prints of a token.
 type tokenResult struct {
-	Name    string     `json:"name"`
-	Scopes  []string   `json:"scopes"`
-	Until   *time.Time `json:"until,omitempty"`
-	Expired bool       `json:"expired"`
+	Name    string               `json:"name"`
+	Scopes  []string             `json:"scopes"`
+	Until   *time.Time           `json:"until,omitempty"`
+	Roots   []layout.RootPattern `json:"roots,omitempty"`
+	Expired bool                 `json:"expired"`
 }
 
 func runTokenList(c *cli.Context) error {
@@ -142,7 +153,7 @@ func runTokenList(c *cli.Context) error {
 	if c.Bool("json") {
 		results := []tokenResult{}
 		for _, t := range tokens {
-			r := tokenResult{Name: t.Name, Scopes: strings.Split(t.ScopeList(), ","), Expired: t.Expired(now)}
+			r := tokenResult{Name: t.Name, Scopes: strings.Split(t.ScopeList(), ","), Roots: t.Roots, Expired: t.Expired(now)}
 			if !t.Until.IsZero() {
 				r.Until = &t.Until
 			}
@@ -159,7 +170,11 @@ func runTokenList(c *cli.Context) error {
 		if t.Expired(now) {
 			until += " (expired)"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", t.Name, t.ScopeList(), until)
+		bound := ""
+		if len(t.Roots) > 0 {
+			bound = "\troots " + t.RootList()
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s%s\n", t.Name, t.ScopeList(), until, bound)
 	}
 	return w.Flush()
 }

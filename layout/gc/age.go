@@ -79,3 +79,8 @@ func (a Age) Until(t time.Time) time.Duration { return t.Sub(a.Before(t)) }
 
 // IsZero reports whether the age is zero.
 func (a Age) IsZero() bool { return a == Age{} }
+
+// over reports whether something that was put at a second has had so long.
+func (a Age) over(born uint32, now time.Time) bool {
+	return time.Unix(int64(born), 0).Before(a.Before(now))
+}

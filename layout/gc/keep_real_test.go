@@ -40,22 +40,6 @@ func randomHistory(r *rand.Rand, now time.Time) []time.Time {
 	return moments
 }
 
-func randomKeep(r *rand.Rand) gc.Keep {
-	var k gc.Keep
-	for _, n := range []*int{&k.Last, &k.Daily, &k.Weekly, &k.Monthly, &k.Yearly} {
-		if r.IntN(3) == 0 {
-			*n = 1 + r.IntN(12)
-		}
-	}
-	if r.IntN(3) == 0 {
-		k.Within = []gc.Age{{Days: 1 + r.IntN(60)}, {Hours: 1 + r.IntN(100)}, {Years: 1, Months: r.IntN(7), Days: r.IntN(40), Hours: r.IntN(30)}}[r.IntN(3)]
-	}
-	if (k == gc.Keep{}) {
-		k.Last = 1
-	}
-	return k
-}
-
 // The words of a policy mean what the options of the real restic mean.
 func TestKeepIsThatOfRestic(t *testing.T) {
 	repo := newRestic(t)

@@ -14,10 +14,22 @@ import (
 
 // A root keeps paths, and all that they lead to.
 type root struct {
-	name  string // as people are told: "pin host-a@3"
-	pin   string // "" for other roots
-	paths []int32
+	name   string // as people are told: "pin host-a@3"
+	kind   rootKind
+	newest time.Time // when something of it came last; zero if that is not known
+	paths  []int32
 }
+
+// A rootKind says why a root keeps paths.
+type rootKind string
+
+const (
+	rootOfPin rootKind = "pin"
+	rootOfRun rootKind = "root"
+	rootHeld  rootKind = "waiting"
+	rootYoung rootKind = "young"
+	rootUsed  rootKind = "used"
+)
 
 // A RootError says that the path of a root is not in the tree: what is true of
 // the tree is not what the root was made for.
@@ -28,16 +40,20 @@ type RootError struct {
 
 func (e *RootError) Error() string { return fmt.Sprintf("%s: %s is not in the tree", e.Root, e.Path) }
 
-// roots returns the roots of a tree: pins, what waits in the tree for its NAR or
-// references, and what is young.
-func (v *view) roots(ctx context.Context, keepYoung time.Duration) (roots []root, pins int, err error) {
+// roots returns the roots of a tree: pins, runs, what waits in the tree for its NAR
+// or references, and what is young. It returns how many of them an
+// operator or a run asked for.
+func (v *view) roots(ctx context.Context, o Options) (roots []root, wished int, err error) {
 	list, err := ReadPins(ctx, v.tree)
 	if err != nil {
 		return nil, 0, err
 	}
+	if o.Policy != nil && !o.Policy.Pins {
+		list = nil
+	}
 	for _, pin := range list {
 		for _, g := range pin.Kept(v.now) {
-			r := root{name: fmt.Sprintf("pin %s@%d", pin.Name, g.Number), pin: pin.Name}
+			r := root{name: fmt.Sprintf("pin %s@%d", pin.Name, g.Number), kind: rootOfPin, newest: g.Time}
 			for _, p := range g.Paths {
 				i := v.find(refgraph.PackPath(p.Hash()))
 				if i < 0 {
@@ -54,7 +70,12 @@ func (v *view) roots(ctx context.Context, keepYoung time.Duration) (roots []root
 			roots = append(roots, r)
 		}
 	}
-	held := root{name: "waiting uploads"}
+	runs, err := v.generations(ctx, o.Policy)
+	if err != nil {
+		return nil, 0, err
+	}
+	roots = append(roots, runs...)
+	held := root{name: "waiting uploads", kind: rootHeld}
 	leads, err := v.heldLeads(ctx)
 	if err != nil {
 		return nil, 0, err
@@ -66,13 +87,13 @@ func (v *view) roots(ctx context.Context, keepYoung time.Duration) (roots []root
 			}
 		}
 	}
-	young := root{name: "young"}
+	young := root{name: "young", kind: rootYoung}
 	for i, p := range v.paths {
-		if v.young(p.born, keepYoung) {
+		if v.young(p.born, o.KeepYoung) {
 			young.paths = append(young.paths, int32(i))
 		}
 	}
-	return append(roots, held, young), len(list), nil
+	return append(roots, held, young), len(list) + len(runs), nil
 }
 
 // heldLeads returns where the narinfos lead that wait in the tree.

@@ -8,6 +8,8 @@ import (
 // Options say what a run keeps. The zero value keeps nothing that is not pinned,
 // and waits for nothing: callers set the times.
 type Options struct {
+	// Policy says what else stays; nil: pins and all runs. Its times are those below.
+	Policy    *Policy
 	KeepYoung time.Duration // what was put within this time stays
 	Undo      time.Duration // for how long what is withdrawn can be brought back
 	Grace     time.Duration // for how long an object has to be dead before it goes

@@ -94,11 +94,11 @@ func plan(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	if err := p.comeBack(ctx); err != nil {
 		return nil, err
 	}
-	roots, pins, err := v.roots(ctx, o.KeepYoung)
+	roots, wished, err := v.roots(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if pins == 0 && !o.NoPins {
+	if wished == 0 && !o.NoPins {
 		p.Refused = ErrNoRoots
 	}
 	j := &judge{now: v.now, grace: o.Grace}

@@ -31,41 +31,14 @@ type Policy struct {
 
 // A RootRule keeps generations of the roots that match a pattern.
 type RootRule struct {
-	Pattern Pattern
+	Pattern layout.RootPattern
 	Keep    Keep
 }
 
 // An ExpireRule lets roots go, all generations of them, that were not renewed.
 type ExpireRule struct {
-	Pattern   Pattern
+	Pattern   layout.RootPattern
 	Unrenewed Age
-}
-
-// A Pattern matches names of roots. A star stands for any characters, slashes
-// too; all else for itself.
-type Pattern string
-
-// Match reports whether the pattern is that of a whole name.
-func (p Pattern) Match(name string) bool {
-	first, rest, star := strings.Cut(string(p), "*")
-	if !star {
-		return name == string(p)
-	}
-	name, ok := strings.CutPrefix(name, first)
-	if !ok {
-		return false
-	}
-	for {
-		part, after, more := strings.Cut(rest, "*")
-		if !more {
-			return strings.HasSuffix(name, part)
-		}
-		i := strings.Index(name, part) // the first place leaves most for the rest
-		if i < 0 {
-			return false
-		}
-		name, rest = name[i+len(part):], after
-	}
 }
 
 // DefaultUndo is how long what was withdrawn can be brought back, unless a policy
@@ -121,6 +94,14 @@ func (p Policy) String() string {
 	line("undo", p.Undo)
 	w.Flush()
 	return b.String()
+}
+
+// lives returns how long logs and debug links stay.
+func (p *Policy) lives() (logs, debug *Age) {
+	if p == nil {
+		return nil, nil
+	}
+	return p.Logs, p.Debug
 }
 
 // bytesText returns what ParseBytes reads, exactly, in the largest unit that does.

@@ -7,13 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 const (
 	maxPolicy = 64 << 10 // bytes
 	maxRules  = 1000
-	// maxRootName bounds a pattern in bytes.
-	maxRootName = 200
 	// maxKept bounds how many generations a rule counts.
 	maxKept = 1_000_000
 )
@@ -136,26 +136,11 @@ func (p *Policy) rule(words []string) (once string, err error) {
 
 const ruleForms = "the rules are keep pins, keep roots, keep young, keep used, expire roots, life logs, life debug, max-size and undo"
 
-// ParsePattern reads a pattern of names of roots.
-func ParsePattern(text string) (Pattern, error) {
-	if text == "" || len(text) > maxRootName {
-		return "", fmt.Errorf("a pattern of names has 1 to %d bytes", maxRootName)
-	}
-	for _, c := range []byte(text) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("._+-/*", c) >= 0:
-		default:
-			return "", fmt.Errorf("%.60q is not a pattern of names: only letters, digits and ._+-/ are allowed, and * for any characters", text)
-		}
-	}
-	return Pattern(text), nil
-}
-
 func rootRule(words []string) (r RootRule, err error) {
 	if len(words) == 0 {
 		return r, errors.New(`"keep roots" wants a pattern of names, such as */main/*`)
 	}
-	if r.Pattern, err = ParsePattern(words[0]); err != nil {
+	if r.Pattern, err = layout.ParseRootPattern(words[0]); err != nil {
 		return r, err
 	}
 	r.Keep, err = ParseKeep(strings.Join(words[1:], " "))
@@ -166,7 +151,7 @@ func expireRule(words []string) (r ExpireRule, err error) {
 	if len(words) != 3 || words[1] != "unrenewed" {
 		return r, errors.New(`want: expire roots PATTERN unrenewed AGE, such as: expire roots * unrenewed 30d`)
 	}
-	if r.Pattern, err = ParsePattern(words[0]); err != nil {
+	if r.Pattern, err = layout.ParseRootPattern(words[0]); err != nil {
 		return r, err
 	}
 	r.Unrenewed, err = ParseAge(words[2])

@@ -118,7 +118,7 @@ func TestPattern(t *testing.T) {
 		{"a*b*c", "abbc", true}, {"a*b*c", "acb", false}, {"a*bc", "abcbc", true}, {"a*b", "ab", true}, {"a*b", "a", false},
 		{"ab*ba", "aba", false}, {"host", "host", true}, {"host", "hosts", false}, {"**", "x", true},
 	} {
-		if got := gc.Pattern(test.pattern).Match(test.name); got != test.want {
+		if got := layout.RootPattern(test.pattern).Match(test.name); got != test.want {
 			t.Errorf("%s matches %s: %v", test.pattern, test.name, got)
 		}
 	}

@@ -64,6 +64,9 @@ func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 			}
 		}
 	}
+	if err := c.newLists(ctx); err != nil {
+		return nil, err
+	}
 	held, err := v.heldLeads(ctx)
 	if err != nil {
 		return nil, err
@@ -121,6 +124,9 @@ func (c *changes) keep(id refgraph.PathID) {
 
 // wants reports whether something that was published since leads to an object.
 func (c *changes) wants(gone victim) bool {
+	if gone.over {
+		return false
+	}
 	switch gone.key.Kind() {
 	case layout.KindNAR:
 		return c.nars[c.v.nars[gone.nar].id]

@@ -14,6 +14,9 @@ type victim struct {
 	path refgraph.PathID // of a listing, or that a provision is for
 	nar  int32           // of a NAR, or that a debug link leads to; else -1
 	drv  uint64          // of a log
+	// over: its time is over, whatever leads to it: a list of a run that no rule keeps,
+	// a log or debug link whose life the policy ends.
+	over bool
 }
 
 // victims returns the objects that nothing leads to once the paths in goes have
@@ -43,12 +46,19 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 		}
 	}
 	old := func(born uint32) bool { return !v.young(born, p.o.KeepYoung) }
+	logs, debug := p.o.Policy.lives()
 	var list []victim
 	for _, o := range v.others {
 		gone := victim{key: o.key, tag: o.tag, size: o.size, nar: -1}
 		switch o.key.Kind() {
 		case layout.KindLog:
 			gone.drv = logTag(string(o.key)[len("log/"):])
+			if logs != nil {
+				if gone.over = logs.over(o.born, v.now); gone.over {
+					list = append(list, gone)
+				}
+				continue
+			}
 			if drvs[gone.drv] || keep.drvs[gone.drv] {
 				continue
 			}
@@ -58,6 +68,10 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 			}
 			if len(o.lead) == len(refgraph.NARID{}) {
 				gone.nar = v.findNAR(refgraph.NARID([]byte(o.lead)))
+			}
+			if gone.over = debug != nil && debug.over(o.born, v.now); gone.over {
+				list = append(list, gone)
+				continue
 			}
 			if gone.nar >= 0 && (led[gone.nar] || !old(v.nars[gone.nar].born)) {
 				continue
@@ -91,6 +105,7 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 			}
 		}
 	}
+	list = append(list, v.idle...)
 	for i, n := range v.nars {
 		if !led[i] && old(n.born) {
 			list = append(list, victim{key: n.id.Key(), tag: n.tag, size: n.size, nar: int32(i)})

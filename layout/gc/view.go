@@ -32,6 +32,10 @@ type view struct {
 	others   []otherEntry
 	stray    []strayEntry // listings without a narinfo
 	size     int64        // of all objects
+	foreign  int64        // of NARs that are never removed
+
+	lists map[layout.Key]uint64 // the versions of the lists of runs
+	idle  []victim              // the lists of runs that no rule keeps
 
 	// The references of path i are refs[from[i]:from[i+1]], without itself.
 	from []uint32
@@ -152,6 +156,7 @@ func (v *view) take(info layout.Info) error {
 		id, ok := refgraph.PackNAR(info.Key)
 		if !ok {
 			v.size += info.Size
+			v.foreign += info.Size
 			return nil // it stays
 		}
 		v.nars = append(v.nars, narEntry{id, born, tag, info.Size})

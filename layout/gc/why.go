@@ -28,7 +28,7 @@ func Why(ctx context.Context, t layout.Tree, o Options, path layout.StorePath) (
 	if target < 0 {
 		return nil, &MissingPathError{path}
 	}
-	roots, _, err := v.roots(ctx, o.KeepYoung)
+	roots, _, err := v.roots(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,8 @@ var own = map[string][]string{
 	"layout/fsck":     append([]string{"layout/gc", "layout/parallel"}, onLayout...),
 	"layout/inbox":    onLayout,
 	"layout/treetest": onLayout,
-	"layout/gc":       append([]string{"layout/lock", "layout/parallel", "layout/refgraph"}, onLayout...),
+	"layout/gc":       append([]string{"layout/lock", "layout/parallel", "layout/refgraph", "layout/roots"}, onLayout...),
+	"layout/roots":    {"layout", "layout/refgraph", "layout/share"},
 	"layout/lock":     {"layout"},
 	"layout/parallel": {},
 	"layout/refgraph": {"layout"},
@@ -49,7 +50,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock",
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/roots",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
@@ -97,11 +98,21 @@ func (a *Auth) known(r *http.Request, t *Token, need webdav.Scope, now time.Time
 	case !t.Allows(need):
 		refused = &webdav.AuthError{Status: http.StatusForbidden,
 			Msg: fmt.Sprintf("the token %s is good for %s, not for %s: ask for one with that scope", t.Name, t.ScopeList(), need)}
+	case need >= webdav.Upload && !t.MayKeep(runOf(r)):
+		refused = &webdav.AuthError{Status: http.StatusForbidden,
+			Msg: fmt.Sprintf("the token %s is good for uploads to the roots %s: nix copy --to https://…/upload/root/NAME/RUN", t.Name, t.RootList())}
 	default:
 		return nil
 	}
 	a.log().Info("token refused", "token", t.Name, "need", need.String(), "status", refused.Status, "from", a.ClientAddr(r).String())
 	return refused
+}
+
+func runOf(r *http.Request) *layout.RunID {
+	if run, ok := webdav.RunOf(r); ok {
+		return &run
+	}
+	return nil
 }
 
 func (a *Auth) unknown(r *http.Request, now time.Time) error {

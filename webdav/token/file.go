@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
@@ -32,6 +33,7 @@ const (
 //	# who          what for      the secret's hash     until when
 //	ci             upload        sha256:<64 hex>
 //	alice          read,upload   sha256:<64 hex>       until=2027-01-31T00:00:00Z
+//	acme-ci        upload        sha256:<64 hex>       root=acme/*
 //
 // Empty lines and those that begin with # mean nothing.
 type Token struct {
@@ -39,11 +41,14 @@ type Token struct {
 	Scopes []webdav.Scope
 	Hash   [sha256.Size]byte
 	Until  time.Time // the first moment at which it is good no more; zero: for ever
+	// Roots are those that it may upload to, at their URLs alone; none: to all, and
+	// without a root.
+	Roots []layout.RootPattern
 }
 
 // New makes a token, and the secret that belongs to it, which is kept
 // nowhere.
-func New(name string, scopes []webdav.Scope, until time.Time) (t Token, secret string, err error) {
+func New(name string, scopes []webdav.Scope, until time.Time, roots ...layout.RootPattern) (t Token, secret string, err error) {
 	if err := checkTokenName(name); err != nil {
 		return Token{}, "", err
 	}
@@ -53,7 +58,7 @@ func New(name string, scopes []webdav.Scope, until time.Time) (t Token, secret s
 	var raw [tokenBytes]byte
 	rand.Read(raw[:]) // never fails
 	secret = tokenPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
-	return Token{name, scopes, sha256.Sum256([]byte(secret)), until.UTC().Truncate(time.Second)}, secret, nil
+	return Token{name, scopes, sha256.Sum256([]byte(secret)), until.UTC().Truncate(time.Second), roots}, secret, nil
 }
 
 // Allows reports whether the token is good for a scope. It does not ask whether the
@@ -71,7 +76,38 @@ func (t Token) String() string {
 	if !t.Until.IsZero() {
 		line += " until=" + t.Until.Format(time.RFC3339)
 	}
+	if len(t.Roots) > 0 {
+		line += " root=" + t.RootList()
+	}
 	return line
+}
+
+// RootList returns the patterns of roots parted by commas.
+func (t *Token) RootList() string {
+	words := make([]string, len(t.Roots))
+	for i, p := range t.Roots {
+		words[i] = string(p)
+	}
+	return strings.Join(words, ",")
+}
+
+// MayKeep reports whether the token may upload for a run; a nil run is an upload that
+// names none.
+func (t *Token) MayKeep(run *layout.RunID) bool {
+	return len(t.Roots) == 0 || run != nil && slices.ContainsFunc(t.Roots, func(p layout.RootPattern) bool { return p.MatchRun(*run) })
+}
+
+// ParseRoots reads patterns of roots parted by commas.
+func ParseRoots(text string) ([]layout.RootPattern, error) {
+	var roots []layout.RootPattern
+	for word := range strings.SplitSeq(text, ",") {
+		p, err := layout.ParseRootPattern(word)
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, p)
+	}
+	return roots, nil
 }
 
 // ScopeList returns the scopes parted by commas.
@@ -129,8 +165,8 @@ func Parse(text []byte) ([]Token, error) {
 }
 
 func parseToken(fields []string) (t Token, err error) {
-	if len(fields) < 3 || len(fields) > 4 {
-		return t, fmt.Errorf("%d fields; want NAME SCOPES sha256:HEX [until=TIME]", len(fields))
+	if len(fields) < 3 || len(fields) > 5 {
+		return t, fmt.Errorf("%d fields; want NAME SCOPES sha256:HEX [until=TIME] [root=PATTERNS]", len(fields))
 	}
 	if err := checkTokenName(fields[0]); err != nil {
 		return t, err
@@ -144,10 +180,17 @@ func parseToken(fields []string) (t Token, err error) {
 		n != sha256.Size || len(digits) != 2*sha256.Size {
 		return t, fmt.Errorf("token %s: the third field is not sha256: and 64 hexadecimal digits", t.Name)
 	}
-	if len(fields) == 4 {
-		until, ok := strings.CutPrefix(fields[3], "until=")
-		if t.Until, err = time.Parse(time.RFC3339, until); !ok || err != nil || t.Until.IsZero() {
-			return t, fmt.Errorf("token %s: the fourth field is not until= and a time such as 2027-01-31T00:00:00Z", t.Name)
+	for _, field := range fields[3:] {
+		if list, ok := strings.CutPrefix(field, "root="); ok && t.Roots == nil {
+			if t.Roots, err = ParseRoots(list); err != nil {
+				return t, fmt.Errorf("token %s: %w", t.Name, err)
+			}
+			continue
+		}
+		until, ok := strings.CutPrefix(field, "until=")
+		again := !t.Until.IsZero()
+		if t.Until, err = time.Parse(time.RFC3339, until); !ok || err != nil || t.Until.IsZero() || again {
+			return t, fmt.Errorf("token %s: what follows the hash is neither until= and a time such as 2027-01-31T00:00:00Z nor root= and a pattern", t.Name)
 		}
 		t.Until = t.Until.UTC()
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
@@ -190,4 +191,34 @@ func FuzzParseTokens(f *testing.F) {
 			t.Errorf("%q\nis written as %q\nand read as %v, %v", text, b.String(), again, err)
 		}
 	})
+}
+
+// A token that is bound to roots is good for nothing else.
+func TestTokenRoots(t *testing.T) {
+	roots, err := ParseRoots("acme/*,shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound, _, err := New("acme", []webdav.Scope{webdav.Upload}, time.Unix(2e9, 0), roots...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse([]byte(bound.String() + "\n"))
+	if err != nil || !cmp.Equal(again, []Token{bound}) {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	for run, want := range map[layout.RunID]bool{{Root: "acme/app", Run: "1"}: true, {Root: "acme", Run: "1"}: true, {Root: "shared", Run: "1"}: true,
+		{Root: "acmeister/app", Run: "1"}: false, {Root: "shared/x", Run: "1"}: false} {
+		if got := bound.MayKeep(&run); got != want {
+			t.Errorf("%s: %v", run, got)
+		}
+	}
+	if bound.MayKeep(nil) || !(&Token{}).MayKeep(nil) {
+		t.Error("an upload without a root")
+	}
+	for _, field := range []string{"root=", "root=a,,b", "root=a?b", "root=a root=b", "until=2033-01-01T00:00:00Z until=2033-01-01T00:00:00Z", "roots=a"} {
+		if _, err := Parse([]byte("ci upload sha256:" + strings.Repeat("0", 64) + " " + field)); err == nil {
+			t.Errorf("%s was taken", field)
+		}
+	}
 }

@@ -1,0 +1,297 @@
+package roots
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
+	"github.com/nixstatic/nixstatic/layout/share"
+)
+
+// The bounds of what a Recorder holds and of what one client makes it write.
+const (
+	// listMembers is how many paths a list has before the next one begins: each
+	// batch writes it anew.
+	listMembers = 2000
+	// maxOpen is how many runs are remembered, of one client half of them.
+	maxOpen = 2048
+	// maxMembers is how many paths of these are remembered, of one client half of
+	// them.
+	maxMembers = 1 << 20
+	// dailyRuns and dailyMembers are how many runs a client may begin in a day, and
+	// how many paths it may list.
+	dailyRuns    = 10_000
+	dailyMembers = 20_000_000
+)
+
+// A Recorder writes down what runs rely upon, for the clients of one process. It is
+// safe for concurrent use.
+type Recorder struct {
+	tree layout.Tree
+	now  func() time.Time
+
+	mu      sync.Mutex
+	open    map[layout.RunID]*leg
+	clients map[share.Client]*account
+	members int
+	used    uint64 // counts uses, for the age of legs
+	writing sync.WaitGroup
+}
+
+// An account is what a client has had of the bounds.
+type account struct {
+	day           int64
+	runs, members int // of that day
+	open, holds   int // now
+}
+
+// A leg is the part of a run that passes through this process.
+type leg struct {
+	id     layout.RunID
+	client share.Client
+	used   uint64
+
+	seen    layout.Sight // since when nothing was removed from the tree
+	has     map[refgraph.PathID]bool
+	name    string // of its lists
+	part    int
+	begun   time.Time
+	list    []refgraph.PathID // of the present part
+	next    *batch            // what waits for its turn
+	writing bool
+}
+
+// A batch is what is written at once.
+type batch struct {
+	add  []refgraph.PathID
+	done chan struct{}
+	err  error
+}
+
+// NewRecorder returns the recorder of a tree.
+func NewRecorder(t layout.Tree) *Recorder {
+	return &Recorder{tree: t, now: time.Now, open: map[layout.RunID]*leg{}, clients: map[share.Client]*account{}}
+}
+
+// Close waits for what is being written.
+func (r *Recorder) Close() { r.writing.Wait() }
+
+// Note writes down that a run relies on store paths, given by their hashes. When it
+// returns without an error, that is durable, and nothing that was not removed before
+// is removed while the run counts: the caller looks whether the paths are there
+// after that. The error is layout.ErrTooManyRuns if the client may not have more.
+func (r *Recorder) Note(ctx context.Context, id layout.RunID, hashes ...string) error {
+	rely, err := layout.Rely(ctx, r.tree, layout.Sight{})
+	if err != nil {
+		return err
+	}
+	sight := rely.Sight()
+	rely.Release()
+	r.mu.Lock()
+	l, err := r.legOf(share.From(ctx), id, sight)
+	if err != nil {
+		r.mu.Unlock()
+		return err
+	}
+	wait := l.queue(hashes, l.seen == sight)
+	if wait == nil {
+		r.mu.Unlock()
+		return nil
+	}
+	if !l.writing {
+		l.writing = true
+		r.writing.Go(func() { r.write(context.WithoutCancel(ctx), l) })
+	}
+	r.mu.Unlock()
+	select {
+	case <-wait.done:
+		return wait.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// queue adds hashes to what is to be written, and returns the batch to wait for,
+// nil if all of them are written and known to be there still.
+func (l *leg) queue(hashes []string, sound bool) *batch {
+	var wait *batch
+	for _, hash := range hashes {
+		id := refgraph.PackPath(hash)
+		if sound && l.has[id] {
+			continue
+		}
+		if l.next == nil {
+			l.next = &batch{done: make(chan struct{})}
+		}
+		l.next.add = append(l.next.add, id)
+		wait = l.next
+	}
+	return wait
+}
+
+// legOf returns the leg of a run. If something was removed since its last list was
+// written, the list may be among it: a new one is begun.
+func (r *Recorder) legOf(client share.Client, id layout.RunID, sight layout.Sight) (*leg, error) {
+	r.used++
+	a := r.account(client)
+	l := r.open[id]
+	if l != nil && !l.writing && (l.seen != sight || len(l.has) > maxMembers/2) {
+		r.forget(l)
+		l = nil
+	}
+	if a.members > dailyMembers || l == nil && a.runs >= dailyRuns {
+		return nil, fmt.Errorf("%w: %d runs and %d paths in them since the day began", layout.ErrTooManyRuns, a.runs, a.members)
+	}
+	if l != nil {
+		l.used = r.used
+		return l, nil
+	}
+	a.runs++
+	for a.open >= maxOpen/2 || len(r.open) >= maxOpen || a.holds > maxMembers/2 || r.members > maxMembers {
+		full := len(r.open) >= maxOpen || r.members > maxMembers
+		if !r.forgetOldest(client, full && a.open == 0) {
+			break
+		}
+	}
+	l = &leg{id: id, client: client, used: r.used, seen: sight, has: map[refgraph.PathID]bool{},
+		name: strings.ToLower(rand.Text()), begun: r.now().UTC()}
+	r.open[id] = l
+	a.open++
+	return l, nil
+}
+
+func (r *Recorder) account(client share.Client) *account {
+	day := r.now().Unix() / (24 * 60 * 60)
+	a := r.clients[client]
+	if a == nil {
+		for other, b := range r.clients { // those that are gone
+			if b.open == 0 && b.day != day {
+				delete(r.clients, other)
+			}
+		}
+		a = &account{day: day}
+		r.clients[client] = a
+	}
+	if a.day != day {
+		a.day, a.runs, a.members = day, 0, 0
+	}
+	return a
+}
+
+// forgetOldest forgets the run that was used longest ago, of one client or of all.
+// Only the memory of the process goes: lists that are written stay.
+func (r *Recorder) forgetOldest(client share.Client, ofAll bool) bool {
+	var oldest *leg
+	for _, l := range r.open {
+		if (ofAll || l.client == client) && !l.writing && l.next == nil && (oldest == nil || l.used < oldest.used) {
+			oldest = l
+		}
+	}
+	if oldest != nil {
+		r.forget(oldest)
+	}
+	return oldest != nil
+}
+
+func (r *Recorder) forget(l *leg) {
+	if r.open[l.id] != l {
+		return
+	}
+	delete(r.open, l.id)
+	a := r.account(l.client)
+	a.open--
+	a.holds -= len(l.has)
+	r.members -= len(l.has)
+}
+
+// write writes what waits of a leg, batch by batch: what comes meanwhile is the next
+// batch.
+func (r *Recorder) write(ctx context.Context, l *leg) {
+	for {
+		r.mu.Lock()
+		b := l.next
+		l.next = nil
+		if b == nil {
+			l.writing = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		var sight layout.Sight
+		sight, b.err = r.put(ctx, l, b.add)
+		r.mu.Lock()
+		if b.err == nil {
+			stale := sight != l.seen
+			l.seen = sight
+			if stale { // what was written before may have gone
+				a := r.account(l.client)
+				a.holds -= len(l.has)
+				r.members -= len(l.has)
+				clear(l.has)
+			}
+			for _, id := range b.add {
+				r.remember(l, id)
+			}
+		}
+		r.mu.Unlock()
+		close(b.done)
+	}
+}
+
+// remember notes that a path is listed.
+func (r *Recorder) remember(l *leg, id refgraph.PathID) {
+	if l.has[id] {
+		return
+	}
+	l.has[id] = true
+	a := r.account(l.client)
+	a.members++
+	if r.open[l.id] == l {
+		a.holds++
+		r.members++
+	}
+}
+
+// put writes a list with what it had and more. Only the goroutine that writes the
+// leg calls it.
+func (r *Recorder) put(ctx context.Context, l *leg, add []refgraph.PathID) (layout.Sight, error) {
+	rely, err := layout.Rely(ctx, r.tree, l.seen)
+	if err != nil {
+		return layout.Sight{}, err
+	}
+	defer rely.Release()
+	if rely.Stale { // a list that was removed is not brought back under its name
+		l.turn()
+	}
+	for len(add) > 0 {
+		if len(l.list) >= listMembers {
+			l.turn()
+		}
+		n := min(len(add), listMembers-len(l.list))
+		list := append(l.list, add[:n]...)
+		h := head{Version: listVersion, Root: l.id.Root, Run: l.id.Run, Begun: l.begun, Renewed: r.now().UTC()}
+		text, err := encode(h, list)
+		if err != nil {
+			return layout.Sight{}, err
+		}
+		key := listKey(l.id, fmt.Sprintf("%s-%04d", l.name, l.part))
+		if err := r.tree.Put(ctx, key, layout.Bytes(text), layout.PutOptions{}); err != nil {
+			return layout.Sight{}, fmt.Errorf("write down what %s relies on: %w", l.id, err)
+		}
+		l.list, add = list, add[n:]
+	}
+	return rely.Sight(), nil
+}
+
+// turn begins another list.
+func (l *leg) turn() {
+	if len(l.list) > 0 {
+		l.list = nil
+		l.part++
+	}
+}

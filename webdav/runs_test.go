@@ -1,0 +1,142 @@
+package webdav
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/treetest"
+)
+
+// noted remembers what it is told.
+type noted struct {
+	mu   sync.Mutex
+	seen []string
+	err  error
+}
+
+func (n *noted) Note(_ context.Context, run layout.RunID, hashes ...string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, h := range hashes {
+		n.seen = append(n.seen, run.String()+" "+h)
+	}
+	return n.err
+}
+
+func (n *noted) take() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	seen := n.seen
+	n.seen = nil
+	return seen
+}
+
+func TestRunURLs(t *testing.T) {
+	have := &noted{}
+	r := newRig(t, func(c *Config, _ *inbox.Config) { c.Roots = have })
+	c := treetest.Populate(t, r.tree)
+	app := c.Named("app").Info.Path.Hash()
+	absent := strings.Repeat("0", 32)
+	narinfo, err := layout.ReadAll(t.Context(), r.tree, layout.NarInfoKeyOf(app))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		method, path string
+		status       int
+		noted        string
+	}{
+		{"GET", "/upload/root/acme/app/main/run-1/nix-cache-info", 200, ""},
+		{"GET", "/upload/root/acme/app/main/run-1/" + app + ".narinfo", 200, "acme/app/main@run-1 " + app},
+		{"HEAD", "/upload/root/acme/1/" + app + ".narinfo", 200, "acme@1 " + app},
+		{"GET", "/upload/root/acme/1/" + absent + ".narinfo", 404, ""},
+		{"PUT", "/upload/root/acme/1/" + app + ".narinfo", 204, "acme@1 " + app},
+		{"GET", "/upload/root/acme/log/nar/1/" + app + ".narinfo", 200, "acme/log/nar@1 " + app},
+		{"GET", "/upload/root/acme/1/nar/" + absent + ".nar.zst", 404, ""},
+		{"GET", "/upload/root/acme/" + app + ".narinfo", 400, ""},
+		{"GET", "/upload/root/" + app + ".narinfo", 400, ""},
+		{"PUT", "/upload/root/" + app + ".narinfo", 400, ""},
+		{"GET", "/upload/root/acme/1/", 400, ""},
+		{"GET", "/upload/root/a%40b/1/" + app + ".narinfo", 400, ""},
+		{"GET", "/upload/root/../1/" + app + ".narinfo", 400, ""},
+		{"GET", "/upload/root//1/" + app + ".narinfo", 400, ""},
+		{"GET", "/upload/" + app + ".narinfo", 200, ""},
+		{"GET", "/root/acme/1/" + app + ".narinfo", 404, ""},
+	} {
+		request := httptest.NewRequest(test.method, "http://x"+test.path, nil)
+		if test.method == "PUT" {
+			request = httptest.NewRequest(test.method, "http://x"+test.path, strings.NewReader(string(narinfo)))
+		}
+		request.Header.Set("User-Agent", "curl/8 Nix/2.34.8")
+		answer := httptest.NewRecorder()
+		r.Config.Handler.ServeHTTP(answer, request)
+		if answer.Code != test.status {
+			t.Errorf("%s %s: %d, want %d: %s", test.method, test.path, answer.Code, test.status, answer.Body)
+		}
+		if got := strings.Join(have.take(), ", "); got != test.noted {
+			t.Errorf("%s %s: noted %q, want %q", test.method, test.path, got, test.noted)
+		}
+	}
+}
+
+// A run whose list cannot be written is told of nothing, and sends nothing.
+func TestRunThatIsNotNoted(t *testing.T) {
+	have := &noted{}
+	r := newRig(t, func(c *Config, _ *inbox.Config) { c.Roots = have })
+	app := treetest.Populate(t, r.tree).Named("app").Info.Path.Hash()
+	for err, want := range map[error]int{fmt.Errorf("x: %w", layout.ErrTooManyRuns): 403, errors.New("the disk is on fire"): 503} {
+		have.err = err
+		answer, problem := http.Get(r.URL + "/upload/root/acme/1/" + app + ".narinfo")
+		if problem != nil {
+			t.Fatal(problem)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("%v: %d, want %d", err, answer.StatusCode, want)
+		}
+	}
+}
+
+// A run needs the right to upload, even where readers and uploads share one URL.
+func TestRunURLsShared(t *testing.T) {
+	have := &noted{}
+	r := newRig(t, func(c *Config, _ *inbox.Config) { c.Roots, c.UploadPrefix, c.Auth = have, "/", ReadOnly })
+	app := treetest.Populate(t, r.tree).Named("app").Info.Path.Hash()
+	var got []int
+	for _, path := range []string{"/" + app + ".narinfo", "/root/acme/1/" + app + ".narinfo", "/root/nothing"} {
+		answer, err := http.Get(r.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		got = append(got, answer.StatusCode)
+	}
+	if diff := cmp.Diff([]int{200, 403, 404}, got); diff != "" || have.take() != nil {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func FuzzCutRun(f *testing.F) {
+	f.Add("root/acme/app/1/nix-cache-info")
+	f.Add("root/a/1/realisations/sha256:x!out.doi")
+	f.Fuzz(func(t *testing.T, name string) {
+		got := target{}
+		rest := got.cutRun(name)
+		switch {
+		case got.run == nil && rest != name:
+			t.Fatalf("%q became %q without a run", name, rest)
+		case got.run != nil && name != rootFolder+got.run.Root+"/"+got.run.Run+"/"+rest:
+			t.Fatalf("%q is %v and %q", name, got.run, rest)
+		}
+	})
+}
