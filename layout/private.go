@@ -19,6 +19,8 @@ const (
 	// HeldPrefix begins the narinfos that were uploaded and wait for their NARs or
 	// references.
 	HeldPrefix = PrivatePrefix + "held/"
+	// PiecesPrefix begins the pieces of NARs that wait for the rest of them.
+	PiecesPrefix = PrivatePrefix + "pieces/"
 	// StagingPrefix begins the unfinished files of a directory: a folder for each
 	// process, and beside it a file that is locked while the process lives.
 	StagingPrefix = PrivatePrefix + "staging/"

@@ -20,6 +20,14 @@ type uploads interface {
 	Check(ctx context.Context, key layout.Key, o inbox.Options) error
 	Put(ctx context.Context, key layout.Key, from io.Reader, o inbox.Options) (inbox.Outcome, error)
 	ForNix() layout.Reader
+	piecewise
+}
+
+// piecewise is the part of it that is about pieces of NARs.
+type piecewise interface {
+	CheckPiece(ctx context.Context, nar layout.Key, offset, size, total int64) error
+	PutPiece(ctx context.Context, nar layout.Key, offset, size, total int64, from io.Reader) error
+	Join(ctx context.Context, nar layout.Key, total int64, patience time.Duration) (inbox.Joined, error)
 }
 
 // A Handler serves a tree. It is safe for concurrent use, and has nothing to
@@ -157,6 +165,10 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		return serveObject(w, r, t, h.shown(r, t), readHeaders, &h.lately)
 	case http.MethodPut:
 		return h.put(w, r, t, in, start)
+	case http.MethodPost:
+		if t.upload && t.root() && r.URL.RawQuery == "missing" {
+			return h.missing(w, r, in)
+		}
 	}
 	return h.serveDAV(w, r, t, in)
 }

@@ -196,6 +196,7 @@ func (r *recorder) count() int {
 // A fakeInbox answers as it is told.
 type fakeInbox struct {
 	layout.Lister
+	piecewise
 	check func(layout.Key) error
 	take  func(layout.Key, io.Reader) (inbox.Outcome, error)
 }

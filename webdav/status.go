@@ -44,6 +44,8 @@ var refusals = map[inbox.Reason]int{
 	inbox.NoSpace:     http.StatusInsufficientStorage,
 	inbox.TooManyHeld: http.StatusInsufficientStorage,
 
+	inbox.BadPiece: http.StatusBadRequest,
+
 	inbox.BadCompression: http.StatusUnprocessableEntity,
 	inbox.Empty:          http.StatusUnprocessableEntity,
 	inbox.BadFile:        http.StatusUnprocessableEntity,

@@ -71,17 +71,20 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 		return f
 	}
 	r = r.WithContext(share.Hurried(r.Context(), in.hurry))
+	if t.kind == layout.KindNAR && r.Header.Get("Content-Range") != "" {
+		f := h.putPart(w, r, t, in)
+		if f != nil {
+			h.logRefused(r, t, f)
+		}
+		return f
+	}
 	outcome, n, f := h.receive(r, t, in)
 	took := time.Since(start)
 	if f != nil {
 		if h.cfg.Metrics != nil {
 			h.cfg.Metrics.Upload(f.result, t.kind, n, took)
 		}
-		level := slog.LevelInfo
-		if f.result == ResultBroken {
-			level = slog.LevelDebug // clients go away
-		}
-		h.logUpload(r, t, level, "upload refused", "reason", f.result, "message", f.text)
+		h.logRefused(r, t, f)
 		return f
 	}
 	if h.cfg.Metrics != nil {
@@ -93,6 +96,19 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 		level = slog.LevelDebug // they belong to a path, whose narinfo comes as well
 	}
 	h.logUpload(r, t, level, "upload", "outcome", outcome.String())
+	return created(w, outcome)
+}
+
+func (h *Handler) logRefused(r *http.Request, t *target, f *failure) {
+	level := slog.LevelInfo
+	if f.result == ResultBroken {
+		level = slog.LevelDebug // clients go away
+	}
+	h.logUpload(r, t, level, "upload refused", "reason", f.result, "message", f.text)
+}
+
+// created answers a PUT that was not refused.
+func created(w *response, outcome inbox.Outcome) *failure {
 	w.Header()["Cache-Control"] = noStore
 	switch outcome {
 	case inbox.Created, inbox.Held: // not 202 for Held: Nix takes that for failure
@@ -155,7 +171,7 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 		return 0, 0, &failure{status: http.StatusBadRequest, result: ResultHeader, text: "an object is uploaded whole: Content-Range is not understood here"}
 	}
 	t.key = t.withQuery(r, layout.KindLog)
-	opts := inbox.Options{Strict: c.nix, Size: r.ContentLength, Path: &t.path}
+	opts := inbox.Options{Strict: c.nix || strict(r), Size: r.ContentLength, Path: &t.path}
 	encoding, f := encodingOf(r.Header, t.kind)
 	if f != nil {
 		return 0, 0, f
@@ -189,6 +205,10 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 	}
 	return 0, counted.n, failureOf(err)
 }
+
+// strict reports whether a client wants to be refused, as a Nix is, what would wait for
+// what it leads to (RFC 7240).
+func strict(r *http.Request) bool { return r.Header.Get("Prefer") == "handling=strict" }
 
 type counter struct {
 	from io.Reader

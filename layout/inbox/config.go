@@ -50,6 +50,9 @@ type Config struct {
 	// is free.
 	MaxHeld      int
 	MaxHeldBytes int64
+	// MaxPieceBytes bounds the pieces of NARs that wait in the tree for the rest; 0 for
+	// 128 GiB. A client may have half of what is free.
+	MaxPieceBytes int64
 
 	Log *slog.Logger // nil for slog.Default()
 }

@@ -42,6 +42,7 @@ type Inbox struct {
 	holding holding                       // how much waits
 	holds   map[share.Client]holding      // of that, what each client has
 	queue   queue                         // what waits for nothing more
+	pieces  *pieces
 	now     func() time.Time
 
 	work *sync.Cond // for those who publish in the background: busy, or ctx is over
@@ -71,6 +72,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	c.Memory = cmp.Or(c.Memory, 64<<20)
 	c.MaxHeld = cmp.Or(c.MaxHeld, 100_000)
 	c.MaxHeldBytes = cmp.Or(c.MaxHeldBytes, 256<<20)
+	c.MaxPieceBytes = cmp.Or(c.MaxPieceBytes, 128<<30)
 	writer := *c.Writer
 	writer.MaxNarSize = c.MaxNarSize
 	if writer.Memory = c.Decoding; writer.Memory == nil {
@@ -101,6 +103,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
+	b.pieces = newPieces(context.WithoutCancel(ctx))
 	b.start(context.WithoutCancel(ctx))
 	b.finishAll(ctx)
 	return b, nil
@@ -127,6 +130,7 @@ func (b *Inbox) start(ctx context.Context) {
 // running.
 func (b *Inbox) Close() error {
 	b.stop()
+	b.pieces.stop()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.receipts.clear()

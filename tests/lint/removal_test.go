@@ -23,6 +23,7 @@ var removers = map[string]string{
 	"layout/dir.go Delete":                  "it forwards",
 	"layout/lock/lease.go giveBack":         "a private key: its own lease",
 	"layout/inbox/settle.go drop":           "a private key: a narinfo that waits no more",
+	"layout/inbox/pieces.go dropPieces":     "a private key: pieces of a NAR that are needed no more",
 	"layout/add_listing.go withdrawListing": "a listing that this process put a moment ago, of a record that it could not publish",
 	"sync/s3/probe.go Probe":                "a private key: its own probe",
 	"layout/treetest/faulty.go Delete":      "it forwards",

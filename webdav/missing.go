@@ -1,0 +1,98 @@
+package webdav
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+)
+
+// A client that is about to send many paths may ask for all of them at once:
+// POST /upload/?missing, with the hash of a store path on each line. A Nix asks for
+// each with a request of its own, and is answered the same.
+
+const (
+	// maxAsked bounds the paths of one question.
+	maxAsked = 10_000
+	// maxQuestion is in bytes: 32 of a hash and the end of its line, which may be CR LF.
+	maxQuestion = maxAsked * 34
+	// askers is how many paths are looked up at the same time for one question.
+	askers = 16
+)
+
+// A missingAnswer names the paths that are to be sent.
+type missingAnswer struct {
+	Version   int      `json:"version"`
+	Missing   []string `json:"missing"`   // hashes, in the order of the question
+	PieceSize int64    `json:"pieceSize"` // a larger NAR may be sent in pieces of so many bytes
+}
+
+// missing answers which paths the tree lacks, or has in a manner that is of no use.
+func (h *Handler) missing(w *response, r *http.Request, in *body) *failure {
+	// The question costs about as much as the largest record, whatever its length.
+	place, err := h.places.small.Take(r.Context(), largestSmall)
+	if err != nil {
+		return failureOf(err)
+	}
+	defer place.Release()
+	hashes, f := readHashes(in)
+	if f != nil {
+		return f
+	}
+	lacks := make([]bool, len(hashes))
+	group, ctx := errgroup.WithContext(r.Context())
+	group.SetLimit(askers)
+	for i, hash := range hashes {
+		group.Go(func() error {
+			_, err := h.inbox.ForNix().Stat(ctx, layout.NarInfoKeyOf(hash))
+			if isAbsent(err) && h.cfg.Upstream != nil {
+				if _, err = h.cfg.Upstream.Has(ctx, hash); err != nil && ctx.Err() == nil {
+					lacks[i] = true // as for a Nix: if no upstream can tell, the path is to be sent
+					return nil
+				}
+			}
+			if lacks[i] = isAbsent(err); lacks[i] {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return failureOf(err)
+	}
+	answer := missingAnswer{Version: 1, Missing: []string{}, PieceSize: inbox.PieceSize}
+	for i, hash := range hashes {
+		if lacks[i] {
+			answer.Missing = append(answer.Missing, hash)
+		}
+	}
+	return answerJSON(w, http.StatusOK, answer)
+}
+
+// readHashes reads the question.
+func readHashes(in *body) (hashes []string, _ *failure) {
+	lines := bufio.NewScanner(io.LimitReader(in, maxQuestion+1))
+	lines.Buffer(nil, 256)
+	for lines.Scan() {
+		hash := lines.Text()
+		if layout.NarInfoKeyOf(hash).PathHash() != hash {
+			return nil, &failure{status: http.StatusBadRequest, text: fmt.Sprintf("%.40q is not the hash of a store path: one of 32 characters is expected on each line", hash)}
+		}
+		if hashes = append(hashes, hash); len(hashes) > maxAsked {
+			return nil, &failure{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("no more than %d paths are asked for at once", maxAsked)}
+		}
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, &failure{status: http.StatusBadRequest, text: "a line is too long: the hash of a store path has 32 characters"}
+	case err != nil:
+		return nil, failureOf(&inbox.BodyError{Err: err})
+	}
+	return hashes, nil
+}
