@@ -24,6 +24,7 @@ type Traits struct {
 	Batches bool   // many objects are put cheaper together
 	Folders bool   // ListTop does not go through the folders
 	Blind   bool   // it cannot be listed, so that each object has to be asked for
+	Lists   bool   // it makes listings and debug links itself, of the NARs that it gets
 	// Encoded says that objects may be kept with a Content-Encoding, which Get takes
 	// off: the sizes in a listing are those of what is kept.
 	Encoded bool
@@ -177,6 +178,18 @@ func DeleteBatch(ctx context.Context, t Tree, groups ...[]Key) error {
 		}
 	}
 	return nil
+}
+
+// Missing returns those of the paths that a tree wants to be put: it lacks them, or has
+// them in a manner that is of no use. The error is errors.ErrUnsupported for a tree that
+// cannot be asked for many paths at once, which is most of them.
+func Missing(ctx context.Context, r Reader, paths []StorePath) (map[StorePath]bool, error) {
+	if m, ok := r.(interface {
+		Missing(context.Context, []StorePath) (map[StorePath]bool, error)
+	}); ok {
+		return m.Missing(ctx, paths)
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // A Flusher is a tree in which an object can be seen before it is certain to

@@ -93,6 +93,7 @@ func (w *Writer) lookAgain(ctx context.Context, items []Item) error {
 
 // publish makes items visible. Nothing is removed meanwhile.
 func (w *Writer) publish(ctx context.Context, items []Item) error {
+	lists := TraitsOf(w.Tree).Lists
 	var bulk, links []Object
 	var levels [][]Object
 	records := make([]*NarInfo, len(items))
@@ -114,8 +115,10 @@ func (w *Writer) publish(ctx context.Context, items []Item) error {
 		if !item.Packed.stored {
 			bulk = append(bulk, Object{nar, item.Packed.file, opts})
 		}
-		bulk = append(bulk, Object{ListingKey(n.Path), item.Packed.listing, opts})
-		if w.DebugInfo {
+		if !lists {
+			bulk = append(bulk, Object{ListingKey(n.Path), item.Packed.listing, opts})
+		}
+		if w.DebugInfo && !lists {
 			links = append(links, debugObjects(item.Packed.debug, nar)...)
 		}
 		depth := 0

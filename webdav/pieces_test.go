@@ -55,7 +55,7 @@ func FuzzPieceRange(f *testing.F) {
 	})
 }
 
-// A NAR may come in pieces, and whoever asks is told what is missing of it.
+// A NAR may come in pieces, and its client is told which are missing.
 func TestPieces(t *testing.T) {
 	_, paths := example(t)
 	r := newRig(t, nil)

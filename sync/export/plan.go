@@ -47,12 +47,15 @@ func (im *Run) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error
 		return nil, err
 	}
 	plan := &Plan{roots: roots, seen: since}
+	if asked, err := im.ask(ctx, plan); asked || err != nil {
+		return plan, err
+	}
 	seen := map[layout.StorePath]bool{}
 	missing := map[layout.StorePath]Step{}
 	level := fresh(nil, roots, seen)
 	for depth := 0; len(level) > 0; depth++ {
 		if depth >= maxLevels || len(seen) > maxPaths {
-			return nil, fmt.Errorf("%w: more than %d levels or %d paths", ErrEndless, maxLevels, maxPaths)
+			return nil, tooLong()
 		}
 		if im.Progress != nil {
 			im.Progress.Planned.Add(int64(len(level)))
@@ -110,6 +113,10 @@ const (
 
 // ErrEndless says that the references of a source have no end in sight.
 var ErrEndless = errors.New("the closure has no end in sight")
+
+func tooLong() error {
+	return fmt.Errorf("%w: more than %d levels or %d paths", ErrEndless, maxLevels, maxPaths)
+}
 
 // fresh appends to list what was not seen before.
 func fresh(list, paths []layout.StorePath, seen map[layout.StorePath]bool) []layout.StorePath {

@@ -11,7 +11,10 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/sync/internal/netx"
@@ -27,6 +30,11 @@ type PutServer struct {
 	*Reader
 	client *http.Client
 
+	// ours is set once the server has answered as ours does, which then says from
+	// which size on it takes a NAR in pieces.
+	ours      atomic.Bool
+	pieceSize atomic.Int64
+
 	mu   sync.Mutex
 	made map[string]bool // collections that were asked for
 }
@@ -34,7 +42,9 @@ type PutServer struct {
 var _ layout.Tree = (*PutServer)(nil)
 
 // Traits says that a web server does not tell what it has.
-func (s *PutServer) Traits() layout.Traits { return layout.Traits{Blind: true} }
+func (s *PutServer) Traits() layout.Traits {
+	return layout.Traits{Blind: true, Lists: s.ours.Load()}
+}
 
 // ErrRefused says that a web server wants another user, or another password, or
 // does not allow what is asked for. It is a fs.ErrPermission.
@@ -78,6 +88,9 @@ func (s *PutServer) Put(ctx context.Context, key layout.Key, body layout.Body, o
 	if key.Kind() == layout.KindForeign {
 		return fmt.Errorf("put %s: not a key of a binary cache", key)
 	}
+	if size := s.pieceSize.Load(); size > 0 && body.Size() > size && key.Kind() == layout.KindNAR {
+		return refused(s.putPieces(ctx, key, body, size))
+	}
 	r := request{method: http.MethodPut, url: s.keyURL(key)}
 	err := s.retry(ctx, r, func() error {
 		err := s.send(ctx, r, key, body, opts)
@@ -95,6 +108,34 @@ func (s *PutServer) Put(ctx context.Context, key layout.Key, body layout.Body, o
 		return fmt.Errorf("put %s: %w", key, layout.ErrChanged)
 	}
 	return refused(err)
+}
+
+// putsAtOnce is how many objects of a batch are under way at the same time.
+const putsAtOnce = 16
+
+// PutBatch puts the objects of a group side by side.
+func (s *PutServer) PutBatch(ctx context.Context, groups ...[]layout.Object) (taken []layout.Key, err error) {
+	var mu sync.Mutex
+	for _, group := range groups {
+		sending, ctx := errgroup.WithContext(ctx)
+		sending.SetLimit(putsAtOnce)
+		for _, o := range group {
+			sending.Go(func() error {
+				err := s.Put(ctx, o.Key, o.Body, o.Opts)
+				if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
+					mu.Lock()
+					defer mu.Unlock()
+					taken = append(taken, o.Key)
+					return nil
+				}
+				return err
+			})
+		}
+		if err := sending.Wait(); err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
 }
 
 // Delete removes an object.
@@ -139,24 +180,46 @@ func (s *PutServer) makeCollections(ctx context.Context, dir string) bool {
 
 // send makes a request that changes something, once.
 func (s *PutServer) send(ctx context.Context, r request, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	header := http.Header{}
+	if body != nil {
+		header.Set("Content-Type", key.ContentType())
+		if opts.IfAbsent {
+			header.Set("If-None-Match", "*")
+		}
+		if opts.IfMatch != "" {
+			header.Set("If-Match", `"`+opts.IfMatch+`"`)
+		}
+		if s.ours.Load() {
+			header.Set("Prefer", "handling=strict")
+		}
+	}
+	answer, err := s.exchange(ctx, r, body, header)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	switch answer.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
+		io.Copy(io.Discard, io.LimitReader(answer, maxErrorBody)) // so that the connection is used again
+		return nil
+	}
+	return r.error(s.readStatus(answer))
+}
+
+// exchange makes a request with a body, once, and returns the answer whatever its
+// status is.
+func (s *PutServer) exchange(ctx context.Context, r request, body layout.Body, header http.Header) (*response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	req, err := http.NewRequestWithContext(ctx, r.verb(), r.url.String(), nil)
 	if err != nil {
-		return r.error(netx.WithoutURL(err))
+		cancel(nil)
+		return nil, r.error(netx.WithoutURL(err))
 	}
 	u := *r.url
-	req.URL = &u
+	req.URL, req.Header = &u, header
 	req.Header.Set("User-Agent", s.o.UserAgent)
 	s.authorize(req)
 	if body != nil {
-		req.Header.Set("Content-Type", key.ContentType())
-		if opts.IfAbsent {
-			req.Header.Set("If-None-Match", "*")
-		}
-		if opts.IfMatch != "" {
-			req.Header.Set("If-Match", `"`+opts.IfMatch+`"`)
-		}
 		req.ContentLength = body.Size()
 		if body.Size() >= expectFrom {
 			req.Header.Set("Expect", "100-continue")
@@ -177,18 +240,13 @@ func (s *PutServer) send(ctx context.Context, r request, key layout.Key, body la
 		if cause, ok := context.Cause(ctx).(*stalled); ok {
 			err = cause
 		}
-		return r.error(netx.WithoutURL(err))
+		cancel(nil)
+		return nil, r.error(&connectionError{netx.WithoutURL(err)})
 	}
 	answer := &response{Response: resp, ctx: ctx, cancel: cancel, stall: s.o.Stall}
 	answer.timer = time.AfterFunc(s.o.Stall, func() { cancel(&stalled{s.o.Stall}) })
 	answer.timer.Stop()
-	defer answer.Close()
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
-		io.Copy(io.Discard, io.LimitReader(answer, maxErrorBody)) // so that the connection is used again
-		return nil
-	}
-	return r.error(s.readStatus(answer))
+	return answer, nil
 }
 
 // watchedReader puts a timer off with each piece that is sent.
