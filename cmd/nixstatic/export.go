@@ -108,7 +108,7 @@ func runExport(c *cli.Context) error {
 func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to string) error {
 	quiet, progress := c.Bool("quiet"), im.Progress
 	m := startMeter(c.App.ErrWriter, quiet, func(time.Duration) string {
-		return fmt.Sprintf("export: %s looked up", plural(progress.Planned.Load(), "path"))
+		return fmt.Sprintf(c.Command.Name+": %s looked up", plural(progress.Planned.Load(), "path"))
 	})
 	plan, err := im.Plan(c.Context, roots)
 	m.end()
@@ -118,8 +118,10 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 	if c.Bool("dry-run") {
 		return printPlan(c, im, plan, to)
 	}
-	if err := initTree(c.Context, im.Writer); err != nil {
-		return err
+	if !layout.TraitsOf(im.Writer.Tree).Blind {
+		if err := initTree(c.Context, im.Writer); err != nil {
+			return err
+		}
 	}
 	if err := noteExport(c, im.Writer.Tree, plan); err != nil {
 		return err
@@ -129,7 +131,7 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 		defer im.Writer.Pool.Close()
 	}
 	m = startMeter(c.App.ErrWriter, quiet, func(elapsed time.Duration) string {
-		return fmt.Sprintf("export: %d of %s, %s", progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
+		return fmt.Sprintf(c.Command.Name+": %d of %s, %s", progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
 			amount(progress.BytesDone.Load(), progress.Bytes.Load(), elapsed))
 	})
 	start := time.Now()
@@ -153,12 +155,15 @@ type exportResult struct {
 	Realisations int64    `json:"realisations"`
 	Seconds      float64  `json:"seconds"`
 	DryRun       bool     `json:"dryRun,omitempty"`
-	Missing      []string `json:"missing,omitempty"` // with --dry-run
+	Missing      []string `json:"missing,omitempty"`  // with --dry-run
+	Provided     int64    `json:"provided,omitempty"` // paths that an upstream has
+	Excluded     int64    `json:"excluded,omitempty"` // paths that were left out on request
 }
 
 func newResult(plan *export.Plan, to string) exportResult {
-	return exportResult{Tree: to, Paths: int64(len(plan.Missing) + len(plan.Present)),
-		Written: int64(len(plan.Missing)), Present: int64(len(plan.Present)), NarBytes: plan.NarBytes()}
+	return exportResult{Tree: to, Paths: int64(len(plan.Missing) + len(plan.Present) + len(plan.Provided) + len(plan.Excluded)),
+		Written: int64(len(plan.Missing)), Present: int64(len(plan.Present)), NarBytes: plan.NarBytes(),
+		Provided: int64(len(plan.Provided)), Excluded: int64(len(plan.Excluded))}
 }
 
 func printPlan(c *cli.Context, im *export.Run, plan *export.Plan, to string) error {
@@ -173,8 +178,19 @@ func printPlan(c *cli.Context, im *export.Run, plan *export.Plan, to string) err
 	for _, path := range r.Missing {
 		fmt.Fprintln(c.App.Writer, path)
 	}
-	say(c, "would write %s (%s); %s already there", plural(int64(len(r.Missing)), "path"), bytesize(r.NarBytes), plural(r.Present, "path"))
+	say(c, "would write %s (%s); %s already there%s", plural(int64(len(r.Missing)), "path"), bytesize(r.NarBytes), plural(r.Present, "path"), leftOut(r))
 	return nil
+}
+
+// leftOut says which paths need not or were not to be written.
+func leftOut(r exportResult) (text string) {
+	if r.Provided > 0 {
+		text += fmt.Sprintf("; %d at an upstream", r.Provided)
+	}
+	if r.Excluded > 0 {
+		text += fmt.Sprintf("; %d left out", r.Excluded)
+	}
+	return text
 }
 
 func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, took time.Duration) error {
@@ -193,6 +209,7 @@ func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, t
 	if !c.Bool("quiet") {
 		text := fmt.Sprintf("%s written to %s (%s, stored as %s); %d already there",
 			plural(r.Written, "path"), r.Tree, bytesize(r.NarBytes), bytesize(r.FileBytes), r.Present)
+		text += leftOut(r)
 		if r.Logs > 0 {
 			text += fmt.Sprintf("; %s", plural(r.Logs, "build log"))
 		}
@@ -259,9 +276,12 @@ const maxListed = 1 << 30
 
 // pathArgs returns the arguments, with - replaced by the lines of standard
 // input.
-func pathArgs(c *cli.Context) ([]string, error) {
+func pathArgs(c *cli.Context) ([]string, error) { return readPaths(c, c.Args().Slice()) }
+
+// readPaths returns a list with - replaced by the lines of standard input.
+func readPaths(c *cli.Context, list []string) ([]string, error) {
 	var args []string
-	for _, arg := range c.Args().Slice() {
+	for _, arg := range list {
 		if arg != "-" {
 			args = append(args, arg)
 			continue

@@ -36,6 +36,7 @@ const (
 	readTree    use = "read as a whole"   // all that it has
 	checkTree   use = "checked or signed" // where it is
 	writeTree   use = "written to"
+	pushTo      use = "pushed to"
 	makeTree    use = "made" // by init
 	takeObjects use = "mirrored to"
 	serveTree   use = "served"
@@ -44,7 +45,7 @@ const (
 // refusals say which scheme cannot be used for what, and what can.
 var refusals = map[use]map[string]string{
 	checkTree: {onWeb: "want the directory or the bucket behind it; or take a copy: nixstatic sync %s ./copy"},
-	writeTree: {onWeb: "want a directory, a file:// URL or s3://…; nixstatic sync ./cache %s uploads to a server that takes PUT"},
+	writeTree: {onWeb: "want a directory, a file:// URL or s3://…; nixstatic push %s PATH… uploads to a server that takes PUT"},
 	makeTree:  {onWeb: "want a directory, a file:// URL or s3://…"},
 	serveTree: {onWeb: "want a directory, a file:// URL or s3://…"},
 }
@@ -156,7 +157,7 @@ func (loc location) apply(c *cli.Context, for_ use) error {
 	var passedOver []string
 	for name, values := range loc.settings {
 		flag := nixSettings[name]
-		if for_ != writeTree || !takesFlag(c, flag) {
+		if for_ != writeTree && for_ != pushTo || !takesFlag(c, flag) {
 			passedOver = append(passedOver, name)
 			continue
 		}

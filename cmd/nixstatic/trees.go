@@ -51,6 +51,22 @@ type openedOrigin interface {
 	io.Closer
 }
 
+// openPush opens what paths can be pushed to: a tree, or a server that takes PUT.
+func openPush(c *cli.Context, text string) (openedTree, error) {
+	loc, err := locate(c, text, pushTo)
+	if err != nil {
+		return nil, err
+	}
+	if loc.scheme != onWeb {
+		return openLocated(c, loc)
+	}
+	put, err := httpcache.OpenPut(loc.web, httpOptions(c))
+	if err != nil {
+		return nil, err // a nil PutServer in the interface would not be nil
+	}
+	return put, nil
+}
+
 // openOrigin opens a tree, or a cache behind a web server that lists it.
 func openOrigin(c *cli.Context, text string) (openedOrigin, error) {
 	loc, err := locate(c, text, readTree)

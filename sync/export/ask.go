@@ -11,20 +11,17 @@ import (
 // source is asked for the closure, and then the tree a single time. It reports false for
 // every other tree.
 func (im *Run) ask(ctx context.Context, plan *Plan) (bool, error) {
-	if im.Force {
+	if im.Force || !layout.TraitsOf(im.Writer.Tree).Blind {
 		return false, nil
-	}
-	if _, err := layout.Missing(ctx, im.Writer.Tree, nil); errors.Is(err, errors.ErrUnsupported) {
-		return false, nil
-	} else if err != nil {
-		return false, err
 	}
 	closure, order, err := im.closure(ctx, plan.roots)
 	if err != nil {
 		return false, err
 	}
 	lacks, err := layout.Missing(ctx, im.Writer.Tree, order)
-	if err != nil {
+	if errors.Is(err, errors.ErrUnsupported) {
+		return false, nil
+	} else if err != nil {
 		return false, err
 	}
 	missing := map[layout.StorePath]Step{}
@@ -35,15 +32,7 @@ func (im *Run) ask(ctx context.Context, plan *Plan) (bool, error) {
 			plan.Present = append(plan.Present, closure[p])
 		}
 	}
-	if im.NoClosure {
-		if err := im.checkReferences(ctx, missing, plan.Present); err != nil {
-			return false, err
-		}
-	}
-	if plan.Missing, err = referencesFirst(missing, plan.roots); err != nil {
-		return false, err
-	}
-	return true, im.checkSignatures(plan)
+	return true, im.decide(ctx, plan, missing)
 }
 
 // closure asks the source for the closure of roots, or for the roots alone if no closure

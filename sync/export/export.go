@@ -20,6 +20,13 @@ type Run struct {
 	// Trust says whose signatures count. The zero value counts none.
 	Trust signer.Trust
 
+	// Provided reports whether another cache provides a path, which then need not be
+	// written; nil: none does. It is asked of what the tree lacks.
+	Provided func(context.Context, layout.StorePath) (bool, error)
+	// Exclude reports whether a path is to be left out, and with it all that refers to
+	// it; nil: none is.
+	Exclude func(layout.StorePath) bool
+
 	NoClosure  bool // the paths alone; their references must be in the tree
 	Force      bool // write again what the tree has already
 	Recompress bool // take NARs of another compression than the Writer's apart
@@ -97,7 +104,10 @@ func (im *Run) do(ctx context.Context, plan *Plan) error {
 // asked for by name. Their references stay with them.
 func (im *Run) renew(ctx context.Context, plan *Plan) error {
 	tree := im.Writer.Tree
-	for _, root := range plan.roots {
+	roots := slices.DeleteFunc(slices.Clone(plan.roots), func(p layout.StorePath) bool {
+		return slices.Contains(plan.Provided, p) || slices.Contains(plan.Excluded, p)
+	})
+	for _, root := range roots {
 		if err := layout.Renew(ctx, tree, root); err != nil {
 			return err
 		}
@@ -110,7 +120,7 @@ func (im *Run) renew(ctx context.Context, plan *Plan) error {
 	if !rely.Stale {
 		return nil
 	}
-	for _, root := range plan.roots {
+	for _, root := range roots {
 		if _, there, err := layout.Lookup(ctx, tree, layout.NarInfoKey(root)); err != nil {
 			return err
 		} else if !there {

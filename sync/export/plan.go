@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,6 +17,9 @@ import (
 type Plan struct {
 	Missing []Step            // what the tree lacks, references first
 	Present []layout.PathInfo // what it has already
+
+	Provided []layout.StorePath // missing, and to be had from another cache
+	Excluded []layout.StorePath // missing, and left out on request
 
 	roots []layout.StorePath
 	seen  layout.Sight // of the tree
@@ -92,16 +96,72 @@ func (im *Run) Plan(ctx context.Context, roots []layout.StorePath) (*Plan, error
 		}
 		level = next
 	}
+	return plan, im.decide(ctx, plan, missing)
+}
+
+// decide completes a plan, once it is known what the tree lacks.
+func (im *Run) decide(ctx context.Context, plan *Plan, missing map[layout.StorePath]Step) (err error) {
+	if err := im.withoutProvided(ctx, plan, missing); err != nil {
+		return err
+	}
 	if im.NoClosure {
-		if err := im.checkReferences(ctx, missing, plan.Present); err != nil {
-			return nil, err
+		if err := im.checkReferences(ctx, missing, plan); err != nil {
+			return err
 		}
 	}
-	if plan.Missing, err = referencesFirst(missing, roots); err != nil {
-		return nil, err
+	if plan.Missing, err = referencesFirst(missing, plan.roots); err != nil {
+		return err
 	}
+	im.withoutExcluded(plan)
 	// Refused here, nothing was written for it yet.
-	return plan, im.checkSignatures(plan)
+	return im.checkSignatures(plan)
+}
+
+// asking is how many questions to other caches are under way at once.
+const asking = 25
+
+// withoutProvided takes out of what is missing what another cache provides.
+func (im *Run) withoutProvided(ctx context.Context, plan *Plan, missing map[layout.StorePath]Step) error {
+	if im.Provided == nil {
+		return nil
+	}
+	paths := sortedKeys(missing)
+	provided := make([]bool, len(paths))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(asking)
+	for i, p := range paths {
+		group.Go(func() (err error) {
+			provided[i], err = im.Provided(ctx, p)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, p := range paths {
+		if provided[i] {
+			plan.Provided = append(plan.Provided, p)
+			delete(missing, p)
+		}
+	}
+	return nil
+}
+
+// withoutExcluded takes out of a plan what is to be left out. The paths that refer to
+// it would be there without it (I3), and go with it.
+func (im *Run) withoutExcluded(plan *Plan) {
+	if im.Exclude == nil {
+		return
+	}
+	out := map[layout.StorePath]bool{}
+	plan.Missing = slices.DeleteFunc(plan.Missing, func(s Step) bool {
+		p := s.Info.Path
+		out[p] = im.Exclude(p) || slices.ContainsFunc(s.Info.References, func(ref layout.StorePath) bool { return out[ref] })
+		if out[p] {
+			plan.Excluded = append(plan.Excluded, p)
+		}
+		return out[p]
+	})
 }
 
 // The closures of a Plan are bounded: a source that makes up references would
@@ -189,10 +249,13 @@ func (im *Run) have(ctx context.Context, p layout.StorePath) (found, error) {
 }
 
 // checkReferences refuses paths whose references would not be there (I3).
-func (im *Run) checkReferences(ctx context.Context, missing map[layout.StorePath]Step, present []layout.PathInfo) error {
+func (im *Run) checkReferences(ctx context.Context, missing map[layout.StorePath]Step, plan *Plan) error {
 	known := map[layout.StorePath]bool{}
-	for _, info := range present {
+	for _, info := range plan.Present {
 		known[info.Path] = true
+	}
+	for _, p := range plan.Provided {
+		known[p] = true
 	}
 	for p, step := range missing {
 		for _, ref := range step.Info.References {

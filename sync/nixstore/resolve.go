@@ -117,8 +117,25 @@ func (s *Store) places() string {
 
 // output returns what became of an output of a derivation.
 func (s *Store) output(ctx context.Context, drv layout.StorePath, output string) (layout.StorePath, error) {
+	outputs, err := s.outputs(ctx, drv)
+	if err != nil {
+		return "", err
+	}
+	path, ok := outputs[output]
+	switch {
+	case !ok:
+		return "", fmt.Errorf("%s has no output %q: %w", drv.Abs(s.storeDir), output, fs.ErrNotExist)
+	case path == "":
+		return "", fmt.Errorf("output %q of %s is not built: %w", output, drv.Abs(s.storeDir), fs.ErrNotExist)
+	}
+	return layout.ParseAbsStorePath(s.storeDir, path)
+}
+
+// outputs returns the store paths of a derivation's outputs by their names; "" is one
+// that is not known before it is built.
+func (s *Store) outputs(ctx context.Context, drv layout.StorePath) (map[string]string, error) {
 	if !drv.IsDerivation() {
-		return "", fmt.Errorf("%s is no derivation", drv.Abs(s.storeDir))
+		return nil, fmt.Errorf("%s is no derivation", drv.Abs(s.storeDir))
 	}
 	var outputs map[string]string
 	err := s.query.use(ctx, func(_ context.Context, c *conn) error {
@@ -136,14 +153,7 @@ func (s *Store) output(ctx context.Context, drv layout.StorePath, output string)
 		return c.in.err
 	})
 	if err != nil {
-		return "", fmt.Errorf("query outputs of %s: %w", drv.Abs(s.storeDir), err)
+		return nil, fmt.Errorf("query outputs of %s: %w", drv.Abs(s.storeDir), err)
 	}
-	path, ok := outputs[output]
-	switch {
-	case !ok:
-		return "", fmt.Errorf("%s has no output %q: %w", drv.Abs(s.storeDir), output, fs.ErrNotExist)
-	case path == "":
-		return "", fmt.Errorf("output %q of %s is not built: %w", output, drv.Abs(s.storeDir), fs.ErrNotExist)
-	}
-	return layout.ParseAbsStorePath(s.storeDir, path)
+	return outputs, nil
 }

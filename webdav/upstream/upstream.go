@@ -22,10 +22,9 @@ type Cache struct {
 	Reader layout.Reader
 }
 
-// A Config says which upstreams there are. All but Tree and Caches may be
-// zero.
+// A Config says which upstreams there are. All but Caches may be zero.
 type Config struct {
-	Tree     layout.Tree // remembers what it leans on
+	Tree     layout.Tree // remembers what it depends on; nil if that is not to be remembered
 	StoreDir string      // of the tree and all caches; "" for layout.DefaultStoreDir
 	Caches   []Cache     // asked in this order
 	// Timeout bounds the question to one cache; 0 for 5 seconds. A cache that
@@ -91,6 +90,9 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 		u.keys = append(u.keys, cache.Keys...)
 		u.caches = append(u.caches, &askedCache{Cache: cache, log: c.Log})
 	}
+	if c.Tree == nil {
+		return u, nil
+	}
 	if err := layout.RecordUpstreams(ctx, c.Tree, record); err != nil {
 		return nil, fmt.Errorf("record upstreams: %w", err)
 	}
@@ -110,6 +112,13 @@ func (u *Upstreams) Has(ctx context.Context, hash string) (*layout.NarInfo, erro
 // tree if so: it is to be asked of what is about to be leaned on.
 func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, error) {
 	hash, key := path.Hash(), layout.ProvisionKey(path)
+	if u.cfg.Tree == nil {
+		n, err := u.Has(ctx, hash)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil && n.Path == path, err
+	}
 	// A record in the tree counts while it is there: files may go behind our
 	// back.
 	if info, err := u.cfg.Tree.Stat(ctx, key); err == nil {
