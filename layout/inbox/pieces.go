@@ -124,7 +124,7 @@ func (b *Inbox) CheckPiece(ctx context.Context, nar layout.Key, offset, size, to
 	if offset < 0 || offset >= total || offset%PieceSize != 0 || size != pieceLength(offset, total) {
 		return refuse(BadPiece, "bad piece: they begin at multiples of %d bytes, and have as many bytes, but for the last", PieceSize)
 	}
-	if err := b.space.check(size); err != nil {
+	if err := b.space.check(share.From(as(ctx)), size); err != nil {
 		return err
 	}
 	return b.pieceFits(as(ctx), pieceKey(piecesPrefix(as(ctx), nar, total), offset), size)
@@ -137,7 +137,7 @@ func (b *Inbox) PutPiece(ctx context.Context, nar layout.Key, offset, size, tota
 	}
 	ctx = as(ctx)
 	key := pieceKey(piecesPrefix(ctx, nar, total), offset)
-	room, err := b.space.reserve(size)
+	room, err := b.space.reserve(share.From(ctx), size)
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (b *Inbox) listPieces(ctx context.Context, prefix string) (found []layout.I
 	return found, nil
 }
 
-// dropPieces removes pieces that nobody needs any more.
+// dropPieces removes pieces that are not needed any more.
 func (b *Inbox) dropPieces(ctx context.Context, keys []layout.Key) error {
 	if len(keys) == 0 {
 		return nil
@@ -390,7 +390,7 @@ func (b *Inbox) awaitJoin(ctx context.Context, prefix string, j *join, patience 
 func (b *Inbox) join(ctx context.Context, nar layout.Key, prefix string, total int64) (Outcome, error) {
 	r := &pieceReader{ctx: ctx, tree: b.writer.Tree, prefix: prefix, total: total}
 	defer r.close()
-	room, err := b.space.reserve(total)
+	room, err := b.space.reserve(share.From(ctx), total)
 	if err != nil {
 		return 0, err
 	}

@@ -80,7 +80,7 @@ func TestPieces(t *testing.T) {
 	if err := other.piece("a", key, nar, 0); err != nil {
 		t.Fatal(err)
 	}
-	// Another client's piece is no part of it.
+	// The piece of another client does not belong to it.
 	if err := tr.piece("b", key, nar, PieceSize); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestBadPieces(t *testing.T) {
 	}
 }
 
-// One client's pieces leave room for those of others, and go after a day.
+// The pieces of a client leave room for those of others, and go after a day.
 func TestPiecesOfClients(t *testing.T) {
 	nar, key := largeNAR()
 	tr := newTrial(t, func(c *Config) { c.MaxPieceBytes = 4 * PieceSize })

@@ -103,7 +103,7 @@ func TestAnnouncedSpaceIsNotTaken(t *testing.T) {
 	if _, err := io.WriteString(writer, s.objects[s.nar(t, "app")][:10]); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.Check(share.As(t.Context(), "attacker"), s.nar(t, "lib"), Options{Size: 1}); ReasonOf(err) != NoSpace {
+	if err := tr.Check(share.As(t.Context(), "attacker"), s.nar(t, "lib"), Options{Size: 100}); ReasonOf(err) != NoSpace {
 		t.Errorf("the client itself has room for more: %v", err)
 	}
 	nar := s.nar(t, "lib")

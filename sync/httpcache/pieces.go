@@ -18,8 +18,8 @@ import (
 )
 
 // Our own server can do more than take a PUT: it tells of many paths at once which it
-// lacks, and takes a large NAR in pieces, of which none is sent twice. What is asked and
-// answered is in the packages webdav and layout/inbox of this project.
+// lacks, and takes a large NAR in pieces, of which none is sent twice. The package webdav
+// tells the form of questions and answers.
 
 const (
 	// askAtOnce is how many paths one question is about.
