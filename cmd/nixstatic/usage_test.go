@@ -29,7 +29,6 @@ func TestUsage(t *testing.T) {
 		"export --to t --from " + web + " --store daemon a":         "--from and --store exclude each other",
 		"export --to t --no-check-sigs a":                           "--no-check-sigs goes with --from",
 		"export --to t --from " + web + " --trusted-public-key x a": "--trusted-public-key: ",
-		"export --from " + web + " --to " + web + " p":              web + " cannot be written to",
 		"push " + web:                                     "push needs at least one path",
 		"push":                                            "push takes the cache to push to",
 		"push --exclude ( " + web + " p":                  "--exclude: error parsing regexp",

@@ -241,7 +241,7 @@ func (s *PutServer) exchange(ctx context.Context, r request, body layout.Body, h
 			err = cause
 		}
 		cancel(nil)
-		return nil, r.error(&connectionError{netx.WithoutURL(err)})
+		return nil, r.error(netx.WithoutURL(err))
 	}
 	answer := &response{Response: resp, ctx: ctx, cancel: cancel, stall: s.o.Stall}
 	answer.timer = time.AfterFunc(s.o.Stall, func() { cancel(&stalled{s.o.Stall}) })
