@@ -28,6 +28,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitProblems    = 3 // verify looked, and found something; gc why, and found nothing
+	exitOver        = 4 // what is pinned is larger than the policy allows
 	exitInterrupted = 130
 )
 
@@ -82,6 +83,9 @@ func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) i
 	}
 	if u := (*usageError)(nil); errors.As(err, &u) {
 		return exitUsage
+	}
+	if errors.As(err, new(*gc.OverError)) {
+		return exitOver
 	}
 	return exitFailed
 }

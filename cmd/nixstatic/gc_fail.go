@@ -18,6 +18,8 @@ func aboutGC(err error, location string) error {
 		return withHint(err, "look at the plan (nixstatic gc -n %s) and at the pins (nixstatic pin list %s), and allow more with --max-removal; nothing was removed", location, location)
 	case errors.As(err, new(*gc.RootError)):
 		return withHint(err, "push or export the path again, or remove that generation of the pin: nixstatic pin remove %s NAME@N; nothing was removed", location)
+	case errors.As(err, new(*gc.OverError)):
+		return withHint(err, "raise max-size in the policy, or pin less (nixstatic pin list %s); nothing went because of max-size", location)
 	case errors.As(err, new(*gc.ClockError)):
 		return withHint(err, "set the clocks of this machine and of those that write to the tree: the age of a path decides whether it goes")
 	case errors.As(err, new(*gc.RecordedError)):

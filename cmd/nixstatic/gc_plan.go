@@ -14,11 +14,7 @@ func counted(s gc.Size, noun string) string {
 
 // printGCPlan words a plan: what keeps what, and what goes.
 func printGCPlan(w io.Writer, p *gc.Plan, storeDir string, o gc.Options) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, r := range p.Roots {
-		fmt.Fprintf(t, "%s\tkeeps %s\tonly it keeps %s\n", r.Name, counted(r.All, "path"), counted(r.Only, "path"))
-	}
-	t.Flush()
+	printRoots(w, p.Roots, shownRoots)
 	if p.Withdraw.Count > 0 {
 		undo := "and cannot be undone"
 		if o.Undo > 0 {
@@ -42,5 +38,44 @@ func printGCPlan(w io.Writer, p *gc.Plan, storeDir string, o gc.Options) {
 		}
 		fmt.Fprintln(w, text)
 	}
+	if n := len(p.ForSize); n > 0 || p.LooseForSize > 0 {
+		fmt.Fprintf(w, "goes because of max-size: %s, %s that no root keeps\n", plural(int64(n), "run"), plural(int64(p.LooseForSize), "path"))
+		for _, name := range p.ForSize[:min(n, shownRoots)] {
+			fmt.Fprintf(w, "   %s\n", name)
+		}
+		if n > shownRoots {
+			fmt.Fprintf(w, "   and %d more, see --json\n", n-shownRoots)
+		}
+	}
 	fmt.Fprintf(w, "before: %s; after: %s\n", counted(p.Before, "path"), counted(p.After, "path"))
+	fmt.Fprintf(w, "stays: %s", counted(p.Live, "path"))
+	if o.Policy != nil && o.Policy.MaxSize > 0 {
+		fmt.Fprintf(w, " of %s (max-size)", bytesize(o.Policy.MaxSize))
+	}
+	if p.ForUndo > 0 {
+		fmt.Fprintf(w, "; %s more for gc undo alone", bytesize(p.ForUndo))
+	}
+	fmt.Fprintln(w)
+}
+
+// shownRoots is how many roots the text of a plan names.
+const shownRoots = 50
+
+// printRoots prints a line for each root.
+func printRoots(w io.Writer, rows []gc.Root, most int) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, r := range rows[:min(len(rows), most)] {
+		fmt.Fprintf(t, "%s\tkeeps %s\tonly it keeps %s", r.Name, counted(r.All, "path"), counted(r.Only, "path"))
+		if !r.Newest.IsZero() {
+			fmt.Fprintf(t, "\tnewest %s", r.Newest.Local().Format("2006-01-02"))
+		}
+		if !r.LastUsed.IsZero() {
+			fmt.Fprintf(t, "\tused %s", r.LastUsed.Format("2006-01-02"))
+		}
+		fmt.Fprintln(t)
+	}
+	t.Flush()
+	if len(rows) > most {
+		fmt.Fprintf(w, "and %d more, see --json\n", len(rows)-most)
+	}
 }

@@ -36,10 +36,12 @@ func gcPolicyCommand() *cli.Command {
 			"Examples:\n" +
 			"   nixstatic gc policy ./cache > policy\n" +
 			"   nixstatic gc policy ./cache --check policy\n" +
-			"   nixstatic gc policy ./cache --set policy",
+			"   nixstatic gc policy ./cache --set policy\n" +
+			"   nixstatic gc policy ./cache --explain",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "check", Usage: "read the policy in `FILE`, or - for standard input, and change nothing"},
 			&cli.StringFlag{Name: "set", Usage: "give the tree the policy in `FILE`, or - for standard input"},
+			&cli.BoolFlag{Name: "explain", Usage: "say in words what the policy does to this tree"},
 			&cli.BoolFlag{Name: "reset", Usage: "give the tree the default again"},
 			jsonFlag(), quietFlag(),
 		},
@@ -65,13 +67,13 @@ func runGCPolicy(c *cli.Context) error {
 		return err
 	}
 	asked := 0
-	for _, name := range []string{"check", "set", "reset"} {
+	for _, name := range []string{"check", "set", "reset", "explain"} {
 		if c.IsSet(name) {
 			asked++
 		}
 	}
 	if asked > 1 {
-		return usage("--check, --set and --reset exclude each other")
+		return usage("--check, --set, --reset and --explain exclude each other")
 	}
 	var text []byte
 	if name := c.String("check") + c.String("set"); name != "" {
@@ -102,6 +104,8 @@ func runGCPolicy(c *cli.Context) error {
 		err = gc.SetPolicy(c.Context, tree, text)
 	case c.Bool("reset"):
 		err = gc.SetPolicy(c.Context, tree, []byte(gc.DefaultPolicy().String()))
+	case c.Bool("explain"):
+		return explainPolicy(c, tree, location)
 	default:
 		return showPolicy(c, tree, location)
 	}

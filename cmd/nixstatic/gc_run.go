@@ -16,8 +16,9 @@ var errDeclined = errors.New("nothing was removed")
 
 // gcResult is what gc --json prints.
 type gcResult struct {
-	Tree   string `json:"tree"`
-	DryRun bool   `json:"dryRun"`
+	Version int    `json:"version"`
+	Tree    string `json:"tree"`
+	DryRun  bool   `json:"dryRun"`
 	gc.Plan
 	Done *gc.Run `json:"done,omitempty"`
 }
@@ -56,7 +57,7 @@ func runGC(c *cli.Context) error {
 		return fmt.Sprintf("gc: %d of %s looked at", o.Progress.Read.Load(), plural(o.Progress.Listed.Load(), "path"))
 	})
 	defer m.end()
-	r := gcResult{Tree: location, DryRun: c.Bool("dry-run")}
+	r := gcResult{Version: 1, Tree: location, DryRun: c.Bool("dry-run")}
 	show := func(p *gc.Plan) error {
 		r.Plan = *p
 		if !c.Bool("json") {
@@ -70,7 +71,9 @@ func runGC(c *cli.Context) error {
 			return aboutGC(err, location)
 		}
 		show(plan)
-		err = plan.Refused
+		if err = plan.Refused; err == nil && plan.Over != nil {
+			err = plan.Over
+		}
 		m.end()
 		if c.Bool("json") {
 			err = errors.Join(printJSON(c.App.Writer, r), err)
@@ -91,18 +94,25 @@ func runGC(c *cli.Context) error {
 	if err != nil {
 		return aboutGC(err, location)
 	}
+	if limit := o.Policy.MaxSize; limit > 0 && o.Policy.Warn > 0 && r.Over == nil && r.Live.Bytes > limit/100*int64(o.Policy.Warn) {
+		say(c, "warning: %s stay, %d%% of max-size", bytesize(r.Live.Bytes), 100*r.Live.Bytes/limit)
+	}
+	var over error
+	if r.Over != nil {
+		over = aboutGC(r.Over, location)
+	}
 	if c.Bool("json") {
 		if done.Epoch > 0 {
 			r.Done = &done
 		}
-		return printJSON(c.App.Writer, r)
+		return errors.Join(printJSON(c.App.Writer, r), over)
 	}
 	if c.Bool("quiet") {
-		return nil
+		return over
 	}
 	if done.Epoch == 0 {
 		say(c, "nothing to remove")
-		return nil
+		return over
 	}
 	text := fmt.Sprintf("run %d: %s withdrawn, %s removed (%s)", done.Epoch, plural(done.Withdrawn.Count, "path"),
 		plural(done.Reclaimed.Count, "object"), bytesize(done.Reclaimed.Bytes))
@@ -110,7 +120,7 @@ func runGC(c *cli.Context) error {
 		text += fmt.Sprintf("; %s stayed that something needs by now", plural(done.Kept, "path"))
 	}
 	say(c, "%s", text)
-	return nil
+	return over
 }
 
 // agreed asks a person.

@@ -12,6 +12,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/layout/lock"
+	"github.com/nixstatic/nixstatic/webdav/metrics"
 )
 
 // A schedule says when a server prunes its tree: every so often, or once a day.
@@ -50,18 +51,31 @@ type pruning struct {
 	options  gc.Options
 	govern   func(context.Context, gc.Options) (gc.Options, error) // by the policy of that moment
 	tree     layout.Tree
+	metrics  *metrics.Metrics
 	log      *slog.Logger
 }
 
+// keptOf is what the metrics tell of a plan.
+func keptOf(plan *gc.Plan, o gc.Options) metrics.Kept {
+	k := metrics.Kept{Live: plan.Live.Bytes, ForUndo: plan.ForUndo, Only: map[string]int64{}}
+	for _, r := range plan.Roots {
+		k.Only[r.Kind] += r.Only.Bytes
+	}
+	if o.Policy != nil {
+		k.Max = o.Policy.MaxSize
+	}
+	return k
+}
+
 // readPruning reads what --gc asks for, nil if it was not given.
-func readPruning(c *cli.Context, tree layout.Tree, log *slog.Logger) (*pruning, error) {
+func readPruning(c *cli.Context, tree layout.Tree, m *metrics.Metrics, log *slog.Logger) (*pruning, error) {
 	if !c.IsSet("gc") {
 		return nil, nil
 	}
 	if c.Bool("read-only") {
 		return nil, usage("--gc and --read-only exclude each other")
 	}
-	p := &pruning{tree: tree, log: log}
+	p := &pruning{tree: tree, metrics: m, log: log}
 	p.govern = func(ctx context.Context, o gc.Options) (gc.Options, error) { return underPolicy(ctx, c, tree, o) }
 	var err error
 	if p.schedule, err = parseSchedule(c.String("gc")); err != nil {
@@ -92,7 +106,13 @@ func (p *pruning) keepPruning(ctx context.Context) {
 		var done gc.Run
 		o, err := p.govern(ctx, p.options)
 		if err == nil {
-			done, err = gc.Collect(ctx, p.tree, o, nil)
+			done, err = gc.Collect(ctx, p.tree, o, func(plan *gc.Plan) error {
+				p.metrics.Kept(keptOf(plan, o))
+				if plan.Over != nil {
+					p.log.Error("the tree stays larger than its policy says", "err", plan.Over)
+				}
+				return nil
+			})
 		}
 		switch held := (*lock.HeldError)(nil); {
 		case ctx.Err() != nil:

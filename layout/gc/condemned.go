@@ -113,14 +113,17 @@ type judge struct {
 }
 
 // due condemns an object and reports whether it may go.
-func (j *judge) due(object uint64) bool {
+func (j *judge) due(object uint64) bool { return j.dueAfter(object, j.grace) }
+
+// dueAfter does that with another grace.
+func (j *judge) dueAfter(object uint64, grace time.Duration) bool {
 	since := j.before.since(object)
 	if since.IsZero() || since.After(j.now) {
 		since = j.now
 	}
 	j.after = append(j.after, sentence{object, uint32(since.Unix())})
-	at := since.Add(j.grace)
-	if j.grace <= 0 || !at.After(j.now) {
+	at := since.Add(grace)
+	if grace <= 0 || !at.After(j.now) {
 		return true
 	}
 	if j.first.IsZero() || at.Before(j.first) {

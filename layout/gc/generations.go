@@ -76,7 +76,7 @@ func (v *view) generations(ctx context.Context, policy *Policy) ([]root, error) 
 		kept = policy.Keeps(all, v.now)
 	}
 	v.lists = map[layout.Key]uint64{}
-	v.idle = nil
+	v.idle, v.runs = nil, len(all)
 	var list []root
 	for i, g := range all {
 		r := root{name: "root " + g.ID.String(), kind: rootOfRun, newest: g.Renewed}
@@ -86,10 +86,7 @@ func (v *view) generations(ctx context.Context, policy *Policy) ([]root, error) 
 			}
 			tag := tagOf(l.Info.ETag)
 			v.lists[l.Info.Key] = tag
-			if !kept[i] {
-				v.idle = append(v.idle, victim{key: l.Info.Key, tag: tag, nar: -1, over: true})
-				continue
-			}
+			r.lists = append(r.lists, victim{key: l.Info.Key, tag: tag, nar: -1, over: true})
 			for _, id := range l.Members {
 				if i := v.find(id); i >= 0 { // a push that was refused, or broke off, lists more
 					r.paths = append(r.paths, i)
@@ -98,6 +95,8 @@ func (v *view) generations(ctx context.Context, policy *Policy) ([]root, error) 
 		}
 		if kept[i] {
 			list = append(list, r)
+		} else {
+			v.idle = append(v.idle, r.lists...)
 		}
 	}
 	return list, nil

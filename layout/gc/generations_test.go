@@ -67,8 +67,8 @@ func TestCollectKeepsRuns(t *testing.T) {
 	o.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
 	run, _ := collect(t, tree, o)
 	want(t, names(t, tree), []string{"app", "flat", "lib", "lib-debug", "source"})
-	if run.Withdrawn.Count == 0 || lists(t, tree) != 2 {
-		t.Errorf("%+v, and %d lists are left", run, lists(t, tree))
+	if run.Withdrawn.Count == 0 || lists(t, tree) != 3 {
+		t.Errorf("%+v, and %d lists are left as long as there may be an undo", run, lists(t, tree))
 	}
 	chains, err := gc.Why(t.Context(), tree, o, path("lib"))
 	if err != nil || len(chains) != 1 || chains[0].Root != "root acme/main@2" {
@@ -78,6 +78,10 @@ func TestCollectKeepsRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole(t, tree)
+	o.Now = days(8).Now
+	if collect(t, tree, o); lists(t, tree) != 2 {
+		t.Errorf("%d lists are left", lists(t, tree))
+	}
 }
 
 func lists(t *testing.T, tree layout.Lister) int {

@@ -18,6 +18,7 @@ type root struct {
 	kind   rootKind
 	newest time.Time // when something of it came last; zero if that is not known
 	paths  []int32
+	lists  []victim // of a run
 }
 
 // A rootKind says why a root keeps paths.
@@ -30,6 +31,9 @@ const (
 	rootYoung rootKind = "young"
 	rootUsed  rootKind = "used"
 )
+
+// passes reports whether such a root keeps paths for a time of their own.
+func (k rootKind) passes() bool { return k == rootYoung || k == rootUsed }
 
 // A RootError says that the path of a root is not in the tree: what is true of
 // the tree is not what the root was made for.

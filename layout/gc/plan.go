@@ -22,8 +22,13 @@ func (s *Size) add(bytes int64) { s.Count++; s.Bytes += bytes }
 // A Root is what keeps paths.
 type Root struct {
 	Name string `json:"name"`
-	All  Size   `json:"keeps"`     // that it keeps
-	Only Size   `json:"keepsOnly"` // that nothing else keeps
+	Kind string `json:"kind"`      // pin, root, waiting, young or used
+	All  Size   `json:"keeps"`     // that it keeps, each file counted once
+	Only Size   `json:"keepsOnly"` // that nothing else keeps; of a pin or run: no other pin or run
+	// Newest is when something of it came last; LastUsed when something of it was
+	// read last, as far as that is known, to the day.
+	Newest   time.Time `json:"newest,omitzero"`
+	LastUsed time.Time `json:"lastUsed,omitzero"`
 }
 
 // A Going is a path that is withdrawn.
@@ -45,11 +50,28 @@ type Plan struct {
 	Waiting  Size      `json:"waiting"` // dead objects that go later
 	Due      time.Time `json:"waitingUntil"`
 
+	Runs     int `json:"runs"`     // whose lists are in the tree
+	RunsKept int `json:"runsKept"` // of these
+
+	// Live is what stays, each file counted once; ForUndo are bytes of files that
+	// stay for an undo alone.
+	Live    Size  `json:"live"`
+	ForUndo int64 `json:"forUndo"`
+	// ForSize are the runs that go because the tree would be larger than the policy
+	// says, the one used longest ago first; LooseForSize are how many paths, with what
+	// they refer to, that no root keeps.
+	ForSize      []string `json:"forSize,omitempty"`
+	LooseForSize int      `json:"looseForSize,omitempty"`
+	// Over says that pins alone are larger than that.
+	Over *OverError `json:"over,omitempty"`
+
 	// Refused is why the plan must not be carried out; nil if it may.
 	Refused error `json:"-"`
 
 	v        *view
 	o        Options
+	weights  *weights
+	urgent   bool // the tree is larger than its policy says: dead paths go at once
 	alive    set
 	keep     *retained
 	withdraw []int32
@@ -105,6 +127,14 @@ func plan(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	if j.before, err = readDocket(ctx, t); err != nil {
 		return nil, err
 	}
+	p.weights = v.weights()
+	roots = p.fit(roots)
+	p.Runs = v.runs
+	for _, r := range roots {
+		if r.kind == rootOfRun {
+			p.RunsKept++
+		}
+	}
 	p.weigh(roots)
 	if err := p.condemn(j); err != nil {
 		return nil, err
@@ -135,6 +165,38 @@ func (p *Plan) comeBack(ctx context.Context) error {
 	return nil
 }
 
+// forUndo returns the bytes of NARs, listings and logs that stay although no path
+// leads to them, because an undo may need them.
+func (p *Plan) forUndo(goes set) (bytes int64) {
+	v := p.v
+	if p.o.Undo <= 0 {
+		return 0
+	}
+	stay := v.newTally(p.weights)
+	for i := range int32(len(v.paths)) {
+		if !goes.has(i) {
+			stay.add(i)
+		}
+	}
+	kept := v.newTally(p.weights)
+	for i := range int32(len(v.paths)) {
+		if goes.has(i) {
+			kept.add(i)
+		}
+	}
+	for i, n := range v.nars {
+		if stay.nars[i] == 0 && (p.keep.nars[n.id] || kept.nars[i] > 0) {
+			bytes += p.weights.nar[i]
+		}
+	}
+	for _, s := range v.stray {
+		if p.keep.ids[s.id] {
+			bytes += s.size
+		}
+	}
+	return bytes
+}
+
 // condemn decides what goes.
 func (p *Plan) condemn(j *judge) error {
 	v, o := p.v, p.o
@@ -145,7 +207,7 @@ func (p *Plan) condemn(j *judge) error {
 			continue
 		}
 		path := v.paths[i]
-		if j.due(sentenced(path.id.NarInfoKey(), path.tag, path.listing)) && !o.ReclaimOnly {
+		if due := j.due(sentenced(path.id.NarInfoKey(), path.tag, path.listing)); (due || p.urgent) && !o.ReclaimOnly {
 			dead = append(dead, i)
 		} else {
 			wait = append(wait, i)
@@ -176,7 +238,11 @@ func (p *Plan) condemn(j *judge) error {
 	}
 	unexplained := int64(0)
 	for _, victim := range p.victims(goes, nars) {
-		if !j.due(sentenced(victim.key, victim.tag)) || o.NoReclaim {
+		grace := j.grace
+		if victim.isList() { // an undo may need it, and a policy that is mended
+			grace += max(0, o.Undo)
+		}
+		if !j.dueAfter(sentenced(victim.key, victim.tag), grace) || o.NoReclaim {
 			p.Waiting.add(victim.size)
 			continue
 		}
@@ -189,6 +255,7 @@ func (p *Plan) condemn(j *judge) error {
 	p.After.Bytes = p.Before.Bytes - p.Reclaim.Bytes - p.Withdraw.Bytes
 	p.Due = j.first
 	p.docket, p.changed = j.verdict()
+	p.ForUndo = p.forUndo(goes)
 	if o.Undo <= 0 {
 		// The objects of the paths that are withdrawn now are reclaimed at once.
 		unexplained = max(0, unexplained-p.Withdraw.Bytes)

@@ -19,6 +19,9 @@ type victim struct {
 	over bool
 }
 
+// isList reports whether it is a list of a run.
+func (gone *victim) isList() bool { return gone.over && gone.key.Kind() == layout.KindPrivate }
+
 // victims returns the objects that nothing leads to once the paths in goes have
 // gone, and that are not young.
 func (p *Plan) victims(goes set, led []bool) []victim {

@@ -33,9 +33,12 @@ type view struct {
 	stray    []strayEntry // listings without a narinfo
 	size     int64        // of all objects
 	foreign  int64        // of NARs that are never removed
+	kinds    [layout.KindForeign + 1]Size
 
+	reads []uint32              // of each path: when it was read last, in seconds; nil if that is not known
 	lists map[layout.Key]uint64 // the versions of the lists of runs
 	idle  []victim              // the lists of runs that no rule keeps
+	runs  int
 
 	// The references of path i are refs[from[i]:from[i+1]], without itself.
 	from []uint32
@@ -134,6 +137,7 @@ func (v *view) take(info layout.Info) error {
 	}
 	born, tag := uint32(max(0, info.ModTime.Unix())), tagOf(info.ETag)
 	kind := info.Key.Kind()
+	v.kinds[kind].add(info.Size)
 	switch kind {
 	case layout.KindNarInfo, layout.KindListing:
 		id := refgraph.PackPath(info.Key.PathHash())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/parallel"
@@ -25,30 +26,42 @@ func (v *view) bytesOf(i int32) int64 {
 
 // weigh finds out what is alive, and what each root keeps.
 func (p *Plan) weigh(roots []root) {
-	v := p.v
+	v, walk := p.v, p.v.newWalker()
 	p.alive = v.newSet()
-	// How many roots keep a path, up to two, and the first of them.
-	times := make([]uint8, len(v.paths)+len(v.ghosts))
-	first := make([]int32, len(times))
-	for n, r := range roots {
-		p.Roots = append(p.Roots, Root{Name: r.name})
-		v.mark(v.newSet(), r.paths, func(i int32) {
+	live, one, named := v.newTally(p.weights), v.newTally(p.weights), v.newTally(p.weights)
+	for _, r := range roots {
+		row := Root{Name: r.name, Kind: string(r.kind), Newest: r.newest}
+		walk.walk(r.paths, func(i int32) {
 			p.alive.add(i)
+			live.add(i)
+			one.add(i)
+			if !r.kind.passes() {
+				named.add(i)
+			}
 			if v.isGhost(i) {
 				return
 			}
-			p.Roots[n].All.add(v.bytesOf(i))
-			if times[i] == 0 {
-				first[i] = int32(n)
+			row.LastUsed = later(row.LastUsed, v.readAt(i))
+			if r.newest.IsZero() {
+				row.Newest = later(row.Newest, time.Unix(int64(v.paths[i].born), 0))
 			}
-			times[i] = min(2, times[i]+1)
 		})
+		row.All = one.Size
+		walk.walk(r.paths, one.drop)
+		p.Roots = append(p.Roots, row)
 	}
-	for i, n := range times {
-		if n == 1 {
-			p.Roots[first[i]].Only.add(v.bytesOf(int32(i)))
+	for n, r := range roots {
+		// Youth passes: it says nothing of what a pin or a run is worth.
+		of := named
+		if r.kind.passes() {
+			of = live
 		}
+		before := of.Size
+		walk.walk(r.paths, of.drop)
+		p.Roots[n].Only = Size{before.Count - of.Count, before.Bytes - of.Bytes}
+		walk.walk(r.paths, of.add)
 	}
+	p.Live = live.Size
 	p.Roots = slices.DeleteFunc(p.Roots, func(r Root) bool { return r.All.Count == 0 })
 	slices.SortStableFunc(p.Roots, func(a, b Root) int { return cmp.Compare(b.Only.Bytes, a.Only.Bytes) })
 }

@@ -32,6 +32,9 @@ type Metrics struct {
 	narBytes, held   prometheus.Gauge
 	counted, healthy prometheus.Gauge
 	room             prometheus.Gauge
+	live, forUndo    prometheus.Gauge
+	maxSize          prometheus.Gauge
+	only             *prometheus.GaugeVec
 
 	series sync.Map // requestLabels → *requestSeries: no look-up by three strings per request
 }
@@ -84,6 +87,11 @@ func New(version string) *Metrics {
 	m.counted = gauge("tree_counted_timestamp_seconds", "When the tree was counted last; 0 if it was not yet.")
 	m.healthy = gauge("healthy", "1 if the tree can be read.")
 	m.room = gauge("room_for_uploads", "1 if the disk has room for uploads.")
+	m.live = gauge("kept_bytes", "Bytes of the tree that its policy keeps, at the last run of gc in this process.")
+	m.forUndo = gauge("undo_bytes", "Bytes that stay for an undo alone, at the last run of gc in this process.")
+	m.maxSize = gauge("max_size_bytes", "Bytes that the policy allows, 0 for any, at the last run of gc in this process.")
+	m.only = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nixstatic_kept_only_bytes", Help: "Bytes that a single root keeps, by the kind of the root, at the last run of gc in this process."}, []string{"kind"})
+	m.registry.MustRegister(m.only)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nixstatic_build_info", Help: "Always 1; the labels tell what runs.",
 			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, func() float64 { return 1 }))
