@@ -12,24 +12,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// Files serves the public objects of a tree to Nix clients and browsers, and
-// nothing else: a Handler without uploads, WebDAV and accounts.
-type Files struct{ Tree layout.Reader }
-
-// ServeHTTP answers GET and HEAD.
-func (f Files) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w := &response{ResponseWriter: rw, stall: defaultStall}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		reply(w, r, &failure{status: http.StatusMethodNotAllowed, text: "this cache is read-only"})
-		return
-	}
-	t := (&Handler{}).route(r)
-	if f := serveObject(w, r, &t, f.Tree, readHeaders, nil); f != nil {
-		reply(w, r, f)
-	}
-}
-
 // smallObject is the size in bytes up to which an object goes out in one write
 // together with its header: nearly all narinfos, most listings.
 const smallObject = 16 << 10

@@ -176,7 +176,7 @@ func TestHeldBudget(t *testing.T) {
 				for ; n < 100; n++ {
 					i++
 					key, text := s.invented(t, i, "00000000000000000000000000000000-nowhere")
-					if _, err := tr.sendAs(c, key, text, false); ReasonOf(err) == TooManyHeld {
+					if _, err := tr.sendAs(c, key, text, false); reasonOf(err) == TooManyHeld {
 						return n
 					} else if err != nil {
 						t.Fatal(err)
@@ -317,7 +317,7 @@ func TestListingsKeepTheFloor(t *testing.T) {
 	})
 	key := layout.ListingKey(s.path("source"))
 	tr.refused(key, s.objects[key], false, NoSpace)
-	if err := tr.Check(t.Context(), key, Options{Size: 101}); ReasonOf(err) != NoSpace {
+	if err := tr.Check(t.Context(), key, Options{Size: 101}); reasonOf(err) != NoSpace {
 		t.Errorf("check: %v", err)
 	}
 }

@@ -86,7 +86,7 @@ func TestDecide(t *testing.T) {
 	} {
 		before := *test.record.NarInfo
 		d := decide(test.record, &test.facts, test.require)
-		if ReasonOf(d.refusal) != test.want.reason || (d.refusal == nil) != (test.want.reason == "") {
+		if reasonOf(d.refusal) != test.want.reason || (d.refusal == nil) != (test.want.reason == "") {
 			t.Errorf("%s: refused: %v, want %q", test.name, d.refusal, test.want.reason)
 		}
 		if d.refusal != nil {
@@ -103,7 +103,7 @@ func TestDecide(t *testing.T) {
 		}
 	}
 	for n, want := range map[need]Reason{{key: nar}: MissingNAR, {key: nar, damaged: true}: MissingNAR, lib: MissingReference} {
-		if err := n.refusal(r); ReasonOf(err) != want {
+		if err := n.refusal(r); reasonOf(err) != want {
 			t.Errorf("%v is refused with %v, want %s", n, err, want)
 		}
 	}

@@ -74,7 +74,7 @@ func runWithFault(t *testing.T, s *sample, keys []layout.Key, strict bool, tree 
 	var again []layout.Key
 	for _, key := range keys {
 		if _, err := tr.send(key, s.objects[key], strict); err != nil {
-			if reason := ReasonOf(err); reason != "" && reason != MissingReference && reason != MissingNAR {
+			if reason := reasonOf(err); reason != "" && reason != MissingReference && reason != MissingNAR {
 				t.Errorf("put %s: %v", key, err)
 			}
 			again = append(again, key)
@@ -112,7 +112,7 @@ func TestDiskFull(t *testing.T) {
 				switch {
 				case !spooled && full != treetest.OpPut:
 				case key.Kind() == layout.KindListing, key.Kind() == layout.KindDebugInfo: // held in memory
-				case ReasonOf(err) != NoSpace:
+				case reasonOf(err) != NoSpace:
 					t.Errorf("put %s: %v", key, err)
 				}
 			}
@@ -395,7 +395,7 @@ func TestFullRecordStays(t *testing.T) {
 	full := treetest.Bloat([]byte(s.objects[key]), layout.MaxNarInfo-50)
 	tr.mem.Damage(key, func([]byte) []byte { return full })
 	_, err = tr.send(key, s.objects[key], true) // which would gain our signature
-	if ReasonOf(err) != TooLarge {
+	if reasonOf(err) != TooLarge {
 		t.Errorf("got %v", err)
 	}
 	if got := contents(t, tr.tree)[key]; got != string(full) {

@@ -81,7 +81,7 @@ func (b *Inbox) fitListing(ctx context.Context, key layout.Key, have *layout.Nar
 		if err == nil {
 			return Unchanged, b.sync(ctx, key)
 		}
-		if reason := ReasonOf(err); reason == "" || reason == BadListing {
+		if reason := reasonOf(err); reason == "" || reason == BadListing {
 			return 0, err
 		}
 	case errors.Is(err, fs.ErrNotExist):

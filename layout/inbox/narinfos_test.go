@@ -331,7 +331,7 @@ func TestProvidedCannotTell(t *testing.T) {
 	key := layout.NarInfoKey(s.path("lib"))
 	before := tr.mem.Keys()
 	for _, strict := range []bool{true, false} {
-		if _, err := tr.send(key, s.objects[key], strict); !errors.Is(err, down) || ReasonOf(err) != "" {
+		if _, err := tr.send(key, s.objects[key], strict); !errors.Is(err, down) || reasonOf(err) != "" {
 			t.Errorf("put: %v, want the upstream's error", err)
 		}
 	}

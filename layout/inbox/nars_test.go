@@ -59,7 +59,7 @@ func TestRefusedNARs(t *testing.T) {
 	exact.must(s.nar(t, "app"), zst, true, Created)
 	short := newTrial(t, func(c *Config) { c.MaxFile = int64(len(zst)) - 1 })
 	_, err := short.Put(t.Context(), s.nar(t, "app"), strings.NewReader(zst), Options{Size: -1})
-	if ReasonOf(err) != TooLarge {
+	if reasonOf(err) != TooLarge {
 		t.Errorf("a body of unknown size beyond the limit: %v", err)
 	}
 }

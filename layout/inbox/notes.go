@@ -117,7 +117,7 @@ func (b *Inbox) checkSent(ctx context.Context, p layout.StorePath, known *receip
 		n.body.release()
 	} else if n != nil {
 		a := ahead{body: n.body, ours: known.listing.Size(), wrong: known.checkListing(p, n.body)}
-		if a.wrong != nil && ReasonOf(a.wrong) == "" {
+		if a.wrong != nil && reasonOf(a.wrong) == "" {
 			a.wrong, err = nil, a.wrong
 		}
 		found[listing] = a

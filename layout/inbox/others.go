@@ -103,7 +103,7 @@ func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome,
 		if shorter == key {
 			continue
 		}
-		if _, err := b.putIfFirst(ctx, shorter, body); err != nil && ReasonOf(err) != Conflict {
+		if _, err := b.putIfFirst(ctx, shorter, body); err != nil && reasonOf(err) != Conflict {
 			return 0, err
 		}
 		b.dropNote(ctx, shorter)

@@ -132,7 +132,7 @@ func TestBadPieces(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := tr.join("a", key, total); ReasonOf(err) != BadFile {
+	if _, err := tr.join("a", key, total); reasonOf(err) != BadFile {
 		t.Errorf("joined: %v, want it refused: %s", err, BadFile)
 	}
 	if _, err := tr.tree.Stat(t.Context(), key); err == nil {
@@ -157,7 +157,7 @@ func TestBadPieces(t *testing.T) {
 		{"of nothing", key, 0, 0, 0, TooLarge},
 	} {
 		err := tr.PutPiece(t.Context(), tt.key, tt.offset, tt.size, tt.total, strings.NewReader(""))
-		if ReasonOf(err) != tt.want {
+		if reasonOf(err) != tt.want {
 			t.Errorf("%s: %v, want it refused: %s", tt.name, err, tt.want)
 		}
 	}
@@ -170,7 +170,7 @@ func TestPiecesOfClients(t *testing.T) {
 	now := time.Now()
 	tr.now = func() time.Time { return now }
 	for i, want := range []Reason{"", "", TooManyHeld} {
-		if err := tr.piece("a", key, nar, int64(i)*PieceSize); ReasonOf(err) != want {
+		if err := tr.piece("a", key, nar, int64(i)*PieceSize); reasonOf(err) != want {
 			t.Errorf("piece %d: %v, want %q", i, err, want)
 		}
 	}
@@ -182,7 +182,7 @@ func TestPiecesOfClients(t *testing.T) {
 	}
 	tr.restart()
 	tr.now = func() time.Time { return now }
-	if err := tr.piece("a", key, nar, 2*PieceSize); ReasonOf(err) != TooManyHeld {
+	if err := tr.piece("a", key, nar, 2*PieceSize); reasonOf(err) != TooManyHeld {
 		t.Errorf("after a restart: %v, want it refused", err)
 	}
 	now = now.Add(heldFor + piecesSeen + time.Minute)

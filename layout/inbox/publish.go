@@ -46,7 +46,7 @@ func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Ou
 	outcome := Created
 	if f.have != nil || slices.Contains(there, r.key) {
 		if outcome, err = b.update(ctx, r, d); err != nil {
-			if ReasonOf(err) == Conflict {
+			if reasonOf(err) == Conflict {
 				b.relist(ctx, r) // someone was faster, with other content
 			}
 			return 0, err

@@ -63,7 +63,7 @@ func TestReadingIsShared(t *testing.T) {
 	for i := range 20 {
 		key, text := s.addressed(t, i, "flat")
 		attacks.Go(func() {
-			if _, err := tr.sendAs("attacker", key, text, false); ReasonOf(err) != WrongCA {
+			if _, err := tr.sendAs("attacker", key, text, false); reasonOf(err) != WrongCA {
 				t.Errorf("a content address that is not that of the NAR: %v", err)
 			}
 		})

@@ -129,9 +129,9 @@ func (e *BodyError) Error() string { return "read the upload: " + e.Err.Error() 
 // Unwrap returns the cause.
 func (e *BodyError) Unwrap() error { return e.Err }
 
-// ReasonOf returns the reason of an error of Check or Put, "" if it is not a
+// reasonOf returns the reason of an error of Check or Put, "" if it is not a
 // Refusal.
-func ReasonOf(err error) Reason {
+func reasonOf(err error) Reason {
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		return r.Reason
 	}

@@ -61,7 +61,7 @@ func TestRefusalMessages(t *testing.T) {
 	if !errors.Is(r, cause) || strings.Contains(r.Error(), "secret") {
 		t.Errorf("the cause is %v, the message %q", r.Err, r)
 	}
-	if ReasonOf(errors.New("x")) != "" || ReasonOf(nil) != "" {
+	if reasonOf(errors.New("x")) != "" || reasonOf(nil) != "" {
 		t.Error("an error without a reason has one")
 	}
 	for outcome, word := range outcomes {

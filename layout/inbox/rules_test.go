@@ -56,14 +56,14 @@ func TestRefusedByName(t *testing.T) {
 	}
 	for _, tt := range tests {
 		err := tr.Check(t.Context(), tt.key, Options{Strict: tt.strict, Size: tt.size})
-		if ReasonOf(err) != tt.want || err != nil && tt.want == "" {
+		if reasonOf(err) != tt.want || err != nil && tt.want == "" {
 			t.Errorf("check %s of %d bytes: %v, want %q", tt.key, tt.size, err, tt.want)
 		}
 		if tt.want == "" {
 			continue
 		}
 		_, err = tr.Put(t.Context(), tt.key, iotest.ErrReader(errors.New("the body was read")), Options{Strict: tt.strict, Size: tt.size})
-		if ReasonOf(err) != tt.want {
+		if reasonOf(err) != tt.want {
 			t.Errorf("put %s of %d bytes: %v, want %q", tt.key, tt.size, err, tt.want)
 		}
 	}
@@ -121,7 +121,7 @@ func TestListings(t *testing.T) {
 			stays("in the place of a wrong one,")
 		}
 		for _, blown := range []string{padded, foreign} {
-			if _, err := tr.send(key, blown, true); ReasonOf(err) != ListingDiffers && ReasonOf(err) != BadListing {
+			if _, err := tr.send(key, blown, true); reasonOf(err) != ListingDiffers && reasonOf(err) != BadListing {
 				t.Errorf("a listing of %d bytes, blown up to %d: %v", len(ours), len(blown), err)
 			}
 			stays("blown up,")

@@ -181,7 +181,7 @@ func (tr *trial) refused(key layout.Key, body string, strict bool, want Reason) 
 	tr.tb.Helper()
 	before := contents(tr.tb, tr.tree)
 	got, err := tr.send(key, body, strict)
-	if ReasonOf(err) != want {
+	if reasonOf(err) != want {
 		tr.tb.Errorf("put %s: %v, %v, want it refused: %s", key, got, err, want)
 	} else if msg := err.Error(); len(msg) > maxMsg || strings.ContainsAny(msg, "\n\r") || len(msg) < 20 {
 		tr.tb.Errorf("put %s: refused with %q", key, msg)

@@ -59,7 +59,7 @@ func (b *Inbox) try(ctx context.Context, h *held) (again bool, err error) {
 	}
 	text, err := (&upload{ctx: ctx, r: body, kind: layout.KindNarInfo, size: -1, limit: layout.MaxNarInfo}).readAll()
 	body.Close()
-	if err != nil && ReasonOf(err) == "" {
+	if err != nil && reasonOf(err) == "" {
 		return false, fmt.Errorf("read %s: %w", h.at, err)
 	}
 	var r *record
@@ -77,9 +77,9 @@ func (b *Inbox) try(ctx context.Context, h *held) (again bool, err error) {
 	switch {
 	case err == nil:
 		b.log.InfoContext(ctx, "a narinfo that waited is published", "key", h.key, "path", r.Path.Abs(b.writer.StoreDir))
-	case ReasonOf(err) == "":
+	case reasonOf(err) == "":
 		return false, err
-	case ReasonOf(err) == NoSpace:
+	case reasonOf(err) == NoSpace:
 		// The narinfo is not at fault: it stays, and Settle comes back to it.
 		b.log.WarnContext(ctx, "a held narinfo has to wait for room on the disk", "key", h.key, "error", err)
 		b.mu.Lock()
@@ -87,7 +87,7 @@ func (b *Inbox) try(ctx context.Context, h *held) (again bool, err error) {
 		b.postpone(h)
 		return false, nil
 	default:
-		b.log.WarnContext(ctx, "a held narinfo is wrong and was dropped", "key", h.key, "reason", ReasonOf(err), "error", err)
+		b.log.WarnContext(ctx, "a held narinfo is wrong and was dropped", "key", h.key, "reason", reasonOf(err), "error", err)
 	}
 	now, there, err := layout.Lookup(ctx, b.writer.Tree, h.at)
 	if err != nil || there && now.ETag != info.ETag {

@@ -25,7 +25,7 @@ func TestFreeSpace(t *testing.T) {
 	})
 	check := func(size int64, want Reason) {
 		t.Helper()
-		if err := tr.Check(t.Context(), nar, Options{Size: size}); ReasonOf(err) != want {
+		if err := tr.Check(t.Context(), nar, Options{Size: size}); reasonOf(err) != want {
 			t.Errorf("check %d bytes: %v, want %q", size, err, want)
 		}
 	}
@@ -80,7 +80,7 @@ func TestFreeSpaceWhileStreaming(t *testing.T) {
 	})
 	key := layout.Key("log/" + strings.Repeat("0", 32) + "-x.drv")
 	endless := io.LimitReader(zeros{}, 1<<30)
-	if _, err := tr.Put(t.Context(), key, endless, Options{Size: -1}); ReasonOf(err) != NoSpace {
+	if _, err := tr.Put(t.Context(), key, endless, Options{Size: -1}); reasonOf(err) != NoSpace {
 		t.Errorf("put: %v", err)
 	}
 	if asked != 3 {
@@ -103,7 +103,7 @@ func TestAnnouncedSpaceIsNotTaken(t *testing.T) {
 	if _, err := io.WriteString(writer, s.objects[s.nar(t, "app")][:10]); err != nil {
 		t.Fatal(err)
 	}
-	if err := tr.Check(share.As(t.Context(), "attacker"), s.nar(t, "lib"), Options{Size: 100}); ReasonOf(err) != NoSpace {
+	if err := tr.Check(share.As(t.Context(), "attacker"), s.nar(t, "lib"), Options{Size: 100}); reasonOf(err) != NoSpace {
 		t.Errorf("the client itself has room for more: %v", err)
 	}
 	nar := s.nar(t, "lib")

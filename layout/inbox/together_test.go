@@ -85,7 +85,7 @@ func TestSameKeyOtherBytes(t *testing.T) {
 		for i := range 2 {
 			both.Go(func() {
 				_, err := tr.send(key, texts[i], true)
-				refused[i] = ReasonOf(err)
+				refused[i] = reasonOf(err)
 			})
 		}
 		both.Wait()
@@ -125,7 +125,7 @@ func TestSomeoneWasFaster(t *testing.T) {
 			}
 		}}
 		outcome, err := tr.send(key, s.objects[key], true)
-		if same && (outcome != Merged || err != nil) || !same && ReasonOf(err) != Conflict {
+		if same && (outcome != Merged || err != nil) || !same && reasonOf(err) != Conflict {
 			t.Errorf("same content %v: %v, %v", same, outcome, err)
 		}
 		if err := fsck.Whole(t.Context(), tr.mem, fsck.Options{Deep: true}); err != nil {

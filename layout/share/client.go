@@ -31,13 +31,13 @@ func ClientOf(token, remote string) Client {
 	if err != nil {
 		return "local" // a Unix socket, whose peer says nothing
 	}
-	return Client(Network(peer.Addr()).String())
+	return Client(network(peer.Addr()).String())
 }
 
-// Network returns the part of an address that stands for its client: all of an
+// network returns the part of an address that stands for its client: all of an
 // IPv4 address, and the /64 of an IPv6 address, which is the least that a
 // provider gives to anyone.
-func Network(addr netip.Addr) netip.Addr {
+func network(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if prefix, err := addr.Prefix(64); addr.Is6() && err == nil {
 		return prefix.Addr()
