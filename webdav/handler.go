@@ -40,7 +40,7 @@ type Handler struct {
 	log    *slog.Logger
 	places places
 
-	lately recent // of the tree
+	lately lately // of the tree
 
 	reading, uploading *view // what WebDAV clients see at either URL
 	locks              *locks
@@ -77,7 +77,7 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.Decoding == nil {
 		c.Decoding = share.NewPool(layout.DecoderMemory, c.UploadWait)
 	}
-	h := &Handler{cfg: c, inbox: up, log: c.Log, places: newPlaces(c.MaxUploads, c.UploadWait)}
+	h := &Handler{cfg: c, inbox: up, log: c.Log, lately: lately{Limit: recentBudget}, places: newPlaces(c.MaxUploads, c.UploadWait)}
 	if h.log == nil {
 		h.log = slog.Default()
 	}

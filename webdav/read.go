@@ -55,10 +55,10 @@ func contentType(key layout.Key, kind layout.Kind) []string {
 	return *value
 }
 
-// serveObject answers GET and HEAD of a target from a tree, as it is now. lately is
+// serveObject answers GET and HEAD of a target from a tree, as it is now. known is
 // what is remembered of that tree, nil for nothing. A failure is left to the caller to
 // answer; nothing is written then.
-func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, headers []fixedHeaders, lately *recent) *failure {
+func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, headers []fixedHeaders, known *lately) *failure {
 	key, kind := t.key, t.kind
 	if t.root() {
 		key, kind = "index.html", layout.KindPage
@@ -87,8 +87,8 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		return nil
 	}
 	whole := unconditional(r.Header)
-	if whole && lately != nil {
-		if o := lately.get(key); o != nil {
+	if whole && known != nil {
+		if o, ok := known.Get(key); ok {
 			info, err := tree.Stat(r.Context(), key)
 			if err != nil {
 				return unreadable(err)
@@ -118,7 +118,7 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 	defer from.Close()
 	setHeaders(w, r, key, kind, fixed)
 	if whole && info.Size >= 0 && info.Size <= smallObject {
-		return sendSmall(w, from, info, lately)
+		return sendSmall(w, from, info, known)
 	}
 	setETag(w, info)
 	switch seeker, ok := from.(io.ReadSeeker); {
@@ -182,15 +182,15 @@ func unconditional(h http.Header) bool {
 }
 
 // sendSmall sends an object that fits into one write, and remembers it.
-func sendSmall(w *response, from io.Reader, info layout.Info, lately *recent) *failure {
+func sendSmall(w *response, from io.Reader, info layout.Info, known *lately) *failure {
 	text := make([]byte, info.Size)
 	if _, err := io.ReadFull(from, text); err != nil {
 		clear(w.Header())
 		return unreadable(err)
 	}
 	o := newRemembered(info, text)
-	if lately != nil && info.ETag != "" {
-		lately.put(info.Key, o)
+	if known != nil && info.ETag != "" {
+		known.Put(info.Key, o, info.Size)
 	}
 	o.send(w)
 	return nil

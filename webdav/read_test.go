@@ -344,30 +344,6 @@ func (c *connection) ReadFrom(src io.Reader) (int64, error) {
 	return io.Copy(c.ResponseRecorder, src)
 }
 
-// Remembered objects stay within their budget, and those in use stay longest.
-func TestRecent(t *testing.T) {
-	var c recent
-	text := make([]byte, smallObject)
-	used := layout.Key("used")
-	c.put(used, newRemembered(layout.Info{Key: used, ETag: "e"}, text))
-	for i := range 10_000 {
-		key := layout.Key(rune(i))
-		c.put(key, newRemembered(layout.Info{Key: key, ETag: "e"}, text))
-		if c.get(used) == nil {
-			t.Fatal("what is in use was forgotten")
-		}
-	}
-	sum := int64(0)
-	for _, generation := range []map[layout.Key]*remembered{c.young, c.old} {
-		for _, o := range generation {
-			sum += o.cost()
-		}
-	}
-	if sum > recentBudget {
-		t.Errorf("%d bytes are remembered, more than %d", sum, recentBudget)
-	}
-}
-
 func TestReadOnly(t *testing.T) {
 	mem := treetest.NewMem(t)
 	treetest.Populate(t, mem)

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -128,7 +127,6 @@ type check struct {
 	emit     func(finding) error // an error ends the run
 	storeDir string
 	index    *index
-	large    sync.Mutex             // held while a large listing is in memory
 	links    map[int32][]layout.Key // of a deep check: the links to debug files in each NAR
 }
 

@@ -21,10 +21,7 @@ func (c *check) readListing(ctx context.Context, key layout.Key) (*nar.Node, *na
 		return nil, nil, err
 	}
 	defer body.Close()
-	if info.Size < 0 || info.Size > largeListing {
-		c.large.Lock()
-		defer c.large.Unlock()
-	}
+	defer nar.ListingTurn(info.Size)()
 	source := &source{r: body}
 	root, seek, err := nar.ParseSeekable(source, layout.KindListing.MaxBytes())
 	if source.err != nil {
@@ -48,10 +45,7 @@ func (c *check) sameListing(ctx context.Context, key layout.Key, ours layout.Bod
 	if err != nil {
 		return false, err
 	}
-	if ours.Size() > largeListing {
-		c.large.Lock()
-		defer c.large.Unlock()
-	}
+	defer nar.ListingTurn(ours.Size())()
 	root, known, err := nar.ParseSeekable(io.NewSectionReader(ours, 0, ours.Size()), layout.KindListing.MaxBytes())
 	if err != nil {
 		return false, err

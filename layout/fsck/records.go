@@ -13,10 +13,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
-// largeListing is the size from which one listing is parsed at a time, since it
-// takes a multiple of that in memory.
-const largeListing = 4 << 20
-
 // smallJobs is how many small objects are read at once: they cost a round trip
 // each, where the tree is far away.
 const smallJobs = 16

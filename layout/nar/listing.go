@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A Type is the kind of a node, as listings spell it.
@@ -74,4 +75,20 @@ func (n *Node) walk(name string, v Visitor) error {
 // JSON decoders read it. (strings.ToValidUTF8 makes one of a whole run.)
 func text(s string) string {
 	return strings.Map(func(r rune) rune { return r }, s)
+}
+
+// largeListing is the size from which one listing is parsed at a time, in bytes: it
+// takes a multiple of that in memory.
+const largeListing = 4 << 20
+
+var oneListing sync.Mutex
+
+// ListingTurn waits until no other large listing is parsed, and returns what ends the
+// turn. A negative size is one that is not known.
+func ListingTurn(size int64) (done func()) {
+	if 0 <= size && size < largeListing {
+		return func() {}
+	}
+	oneListing.Lock()
+	return oneListing.Unlock
 }

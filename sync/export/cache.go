@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/recent"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 )
 
@@ -16,6 +17,10 @@ type CacheOptions struct {
 	// http-connections.
 	Requests int
 }
+
+// maxRecords bounds the narinfos that a Cache remembers, in bytes: room for 30,000
+// ordinary ones at least. Forgotten ones are read again.
+const maxRecords = 96 << 20
 
 // A Cache is a binary cache as a source of store paths. It holds what it reads
 // to the bounds of its own records and to the names that were asked for; that
@@ -27,7 +32,7 @@ type Cache struct {
 	r        layout.Reader
 	info     layout.CacheInfo
 	requests int
-	records  records
+	records  recent.Table[string, *layout.NarInfo] // by hash, between the question for a path and that for its NAR
 	outputs  outputs
 }
 
@@ -46,7 +51,8 @@ func NewCache(ctx context.Context, r layout.Reader, o CacheOptions) (*Cache, err
 	if o.Requests <= 0 {
 		o.Requests = httpcache.OpenConnections
 	}
-	return &Cache{r: r, info: info, requests: o.Requests}, nil
+	return &Cache{r: r, info: info, requests: o.Requests,
+		records: recent.Table[string, *layout.NarInfo]{Limit: maxRecords}}, nil
 }
 
 // StoreDir is the store directory that the cache is for.
@@ -96,7 +102,7 @@ func (c *Cache) record(ctx context.Context, p layout.StorePath) (*layout.NarInfo
 
 // lookUp returns the record at p's hash. It is not changed by anyone.
 func (c *Cache) lookUp(ctx context.Context, p layout.StorePath) (*layout.NarInfo, error) {
-	if n := c.records.get(p.Hash()); n != nil {
+	if n, ok := c.records.Get(p.Hash()); ok {
 		return n, nil
 	}
 	text, err := layout.ReadAll(ctx, c.r, layout.NarInfoKey(p))
@@ -111,6 +117,6 @@ func (c *Cache) lookUp(ctx context.Context, p layout.StorePath) (*layout.NarInfo
 	if n.Path.Hash() != p.Hash() {
 		return nil, fmt.Errorf("read record of %s: it is the record of %s", p.Abs(c.info.StoreDir), n.Path)
 	}
-	c.records.put(n, len(text))
+	c.records.Put(p.Hash(), n, int64(len(text)))
 	return n, nil
 }

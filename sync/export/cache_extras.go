@@ -76,3 +76,5 @@ func (c *Cache) readRealisations(ctx context.Context) (map[layout.StorePath][]la
 	}
 	return all, nil
 }
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -2,7 +2,6 @@ package export
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 	"testing"
@@ -50,20 +49,5 @@ func TestCacheRecords(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-func TestRecordsForget(t *testing.T) {
-	var r records
-	path := func(i int) layout.StorePath { return layout.StorePath(fmt.Sprintf("%032d-x", i)) }
-	for i := range 100 {
-		r.put(&layout.NarInfo{PathInfo: layout.PathInfo{Path: path(i)}}, maxRecords/10)
-		if r.get(path(i).Hash()) == nil {
-			t.Fatalf("record %d is not kept", i)
-		}
-	}
-	r.put(&layout.NarInfo{PathInfo: layout.PathInfo{Path: path(99)}}, maxRecords/10)
-	if len(r.byKey) != 10 || r.size > maxRecords {
-		t.Errorf("%d records of %d bytes", len(r.byKey), r.size)
 	}
 }

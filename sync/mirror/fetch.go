@@ -12,13 +12,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-const (
-	// inMemory is the size in bytes up to which a body waits in memory.
-	inMemory = 1 << 20
-	// largeListing is the size from which one listing is parsed at a time, since
-	// it takes a multiple of that in memory.
-	largeListing = 4 << 20
-)
+// inMemory is the size in bytes up to which a body waits in memory.
+const inMemory = 1 << 20
 
 // A fetched is a body that was checked.
 type fetched struct {

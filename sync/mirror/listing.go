@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -68,15 +67,9 @@ type uncompressed struct{ io.ReadCloser }
 
 // checkListing parses a listing.
 func checkListing(body layout.Body) error {
-	if body.Size() >= largeListing {
-		oneListing.Lock()
-		defer oneListing.Unlock()
-	}
+	defer nar.ListingTurn(body.Size())()
 	if _, err := nar.ParseListing(io.NewSectionReader(body, 0, body.Size()), layout.KindListing.MaxBytes()); err != nil {
 		return &needless{&contentError{err}}
 	}
 	return nil
 }
-
-// oneListing is held while a large listing is in memory.
-var oneListing sync.Mutex

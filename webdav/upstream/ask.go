@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/recent"
 )
 
 const (
@@ -94,45 +95,25 @@ func (c *askedCache) answered() {
 	c.failures, c.why = 0, nil
 }
 
-// maxAnswers bounds what is remembered of answers, in bytes: half of it in the
-// older generation.
+// maxAnswers bounds what is remembered of answers, in bytes.
 const maxAnswers = 16 << 20
 
-// answers remembers an answer for each hash until its time is over, and forgets
-// the oldest where there are too many. The zero value is ready.
-type answers struct {
-	mu       sync.Mutex
-	now, old map[string]answer
-	size     int // of now
-}
+// answers remembers an answer for each hash until its time is over, if there are not
+// too many.
+type answers struct{ recent.Table[string, answer] }
 
 type answer struct {
 	text  []byte // nil: none has it
 	until time.Time
 }
 
+func newAnswers() *answers { return &answers{recent.Table[string, answer]{Limit: maxAnswers}} }
+
 func (a *answers) get(hash string, now time.Time) (text []byte, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	found, ok := a.now[hash]
-	if !ok {
-		found, ok = a.old[hash]
-	}
-	if !ok || !now.Before(found.until) {
-		return nil, false
-	}
-	return found.text, true
+	found, ok := a.Get(hash)
+	return found.text, ok && now.Before(found.until)
 }
 
 func (a *answers) put(hash string, text []byte, now time.Time, keep time.Duration) {
-	const overhead = 200 // bytes of an entry beside its text
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.size += len(text) + overhead; a.size > maxAnswers/2 {
-		a.now, a.old, a.size = nil, a.now, len(text)+overhead
-	}
-	if a.now == nil {
-		a.now = map[string]answer{}
-	}
-	a.now[hash] = answer{text, now.Add(keep)}
+	a.Put(hash, answer{text, now.Add(keep)}, int64(len(text)))
 }

@@ -51,8 +51,8 @@ type Upstreams struct {
 	caches  []*askedCache
 	asking  chan struct{} // a place in it is the right to ask
 	flights singleflight.Group
-	known   answers // by hash
-	leaned  answers // by hash: what is in the tree
+	known   *answers // by hash
+	leaned  *answers // by hash: what is in the tree
 	now     func() time.Time
 }
 
@@ -76,7 +76,7 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	u := &Upstreams{cfg: c, asking: make(chan struct{}, maxAsking), now: time.Now}
+	u := &Upstreams{cfg: c, asking: make(chan struct{}, maxAsking), known: newAnswers(), leaned: newAnswers(), now: time.Now}
 	var record []layout.RecordedUpstream
 	for _, cache := range c.Caches {
 		if len(cache.Keys) == 0 {
