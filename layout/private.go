@@ -35,9 +35,6 @@ const (
 
 	// PlanKey is where a tree that is swept keeps its SweepPlan.
 	PlanKey Key = PrivatePrefix + "gc/plan"
-	// MemoryKey is what a run of gc remembers of the objects that it read, so that
-	// the next one reads only those that are new or changed.
-	MemoryKey Key = PrivatePrefix + "gc/memory"
 	// CondemnedKey is what the last run of gc found dead, and since when.
 	CondemnedKey Key = PrivatePrefix + "gc/condemned"
 	// WithdrawnPrefix begins the records of what was withdrawn, with its text:

@@ -20,6 +20,8 @@ func aboutGC(err error, location string) error {
 		return withHint(err, "push or export the path again, or remove that generation of the pin: nixstatic pin remove %s NAME@N; nothing was removed", location)
 	case errors.As(err, new(*gc.OverError)):
 		return withHint(err, "raise max-size in the policy, or pin less (nixstatic pin list %s); nothing went because of max-size", location)
+	case errors.As(err, new(*gc.MemoryError)):
+		return withHint(err, "the store of the tree does not tell that an object has changed, or the file is damaged: remove the file, and if this comes again, do not prune the tree there; nothing was removed")
 	case errors.As(err, new(*gc.ClockError)):
 		return withHint(err, "set the clocks of this machine and of those that write to the tree: the age of a path decides whether it goes")
 	case errors.As(err, new(*gc.RecordedError)):

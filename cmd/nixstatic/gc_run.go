@@ -49,7 +49,7 @@ func runGC(c *cli.Context) error {
 	if o, err = underPolicy(c.Context, c, tree, o); err != nil {
 		return err
 	}
-	o.Progress = &gc.Progress{}
+	o.Progress, o.Memory = &gc.Progress{}, cacheFile("gc", treeName(tree, location))
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		if gone := o.Progress.Withdrawn.Load() + o.Progress.Reclaimed.Load(); gone > 0 {
 			return fmt.Sprintf("gc: %s withdrawn, %s removed", plural(o.Progress.Withdrawn.Load(), "path"), plural(o.Progress.Reclaimed.Load(), "object"))

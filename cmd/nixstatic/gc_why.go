@@ -31,6 +31,7 @@ func runGCWhy(c *cli.Context) error {
 	if o, err = underPolicy(c.Context, c, tree, o); err != nil {
 		return err
 	}
+	o.Memory = cacheFile("gc", treeName(tree, location))
 	chains, err := gc.Why(c.Context, tree, o, path)
 	if errors.As(err, new(*gc.MissingPathError)) {
 		if recorded := gc.Recorded(c.Context, tree, path); recorded != nil {

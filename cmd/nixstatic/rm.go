@@ -52,7 +52,7 @@ func runRm(c *cli.Context) error {
 		return err
 	}
 	o := gc.TakeOptions{WithReferrers: c.Bool("with-referrers"), Purge: c.Bool("purge"), Dry: c.Bool("dry-run")}
-	o.Undo = 7 * 24 * time.Hour
+	o.Undo, o.Memory = 7*24*time.Hour, cacheFile("gc", treeName(tree, location))
 	done, err := gc.Take(c.Context, tree, paths, o)
 	switch {
 	case errors.As(err, new(*gc.ReferredError)):

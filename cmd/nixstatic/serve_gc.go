@@ -68,7 +68,7 @@ func keptOf(plan *gc.Plan, o gc.Options) metrics.Kept {
 }
 
 // readPruning reads what --gc asks for, nil if it was not given.
-func readPruning(c *cli.Context, tree layout.Tree, m *metrics.Metrics, log *slog.Logger) (*pruning, error) {
+func readPruning(c *cli.Context, tree layout.Tree, location string, m *metrics.Metrics, log *slog.Logger) (*pruning, error) {
 	if !c.IsSet("gc") {
 		return nil, nil
 	}
@@ -84,6 +84,7 @@ func readPruning(c *cli.Context, tree layout.Tree, m *metrics.Metrics, log *slog
 	if p.options, err = keepOptions(c); err != nil {
 		return nil, err
 	}
+	p.options.Memory = cacheFile("gc", treeName(tree, location))
 	if !layout.CanSweep(tree) {
 		return nil, withHint(fmt.Errorf("--gc: %w", layout.ErrNoGate), "leave out --gc: only the tree in a directory is pruned")
 	}

@@ -125,7 +125,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 			s.tree.close()
 		}
 	}()
-	if s.pruning, err = readPruning(c, s.tree.Tree, s.metrics, log); err != nil {
+	if s.pruning, err = readPruning(c, s.tree.Tree, location, s.metrics, log); err != nil {
 		return nil, err
 	}
 	info, err := s.cacheInfo(c, location)

@@ -168,7 +168,11 @@ func (o *syncOutput) outcome(w watch.Outcome) {
 
 // stateFile is where it is remembered what is equal in two trees; "" where there is
 // no place for such things.
-func stateFile(from, to string) string {
+func stateFile(from, to string) string { return cacheFile("sync", from+"\x00"+to) }
+
+// cacheFile is where this user's runs remember what is costly to find out again, of
+// one kind, about one thing; "" where there is no place for that.
+func cacheFile(kind, about string) string {
 	dir := os.Getenv("CACHE_DIRECTORY") // a service of systemd has this one
 	if dir == "" {
 		cache, err := os.UserCacheDir()
@@ -177,6 +181,6 @@ func stateFile(from, to string) string {
 		}
 		dir = filepath.Join(cache, "nixstatic")
 	}
-	sum := sha256.Sum256([]byte(from + "\x00" + to))
-	return filepath.Join(dir, "sync", hex.EncodeToString(sum[:16]))
+	sum := sha256.Sum256([]byte(about))
+	return filepath.Join(dir, kind, hex.EncodeToString(sum[:16]))
 }

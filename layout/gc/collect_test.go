@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -157,6 +158,34 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// TestWaiting shows that what waits keeps what it needs, whichever client sent it, and
+// goes when it has waited for too long.
+func TestWaiting(t *testing.T) {
+	tree, c := populated(t)
+	pin(t, tree, "a", c.Named("flat").Info.Path)
+	n := treetest.Record(t, tree, "app") // refers to lib
+	held := layout.Key(layout.HeldPrefix + n.Path.Hash() + ".0123456789abcdef.narinfo")
+	text := string(n.Marshal(layout.DefaultStoreDir))
+	treetest.Withdraw(t, tree, "app")
+	age(t, tree, 40)
+	treetest.PutText(t, tree, held, text)
+	collect(t, tree, now())
+	if got := names(t, tree); !slices.Contains(got, "lib") {
+		t.Errorf("what waits does not keep what it refers to: %v is left", got)
+	}
+	if _, there, err := layout.Lookup(t.Context(), tree, held); !there || err != nil {
+		t.Errorf("what waits has gone: %v", err)
+	}
+	age(t, tree, 2)
+	collect(t, tree, now())
+	if got := names(t, tree); slices.Contains(got, "lib") {
+		t.Errorf("what has waited for too long keeps what it refers to: %v is left", got)
+	}
+	if _, there, err := layout.Lookup(t.Context(), tree, held); there || err != nil {
+		t.Errorf("what has waited for too long is left: %v", err)
+	}
+}
+
 // TestGrace shows that nothing goes before it was dead for a while.
 func TestGrace(t *testing.T) {
 	tree, c := populated(t)
@@ -202,8 +231,12 @@ func TestStops(t *testing.T) {
 		{"a narinfo that makes no sense", func(t *testing.T, tree *layout.Dir, c *treetest.Paths, o *gc.Options) {
 			treetest.PutText(t, tree, layout.NarInfoKey(c.Named("app").Info.Path), "URL: nowhere\n")
 		}, func(err error) bool { return err != nil }},
-		{"a narinfo that is a pipe", func(t *testing.T, tree *layout.Dir, c *treetest.Paths, o *gc.Options) {
-			treetest.PutText(t, tree, ".nixstatic/held/"+layout.NarInfoKey(c.Named("app").Info.Path), "x")
+		{"a narinfo that waits and makes no sense", func(t *testing.T, tree *layout.Dir, c *treetest.Paths, o *gc.Options) {
+			key := ".nixstatic/held/" + layout.NarInfoKey(c.Named("app").Info.Path)
+			treetest.PutText(t, tree, key, "x")
+			if err := os.Chtimes(filepath.Join(tree.Path(), string(key)), o.Now(), o.Now()); err != nil {
+				t.Fatal(err)
+			}
 		}, func(err error) bool { return err != nil }},
 		{"a clock that is behind", func(t *testing.T, tree *layout.Dir, c *treetest.Paths, o *gc.Options) {
 			file := filepath.Join(tree.Path(), string(layout.ListingKey(c.Named("app").Info.Path)))
@@ -256,8 +289,8 @@ func TestNoGate(t *testing.T) {
 	}
 }
 
-// TestOtherNames shows that NARs which are called as other caches call theirs are
-// left alone, and that what leads to them is pruned all the same.
+// TestOtherNames shows that NARs which are called as other caches call theirs go
+// with the paths that lead to them.
 func TestOtherNames(t *testing.T) {
 	tree, c := populated(t)
 	n := treetest.Record(t, tree, "lib-debug")
@@ -277,9 +310,6 @@ func TestOtherNames(t *testing.T) {
 	if done, err := gc.Undo(t.Context(), tree, 0, []layout.StorePath{n.Path}); err != nil || len(done.Back) != 1 {
 		t.Errorf("Undo = %+v, %v", done, err)
 	}
-	if _, err := gc.Take(t.Context(), tree, []layout.StorePath{n.Path}, gc.TakeOptions{Purge: true}); !errors.Is(err, gc.ErrOtherNAR) {
-		t.Errorf("Take = %v", err)
-	}
 	age(t, tree, 50)
 	for range 2 {
 		if _, err := gc.Collect(t.Context(), tree, now(), nil); err != nil {
@@ -287,8 +317,34 @@ func TestOtherNames(t *testing.T) {
 		}
 		age(t, tree, 10)
 	}
-	if _, there, err := layout.Lookup(t.Context(), tree, layout.Key(other)); err != nil || !there {
+	if _, there, err := layout.Lookup(t.Context(), tree, layout.Key(other)); err != nil || there {
 		t.Errorf("the NAR of another name: %v, %v", there, err)
 	}
 	want(t, names(t, tree), []string{"app", "flat", "lib", "source"})
+	// What is pinned keeps its NAR at each key that its URL may mean.
+	live := treetest.Record(t, tree, "app")
+	for i, other := range []string{live.URL + "?hash=" + live.Path.Hash(), "nar/" + live.Path.Hash() + ".nar"} {
+		treetest.PutText(t, tree, layout.Key(other), treetest.Contents(t, tree)[layout.Key(live.URL)])
+		if i == 0 {
+			live.URL = other
+		}
+	}
+	treetest.PutText(t, tree, layout.NarInfoKey(live.Path), string(live.Marshal(layout.DefaultStoreDir)))
+	age(t, tree, 40)
+	if run, err := gc.Collect(t.Context(), tree, now(), nil); err != nil || run.Reclaimed.Count != 1 {
+		t.Errorf("beside other keys of the same NAR: %+v, %v", run, err)
+	}
+	// And a path is purged whatever its NAR is called.
+	if err := gc.RemovePin(t.Context(), tree, "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	done, err := gc.Take(t.Context(), tree, []layout.StorePath{live.Path}, gc.TakeOptions{Purge: true})
+	if err != nil || !slices.Contains(done.Purged, layout.Key(live.URL)) {
+		t.Errorf("Take = %+v, %v", done, err)
+	}
+	for _, key := range keys(t, tree, layout.KindNAR) {
+		if strings.Contains(string(key), "?") {
+			t.Errorf("%s is left", key)
+		}
+	}
 }

@@ -13,7 +13,8 @@ import (
 
 // FuzzMemory: whatever is in a memory, its reader ends, and makes up no path.
 func FuzzMemory(f *testing.F) {
-	v := &view{paths: []pathEntry{{id: refgraph.PathID{1}, tag: 7}, {id: refgraph.PathID{2}, tag: 9}}, ghosts: []refgraph.PathID{{3}},
+	nar := refgraph.NARID{4}
+	v := &view{gone: set{0}, leads: map[int32][]refgraph.NARID{0: {nar, {5}}}, paths: []pathEntry{{id: refgraph.PathID{1}, tag: 7}, {id: refgraph.PathID{2}, tag: 9}}, ghosts: []refgraph.PathID{{3}},
 		from: []uint32{0, 2, 2}, refs: []int32{1, 2}, nar: []int32{-1, -1}, drv: []uint64{5, 0},
 		others: []otherEntry{{key: "debuginfo/x", tag: 3, lead: nowhere}}}
 	var b bytes.Buffer
@@ -24,7 +25,7 @@ func FuzzMemory(f *testing.F) {
 	f.Add([]byte(memoryMagic + "\xff\xff\xff\xff\x07"))
 	m := openMemory(bytes.NewReader(b.Bytes()))
 	l, known := m.path(v.paths[0])
-	if !known || len(l.refs) != 2 || l.refs[1] != v.ghosts[0] || l.drv != 5 {
+	if !known || len(l.refs) != 2 || l.refs[1] != v.ghosts[0] || l.drv != 5 || len(l.nars) != 2 || l.nars[0] != nar {
 		f.Fatalf("a memory that was just written has %+v, %v", l, known)
 	}
 	for o := range m.rest() {

@@ -100,12 +100,22 @@ func (v *view) roots(ctx context.Context, o Options) (roots []root, wished int, 
 	return append(roots, held, young), len(list) + len(runs), nil
 }
 
-// heldLeads returns where the narinfos lead that wait in the tree.
+// heldFor is how long a narinfo may wait. A server drops it then; where none runs, gc
+// does.
+const heldFor = 24 * time.Hour
+
+// heldLeads returns where the narinfos lead that wait in the tree, but for those that
+// have waited for too long, which it files.
 func (v *view) heldLeads(ctx context.Context) ([]lead, error) {
+	v.overdue = nil
 	var leads []lead
 	for info, err := range v.tree.List(ctx, layout.HeldPrefix) {
 		if err != nil {
 			return nil, fmt.Errorf("list what waits: %w", err)
+		}
+		if v.now.Sub(info.ModTime) > heldFor {
+			v.overdue = append(v.overdue, otherEntry{info.Key, uint32(max(0, info.ModTime.Unix())), tagOf(info.ETag), info.Size, nowhere})
+			continue
 		}
 		text, err := layout.ReadAll(ctx, v.tree, info.Key)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -114,9 +124,11 @@ func (v *view) heldLeads(ctx context.Context) ([]lead, error) {
 		if err != nil {
 			return nil, err
 		}
-		n, err := parseNarInfo(layout.Key(strings.TrimPrefix(string(info.Key), layout.HeldPrefix)), text, v.storeDir)
+		// The name is the hash of the path, and the client's if it has a token.
+		hash, _, _ := strings.Cut(strings.TrimPrefix(string(info.Key), layout.HeldPrefix), ".")
+		n, err := parseNarInfo(layout.NarInfoKeyOf(hash), text, v.storeDir)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", info.Key, err)
 		}
 		leads = append(leads, leadsOf(n))
 	}

@@ -2,26 +2,28 @@ package gc
 
 import (
 	"bufio"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"iter"
+	"os"
+	"path/filepath"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-// The object at layout.MemoryKey is a header, the IDs of paths, whose numbers the
-// records use, then a record for each narinfo and for each other object that was
-// read. If it is lost, all are read again.
+// A memory is a file on this machine. It begins with a header and the IDs of paths,
+// whose numbers the records use, then has a record for each narinfo and for each
+// other object that was read. What it says of an object holds for that version of it
+// alone. If it is lost, all are read again.
 const (
-	memoryMagic = "nixstatic gc memory 1\n"
+	memoryMagic = "nixstatic gc memory 2\n"
 	// maxLead bounds what a record says: more references than a narinfo has room
 	// for are a sign of damage.
 	maxLead = layout.MaxNarInfo / 32
+	maxNARs = 8 // that a URL may mean
 )
 
 // A memory is read from its beginning to its end, beside a listing: both are in
@@ -39,20 +41,35 @@ type memory struct {
 	lead lead
 }
 
-// recall opens what an earlier run remembered. A memory that makes no sense counts
-// as absent.
-func recall(ctx context.Context, t layout.Reader) (*memory, error) {
-	m := &memory{close: func() {}}
-	body, _, err := t.Get(ctx, layout.MemoryKey)
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, nil
+// A MemoryError says that an object has changed and kept its version. Nothing that
+// is known by versions can be believed then.
+type MemoryError struct {
+	Key  layout.Key
+	File string
+}
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("%s is not what %s remembers of the same version", e.Key, e.File)
+}
+
+// recall opens what an earlier run remembered. A memory that cannot be read or makes
+// no sense counts as absent.
+func recall(name string) *memory {
+	nothing := &memory{close: func() {}}
+	if name == "" {
+		return nothing
 	}
+	f, err := os.Open(name)
 	if err != nil {
-		return nil, err
+		return nothing
 	}
-	opened := openMemory(body)
-	opened.close = func() { body.Close() }
-	return opened, nil
+	m := openMemory(f)
+	m.close = func() { f.Close() }
+	if m.err != nil {
+		m.close()
+		return nothing
+	}
+	return m
 }
 
 func openMemory(r io.Reader) *memory {
@@ -119,7 +136,12 @@ func (m *memory) path(p pathEntry) (*lead, bool) {
 		}
 		m.next++
 		m.tag = m.uint64()
-		m.read(m.lead.nar[:])
+		m.lead.nars = m.lead.nars[:0]
+		for n := m.uint(maxNARs); n > 0 && m.err == nil; n-- {
+			var id refgraph.NARID
+			m.read(id[:])
+			m.lead.nars = append(m.lead.nars, id)
+		}
 		m.lead.drv = m.uint64()
 		m.lead.refs = m.lead.refs[:0]
 		for n := m.uint(maxLead); n > 0 && m.err == nil; n-- {
@@ -154,19 +176,25 @@ func (m *memory) rest() iter.Seq[otherEntry] {
 	}
 }
 
-// remember keeps what a view knows for the next run.
-func (v *view) remember(ctx context.Context) error {
-	file, err := layout.SpoolFor(v.tree, "").Create()
+// remember keeps what a view knows for the next run. If it cannot, the next run
+// only takes longer.
+func (v *view) remember(name string) {
+	if name == "" || os.MkdirAll(filepath.Dir(name), 0o700) != nil {
+		return
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".new-")
 	if err != nil {
-		return err
+		return
 	}
-	defer file.Discard()
-	w := bufio.NewWriterSize(file, 256<<10)
+	w := bufio.NewWriterSize(f, 256<<10)
 	v.writeMemory(w)
-	if err := errors.Join(w.Flush(), file.Done()); err != nil {
-		return fmt.Errorf("remember what was read: %w", err)
+	err = errors.Join(w.Flush(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
 	}
-	return v.tree.Put(ctx, layout.MemoryKey, file, layout.PutOptions{})
+	if err != nil {
+		os.Remove(f.Name())
+	}
 }
 
 func (v *view) writeMemory(w *bufio.Writer) {
@@ -188,9 +216,16 @@ func (v *view) writeMemory(w *bufio.Writer) {
 		w.Write(id[:])
 	}
 	for i, p := range v.paths {
-		b = binary.LittleEndian.AppendUint64(b[:0], p.tag)
-		nar := v.narIDs(int32(i))
-		b = append(b, nar[:]...)
+		tag := p.tag
+		if v.gone.has(int32(i)) {
+			tag = 0 // of no version
+		}
+		b = binary.LittleEndian.AppendUint64(b[:0], tag)
+		nars := v.narIDs(int32(i))
+		b = binary.AppendUvarint(b, uint64(len(nars)))
+		for _, nar := range nars {
+			b = append(b, nar[:]...)
+		}
 		b = binary.LittleEndian.AppendUint64(b, v.drv[i])
 		refs := v.references(int32(i))
 		b = binary.AppendUvarint(b, uint64(len(refs)))

@@ -20,6 +20,10 @@ type Options struct {
 	NoReclaim   bool // withdraw alone
 	ReclaimOnly bool // and nothing else
 
+	// Memory is a file on this machine that remembers what narinfos lead to, for the
+	// next run on the same tree; "" for none.
+	Memory string
+
 	NameAll  bool // the plan names all paths that go
 	Jobs     int  // requests at once; 0 for 16
 	Progress *Progress

@@ -78,7 +78,6 @@ type Plan struct {
 	reclaim  []victim
 	docket   docket
 	changed  bool // the docket
-	fresh    bool // something was read that is not remembered
 }
 
 // ErrNoRoots says that nothing in a tree is pinned, so that everything would go
@@ -107,7 +106,7 @@ func plan(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	}
 	o.Progress.Listed.Store(int64(len(v.paths)))
 	p := &Plan{v: v, o: o}
-	if p.fresh, err = v.read(ctx, o.jobs(), o.Progress); err != nil {
+	if err := v.read(ctx, o); err != nil {
 		return nil, err
 	}
 	if p.keep, err = v.retains(ctx, o.Undo); err != nil {

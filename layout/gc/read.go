@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
+	"math/rand/v2"
+	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/parallel"
@@ -13,37 +15,39 @@ import (
 
 // read finds out where all narinfos and other objects of a view lead, from what
 // is remembered where that still holds. A narinfo that cannot be read is an
-// error: what it leads to would be taken for dead. It reports whether anything was new.
-func (v *view) read(ctx context.Context, jobs int, progress *Progress) (fresh bool, err error) {
-	m, err := recall(ctx, v.tree)
+// error: what it leads to would be taken for dead.
+func (v *view) read(ctx context.Context, o Options) error {
+	m := recall(o.Memory)
+	defer m.close()
+	fresh, err := v.readPaths(ctx, m, o)
 	if err != nil {
-		return false, err
+		return err
 	}
-	defer func() { m.close() }()
-	if m.err != nil {
-		m.close()
-		m = &memory{close: func() {}}
-	}
-	fresh, err = v.readPaths(ctx, m, jobs, progress)
+	others, err := v.readOthers(ctx, m, o.jobs())
 	if err != nil {
-		return false, err
+		return err
 	}
-	others, err := v.readOthers(ctx, m, jobs)
-	if err != nil {
-		return false, err
+	if fresh || others || m.paths != len(v.paths) {
+		v.remember(o.Memory)
 	}
-	return fresh || others || m.paths != len(v.paths), nil
+	return nil
 }
 
 // A pathRead is what is known of one narinfo.
 type pathRead struct {
-	number int
-	lead   *lead
-	fresh  bool
-	gone   bool
+	number     int
+	lead       *lead
+	remembered *lead // which is read again
+	read, gone bool
 }
 
-func (v *view) readPaths(ctx context.Context, m *memory, jobs int, progress *Progress) (fresh bool, err error) {
+// sampled is how many narinfos that are remembered come to one that is read again
+// all the same: a tree that does not change the version of what changes is found out.
+const sampled = 100
+
+func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool, err error) {
+	v.gone = make(set, (len(v.paths)+63)/64)
+	sample := rand.IntN(sampled)
 	v.from = make([]uint32, 1, len(v.paths)+1)
 	v.nar = make([]int32, 0, len(v.paths))
 	v.drv = make([]uint64, 0, len(v.paths))
@@ -52,22 +56,30 @@ func (v *view) readPaths(ctx context.Context, m *memory, jobs int, progress *Pro
 			item := pathRead{number: i}
 			if known, ok := m.path(p); ok {
 				copied := *known
-				copied.refs = append([]refgraph.PathID(nil), known.refs...)
-				item.lead = &copied
+				copied.refs, copied.nars = slices.Clone(known.refs), slices.Clone(known.nars)
+				if i%sampled == sample && i < len(v.paths)/sampled*sampled {
+					item.remembered = &copied
+				} else {
+					item.lead = &copied
+				}
 			}
 			if !yield(item, nil) {
 				return
 			}
 		}
 	}
-	read := parallel.InOrder(ctx, jobs, items,
+	read := parallel.InOrder(ctx, o.jobs(), items,
 		func(item pathRead) (pathRead, bool) { return item, item.lead != nil },
 		func(ctx context.Context, item pathRead) (pathRead, error) {
-			item.fresh = true
-			l, err := v.readNarInfo(ctx, v.paths[item.number].id)
+			path := v.paths[item.number]
+			item.read = true
+			l, err := v.readNarInfo(ctx, path.id)
 			if errors.Is(err, fs.ErrNotExist) {
 				item.gone = true // another program removed it, with all that needed it
 				return item, nil
+			}
+			if err == nil && item.remembered != nil && !l.equal(*item.remembered) {
+				err = v.belied(ctx, path, o.Memory)
 			}
 			item.lead = &l
 			return item, err
@@ -76,20 +88,18 @@ func (v *view) readPaths(ctx context.Context, m *memory, jobs int, progress *Pro
 		if err != nil {
 			return false, err
 		}
-		progress.Read.Add(1)
+		o.Progress.Read.Add(1)
 		nar := int32(-1)
-		if item.fresh {
-			fresh = true
-		}
 		drv := uint64(0)
-		if !item.gone {
+		fresh = fresh || item.remembered == nil && item.read
+		if item.gone {
+			v.gone.add(int32(item.number))
+		} else {
 			for _, ref := range item.lead.refs {
 				v.refs = append(v.refs, v.number(ref))
 			}
-			nar, drv = v.findNAR(item.lead.nar), item.lead.drv
-			if nar < 0 {
-				v.lost(int32(item.number), item.lead.nar)
-			}
+			drv = item.lead.drv
+			nar = v.lead(int32(item.number), item.lead.nars)
 		}
 		v.from = append(v.from, uint32(len(v.refs)))
 		v.nar = append(v.nar, nar)
@@ -99,6 +109,16 @@ func (v *view) readPaths(ctx context.Context, m *memory, jobs int, progress *Pro
 		return false, context.Cause(ctx)
 	}
 	return fresh, nil
+}
+
+// belied returns a MemoryError unless the narinfo was replaced since it was listed.
+func (v *view) belied(ctx context.Context, p pathEntry, memory string) error {
+	key := p.id.NarInfoKey()
+	info, there, err := layout.Lookup(ctx, v.tree, key)
+	if err != nil || !there || tagOf(info.ETag) != p.tag {
+		return err
+	}
+	return &MemoryError{key, memory}
 }
 
 func (v *view) readNarInfo(ctx context.Context, id refgraph.PathID) (lead, error) {
@@ -114,20 +134,22 @@ func (v *view) readNarInfo(ctx context.Context, id refgraph.PathID) (lead, error
 	return leadsOf(n), nil
 }
 
-// lost notes the NAR of a path whose NAR was not listed: it may have come since.
-func (v *view) lost(i int32, nar refgraph.NARID) {
-	if v.unlisted == nil {
-		v.unlisted = map[int32]refgraph.NARID{}
+// lead returns the first NAR of a path that is in the tree, and notes them all if
+// there are others. One that was not listed may have come since.
+func (v *view) lead(i int32, nars []refgraph.NARID) int32 {
+	first := int32(-1)
+	for _, id := range nars {
+		if first = v.findNAR(id); first >= 0 {
+			break
+		}
 	}
-	v.unlisted[i] = nar
-}
-
-// narIDs returns the NAR of a path.
-func (v *view) narIDs(i int32) refgraph.NARID {
-	if at := v.nar[i]; at >= 0 {
-		return v.nars[at].id
+	if len(nars) > 1 || first < 0 {
+		if v.leads == nil {
+			v.leads = map[int32][]refgraph.NARID{}
+		}
+		v.leads[i] = nars
 	}
-	return v.unlisted[i]
+	return first
 }
 
 // readOthers finds out where debug links and realisations lead. An object
@@ -173,19 +195,14 @@ func (v *view) readOthers(ctx context.Context, m *memory, jobs int) (fresh bool,
 	return len(unknown) > 0, err
 }
 
-// The leads of objects that lead nowhere, and to a NAR that is never removed.
-const (
-	nowhere   = "-"
-	elsewhere = "+"
-)
+// nowhere is the lead of an object that makes no sense.
+const nowhere = "-"
 
 func leadOf(key layout.Key, text []byte) string {
 	if key.Kind() == layout.KindDebugInfo {
 		if _, nar, err := layout.ParseDebugLink(key, text); err == nil {
-			if id, ok := refgraph.PackNAR(nar); ok {
-				return string(id[:])
-			}
-			return elsewhere
+			id := narID(nar)
+			return string(id[:])
 		}
 		return nowhere
 	}

@@ -43,7 +43,7 @@ func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 			at++
 		}
 		known := at < len(v.paths) && v.paths[at].id == p.id
-		if known && v.paths[at].tag == p.tag && (v.paths[at].listing == p.listing || without.Renewed) {
+		if known && v.paths[at].tag == p.tag && !v.gone.has(int32(at)) && (v.paths[at].listing == p.listing || without.Renewed) {
 			continue
 		}
 		if known && without.Renewed {
@@ -92,7 +92,9 @@ func (c *changes) add(ctx context.Context, id refgraph.PathID) error {
 
 // lead keeps what a narinfo leads to.
 func (c *changes) lead(l lead) {
-	c.nars[l.nar] = true
+	for _, nar := range l.nars {
+		c.nars[nar] = true
+	}
 	c.drvs[l.drv] = true
 	for _, ref := range l.refs {
 		c.refs[ref] = true
@@ -117,7 +119,9 @@ func (c *changes) keep(id refgraph.PathID) {
 		if c.v.isGhost(i) {
 			return
 		}
-		c.nars[c.v.narIDs(i)] = true
+		for _, nar := range c.v.narIDs(i) {
+			c.nars[nar] = true
+		}
 		c.drvs[c.v.drv[i]] = true
 	})
 }

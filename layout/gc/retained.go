@@ -45,7 +45,9 @@ func (v *view) retains(ctx context.Context, undo time.Duration) (*retained, erro
 				return nil, fmt.Errorf("%s: %w", rec.Key, err)
 			}
 			l := leadsOf(n)
-			r.known[l.nar] = true
+			for _, nar := range l.nars {
+				r.known[nar] = true
+			}
 			if !old {
 				r.keep(n, l)
 			}
@@ -56,7 +58,9 @@ func (v *view) retains(ctx context.Context, undo time.Duration) (*retained, erro
 
 func (r *retained) keep(n *layout.NarInfo, l lead) {
 	r.ids[refgraph.PackPath(n.Path.Hash())] = true
-	r.nars[l.nar] = true
+	for _, nar := range l.nars {
+		r.nars[nar] = true
+	}
 	r.drvs[l.drv] = true
 	for _, ref := range l.refs {
 		r.refs[ref] = true

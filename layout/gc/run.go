@@ -54,11 +54,6 @@ func Collect(ctx context.Context, t layout.Tree, o Options, confirm func(*Plan) 
 func (p *Plan) execute(ctx context.Context) (Run, error) {
 	v, o := p.v, p.o
 	layout.Sweep(v.tree)
-	if p.fresh {
-		if err := v.remember(ctx); err != nil {
-			return Run{}, err
-		}
-	}
 	if p.changed {
 		if err := p.adjourn(ctx); err != nil {
 			return Run{}, err

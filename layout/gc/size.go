@@ -34,12 +34,11 @@ func (p *Plan) fit(roots []root) []root {
 	v, limit := p.v, p.o.Policy.MaxSize
 	walk := v.newWalker()
 	sum := v.newTally(p.weights)
-	sum.Bytes += v.foreign
 	all := v.newTally(p.weights)
 	for i := range int32(len(v.paths)) {
 		all.add(i)
 	}
-	p.urgent = all.Bytes+v.foreign > limit
+	p.urgent = all.Bytes > limit
 	for _, r := range roots {
 		if r.kind == rootOfPin || r.kind == rootHeld {
 			walk.walk(r.paths, sum.add)

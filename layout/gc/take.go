@@ -62,9 +62,6 @@ func (e *SharedError) Error() string {
 	return fmt.Sprintf("%s has the same NAR as %s", e.With, e.Path)
 }
 
-// ErrOtherNAR says that the bytes of a path cannot be purged.
-var ErrOtherNAR = errors.New("its NAR is called as other caches call theirs, and has to be removed by hand")
-
 // Take withdraws paths that an operator names, whatever keeps them but a pin. It
 // is an error if something that stays refers to one.
 func Take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOptions) (done Taken, err error) {
@@ -209,10 +206,8 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 		going.add(i)
 		ids[v.id(i)] = true
 		drvs[v.drv[i]] = true
-		if nar := v.nar[i]; nar >= 0 {
+		for nar := range v.narsOf(i) {
 			nars[nar] = true
-		} else if v.unlisted[i] == (refgraph.NARID{}) {
-			return fmt.Errorf("%s: %w", v.id(i).NarInfoKey(), ErrOtherNAR)
 		}
 	}
 	for _, id := range gone {
@@ -222,8 +217,10 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 			return err
 		}
 		drvs[l.drv] = true
-		if nar := v.findNAR(l.nar); nar >= 0 {
-			nars[nar] = true
+		for _, id := range l.nars {
+			if nar := v.findNAR(id); nar >= 0 {
+				nars[nar] = true
+			}
 		}
 	}
 	for i := range int32(len(v.paths)) {
@@ -231,8 +228,10 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 			continue
 		}
 		delete(drvs, v.drv[i])
-		if nar := v.nar[i]; nar >= 0 && nars[nar] {
-			return p.shared(ctx, i, nar)
+		for nar := range v.narsOf(i) {
+			if nars[nar] {
+				return p.shared(ctx, i, nar)
+			}
 		}
 	}
 	for i := range v.paths {
@@ -263,7 +262,7 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 	}
 	for i, n := range v.nars {
 		if nars[int32(i)] {
-			p.reclaim = append(p.reclaim, victim{key: n.id.Key(), tag: n.tag, size: n.size, nar: int32(i)})
+			p.reclaim = append(p.reclaim, victim{key: v.narKey(int32(i)), tag: n.tag, size: n.size, nar: int32(i)})
 		}
 	}
 	return nil
@@ -301,7 +300,7 @@ func (p *Plan) shared(ctx context.Context, stays, nar int32) error {
 		return err
 	}
 	for _, i := range p.withdraw {
-		if p.v.nar[i] == nar {
+		if slices.Contains(slices.Collect(p.v.narsOf(i)), nar) {
 			if e.Path, err = p.v.pathOf(ctx, i); err != nil {
 				return err
 			}

@@ -66,9 +66,6 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 				continue
 			}
 		case layout.KindDebugInfo:
-			if o.lead == elsewhere {
-				continue
-			}
 			if len(o.lead) == len(refgraph.NARID{}) {
 				gone.nar = v.findNAR(refgraph.NARID([]byte(o.lead)))
 			}
@@ -96,6 +93,9 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 			list = append(list, gone)
 		}
 	}
+	for _, o := range v.overdue {
+		list = append(list, victim{key: o.key, tag: o.tag, size: o.size, nar: -1})
+	}
 	for _, s := range v.stray {
 		if !keep.ids[s.id] && old(s.born) {
 			list = append(list, victim{key: s.id.ListingKey(), tag: s.tag, size: s.size, path: s.id, nar: -1})
@@ -111,7 +111,7 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 	list = append(list, v.idle...)
 	for i, n := range v.nars {
 		if !led[i] && old(n.born) {
-			list = append(list, victim{key: n.id.Key(), tag: n.tag, size: n.size, nar: int32(i)})
+			list = append(list, victim{key: v.narKey(int32(i)), tag: n.tag, size: n.size, nar: int32(i)})
 		}
 	}
 	return list

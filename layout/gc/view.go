@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -26,14 +27,15 @@ type view struct {
 	paths  []pathEntry
 	ghosts []refgraph.PathID // referred to, and without a narinfo
 	ghost  map[refgraph.PathID]int32
-	// unlisted are the NARs of paths whose NAR was not listed.
-	unlisted map[int32]refgraph.NARID
-	nars     []narEntry // in the order of their keys
-	others   []otherEntry
-	stray    []strayEntry // listings without a narinfo
-	size     int64        // of all objects
-	foreign  int64        // of NARs that are never removed
-	kinds    [layout.KindForeign + 1]Size
+	nars   []narEntry // in the order of their IDs
+	// called has the keys of NARs that are called as other caches call theirs.
+	called  map[refgraph.NARID]layout.Key
+	others  []otherEntry
+	stray   []strayEntry // listings without a narinfo
+	overdue []otherEntry // narinfos that have waited for too long
+	size    int64        // of all objects
+	gone    set          // paths that were listed, and not there to be read
+	kinds   [layout.KindForeign + 1]Size
 
 	reads []uint32              // of each path: when it was read last, in seconds; nil if that is not known
 	lists map[layout.Key]uint64 // the versions of the lists of runs
@@ -43,8 +45,10 @@ type view struct {
 	// The references of path i are refs[from[i]:from[i+1]], without itself.
 	from []uint32
 	refs []int32
-	nar  []int32  // of each path: in nars; -1 if the NAR is not there
-	drv  []uint64 // of each path: which log is that of its build; 0 for none
+	nar  []int32 // of each path: in nars; -1 if the NAR is not there
+	// leads has all NARs that the record of a path may mean, where nar does not tell.
+	leads map[int32][]refgraph.NARID
+	drv   []uint64 // of each path: which log is that of its build; 0 for none
 }
 
 type pathEntry struct {
@@ -157,11 +161,12 @@ func (v *view) take(info layout.Info) error {
 			}
 		}
 	case layout.KindNAR:
-		id, ok := refgraph.PackNAR(info.Key)
-		if !ok {
-			v.size += info.Size
-			v.foreign += info.Size
-			return nil // it stays
+		id := narID(info.Key)
+		if _, ok := refgraph.PackNAR(info.Key); !ok {
+			if v.called == nil {
+				v.called = map[refgraph.NARID]layout.Key{}
+			}
+			v.called[id] = info.Key
 		}
 		v.nars = append(v.nars, narEntry{id, born, tag, info.Size})
 	case layout.KindLog, layout.KindDebugInfo, layout.KindRealisation, layout.KindPrivate:
@@ -173,8 +178,11 @@ func (v *view) take(info layout.Info) error {
 	return nil
 }
 
-// tidy parts listings without a narinfo from the paths.
+// tidy parts listings without a narinfo from the paths, and sorts the NARs.
 func (v *view) tidy() {
+	if len(v.called) > 0 {
+		slices.SortFunc(v.nars, func(a, b narEntry) int { return bytes.Compare(a.id[:], b.id[:]) })
+	}
 	v.paths = slices.DeleteFunc(v.paths, func(p pathEntry) bool {
 		if p.tag == 0 {
 			v.stray = append(v.stray, strayEntry{p.id, p.born, p.listing, int64(p.size)})
@@ -234,6 +242,55 @@ func (v *view) findNAR(id refgraph.NARID) int32 {
 	return int32(i)
 }
 
+func (l lead) equal(other lead) bool {
+	return l.drv == other.drv && slices.Equal(l.nars, other.nars) && slices.Equal(l.refs, other.refs)
+}
+
+// narID names a NAR: by its key, or by a hash of the key if that is not of our form.
+func narID(key layout.Key) refgraph.NARID {
+	id, ok := refgraph.PackNAR(key)
+	if !ok {
+		sum := sha256.Sum256([]byte(key))
+		copy(id[:], sum[:])
+		id[len(sum)] = 0xff // as none of our form has it
+	}
+	return id
+}
+
+// narKey is the key of a NAR.
+func (v *view) narKey(i int32) layout.Key {
+	if key, ok := v.called[v.nars[i].id]; ok {
+		return key
+	}
+	return v.nars[i].id.Key()
+}
+
+// narsOf yields the NARs in the tree that the record of path i may mean.
+func (v *view) narsOf(i int32) iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		ids, several := v.leads[i]
+		if !several && v.nar[i] >= 0 {
+			yield(v.nar[i])
+		}
+		for _, id := range ids {
+			if nar := v.findNAR(id); nar >= 0 && !yield(nar) {
+				return
+			}
+		}
+	}
+}
+
+// narIDs returns the NARs that the record of path i may mean, in the tree or not.
+func (v *view) narIDs(i int32) []refgraph.NARID {
+	if ids, ok := v.leads[i]; ok {
+		return ids
+	}
+	if at := v.nar[i]; at >= 0 {
+		return []refgraph.NARID{v.nars[at].id}
+	}
+	return nil
+}
+
 // references returns what path i refers to. A path without a narinfo refers to
 // nothing.
 func (v *view) references(i int32) []int32 {
@@ -250,21 +307,17 @@ func (v *view) young(born uint32, within time.Duration) bool {
 
 // A lead is what a narinfo leads to.
 type lead struct {
-	nar  refgraph.NARID
+	nars []refgraph.NARID  // that it may mean: one, but for URLs with a query
 	refs []refgraph.PathID // without itself
 	drv  uint64
 }
 
-// leadsOf reads where a narinfo leads. A NAR that is called as other caches call
-// theirs is never removed, and so needs nothing to lead to it.
+// leadsOf reads where a narinfo leads.
 func leadsOf(n *layout.NarInfo) lead {
 	var l lead
 	keys, _ := n.NARKeys() // a record that leads out of the tree leads to no NAR in it
 	for _, key := range keys {
-		if id, ok := refgraph.PackNAR(key); ok {
-			l.nar = id
-			break
-		}
+		l.nars = append(l.nars, narID(key))
 	}
 	for _, ref := range n.References {
 		if ref != n.Path {

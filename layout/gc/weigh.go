@@ -71,7 +71,10 @@ func (p *Plan) narsOf(stays func(i int32) bool) []bool {
 	v := p.v
 	led := make([]bool, len(v.nars))
 	for i := range int32(len(v.paths)) {
-		if nar := v.nar[i]; nar >= 0 && stays(i) {
+		if !stays(i) {
+			continue
+		}
+		for nar := range v.narsOf(i) {
 			led[nar] = true
 		}
 	}

@@ -63,7 +63,7 @@ func look(ctx context.Context, t layout.Tree, o Options) (*view, error) {
 		return nil, err
 	}
 	o.Progress.Listed.Store(int64(len(v.paths)))
-	if _, err := v.read(ctx, o.jobs(), o.Progress); err != nil {
+	if err := v.read(ctx, o); err != nil {
 		return nil, err
 	}
 	return v, nil
