@@ -41,6 +41,10 @@ var ErrNoGate = fmt.Errorf("writers and removals cannot be kept apart in this ki
 // the writer published. The writer looks again, and puts what is missing.
 var ErrRemoved = errors.New("removed from the tree meanwhile")
 
+// ErrClosed says that a mirror owns a tree: what anybody else writes to it, the next
+// run of the mirror removes, with no regard for what rests on it.
+var ErrClosed = errors.New("the tree is a mirror that is kept equal to another tree")
+
 // A SweepPlan is changed by a sweeper before it removes anything: no two versions
 // are equal, and it is never deleted. So a writer knows by its version alone
 // whether anything was removed.
@@ -113,7 +117,8 @@ func (r *Reliance) Release() {
 	}
 }
 
-// Rely begins a publication that rests on what was seen in the tree.
+// Rely begins a publication that rests on what was seen in the tree. The error is
+// ErrClosed if a mirror owns the tree.
 func Rely(ctx context.Context, t Tree, since Sight) (*Reliance, error) {
 	g, ok := t.(Gater)
 	if !ok {
@@ -123,13 +128,26 @@ func Rely(ctx context.Context, t Tree, since Sight) (*Reliance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wait for a removal to end: %w", err)
 	}
-	info, _, err := Lookup(ctx, t, PlanKey)
+	now, err := sight(ctx, t, since)
 	if err != nil {
 		leave()
 		return nil, err
 	}
-	now := Sight{info.ETag}
 	return &Reliance{Stale: now != since, now: now, leave: leave}, nil
+}
+
+// sight returns the version of the plan. The plan is read if it has another one than
+// before: the error is ErrClosed if writers are to stay out.
+func sight(ctx context.Context, t Tree, before Sight) (Sight, error) {
+	info, there, err := Lookup(ctx, t, PlanKey)
+	if now := (Sight{info.ETag}); err != nil || !there || now == before {
+		return now, err
+	}
+	plan, err := ReadSweepPlan(ctx, t)
+	if err == nil && plan.Closed {
+		err = ErrClosed
+	}
+	return Sight{info.ETag}, err
 }
 
 // Exclude waits until no writer is publishing, and keeps all of them out until it

@@ -68,6 +68,7 @@ var refusals = map[inbox.Reason]int{
 
 	inbox.BadSignature: http.StatusForbidden,
 	inbox.Untrusted:    http.StatusForbidden,
+	inbox.ClosedTree:   http.StatusForbidden,
 }
 
 // errEncoding is a Content-Encoding that does not hold what it promises.

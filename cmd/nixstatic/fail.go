@@ -110,6 +110,8 @@ func hintFor(err error) string {
 		return "wait until it is done, and run the command again; nothing was changed"
 	case errors.Is(err, gc.ErrPruned):
 		return "leave out --delete, or mirror to another place; nothing was changed"
+	case errors.Is(err, layout.ErrClosed):
+		return "write to the tree that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open TREE"
 	case errors.Is(err, layout.ErrRemoved):
 		return "a garbage collection was faster, again and again: run the command once more"
 	case errors.As(err, &incomplete):

@@ -30,7 +30,7 @@ func aboutGC(err error, location string) error {
 		return withHint(err, "check the path; nixstatic gc runs %s lists what was removed", location)
 	case errors.Is(err, gc.ErrNothingWithdrawn):
 		return withHint(err, "nixstatic gc runs %s tells which runs can be undone", location)
-	case errors.Is(err, gc.ErrClosed):
+	case errors.Is(err, layout.ErrClosed):
 		return withHint(err, "prune the tree that it is a copy of; or, if no sync --delete runs to this one any more, say --open")
 	case errors.Is(err, layout.ErrNoGate):
 		return withHint(err, "prune a directory, and mirror it to the bucket: nixstatic sync DIRECTORY '%s' --delete", location)

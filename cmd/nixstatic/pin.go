@@ -104,6 +104,9 @@ func runPin(c *cli.Context) error {
 		return err
 	}
 	pin, err := gc.Set(c.Context, tree, change)
+	if errors.Is(err, gc.ErrTooManyGenerations) {
+		err = withHint(err, "say how many are to stay, as with --keep-last 10, or remove some: nixstatic pin remove %s %s@N", location, name)
+	}
 	if errors.As(err, new(*gc.MissingPathError)) {
 		err = withHint(err, "a pin keeps what is there: push or export the path first")
 	}

@@ -137,6 +137,11 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		Metrics: s.metrics, Log: log}
 	config.Auth, config.MaxUploads = s.auth, c.Int("max-uploads")
 	if !c.Bool("read-only") {
+		if _, err := layout.Look(c.Context, s.tree.Tree); errors.Is(err, layout.ErrClosed) {
+			return nil, withHint(err, "serve it with --read-only, and take uploads to the tree that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open '%s'", location)
+		} else if err != nil {
+			return nil, err
+		}
 		// A file system that cannot hold uploads is to be told of before one comes.
 		file, err := layout.SpoolFor(s.tree.Tree, "").Create()
 		if err != nil {

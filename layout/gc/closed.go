@@ -9,9 +9,6 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// ErrClosed says that a mirror removes from a tree what its source does not have.
-var ErrClosed = errors.New("the tree is a mirror that is kept equal to another tree")
-
 // ErrPruned says that a tree is pruned by itself.
 var ErrPruned = errors.New("the tree is pruned by itself, and has what its pins and its age say")
 
@@ -22,7 +19,7 @@ func open(ctx context.Context, t layout.Tree) error {
 	}
 	plan, err := layout.ReadSweepPlan(ctx, t)
 	if err == nil && plan.Closed {
-		return ErrClosed
+		return layout.ErrClosed
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -61,7 +58,14 @@ func Open(ctx context.Context, t layout.Tree) error {
 	return setClosed(ctx, t, plan, false)
 }
 
+// setClosed changes who may write to a tree. Writers that came before have gone when
+// it returns.
 func setClosed(ctx context.Context, t layout.Tree, plan layout.SweepPlan, closed bool) error {
+	leave, err := layout.Exclude(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	plan.Closed, plan.Nonce, plan.By = closed, rand.Text(), process()
 	text, err := encode(plan)
 	if err != nil {

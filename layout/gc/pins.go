@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -55,6 +56,13 @@ func (p *Pin) Kept(now time.Time) []Generation {
 	return kept
 }
 
+// MaxGenerations is how many generations a pin may have.
+const MaxGenerations = 1000
+
+// ErrTooManyGenerations says that a pin has no room for another generation: its rules
+// let none go.
+var ErrTooManyGenerations = fmt.Errorf("the pin has %d generations, and its rules let none of them go", MaxGenerations)
+
 // ErrNoPin says that there is no pin, or no generation, of that name.
 var ErrNoPin = errors.New("no such pin")
 
@@ -68,8 +76,58 @@ func (e *PinError) Error() string { return fmt.Sprintf("read the pin %s: %v", e.
 func (e *PinError) Unwrap() error { return e.Err }
 
 // ReadPins returns all pins of a tree, in the order of their names. A pin
-// that cannot be read is an error: what it keeps is not known.
+// that cannot be read is an error: what it keeps is not known. Of a pin that has come
+// from another tree, in a mirror, only the newest generation is there.
 func ReadPins(ctx context.Context, t layout.Lister) ([]Pin, error) {
+	pins, err := readHistories(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for _, pin := range pins {
+		known[pin.Name] = true
+	}
+	for info, err := range t.List(ctx, layout.PinsFolder) {
+		if err != nil {
+			return nil, fmt.Errorf("list the pins: %w", err)
+		}
+		name := strings.TrimPrefix(string(info.Key), layout.PinsFolder)
+		if info.Key.Kind() != layout.KindPin || known[name] {
+			continue
+		}
+		text, err := layout.ReadAll(ctx, t, info.Key)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since it was listed
+		}
+		if err != nil {
+			return nil, err
+		}
+		pin, err := parsePublicPin(name, string(text))
+		if err != nil {
+			return nil, &PinError{name, err}
+		}
+		pin.Generations[0].Time = info.ModTime
+		pins = append(pins, pin)
+	}
+	slices.SortFunc(pins, func(a, b Pin) int { return strings.Compare(a.Name, b.Name) })
+	return pins, nil
+}
+
+// parsePublicPin reads the public part of a pin: a store path on each line.
+func parsePublicPin(name, text string) (Pin, error) {
+	g := Generation{Number: 1}
+	for line := range strings.Lines(text) {
+		p, err := layout.ParseStorePath(path.Base(strings.TrimSuffix(line, "\n")))
+		if err != nil {
+			return Pin{}, err
+		}
+		g.Paths = append(g.Paths, p)
+	}
+	return Pin{Name: name, Generations: []Generation{g}}, nil
+}
+
+// readHistories returns the pins that were made in this tree.
+func readHistories(ctx context.Context, t layout.Lister) ([]Pin, error) {
 	var pins []Pin
 	for info, err := range t.List(ctx, layout.PinHistoryPrefix) {
 		if err != nil {
@@ -143,6 +201,11 @@ func Set(ctx context.Context, t layout.Tree, c PinChange) (pin Pin, err error) {
 		return pin, err
 	}
 	err = editPin(ctx, t, c.Name, func(have *Pin) (*Pin, error) {
+		if have == nil {
+			if have, err = arrived(ctx, t, c.Name); err != nil {
+				return nil, err
+			}
+		}
 		for _, p := range c.Paths {
 			if _, there, err := layout.Lookup(ctx, t, layout.NarInfoKey(p)); err != nil {
 				return nil, err
@@ -166,6 +229,9 @@ func Set(ctx context.Context, t layout.Tree, c PinChange) (pin Pin, err error) {
 		}
 		next.Generations = append([]Generation{g}, next.Generations...)
 		next.Generations = next.Kept(g.Time)
+		if len(next.Generations) > MaxGenerations {
+			return nil, ErrTooManyGenerations
+		}
 		if len(next.Generations) == 0 || next.Generations[0].Number != g.Number { // until a moment that is over
 			return nil, fmt.Errorf("the generation would keep nothing: %s is over", c.Until.Format(time.DateTime))
 		}
@@ -173,6 +239,24 @@ func Set(ctx context.Context, t layout.Tree, c PinChange) (pin Pin, err error) {
 		return &next, nil
 	})
 	return pin, err
+}
+
+// arrived returns a pin that has come from another tree, nil if there is none.
+func arrived(ctx context.Context, t layout.Tree, name string) (*Pin, error) {
+	text, err := layout.ReadAll(ctx, t, layout.PinKey(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	pin, err := parsePublicPin(name, string(text))
+	if err != nil {
+		return nil, &PinError{name, err}
+	}
+	info, err := t.Stat(ctx, layout.PinKey(name))
+	pin.Generations[0].Time = info.ModTime.UTC().Truncate(time.Second)
+	return &pin, err
 }
 
 // apart refuses a name that is a folder of others, or in one of them: in a
@@ -193,6 +277,12 @@ func apart(ctx context.Context, t layout.Tree, name string) error {
 // RemovePin removes a pin, or one of its generations if number is not 0.
 func RemovePin(ctx context.Context, t layout.Tree, name string, number int) error {
 	return editPin(ctx, t, name, func(have *Pin) (*Pin, error) {
+		if have == nil {
+			var err error
+			if have, err = arrived(ctx, t, name); err != nil {
+				return nil, err
+			}
+		}
 		if have == nil {
 			return nil, ErrNoPin
 		}

@@ -2,6 +2,7 @@ package gc_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -127,4 +128,53 @@ func TestUpstream(t *testing.T) {
 		t.Errorf("an upstream's record that nothing needs: %v, %v", there, err)
 	}
 	want(t, names(t, tree), []string{"selfish"})
+}
+
+// TestArrivedPins shows that pins which a mirror brought keep their paths, once the
+// tree is no mirror any more, and can be changed.
+func TestArrivedPins(t *testing.T) {
+	tree, c := populated(t)
+	lib, source := c.Named("lib").Info.Path, c.Named("source").Info.Path
+	treetest.PutText(t, tree, layout.PinKey("host/a"), lib.Abs(layout.DefaultStoreDir)+"\n")
+	age(t, tree, 40)
+	if run, _ := collect(t, tree, now()); run.Withdrawn.Count == 0 {
+		t.Error("nothing was withdrawn")
+	}
+	want(t, names(t, tree), []string{"lib", "source"})
+	if p := pin(t, tree, "host/a", source); len(p.Generations) != 2 || p.Generations[1].Paths[0] != lib {
+		t.Errorf("a generation after the one that came: %+v", p)
+	}
+	treetest.PutText(t, tree, layout.PinKey("b"), "nonsense\n")
+	if _, err := gc.ReadPins(t.Context(), tree); !errors.As(err, new(*gc.PinError)) {
+		t.Errorf("a pin that makes no sense: %v", err)
+	}
+	for _, name := range []string{"b", "host/a"} {
+		err := gc.RemovePin(t.Context(), tree, name, 0)
+		if broken := errors.As(err, new(*gc.PinError)); broken != (name == "b") || err != nil && !broken {
+			t.Errorf("%s is removed: %v", name, err)
+		}
+	}
+}
+
+// TestManyGenerations shows that a pin does not grow without end.
+func TestManyGenerations(t *testing.T) {
+	tree, c := populated(t)
+	many := gc.Pin{}
+	for i := range gc.MaxGenerations {
+		many.Generations = append(many.Generations, gc.Generation{Number: gc.MaxGenerations - i, Paths: []layout.StorePath{c.Named("lib").Info.Path}})
+	}
+	text, err := json.Marshal(many)
+	if err != nil {
+		t.Fatal(err)
+	}
+	treetest.PutText(t, tree, layout.PinHistoryPrefix+"a", string(text))
+	change := gc.PinChange{Name: "a", Paths: []layout.StorePath{c.Named("app").Info.Path}}
+	if _, err := gc.Set(t.Context(), tree, change); !errors.Is(err, gc.ErrTooManyGenerations) {
+		t.Errorf("one more: %v", err)
+	}
+	last := 10
+	change.Last = &last
+	if p, err := gc.Set(t.Context(), tree, change); err != nil || len(p.Generations) != last {
+		t.Errorf("with a rule: %d generations, %v", len(p.Generations), err)
+	}
 }

@@ -98,12 +98,18 @@ func (p *Plan) adjourn(ctx context.Context) error {
 	if err := t.Put(ctx, layout.CondemnedKey, p.docket.body(), layout.PutOptions{}); err != nil {
 		return err
 	}
-	info, err := t.Stat(ctx, layout.CondemnedKey)
+	return checkClock(ctx, t, layout.CondemnedKey)
+}
+
+// checkClock compares the clock of this machine with that of the tree, by an object
+// that was put a moment ago.
+func checkClock(ctx context.Context, t layout.Tree, key layout.Key) error {
+	info, err := t.Stat(ctx, key)
 	if err != nil {
 		return err
 	}
 	if by := time.Until(info.ModTime); by.Abs() > skew {
-		return &ClockError{layout.CondemnedKey, by}
+		return &ClockError{key, by}
 	}
 	return nil
 }

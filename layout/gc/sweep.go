@@ -52,6 +52,10 @@ func (s *sweep) alone(ctx context.Context, work func(context.Context, *changes) 
 		if err := s.announce(ctx); err != nil {
 			return err
 		}
+		// A docket that did not change was not put, and compared no clocks.
+		if err := checkClock(ctx, s.v.tree, layout.PlanKey); err != nil {
+			return err
+		}
 	}
 	c, err := s.recheck(ctx)
 	if err != nil {

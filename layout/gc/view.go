@@ -133,6 +133,10 @@ func see(ctx context.Context, t layout.Tree, storeDir string, now time.Time) (*v
 
 // take files what a listing says of one object.
 func (v *view) take(info layout.Info) error {
+	switch info.Key.Kind() {
+	case layout.KindPage, layout.KindPin, layout.KindCacheInfo, layout.KindForeign:
+		return nil // no run removes them, however old they are
+	}
 	if by := info.ModTime.Sub(v.now); by > skew {
 		return &ClockError{info.Key, by}
 	}
@@ -171,8 +175,6 @@ func (v *view) take(info layout.Info) error {
 		v.nars = append(v.nars, narEntry{id, born, tag, info.Size})
 	case layout.KindLog, layout.KindDebugInfo, layout.KindRealisation, layout.KindPrivate:
 		v.others = append(v.others, otherEntry{info.Key, born, tag, info.Size, ""})
-	default:
-		return nil
 	}
 	v.size += info.Size
 	return nil

@@ -101,12 +101,12 @@ func (b *Inbox) place(ctx context.Context, r *record) (Outcome, []need, error) {
 	for {
 		since, err := layout.Look(ctx, b.writer.Tree)
 		if err != nil {
-			return 0, nil, err
+			return 0, nil, storage(err)
 		}
 		outcome, needs, stale, err := b.placeOnce(ctx, r, since)
 		switch {
 		case err != nil:
-			return 0, nil, err
+			return 0, nil, storage(err)
 		case stale:
 			continue
 		}

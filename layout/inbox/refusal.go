@@ -40,6 +40,7 @@ const (
 	NoSpace        Reason = "no-space"        // the disk would be fuller than allowed
 	TooManyHeld    Reason = "too-many-held"   // no room to hold another narinfo
 	BadPiece       Reason = "bad-piece"       // of a NAR that is sent in pieces: not where one begins or ends
+	ClosedTree     Reason = "closed"          // a mirror owns the tree
 	BadCompression Reason = "bad-compression" // of a NAR: not what its name says, damaged, or unknown here
 
 	Empty        Reason = "empty"          // no bytes
@@ -68,7 +69,7 @@ const (
 
 // Reasons lists all reasons, for metrics that start from zero.
 func Reasons() []Reason {
-	return []Reason{ForeignKey, TooLarge, NoSpace, TooManyHeld, BadPiece, BadCompression, Empty, BadFile, BadNAR, NARTooLarge,
+	return []Reason{ForeignKey, TooLarge, NoSpace, TooManyHeld, ClosedTree, BadPiece, BadCompression, Empty, BadFile, BadNAR, NARTooLarge,
 		BadCacheInfo, BadNarInfo, WrongStoreDir, WrongName, BadURL, MissingNAR, NARDiffers, MissingReference, WrongCA,
 		BadSignature, Untrusted, Conflict, BadListing, ListingDiffers, BadDebugInfo, BadRealisation}
 }

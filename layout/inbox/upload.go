@@ -142,5 +142,8 @@ func storage(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return refuse(NoSpace, "no space: the disk of this cache is full; its operator has to make room").because(err)
 	}
+	if errors.Is(err, layout.ErrClosed) {
+		return refuse(ClosedTree, "closed: this cache is kept equal to another one; upload to that").because(err)
+	}
 	return err
 }
