@@ -133,7 +133,9 @@ func see(ctx context.Context, t layout.Tree, storeDir string, now time.Time) (*v
 
 // take files what a listing says of one object.
 func (v *view) take(info layout.Info) error {
-	switch info.Key.Kind() {
+	kind := info.Key.Kind()
+	v.kinds[kind].add(info.Size)
+	switch kind {
 	case layout.KindPage, layout.KindPin, layout.KindCacheInfo, layout.KindForeign:
 		return nil // no run removes them, however old they are
 	}
@@ -144,8 +146,6 @@ func (v *view) take(info layout.Info) error {
 		return fmt.Errorf("the tree does not tell one version of %s from another", info.Key)
 	}
 	born, tag := uint32(max(0, info.ModTime.Unix())), tagOf(info.ETag)
-	kind := info.Key.Kind()
-	v.kinds[kind].add(info.Size)
 	switch kind {
 	case layout.KindNarInfo, layout.KindListing:
 		id := refgraph.PackPath(info.Key.PathHash())
