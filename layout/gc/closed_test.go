@@ -13,8 +13,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
-// TestClosed shows that nobody but a mirror writes to a tree that it owns, even who
-// looked at the tree before; and that both owners refuse the tree of the other.
+// TestClosed shows that only a mirror writes to a tree that it owns: writers that
+// looked at the tree before are refused too, and each owner refuses the tree of the other.
 func TestClosed(t *testing.T) {
 	tree, c := populated(t)
 	lib := c.Named("lib")

@@ -321,7 +321,7 @@ func TestOtherNames(t *testing.T) {
 		t.Errorf("the NAR of another name: %v, %v", there, err)
 	}
 	want(t, names(t, tree), []string{"app", "flat", "lib", "source"})
-	// What is pinned keeps its NAR at each key that its URL may mean.
+	// A path that is pinned keeps its NAR at each key that its URL may mean.
 	live := treetest.Record(t, tree, "app")
 	for i, other := range []string{live.URL + "?hash=" + live.Path.Hash(), "nar/" + live.Path.Hash() + ".nar"} {
 		treetest.PutText(t, tree, layout.Key(other), treetest.Contents(t, tree)[layout.Key(live.URL)])

@@ -16,8 +16,8 @@ import (
 
 // A memory is a file on this machine. It begins with a header and the IDs of paths,
 // whose numbers the records use, then has a record for each narinfo and for each
-// other object that was read. What it says of an object holds for that version of it
-// alone. If it is lost, all are read again.
+// other object that was read. A record holds for one version of its object
+// alone. If the file is lost, all are read again.
 const (
 	memoryMagic = "nixstatic gc memory 2\n"
 	// maxLead bounds what a record says: more references than a narinfo has room

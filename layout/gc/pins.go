@@ -76,8 +76,8 @@ func (e *PinError) Error() string { return fmt.Sprintf("read the pin %s: %v", e.
 func (e *PinError) Unwrap() error { return e.Err }
 
 // ReadPins returns all pins of a tree, in the order of their names. A pin
-// that cannot be read is an error: what it keeps is not known. Of a pin that has come
-// from another tree, in a mirror, only the newest generation is there.
+// that cannot be read is an error: what it keeps is not known. A pin that has
+// come from another tree, in a mirror, has its newest generation alone.
 func ReadPins(ctx context.Context, t layout.Lister) ([]Pin, error) {
 	pins, err := readHistories(ctx, t)
 	if err != nil {

@@ -131,7 +131,7 @@ func TestUpstream(t *testing.T) {
 }
 
 // TestArrivedPins shows that pins which a mirror brought keep their paths, once the
-// tree is no mirror any more, and can be changed.
+// tree has stopped to be a mirror, and can be changed.
 func TestArrivedPins(t *testing.T) {
 	tree, c := populated(t)
 	lib, source := c.Named("lib").Info.Path, c.Named("source").Info.Path

@@ -135,7 +135,7 @@ func (v *view) readNarInfo(ctx context.Context, id refgraph.PathID) (lead, error
 }
 
 // lead returns the first NAR of a path that is in the tree, and notes them all if
-// there are others. One that was not listed may have come since.
+// there are others. A NAR that was not listed may have come since.
 func (v *view) lead(i int32, nars []refgraph.NARID) int32 {
 	first := int32(-1)
 	for _, id := range nars {
