@@ -59,18 +59,37 @@ var kinds = [...]struct {
 
 // pages are the files that a tree may carry for people and their browsers.
 var pages = map[string]string{
-	"index.html":  "text/html; charset=utf-8",
-	"style.css":   "text/css; charset=utf-8",
+	"404.html":    typeHTML,
 	"favicon.ico": "image/x-icon",
 	"favicon.svg": "image/svg+xml",
-	"robots.txt":  "text/plain; charset=utf-8",
+	"index.html":  typeHTML,
+	"page.js":     typeScript,
+	"path.html":   typeHTML,
+	"path.js":     typeScript,
+	"public-keys": typeText,
+	"robots.txt":  typeText,
+	"stats.json":  typeJSON,
+	"style.css":   "text/css; charset=utf-8",
+	"zstd.js":     typeScript,
 }
 
-// NARFolder begins the keys of NARs.
-const NARFolder = "nar/"
+const (
+	typeHTML   = "text/html; charset=utf-8"
+	typeScript = "text/javascript; charset=utf-8"
+	typeText   = "text/plain; charset=utf-8"
+	typeJSON   = "application/json"
+)
+
+const (
+	// NARFolder begins the keys of NARs.
+	NARFolder = "nar/"
+	// SearchFolder begins the keys of the index in which a browser looks names up:
+	// lists (.json) that name shards (.txt).
+	SearchFolder = "search/"
+)
 
 // PublicFolders are those at the top that public keys lie in, in their order.
-var PublicFolders = []string{"build-trace-v2", "debuginfo", "log", "nar", "pins", "realisations"}
+var PublicFolders = []string{"build-trace-v2", "debuginfo", "log", "nar", "pins", "realisations", "search"}
 
 // IsPublicFolder reports whether public keys may lie in a folder at the top, as a
 // TopEntry names it: "log/".
@@ -109,9 +128,9 @@ func (k Kind) MaxBytes() int64 { return kinds[k].most }
 // Public reports whether such an object is served.
 func (k Kind) Public() bool { return k < KindPrivate }
 
-// pagePolicy lets a page have what lies beside it, and run nothing: it shares its
-// origin with the cache, and with whatever else that serves.
-const pagePolicy = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// pagePolicy lets a page have, ask for and run what lies beside it, and nothing
+// else: no script or style in its text, which names from outside stand in.
+const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // SecurityPolicy returns the HTTP header Content-Security-Policy, "" for what no
 // browser shows as a document.
@@ -140,9 +159,33 @@ func (k Key) CacheControl() string {
 func (k Key) ContentType() string {
 	kind := k.Kind()
 	if kind == KindPage {
-		return pages[string(k)]
+		return pageType(string(k))
 	}
 	return kinds[kind].contentType
+}
+
+// pageType returns the media type of a page, "" for what is none.
+func pageType(key string) string {
+	name, ok := strings.CutPrefix(key, SearchFolder)
+	if !ok {
+		return pages[key]
+	}
+	if stem, ok := strings.CutSuffix(name, ".json"); ok && isSearchName(stem) {
+		return typeJSON
+	}
+	if stem, ok := strings.CutSuffix(name, ".txt"); ok && isSearchName(stem) {
+		return typeText
+	}
+	return ""
+}
+
+func isSearchName(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= hashLen
 }
 
 // Kind returns what the key stands for.
@@ -161,7 +204,7 @@ func (k Key) Kind() Kind {
 			}
 			return KindNarInfo
 		}
-		if _, ok := pages[s]; ok {
+		if pageType(s) != "" {
 			return KindPage
 		}
 	case strings.HasPrefix(s, NARFolder):
@@ -180,6 +223,10 @@ func (k Key) Kind() Kind {
 	case strings.HasPrefix(s, "realisations/"), strings.HasPrefix(s, "build-trace-v2/"):
 		if strings.HasSuffix(s, ".doi") && isName(s, "/:!^") && strings.Count(s, "/") <= 4 {
 			return KindRealisation
+		}
+	case dir == SearchFolder:
+		if pageType(s) != "" {
+			return KindPage
 		}
 	case strings.HasPrefix(s, PinsFolder):
 		if CheckPinName(s[len(PinsFolder):]) == nil {

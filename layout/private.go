@@ -56,6 +56,9 @@ const (
 	// RootsPrefix begins the lists of what runs rely on: <name>/@<run>/<list>, see
 	// package roots.
 	RootsPrefix = PrivatePrefix + "roots/"
+	// PageKey is JSON: how the page for browsers is to be. A tree has a page of ours,
+	// which writers keep current, if and only if this is there.
+	PageKey Key = PrivatePrefix + "page"
 
 	// writeLock is a file of a directory. A writer that replaces what it has read
 	// holds a flock on it between its last look and the rename.

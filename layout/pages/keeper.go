@@ -1,0 +1,402 @@
+package pages
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// A Keeper keeps the page of a tree current. It is safe to use several at once, in
+// several processes.
+type Keeper struct {
+	Tree layout.Tree
+	Now  func() time.Time // nil for time.Now
+}
+
+// ErrForeign says that an index.html is there that is none of ours.
+var ErrForeign = errors.New("there is a page of someone else's")
+
+// A DamagedError says that the search index makes no sense and has to be made
+// anew, see Forget.
+type DamagedError struct{ Err error }
+
+func (e *DamagedError) Error() string { return fmt.Sprintf("the search index is damaged: %v", e.Err) }
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// A Change is what happened to a tree.
+type Change struct {
+	Came []Record           // paths that are there; those that were known already may be among them
+	Gone []layout.StorePath // paths that are not there any more
+	Keys []string           // public keys that sign here
+	// Pins replace all pins, if SetPins is set. Graphs are those of pins whose graph
+	// is new.
+	SetPins bool
+	Pins    []Pin
+	Graphs  []Graph
+	// Served is added to what was served before.
+	Served *Served
+}
+
+func (k *Keeper) now() time.Time {
+	if k.Now != nil {
+		return k.Now()
+	}
+	return time.Now()
+}
+
+// Exists reports whether a tree has a page of ours.
+func Exists(ctx context.Context, r layout.Reader) (bool, error) {
+	_, there, err := layout.Lookup(ctx, r, layout.PageKey)
+	return there, err
+}
+
+// ReadSettings returns the settings of a page. The error is fs.ErrNotExist if the
+// tree has none.
+func ReadSettings(ctx context.Context, r layout.Reader) (Settings, error) {
+	text, err := layout.ReadAll(ctx, r, layout.PageKey)
+	if err != nil {
+		return Settings{}, err
+	}
+	return parseSettings(text)
+}
+
+func parseSettings(text []byte) (s Settings, err error) {
+	if err := json.Unmarshal(text, &s); err != nil {
+		return s, fmt.Errorf("read %s: %w", layout.PageKey, err)
+	}
+	if s.Version != settingsVersion {
+		return s, fmt.Errorf("read %s: version %d, not %d", layout.PageKey, s.Version, settingsVersion)
+	}
+	return s, nil
+}
+
+// Set changes the settings of a page, and says that the tree has one. The page
+// itself is written by the next Apply. The error is ErrForeign if an index.html is
+// there that we did not write, unless it may be replaced.
+func (k *Keeper) Set(ctx context.Context, replace bool, change func(*Settings) error) error {
+	if !replace {
+		if err := k.ours(ctx); err != nil {
+			return err
+		}
+	}
+	return k.set(ctx, func(s *Settings) error {
+		s.Files = "" // and so all files are written again
+		return change(s)
+	})
+}
+
+func (k *Keeper) set(ctx context.Context, change func(*Settings) error) error {
+	return layout.Update(ctx, k.Tree, layout.PageKey, func(text []byte) ([]byte, error) {
+		s := Settings{Version: settingsVersion}
+		if text != nil {
+			var err error
+			if s, err = parseSettings(text); err != nil {
+				return nil, err
+			}
+		}
+		if err := change(&s); err != nil {
+			return nil, err
+		}
+		next, err := json.MarshalIndent(s, "", "  ")
+		return append(next, '\n'), err
+	})
+}
+
+// ours finds out whether index.html may be written.
+func (k *Keeper) ours(ctx context.Context) error {
+	there, err := Exists(ctx, k.Tree)
+	if err != nil || there {
+		return err
+	}
+	text, err := layout.ReadAll(ctx, k.Tree, indexKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && !isOurs(text) {
+		err = ErrForeign
+	}
+	return err
+}
+
+// Apply brings the page of a tree up to date. A tree without a page stays without
+// one. Dying on the way leaves a page that is older than the tree in part; the next
+// change mends it.
+func (k *Keeper) Apply(ctx context.Context, c Change) error {
+	settings, err := ReadSettings(ctx, k.Tree)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	have := len(settings.Keys)
+	added := settings
+	added.Keys = slices.Clone(settings.Keys)
+	if added.AddKeys(c.Keys...); len(added.Keys) != have || !slices.Equal(added.Keys, settings.Keys) {
+		if err := k.set(ctx, func(s *Settings) error { s.AddKeys(c.Keys...); settings = *s; return nil }); err != nil {
+			return err
+		}
+	}
+	if err := k.index(ctx, settings, c); err != nil {
+		return err
+	}
+	if err := k.graphs(ctx, c); err != nil {
+		return err
+	}
+	return k.render(ctx, settings, c)
+}
+
+// index brings the tables up to date: names first, so that a process that dies in
+// between leaves paths that the table of hashes does not know yet, and the next
+// change brings both.
+func (k *Keeper) index(ctx context.Context, settings Settings, c Change) error {
+	if len(c.Came)+len(c.Gone) == 0 {
+		return nil
+	}
+	hashes, names := tables(settings.Unlisted)
+	t, _, err := k.read(ctx, hashes)
+	if err != nil {
+		return err
+	}
+	d, err := k.compare(ctx, hashes, t, c)
+	if err != nil || d.empty() {
+		return err
+	}
+	var words []edit
+	for _, r := range d.gone {
+		for _, line := range r.words() {
+			words = append(words, edit{names.key(line), line, true})
+		}
+	}
+	for _, r := range d.came {
+		for _, line := range r.words() {
+			words = append(words, edit{names.key(line), line, false})
+		}
+	}
+	words = sortEdits(words)
+	if !settings.Unlisted {
+		if err := k.edit(ctx, names, func(*table) ([]edit, *totals, error) { return words, nil, nil }); err != nil {
+			return err
+		}
+	}
+	return k.edit(ctx, hashes, func(t *table) ([]edit, *totals, error) {
+		d, err := k.compare(ctx, hashes, t, c)
+		return d.edits, t.Totals.after(d.came, d.gone), err
+	})
+}
+
+// edit replaces the list of a table, after the shards that it names.
+func (k *Keeper) edit(ctx context.Context, kind kind, edits func(*table) ([]edit, *totals, error)) error {
+	var due []layout.Key
+	err := layout.Update(ctx, k.Tree, kind.list(), func(text []byte) ([]byte, error) {
+		due = nil
+		have, err := parseTable(text)
+		if err != nil {
+			return nil, &DamagedError{err}
+		}
+		lines, totals, err := edits(have)
+		if err != nil || len(lines) == 0 {
+			return nil, err
+		}
+		next, shards, err := have.change(kind, lines, k.now(), k.shard(ctx))
+		if err != nil {
+			return nil, err
+		}
+		next.Totals = totals
+		due = next.due(kind, k.now())
+		var objects []layout.Object
+		for _, key := range slices.Sorted(maps.Keys(shards)) {
+			objects = append(objects, layout.Object{Key: key, Body: layout.Bytes(shards[key])})
+		}
+		if _, err := layout.PutBatch(ctx, k.Tree, objects); err != nil {
+			return nil, err
+		}
+		return next.marshal()
+	})
+	if err != nil {
+		return err
+	}
+	return k.drop(ctx, due)
+}
+
+// drop removes parts of the page that nothing leads to any more.
+func (k *Keeper) drop(ctx context.Context, keys []layout.Key) error {
+	return layout.DeleteBatch(ctx, k.Tree, keys)
+}
+
+// shard reads the shards of a table.
+func (k *Keeper) shard(ctx context.Context) func(layout.Key) ([]byte, error) {
+	return func(key layout.Key) ([]byte, error) { return layout.ReadAll(ctx, k.Tree, key) }
+}
+
+// read returns a table, and the version of its list.
+func (k *Keeper) read(ctx context.Context, kind kind) (*table, layout.Info, error) {
+	text, info, err := layout.ReadVersion(ctx, k.Tree, kind.list())
+	if errors.Is(err, fs.ErrNotExist) {
+		return &table{Version: tableVersion}, info, nil
+	}
+	if err != nil {
+		return nil, info, err
+	}
+	t, err := parseTable(text)
+	if err != nil {
+		err = &DamagedError{err}
+	}
+	return t, info, err
+}
+
+// A difference is what a change means for a table of hashes.
+type difference struct {
+	came, gone []Record
+	edits      []edit
+}
+
+func (d *difference) empty() bool { return len(d.came)+len(d.gone) == 0 }
+
+// compare finds out what of a change is news. A path that is known keeps the time
+// at which it came.
+func (k *Keeper) compare(ctx context.Context, hashes kind, t *table, c Change) (d difference, err error) {
+	wanted := make(map[string]Record, len(c.Came)+len(c.Gone))
+	for _, p := range c.Gone {
+		wanted[p.Hash()] = Record{}
+	}
+	for _, r := range c.Came {
+		wanted[r.Path.Hash()] = r
+	}
+	order := slices.Sorted(maps.Keys(wanted))
+	read := k.shard(ctx)
+	for i := 0; i < len(t.Shards) && len(order) > 0; i++ {
+		end, more := t.end(i)
+		n := len(order)
+		if more {
+			n, _ = slices.BinarySearch(order, end)
+		}
+		if n == 0 {
+			continue
+		}
+		order = order[n:]
+		lines, err := hashes.load(t.Shards[i], read)
+		if err != nil {
+			return d, err
+		}
+		for _, line := range lines {
+			want, ok := wanted[hashOf(line)]
+			if !ok {
+				continue
+			}
+			have, err := parseLine(line)
+			if err != nil {
+				return d, &DamagedError{err}
+			}
+			delete(wanted, hashOf(line))
+			switch want.Time = have.Time; {
+			case want.Path == "":
+				d.gone = append(d.gone, have)
+				d.edits = append(d.edits, edit{hashOf(line), line, true})
+			case want != have:
+				d.gone = append(d.gone, have)
+				wanted[hashOf(line)] = want
+			}
+		}
+	}
+	for hash, r := range wanted {
+		if r.Path != "" {
+			d.came = append(d.came, r)
+			d.edits = append(d.edits, edit{hash, r.line(), false})
+		}
+	}
+	d.edits = sortEdits(d.edits)
+	return d, nil
+}
+
+// Known calls each with every path of the search index, in the order of hashes.
+func (k *Keeper) Known(ctx context.Context, each func(Record) error) error {
+	settings, err := ReadSettings(ctx, k.Tree)
+	if err != nil {
+		return err
+	}
+	hashes, _ := tables(settings.Unlisted)
+	t, _, err := k.read(ctx, hashes)
+	if err != nil {
+		return err
+	}
+	read := k.shard(ctx)
+	for _, s := range t.Shards {
+		lines, err := hashes.load(s, read)
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			r, err := parseLine(line)
+			if err != nil {
+				return &DamagedError{err}
+			}
+			if err := each(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Forget empties the search index, so that it can be made anew.
+func (k *Keeper) Forget(ctx context.Context) error {
+	settings, err := ReadSettings(ctx, k.Tree)
+	if err != nil {
+		return err
+	}
+	hashes, names := tables(settings.Unlisted)
+	for _, kind := range []kind{names, hashes} {
+		empty := &table{Version: tableVersion}
+		if have, _, err := k.read(ctx, kind); err == nil {
+			empty.retire(have, k.now())
+		}
+		text, err := empty.marshal()
+		if err != nil {
+			return err
+		}
+		if err := k.Tree.Put(ctx, kind.list(), layout.Bytes(text), layout.PutOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// graphs puts the graphs of pins, and removes those of pins that are gone.
+func (k *Keeper) graphs(ctx context.Context, c Change) error {
+	for _, g := range c.Graphs {
+		text, err := json.Marshal(g)
+		if err != nil {
+			return err
+		}
+		if err := k.Tree.Put(ctx, GraphKey(g.Pin), layout.Bytes(text), layout.PutOptions{}); err != nil {
+			return err
+		}
+	}
+	if !c.SetPins {
+		return nil
+	}
+	text, err := layout.ReadAll(ctx, k.Tree, statsKey)
+	if err != nil {
+		return nil // without stats nothing leads to a graph
+	}
+	var old []layout.Key
+	for _, p := range parseStats(text).Pins {
+		if p.Graph != "" && !slices.ContainsFunc(c.Pins, func(q Pin) bool { return q.Graph == p.Graph }) {
+			old = append(old, p.Graph)
+		}
+	}
+	return k.drop(ctx, old)
+}
+
+func digest(text []byte) string {
+	return layout.Hash(sha256.Sum256(text)).Nix32()
+}
