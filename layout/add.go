@@ -166,8 +166,11 @@ func (w *Writer) publish(ctx context.Context, items []Item) error {
 			return err
 		}
 	}
-	for _, item := range items {
+	for i, item := range items {
 		item.Packed.Discard()
+		if w.Published != nil && (item.Replace || !taken[NarInfoKey(records[i].Path)]) {
+			w.Published(records[i])
+		}
 	}
 	return nil
 }

@@ -92,6 +92,11 @@ func runAdd(c *cli.Context) error {
 	} else if err := initTree(c.Context, w); err != nil {
 		return err
 	}
+	shown, err := followPage(c.Context, w)
+	if err != nil {
+		return err
+	}
+	defer shown.finish(c, w.Keys)
 	w.Pool = compress.NewPool(0)
 	defer w.Pool.Close()
 	var results []addResult

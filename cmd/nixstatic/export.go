@@ -126,6 +126,11 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 	if err := noteExport(c, im.Writer.Tree, plan); err != nil {
 		return err
 	}
+	shown, err := followPage(c.Context, im.Writer)
+	if err != nil {
+		return err
+	}
+	defer shown.finish(c, im.Writer.Keys)
 	if len(plan.Missing) > 0 || im.Logs {
 		im.Writer.Pool = compress.NewPool(0)
 		defer im.Writer.Pool.Close()

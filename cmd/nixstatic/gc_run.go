@@ -101,6 +101,9 @@ func runGC(c *cli.Context) error {
 	if r.Over != nil {
 		over = aboutGC(r.Over, location)
 	}
+	if done.Epoch > 0 {
+		refreshPage(c, tree, info.StoreDir, false)
+	}
 	if c.Bool("json") {
 		if done.Epoch > 0 {
 			r.Done = &done

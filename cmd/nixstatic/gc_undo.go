@@ -31,6 +31,7 @@ func runGCUndo(c *cli.Context) error {
 		return err
 	}
 	done, err := gc.Undo(c.Context, tree, epoch, paths)
+	refreshPage(c, tree, info.StoreDir, false)
 	if err != nil {
 		return aboutGC(err, location)
 	}

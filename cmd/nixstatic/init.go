@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,7 +15,7 @@ func initCommand() *cli.Command {
 		Name:      "init",
 		Usage:     "make an empty tree, and the bucket for it",
 		ArgsUsage: "TREE",
-		Description: "Writes nix-cache-info. A tree that is there already is left as it is, but for a\n" +
+		Description: "Writes nix-cache-info, and a page for browsers (see nixstatic page). A tree that is there already is left as it is, but for a\n" +
 			"nix-cache-info that is damaged, which is written anew; it is an error if the tree\n" +
 			"is one for another store directory. export and add make a tree\n" +
 			"by themselves; init is for one that differs from the defaults.\n\n" +
@@ -29,6 +31,7 @@ func initCommand() *cli.Command {
 			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of the paths and of all clients"},
 			&cli.IntFlag{Name: "priority", Value: 40, Usage: "`N`: clients ask caches with lower numbers first"},
 			&cli.BoolFlag{Name: "no-mass-query", Usage: "ask clients not to look up paths in bulk"},
+			&cli.BoolFlag{Name: "no-page", Usage: "make no page for browsers; nixstatic page makes one later"},
 			&cli.BoolFlag{Name: "public", Usage: "let anyone read the cache in a bucket"},
 			jsonFlag(),
 		},
@@ -59,9 +62,16 @@ func runInit(c *cli.Context) error {
 		return err
 	}
 	defer tree.Close()
+	_, err = layout.ReadCacheInfo(c.Context, tree)
+	made := errors.Is(err, fs.ErrNotExist)
 	have, mended, err := layout.Mend(c.Context, tree, want)
 	if err != nil {
 		return err
+	}
+	if made && !c.Bool("no-page") {
+		if err := firstPage(c.Context, tree, have.StoreDir); err != nil {
+			return err
+		}
 	}
 	if mended {
 		fmt.Fprintf(c.App.ErrWriter, "nixstatic: note: %s was damaged, and is written anew\n", layout.CacheInfoKey)

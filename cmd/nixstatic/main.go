@@ -51,6 +51,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify found problems, or nothing keeps a path, 130 interrupted.",
 		Commands: []*cli.Command{
 			exportCommand(), pushCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), keyCommand(), syncCommand(), pinCommand(), gcCommand(), duCommand(), rmCommand(), serveCommand(), tokenCommand(), useCommand(), quickstartCommand(),
+			pageCommand(),
 		},
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,

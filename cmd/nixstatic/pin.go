@@ -113,6 +113,7 @@ func runPin(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	refreshPage(c, tree, info.StoreDir, true)
 	if c.Bool("json") {
 		return printJSON(c.App.Writer, pinResult{pin.Name, pin})
 	}
@@ -185,12 +186,16 @@ func runPinRemove(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	tree, _, err := existingTree(c, c.Args().First())
+	tree, info, err := existingTree(c, c.Args().First())
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
-	return aboutPin(gc.RemovePin(c.Context, tree, name, number), c.Args().First(), c.Args().Get(1))
+	if err := gc.RemovePin(c.Context, tree, name, number); err != nil {
+		return aboutPin(err, c.Args().First(), c.Args().Get(1))
+	}
+	refreshPage(c, tree, info.StoreDir, true)
+	return nil
 }
 
 func runPinRollback(c *cli.Context) error {
@@ -204,7 +209,7 @@ func runPinRollback(c *cli.Context) error {
 			return usage("%s is no number of a generation", text)
 		}
 	}
-	tree, _, err := existingTree(c, c.Args().First())
+	tree, info, err := existingTree(c, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -213,6 +218,7 @@ func runPinRollback(c *cli.Context) error {
 	if err != nil {
 		return aboutPin(err, c.Args().First(), c.Args().Get(1))
 	}
+	refreshPage(c, tree, info.StoreDir, true)
 	say(c, "pin %s@%d: %s", pin.Name, pin.Generations[0].Number, pin.Generations[0].Note)
 	return nil
 }

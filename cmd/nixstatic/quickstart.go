@@ -72,12 +72,16 @@ func runQuickstart(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := firstPage(c.Context, tree, w.StoreDir); err != nil {
+		return err
+	}
+	newPage(tree, w.StoreDir).finish(c, w.Keys)
 	out := c.App.Writer
 	fmt.Fprintf(out, "The tree is %s; any web server can host it.\n", tree.Path())
 	if listener == nil {
 		return nil
 	}
-	fmt.Fprintf(out, "It is served at http://%s. To use it, add to nix.conf:\n\n", listener.Addr())
+	fmt.Fprintf(out, "Open http://%s in a browser to see it. To use it, add to nix.conf:\n\n", listener.Addr())
 	fmt.Fprintf(out, "extra-substituters = http://%s\nextra-trusted-public-keys = %s\n\n", listener.Addr(), key.Public())
 	fmt.Fprintf(out, "or, without touching nix.conf:\n\n   nix --extra-experimental-features nix-command copy --from http://%s --option extra-trusted-public-keys %s %s\n\n",
 		listener.Addr(), key.Public(), example)

@@ -74,6 +74,7 @@ func runRm(c *cli.Context) error {
 	if err != nil || o.Dry {
 		return err
 	}
+	refreshPage(c, tree, info.StoreDir, false)
 	if left := int64(len(done.Paths)) - done.Run.Withdrawn.Count; left > 0 {
 		return withHint(fmt.Errorf("%s stayed: something that was published meanwhile needs it", plural(left, "path")), "run the command again")
 	}

@@ -61,6 +61,7 @@ type service struct {
 	handler http.Handler
 	cert    *certificate // nil: no TLS
 	pruning *pruning     // nil: others do that
+	page    *page        // nil: read-only
 }
 
 // memoryLimit is where garbage is collected as often as needed. It is not a bound:
@@ -114,6 +115,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	wait.Go(func() { keepWatchdog(background, s.log) })
 	wait.Go(func() { s.keepSettling(background) })
 	wait.Go(func() { s.pruning.keepPruning(background) })
+	wait.Go(func() { s.page.keepCurrent(background, s) })
 	if metricsListener != nil {
 		wait.Go(func() {
 			s.metrics.KeepCounting(background, s.tree.Tree, s.tree.countEvery, func(err error) { s.log.Warn("metrics", "err", err) })

@@ -52,6 +52,7 @@ type pruning struct {
 	govern   func(context.Context, gc.Options) (gc.Options, error) // by the policy of that moment
 	tree     layout.Tree
 	metrics  *metrics.Metrics
+	storeDir string
 	log      *slog.Logger
 }
 
@@ -123,6 +124,9 @@ func (p *pruning) keepPruning(ctx context.Context) {
 		case err != nil:
 			p.log.Error("pruning stopped, and removed nothing more", "err", err)
 		case done.Epoch > 0:
+			if err := newPage(p.tree, p.storeDir).refresh(ctx, false); err != nil {
+				p.log.Warn("the page for browsers could not be brought up to date", "err", err)
+			}
 			p.log.Info("pruned", "run", done.Epoch, "withdrawn", done.Withdrawn.Count, "removed", done.Reclaimed.Count, "bytes", done.Reclaimed.Bytes)
 		}
 	}

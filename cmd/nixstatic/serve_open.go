@@ -14,6 +14,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/pages"
 	"github.com/nixstatic/nixstatic/layout/roots"
 	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
@@ -132,6 +133,9 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if err != nil {
 		return nil, err
 	}
+	if s.pruning != nil {
+		s.pruning.storeDir = info.StoreDir
+	}
 	s.health = &metrics.Health{Tree: s.tree.reading, Metrics: s.metrics}
 	config := webdav.Config{Tree: s.tree.reading, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Redirect: s.tree.redirect,
 		Metrics: s.metrics, Log: log}
@@ -155,7 +159,9 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		config.Decoding = policy.Decoding
 		policy.FreeSpace, policy.Log = s.tree.volume.free, log
 		s.health.FreeSpace, s.health.MinFree = policy.FreeSpace, policy.MinFree
-		policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: info.StoreDir, Keys: keys}
+		s.page = newPage(s.tree.Tree, info.StoreDir)
+		policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: info.StoreDir, Keys: keys, Published: s.page.published}
+		s.page.keys = pages.KeysOf(keys)
 		if len(upstreams) > 0 {
 			up, err := upstream.Open(c.Context, upstream.Config{Tree: s.tree.Tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
 			if err != nil {

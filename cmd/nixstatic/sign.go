@@ -59,6 +59,9 @@ func runSign(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if !dry {
+		newPage(tree, info.StoreDir).finish(c, keys)
+	}
 	seen, signed := progress.Seen.Load(), progress.Signed.Load()
 	if c.Bool("json") {
 		return printJSON(c.App.Writer, map[string]any{"paths": seen, "signed": signed, "dryRun": dry})

@@ -64,6 +64,9 @@ func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Ou
 		ours = -1 // it has signatures of others, perhaps
 	}
 	b.published(ctx, r.key, keepBytes(r.text), ours, r.echoed)
+	if b.writer.Published != nil && (outcome == Created || outcome == Replaced) {
+		b.writer.Published(n)
+	}
 	return outcome, nil
 }
 

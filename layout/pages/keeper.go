@@ -137,38 +137,43 @@ func (k *Keeper) Apply(ctx context.Context, c Change) error {
 	if err != nil {
 		return err
 	}
-	have := len(settings.Keys)
+	changed := settings.Files == "" || c.SetPins || c.Served != nil
 	added := settings
 	added.Keys = slices.Clone(settings.Keys)
-	if added.AddKeys(c.Keys...); len(added.Keys) != have || !slices.Equal(added.Keys, settings.Keys) {
+	if added.AddKeys(c.Keys...); !slices.Equal(added.Keys, settings.Keys) {
+		changed = true
 		if err := k.set(ctx, func(s *Settings) error { s.AddKeys(c.Keys...); settings = *s; return nil }); err != nil {
 			return err
 		}
 	}
-	if err := k.index(ctx, settings, c); err != nil {
+	news, err := k.index(ctx, settings, c)
+	if err != nil {
 		return err
 	}
 	if err := k.graphs(ctx, c); err != nil {
 		return err
+	}
+	if !changed && !news {
+		return nil
 	}
 	return k.render(ctx, settings, c)
 }
 
 // index brings the tables up to date: names first, so that a process that dies in
 // between leaves paths that the table of hashes does not know yet, and the next
-// change brings both.
-func (k *Keeper) index(ctx context.Context, settings Settings, c Change) error {
+// change brings both. It reports whether anything was new.
+func (k *Keeper) index(ctx context.Context, settings Settings, c Change) (news bool, err error) {
 	if len(c.Came)+len(c.Gone) == 0 {
-		return nil
+		return false, nil
 	}
 	hashes, names := tables(settings.Unlisted)
 	t, _, err := k.read(ctx, hashes)
 	if err != nil {
-		return err
+		return false, err
 	}
 	d, err := k.compare(ctx, hashes, t, c)
 	if err != nil || d.empty() {
-		return err
+		return false, err
 	}
 	var words []edit
 	for _, r := range d.gone {
@@ -184,10 +189,10 @@ func (k *Keeper) index(ctx context.Context, settings Settings, c Change) error {
 	words = sortEdits(words)
 	if !settings.Unlisted {
 		if err := k.edit(ctx, names, func(*table) ([]edit, *totals, error) { return words, nil, nil }); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return k.edit(ctx, hashes, func(t *table) ([]edit, *totals, error) {
+	return true, k.edit(ctx, hashes, func(t *table) ([]edit, *totals, error) {
 		d, err := k.compare(ctx, hashes, t, c)
 		return d.edits, t.Totals.after(d.came, d.gone), err
 	})
@@ -364,6 +369,26 @@ func (k *Keeper) Forget(ctx context.Context) error {
 			return err
 		}
 		if err := k.Tree.Put(ctx, kind.list(), layout.Bytes(text), layout.PutOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Clear removes the search index of a listed or an unlisted page.
+func (k *Keeper) Clear(ctx context.Context, unlisted bool) error {
+	hashes, names := tables(unlisted)
+	for _, kind := range []kind{names, hashes} {
+		keys := []layout.Key{kind.list()}
+		if t, _, err := k.read(ctx, kind); err == nil {
+			for _, s := range t.Shards {
+				keys = append(keys, kind.shard(s.name))
+			}
+			for _, r := range t.Retired {
+				keys = append(keys, kind.shard(r.name))
+			}
+		}
+		if err := k.drop(ctx, keys); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -37,7 +38,10 @@ func (s *Settings) AddKeys(keys ...string) {
 
 // publicKeys is the file of that name: a key on each line.
 func (s *Settings) publicKeys() []byte {
-	return []byte(strings.Join(append(slices.Clone(s.Keys), ""), "\n"))
+	if len(s.Keys) == 0 {
+		return []byte("\n") // some servers take no empty file
+	}
+	return []byte(strings.Join(s.Keys, "\n") + "\n")
 }
 
 // KeysOf returns the public keys of secret ones.
@@ -153,4 +157,10 @@ func (s *Stats) fill(t *totals, settings *Settings, storeDir string, now time.Ti
 	for _, r := range t.records() {
 		s.Newest = append(s.Newest, Arrival{r.Path, r.NarSize, r.FileSize, r.Time})
 	}
+}
+
+// ReadStats returns the stats of a tree. The error is fs.ErrNotExist if there are none.
+func ReadStats(ctx context.Context, r layout.Reader) (Stats, error) {
+	text, err := layout.ReadAll(ctx, r, statsKey)
+	return parseStats(text), err
 }

@@ -125,3 +125,8 @@ func (t *totals) months() []Month {
 	}
 	return all
 }
+
+// Plus adds two sizes.
+func (s Size) Plus(o Size) Size {
+	return Size{s.Paths + o.Paths, s.NarBytes + o.NarBytes, s.FileBytes + o.FileBytes}
+}

@@ -33,6 +33,7 @@ var own = map[string][]string{
 	"layout/gc":       append([]string{"layout/lock", "layout/parallel", "layout/refgraph", "layout/roots"}, onLayout...),
 	"layout/roots":    {"layout", "layout/refgraph", "layout/share"},
 	"layout/lock":     {"layout"},
+	"layout/pages":    {"layout", "signer"},
 	"layout/parallel": {},
 	"layout/refgraph": {"layout"},
 	"sync/nixstore":   onLayout,
@@ -51,7 +52,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/roots",
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 

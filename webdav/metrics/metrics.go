@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,8 @@ type Metrics struct {
 	live, forUndo    prometheus.Gauge
 	maxSize          prometheus.Gauge
 	only             *prometheus.GaugeVec
+
+	reads, sent, received atomic.Int64 // for Served
 
 	series sync.Map // requestLabels → *requestSeries: no look-up by three strings per request
 }
@@ -124,11 +127,22 @@ func (m *Metrics) Request(method, class string, status int, bytesIn, bytesOut in
 			m.requests.WithLabelValues(method, class, strconv.Itoa(status)),
 			m.bytesIn.WithLabelValues(class), m.bytesOut.WithLabelValues(class), m.requestSeconds.WithLabelValues(class)})
 	}
+	if method == http.MethodGet && class == layout.KindNAR.String() && status == http.StatusOK {
+		m.reads.Add(1)
+	}
+	m.received.Add(max(bytesIn, 0))
+	m.sent.Add(max(bytesOut, 0))
 	series := s.(*requestSeries)
 	series.requests.Inc()
 	series.in.Add(float64(max(bytesIn, 0)))
 	series.out.Add(float64(max(bytesOut, 0)))
 	series.seconds.Observe(d.Seconds())
+}
+
+// Served returns how many NARs were read since the last call, and the bytes of all
+// request and answer bodies.
+func (m *Metrics) Served() (reads, received, sent int64) {
+	return m.reads.Swap(0), m.received.Swap(0), m.sent.Swap(0)
 }
 
 // Upload counts an upload, and what the tree has more by it.
