@@ -31,9 +31,9 @@ type Writer struct {
 	// Spilled is told how many bytes of a listing are about to go to the disk, and
 	// may end the NAR. Nil for as many as it takes.
 	Spilled func(n int64) error
-	// Published is told of each path that appeared in the tree, or whose NAR is
-	// another one, by Add or by an Inbox; nil for nobody. It is to be quick, and is
-	// called from several goroutines.
+	// Published, unless it is nil, is told by Add and by an Inbox of each path that
+	// appeared in the tree, and of each whose NAR is another one. It is to be quick,
+	// and is called from several goroutines.
 	Published func(*NarInfo)
 }
 

@@ -122,7 +122,9 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		if f.cause != nil && !errors.Is(f.cause, context.Canceled) {
 			h.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "token", t.token, "status", f.status, "error", f.cause)
 		}
-		refuse(w, r, in, f)
+		if f.status != http.StatusNotFound || !h.replyPage(w, r, &t) {
+			refuse(w, r, in, f)
+		}
 	}
 	if h.log.Enabled(r.Context(), slog.LevelDebug) {
 		h.log.Debug("request", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "token", t.token, "status", w.status,
@@ -159,7 +161,9 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		if f := t.findNAR(r, h.cfg.Tree); f != nil {
 			return f
 		}
-		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload {
+		// A page may ask for nothing of another origin: its scripts get the bytes here.
+		script := r.Header.Get("Sec-Fetch-Dest") == "empty" && r.Header.Get("Sec-Fetch-Site") == "same-origin"
+		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload && !script {
 			return h.redirect(w, r, t)
 		}
 		return serveObject(w, r, t, h.shown(r, t), readHeaders, &h.lately)

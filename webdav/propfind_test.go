@@ -78,7 +78,7 @@ func TestPropfindListsTheTree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := map[string][]string{"": {"", "build-trace-v2/", "debuginfo/", "log/", "nar/", "pins/", "realisations/"}}
+	want := map[string][]string{"": {"", "build-trace-v2/", "debuginfo/", "log/", "nar/", "pins/", "realisations/", "search/"}}
 	for _, key := range keysOf(t, r.dir) {
 		dir := path.Dir(string(key))
 		if dir == "." {

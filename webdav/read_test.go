@@ -88,7 +88,7 @@ func TestReadHeaders(t *testing.T) {
 				got.Header.Get("Cache-Control"), got.Header.Get("X-Content-Type-Options"), got.Header.Get("Accept-Ranges")}); d != "" {
 				t.Errorf("GET %s: %s", path, d)
 			}
-			if policy := got.Header.Get("Content-Security-Policy"); strings.HasPrefix(policy, "default-src 'none'") != (name == "index.html") {
+			if policy := got.Header.Get("Content-Security-Policy"); strings.HasPrefix(policy, "default-src 'self';") != (name == "index.html") {
 				t.Errorf("GET %s: the policy is %q", path, policy)
 			}
 			head := r.do(t, "HEAD", path, nil)

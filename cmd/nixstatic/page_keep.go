@@ -27,7 +27,7 @@ type page struct {
 	read    atomic.Int64 // narinfos, while reconciling
 	skipped atomic.Int64 // those that make no sense
 
-	// Of a server alone.
+	// The fields below are for a server.
 	keys    []string // that it signs with
 	since   time.Time
 	uploads int64 // not told of yet
@@ -233,7 +233,7 @@ func (p *page) pins(ctx context.Context, change *pages.Change) error {
 		}
 		newest := kept[0]
 		next := pages.Pin{Name: pin.Name, Generation: newest.Number, Time: newest.Time, Until: newest.Until, Note: newest.Note}
-		if old := pinOf(have.Pins, pin.Name); old != nil && old.Generation == newest.Number && old.Time.Equal(newest.Time) && !old.Partial {
+		if old := pinOf(have.Pins, pin.Name); old != nil && old.Generation == newest.Number && old.Time.Equal(newest.Time) && !old.Partial && (old.Graph != "" || old.Paths > mostDrawn) {
 			next = *old // the closure of a path never changes
 		} else {
 			c, err := walkClosure(ctx, p.tree, p.storeDir, newest.Paths)

@@ -2,9 +2,9 @@
 // index, a page for every path, numbers, and an index to search in. All of it is
 // plain files that any web server or bucket can host.
 //
-// There is no file for each path: path.html reads the narinfo and the listing of
-// the path that its fragment names, so that a path has a page as soon as it is in
-// the tree.
+// A single file shows every path: path.html reads the narinfo and the listing of the
+// path that its fragment names, so that a path has a page as soon as it is in the
+// tree.
 //
 // The search index is two tables of lines, ordered by their keys: search/hashes.json
 // has one line for each path, search/names.json one for each word of its name. A

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -136,6 +137,12 @@ func (k *Keeper) Apply(ctx context.Context, c Change) error {
 	}
 	if err != nil {
 		return err
+	}
+	if settings.Unlisted {
+		c.Graphs, c.Pins = nil, slices.Clone(c.Pins)
+		for i := range c.Pins {
+			c.Pins[i].Graph = ""
+		}
 	}
 	changed := settings.Files == "" || c.SetPins || c.Served != nil
 	added := settings
@@ -352,47 +359,37 @@ func (k *Keeper) Known(ctx context.Context, each func(Record) error) error {
 	return nil
 }
 
-// Forget empties the search index, so that it can be made anew.
+// Forget removes a search index that is damaged, so that it can be made anew.
+// Shards that no list names are found by listing.
 func (k *Keeper) Forget(ctx context.Context) error {
 	settings, err := ReadSettings(ctx, k.Tree)
 	if err != nil {
 		return err
 	}
-	hashes, names := tables(settings.Unlisted)
-	for _, kind := range []kind{names, hashes} {
-		empty := &table{Version: tableVersion}
-		if have, _, err := k.read(ctx, kind); err == nil {
-			empty.retire(have, k.now())
-		}
-		text, err := empty.marshal()
+	return k.clear(ctx, settings.Unlisted, func(key layout.Key) bool { return strings.HasSuffix(string(key), ".txt") })
+}
+
+// Clear removes the search index of a listed or an unlisted page, and the graphs of
+// pins with it.
+func (k *Keeper) Clear(ctx context.Context, unlisted bool) error {
+	return k.clear(ctx, unlisted, func(layout.Key) bool { return true })
+}
+
+func (k *Keeper) clear(ctx context.Context, unlisted bool, goes func(layout.Key) bool) error {
+	hashes, names := tables(unlisted)
+	if err := k.drop(ctx, []layout.Key{hashes.list(), names.list()}); err != nil {
+		return err
+	}
+	var keys []layout.Key
+	for info, err := range k.Tree.List(ctx, hashes.folder) {
 		if err != nil {
 			return err
 		}
-		if err := k.Tree.Put(ctx, kind.list(), layout.Bytes(text), layout.PutOptions{}); err != nil {
-			return err
+		if kind := info.Key.Kind(); (kind == layout.KindPage || kind == layout.KindPrivate) && goes(info.Key) {
+			keys = append(keys, info.Key)
 		}
 	}
-	return nil
-}
-
-// Clear removes the search index of a listed or an unlisted page.
-func (k *Keeper) Clear(ctx context.Context, unlisted bool) error {
-	hashes, names := tables(unlisted)
-	for _, kind := range []kind{names, hashes} {
-		keys := []layout.Key{kind.list()}
-		if t, _, err := k.read(ctx, kind); err == nil {
-			for _, s := range t.Shards {
-				keys = append(keys, kind.shard(s.name))
-			}
-			for _, r := range t.Retired {
-				keys = append(keys, kind.shard(r.name))
-			}
-		}
-		if err := k.drop(ctx, keys); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.drop(ctx, keys)
 }
 
 // graphs puts the graphs of pins, and removes those of pins that are gone.

@@ -26,8 +26,8 @@ const (
 //go:embed assets
 var assets embed.FS
 
-// templates are the pages. What stands in them from outside is escaped by
-// html/template, and no browser runs a script that is not a file of ours.
+// templates are the pages. Text from outside is escaped by html/template, and a
+// browser runs only the scripts that are files of ours.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"bytes": wordBytes, "count": wordCount, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -238,7 +238,10 @@ func (v view) files() ([]file, error) {
 	if u, err := url.Parse(v.URL()); err == nil && u.Host != "" {
 		v.Base = strings.TrimSuffix(u.EscapedPath(), "/") + "/"
 	}
-	files := []file{{keysKey, v.settings.publicKeys()}}
+	var files []file
+	if len(v.settings.Keys) > 0 { // without the file, clients know that nothing is said
+		files = append(files, file{keysKey, v.settings.publicKeys()})
+	}
 	for _, key := range []layout.Key{"path.html", "404.html"} {
 		text, err := v.page(key)
 		if err != nil {

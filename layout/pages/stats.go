@@ -38,9 +38,6 @@ func (s *Settings) AddKeys(keys ...string) {
 
 // publicKeys is the file of that name: a key on each line.
 func (s *Settings) publicKeys() []byte {
-	if len(s.Keys) == 0 {
-		return []byte("\n") // some servers take no empty file
-	}
 	return []byte(strings.Join(s.Keys, "\n") + "\n")
 }
 

@@ -167,7 +167,8 @@ type edit struct {
 	remove    bool
 }
 
-// sortEdits puts edits in order. Of several with one key, one counts that adds.
+// sortEdits puts edits in order. An edit that adds counts for more than an edit of
+// the same key that removes.
 func sortEdits(edits []edit) []edit {
 	slices.SortFunc(edits, func(a, b edit) int {
 		if c := strings.Compare(a.key, b.key); c != 0 || a.remove == b.remove {

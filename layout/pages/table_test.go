@@ -1,0 +1,221 @@
+package pages
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// record makes the record of a path whose hash depends on a number.
+func record(n int, name string) Record {
+	hash := digest(fmt.Append(nil, n))[:hashLen]
+	return Record{Path: layout.StorePath(hash + "-" + name), NarSize: int64(n) + 200, FileSize: int64(n) + 100, Time: time.Unix(1893456000+int64(n), 0).UTC()}
+}
+
+// store is what a table's shards are read from, and written to.
+type store map[layout.Key][]byte
+
+func (s store) read(key layout.Key) ([]byte, error) {
+	if text, ok := s[key]; ok {
+		return text, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (s store) apply(t *testing.T, k kind, have *table, edits []edit) *table {
+	t.Helper()
+	next, written, err := have.change(k, sortEdits(edits), time.Unix(1, 0), s.read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(s, written)
+	// Both forms of the list are one.
+	text, err := next.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := parseTable(text)
+	if err != nil {
+		t.Fatalf("%v in %.300s", err, text)
+	}
+	return again
+}
+
+// lines returns all lines of a table, and checks what a browser relies upon.
+func (s store) lines(t *testing.T, k kind, have *table) (all []string) {
+	t.Helper()
+	for i, shard := range have.Shards {
+		lines, err := k.load(shard, s.read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(s[k.shard(shard.name)]); n > shardMost+4096 {
+			t.Errorf("a shard has %d bytes", n)
+		}
+		if len(lines) != shard.lines {
+			t.Errorf("a shard has %d lines, not %d", len(lines), shard.lines)
+		}
+		if i > 0 && k.key(lines[0]) < shard.from {
+			t.Errorf("a shard from %q begins with %q", shard.from, lines[0])
+		}
+		if i > 0 && k.key(all[len(all)-1]) >= shard.from {
+			t.Errorf("%q is in the shard before that from %q", all[len(all)-1], shard.from)
+		}
+		all = append(all, lines...)
+	}
+	if !slices.IsSortedFunc(all, func(a, b string) int { return strings.Compare(k.key(a), k.key(b)) }) {
+		t.Error("the table is out of order")
+	}
+	return all
+}
+
+// TestTable changes a table at random, and a set beside it.
+func TestTable(t *testing.T) {
+	hashes, names := tables(false)
+	for _, k := range []kind{hashes, names} {
+		rng := rand.New(rand.NewPCG(1, 2))
+		files, have, want := store{}, &table{Version: tableVersion}, map[string]bool{}
+		for round := range 24 {
+			var edits []edit
+			size := []int{1, 30, 1500}[rng.IntN(3)]
+			shrink := round%10 > 6
+			for range size {
+				r := record(rng.IntN(6000), []string{"hello-2.12", "Python3.12-requests", "source", "a-b-c-d-e-f-g-h-i"}[rng.IntN(4)])
+				r = record(int(r.NarSize-200), []string{"hello-2.12", "Python3.12-requests", "source", "a-b-c-d-e-f-g-h-i"}[r.NarSize%4])
+				lines := []string{r.line()}
+				if k.name == names.name {
+					lines = r.words()
+				}
+				for _, line := range lines {
+					remove := shrink || rng.IntN(4) == 0
+					edits = append(edits, edit{k.key(line), line, remove})
+				}
+			}
+			for _, e := range sortEdits(slices.Clone(edits)) {
+				if e.remove {
+					delete(want, e.line)
+				} else {
+					want[e.line] = true
+				}
+			}
+			before := len(files)
+			have = files.apply(t, k, have, edits)
+			if size == 1 && len(files)-before > 3*maxWords {
+				t.Errorf("one path wrote %d shards", len(files)-before)
+			}
+			got := files.lines(t, k, have)
+			slices.Sort(got)
+			if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), got); diff != "" {
+				t.Fatalf("%s, round %d: %.2000s", k.name, round, diff)
+			}
+		}
+	}
+}
+
+// TestRetired checks that a shard stays for an hour after the last list that named it.
+func TestRetired(t *testing.T) {
+	hashes, _ := tables(false)
+	files := store{}
+	one, two := record(1, "one"), record(2, "two")
+	first := files.apply(t, hashes, &table{Version: tableVersion}, []edit{{hashOf(one.line()), one.line(), false}})
+	second := files.apply(t, hashes, first, []edit{{hashOf(two.line()), two.line(), false}})
+	if keys := second.due(hashes, time.Unix(1, 0).Add(keepRetired)); len(keys) != 0 {
+		t.Errorf("removed at once: %v", keys)
+	}
+	if keys := second.due(hashes, time.Unix(2, 0).Add(keepRetired)); len(keys) != 1 || keys[0] != hashes.shard(first.Shards[0].name) {
+		t.Errorf("removed: %v", keys)
+	}
+	if len(second.Retired) != 0 {
+		t.Errorf("still retired: %v", second.Retired)
+	}
+	// A shard that is wanted again is not retired.
+	third := files.apply(t, hashes, files.apply(t, hashes, first, []edit{{hashOf(two.line()), two.line(), false}}), []edit{{hashOf(two.line()), two.line(), true}})
+	if len(third.Shards) != 1 || third.Shards[0] != first.Shards[0] || len(third.Retired) != 1 {
+		t.Errorf("there and back: %v", third)
+	}
+}
+
+// TestBound checks how much of the index of a million paths a browser fetches for a
+// query: a list, and three shards at most. The list of ten times as many paths is ten
+// times as long; tests/bench makes it.
+func TestBound(t *testing.T) {
+	const paths = 100_000
+	hashes, names := tables(false)
+	var lines, words []edit
+	for n := range paths {
+		r := record(n, fmt.Sprintf("python3.12-package%d-1.%d.%d", n%50_000, n%17, n%5))
+		lines = append(lines, edit{hashOf(r.line()), r.line(), false})
+		for _, line := range r.words() {
+			words = append(words, edit{names.key(line), line, false})
+		}
+	}
+	none := func(layout.Key) ([]byte, error) { return nil, fs.ErrNotExist }
+	for _, test := range []struct {
+		kind   kind
+		edits  []edit
+		shards int
+	}{{hashes, lines, 2}, {names, words, 3}} {
+		made, written, err := (&table{Version: tableVersion}).change(test.kind, sortEdits(test.edits), time.Unix(0, 0), none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := made.marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		largest := 0
+		for _, text := range written {
+			largest = max(largest, len(text))
+		}
+		t.Logf("%s: %d shards of %d bytes at most, a list of %d", test.kind.name, len(written), largest, len(list))
+		if sum := 10*len(list) + test.shards*largest; sum > 300_000 {
+			t.Errorf("%s: %d bytes for a query", test.kind.name, sum)
+		}
+	}
+}
+
+func FuzzParseTable(f *testing.F) {
+	f.Add([]byte(`{"version":1,"shards":[["","0123456789abcdfg",2],["b","1123456789abcdfg",1]],"retired":[["2123456789abcdfg",5]],"totals":{"paths":3}}`))
+	f.Add([]byte(`{"version":1,"shards":[["",1]]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		have, err := parseTable(text)
+		if err != nil {
+			return
+		}
+		again, err := have.marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseTable(again); err != nil {
+			t.Fatalf("%q is not read again: %v", again, err)
+		}
+		for _, s := range have.Shards {
+			hashes, _ := tables(false)
+			if hashes.shard(s.name).Kind() != layout.KindPage {
+				t.Fatalf("a shard at %q", s.name)
+			}
+		}
+	})
+}
+
+func FuzzParseLine(f *testing.F) {
+	f.Add(record(1, "hello-2.12").line())
+	f.Fuzz(func(t *testing.T, line string) {
+		r, err := parseLine(line)
+		if err != nil {
+			return
+		}
+		if again, err := parseLine(r.line()); err != nil || again != r {
+			t.Fatalf("%q: %v, %v", r.line(), again, err)
+		}
+	})
+}
