@@ -19,7 +19,7 @@ var removers = map[string]string{
 	"layout/gc/sweep_rest.go forget":        "a private key: a record whose time is over",
 	"layout/gc/runs.go note":                "a private key: what a run of long ago did",
 	"layout/gc/pins.go editPin":             "a pin, which nothing leads to",
-	"layout/pages/keeper.go drop":          "a part of the search index that nothing names any more",
+	"layout/pages/keeper.go drop":           "a part of the search index that nothing names any more",
 	"layout/abilities.go DeleteBatch":       "it forwards",
 	"layout/dir.go Delete":                  "it forwards",
 	"layout/lock/lease.go giveBack":         "a private key: its own lease",
