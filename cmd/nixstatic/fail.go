@@ -57,6 +57,9 @@ func withHint(err error, format string, args ...any) error {
 // errProblems ends a verify that found something and has said so already.
 var errProblems = errors.New("the tree has problems")
 
+// errUnwell ends a doctor that found a failure and has said so already.
+var errUnwell = errors.New("something keeps Nix from using the cache")
+
 // fail words an error and returns the exit code: the one place that does. None of
 // the secrets is shown.
 func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) int {
@@ -71,6 +74,9 @@ func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) i
 	}
 	if errors.Is(err, errProblems) {
 		return exitProblems
+	}
+	if errors.Is(err, errUnwell) {
+		return exitFailed
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "nixstatic: error: interrupted")

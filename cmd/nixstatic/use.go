@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/signer"
+	"github.com/nixstatic/nixstatic/sync/doctor"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/nixconf"
 )
@@ -190,7 +190,7 @@ func (u *using) ask() error {
 		return withHint(fmt.Errorf("%s has paths of %s, and the Nix of this machine keeps its store in %s", u.url, info.StoreDir, storeDir),
 			"no path of this cache is of use here; nothing was written")
 	}
-	published, err := publicKeys(u.c.Context, reader)
+	published, err := doctor.PublicKeys(u.c.Context, reader)
 	named, keyErr := signer.ParseTrusted(u.c.StringSlice("key")...)
 	if keyErr != nil {
 		return usage("--key: %v", keyErr)
@@ -207,7 +207,7 @@ func (u *using) ask() error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return withHint(fmt.Errorf("%s does not say what its keys are: it has no file %s", u.url, publicKeysKey),
+		return withHint(fmt.Errorf("%s does not say what its keys are: it has no file %s", u.url, doctor.PublicKeysKey),
 			"ask its operator for the public key, and give it: nixstatic use %s --key NAME:BASE64", u.url)
 	case err != nil:
 		return withHint(err, "ask the operator of the cache for the public key, and give it: nixstatic use %s --key NAME:BASE64", u.url)
@@ -231,50 +231,6 @@ func (u *using) open() (openedReader, error) {
 		web = base.String()
 	}
 	return httpcache.Open(web, httpcache.Options{UserAgent: "nixstatic/" + version()})
-}
-
-const publicKeysKey layout.Key = "public-keys"
-
-// maxPublicKeys is how many keys a cache may name.
-const maxPublicKeys = 32
-
-// publicKeys reads the keys by which a cache says that its paths are signed: one a
-// line, as nix.conf has them. The error is fs.ErrNotExist if it does not say.
-func publicKeys(ctx context.Context, r layout.Reader) (signer.Trusted, error) {
-	body, _, err := r.Get(ctx, publicKeysKey)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	text, err := io.ReadAll(io.LimitReader(body, 64<<10+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", publicKeysKey, err)
-	}
-	return parsePublicKeys(string(text))
-}
-
-func parsePublicKeys(text string) (signer.Trusted, error) {
-	var keys signer.Trusted
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		key, err := signer.ParsePublicKey(line)
-		switch {
-		case err != nil:
-			return nil, fmt.Errorf("read %s: a line of it is not a public key", publicKeysKey)
-		case slices.Contains(texts(keys), key.String()):
-			continue
-		case len(keys) == maxPublicKeys || len(text) > 64<<10:
-			return nil, fmt.Errorf("read %s: more than %d keys", publicKeysKey, maxPublicKeys)
-		}
-		keys = append(keys, key)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("read %s: it has no keys: %w", publicKeysKey, fs.ErrNotExist)
-	}
-	return keys, nil
 }
 
 func texts(keys signer.Trusted) []string {

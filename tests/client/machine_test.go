@@ -28,6 +28,7 @@ type machine struct {
 	nix    peers.Nix
 	dir    string
 	daemon *exec.Cmd
+	hide   string // a folder that the daemon does not see
 }
 
 // newMachine makes a machine whose Nix knows no cache.
@@ -78,6 +79,11 @@ func (m *machine) write(t testing.TB, name, text string) {
 	if err := os.WriteFile(m.path(name), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	for ; strings.HasPrefix(name, "theirs/"); name = filepath.Dir(name) {
+		if err := os.Chown(m.path(name), unprivileged, unprivileged); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func (m *machine) read(t testing.TB, name string) string {
@@ -95,6 +101,7 @@ type person struct {
 	uid  int
 	home string
 	with []string // environment
+	bare bool     // reading is not kept either
 }
 
 func (m *machine) root() *person { return &person{machine: m, home: m.path("home")} }
@@ -114,11 +121,29 @@ func (p *person) as(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 	}
 	cmd.Env = append(cmd.Env, p.with...)
 	if p.uid != 0 {
-		cmd.Args = append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-			"--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", cmd.Path}, cmd.Args[1:]...)
+		user := []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"}
+		if p.bare {
+			cmd.Path = p.copied(t, cmd.Path)
+		} else {
+			user = append(user, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+		}
+		cmd.Args = append(append(user, cmd.Path), cmd.Args[1:]...)
 		cmd.Path = peers.Program(t, "setpriv")
 	}
 	return cmd
+}
+
+// copied returns a link to a program where everyone can read it.
+func (m *machine) copied(t testing.TB, program string) string {
+	t.Helper()
+	to := m.path(filepath.Base(program))
+	if _, err := os.Stat(to); err == nil {
+		return to
+	}
+	if err := os.Link(program, to); err != nil {
+		t.Fatal(err)
+	}
+	return to
 }
 
 // nixstatic runs our program.
@@ -191,6 +216,10 @@ func (m *machine) startDaemon(t testing.TB) {
 	p := m.root()
 	cmd := p.as(t, m.nix.Command(t, "nix-daemon", "--option", "store", "local?root="+m.path("root")))
 	cmd.Env = append(cmd.Env, "NIX_DAEMON_SOCKET_PATH="+m.socket())
+	if m.hide != "" {
+		cmd.Args = append([]string{"unshare", "-m", "sh", "-c", `mount -t tmpfs none "$0" && exec "$@"`, m.hide, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = peers.Program(t, "unshare")
+	}
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
@@ -265,6 +294,6 @@ func wantText(t testing.TB, text string, words ...string) {
 func plainNginx(t testing.TB, tree string, settings ...string) *nixtest.Nginx {
 	t.Helper()
 	return nixtest.StartNginx(t, func(address string) string {
-		return fmt.Sprintf("server {\nlisten %s;\nroot %q;\n%s\n}", address, tree, strings.Join(settings, "\n"))
+		return fmt.Sprintf("log_not_found off;\nserver {\nlisten %s;\nroot %q;\n%s\n}", address, tree, strings.Join(settings, "\n"))
 	})
 }

@@ -43,6 +43,8 @@ var own = map[string][]string{
 	"sync/httpcache":    {"layout", "layout/compress", "sync/internal/netx", "sync/nixconf"},
 	// It reads and edits the files of Nix, and contacts nothing.
 	"sync/nixconf": {},
+	// It looks at caches and at this machine, and changes nothing.
+	"sync/doctor": {"layout", "layout/compress", "signer", "sync/internal/netx", "sync/nixconf", "sync/nixstore"},
 	// Clients of servers, whatever the servers are for.
 	"sync/internal/netx": {"layout/compress"},
 	"sync/export":        append([]string{"layout/recent", "sync/httpcache"}, onLayout...),
@@ -54,7 +56,7 @@ var own = map[string][]string{
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
 	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
-		"sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
+		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.
 	"sync/webtest":     {"layout", "layout/treetest"},
@@ -89,6 +91,7 @@ var others = map[string][]string{
 	"github.com/coreos/go-systemd":  {"cmd/nixstatic"},
 	"github.com/fsnotify/fsnotify":  {"sync/watch"},
 	"github.com/urfave/cli":         {"cmd/nixstatic"},
+	"modernc.org/sqlite":            {"sync/doctor"},
 	"github.com/klauspost/compress": {"layout/compress", "tests/bench/bound"},
 	"github.com/andybalholm/brotli": {"layout/compress"},
 	"github.com/mikelolasagasti/xz": {"layout/compress"},

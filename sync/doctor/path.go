@@ -1,0 +1,250 @@
+package doctor
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/signer"
+	"github.com/nixstatic/nixstatic/sync/nixconf"
+)
+
+// maxClosure is how many paths are followed from one.
+const maxClosure = 50_000
+
+// read reads the record of a path from a cache.
+func (p *patient) read(ctx context.Context, r layout.Reader, path layout.StorePath) (*layout.NarInfo, error) {
+	text, err := layout.ReadAll(ctx, r, layout.NarInfoKey(path))
+	if err != nil {
+		return nil, err
+	}
+	n, err := layout.ParseNarInfo(text, p.StoreDir)
+	if err != nil {
+		return nil, err
+	}
+	if n.Path.Hash() != path.Hash() {
+		return nil, fmt.Errorf("it is the record of %s", n.Path)
+	}
+	return n, nil
+}
+
+func checkPath(ctx context.Context, p *patient) {
+	n, err := p.read(ctx, p.reader, p.Path)
+	switch {
+	case err == nil:
+		p.record = n
+	case errors.Is(err, fs.ErrNotExist):
+		p.fail("not-there", "nixstatic push, or nix copy --to the upload URL of the cache", "the cache does not have %s", p.Path)
+	default:
+		p.fail("narinfo-damaged", "upload the path again; nixstatic verify on the tree tells more", "the record of %s cannot be read: %v", p.Path, err)
+	}
+}
+
+func checkSignature(_ context.Context, p *patient) {
+	if p.record == nil || p.keysTold {
+		return
+	}
+	p.judge(p.record)
+}
+
+// judge reports a path that no trusted key vouches for, and returns whether it did.
+func (p *patient) judge(n *layout.NarInfo) bool {
+	trusted, wanted := p.published, true
+	if p.Tree == nil {
+		trusted, wanted = p.view.trusted(), p.view.conf.True("require-sigs")
+	}
+	if !wanted || n.CA != "" && n.CheckAddress(p.StoreDir) == nil {
+		return false
+	}
+	if _, ok := trusted.Verify(n.Fingerprint(p.StoreDir), n.Sigs); ok {
+		return false
+	}
+	if len(n.Sigs) == 0 {
+		p.fail("unsigned", "sign what is in the tree: nixstatic sign TREE -k secret.key", "%s has no signature", n.Path)
+		return true
+	}
+	if p.Tree != nil {
+		return false // the check of the tree tells
+	}
+	var names []string
+	for _, sig := range n.Sigs {
+		name, err := signer.SignatureName(sig)
+		if err != nil {
+			continue
+		}
+		names = append(names, name)
+		for _, key := range trusted {
+			if key.Name() == name {
+				p.fail("signature-wrong", "ask the operator for the key of now: nixstatic use "+p.URL+" --key NAME:BASE64",
+					"the signature of %s by %s is not by the key of that name that is trusted here", n.Path, name)
+				return true
+			}
+		}
+	}
+	for _, key := range p.published {
+		for _, name := range names {
+			if key.Name() == name && !p.unused {
+				p.tellUntrusted(key)
+				return true
+			}
+		}
+	}
+	if p.unused {
+		return false
+	}
+	p.fail("key-not-trusted", "ask the operator for its public key: nixstatic use "+p.URL+" --key NAME:BASE64",
+		"%s is signed by %s, and no such key is trusted here", n.Path, strings.Join(names, ", "))
+	return true
+}
+
+// checkReferences follows a path to all that it needs, at this cache and at the
+// others of the list.
+func checkReferences(ctx context.Context, p *patient) {
+	if p.record == nil {
+		return
+	}
+	var others []layout.Reader
+	for _, url := range p.view.substituters {
+		if nixconf.SameCache(url, p.URL) {
+			continue
+		}
+		r, err := p.Open(ctx, url, p.view.netrc)
+		if err != nil {
+			p.unchecked("%s: %v", url, err)
+			continue
+		}
+		others = append(others, r)
+	}
+	seen := map[layout.StorePath]bool{p.record.Path: true}
+	queue := []*layout.NarInfo{p.record}
+	unsure, judged := false, false
+	for len(queue) > 0 && ctx.Err() == nil {
+		n := queue[0]
+		queue = queue[1:]
+		for _, ref := range n.References {
+			if seen[ref] {
+				continue
+			}
+			if seen[ref] = true; len(seen) > maxClosure {
+				p.unchecked("more than %d paths are needed: the rest was not looked at", maxClosure)
+				return
+			}
+			next, err := p.read(ctx, p.reader, ref)
+			switch {
+			case err == nil:
+				if !judged && !p.keysTold {
+					judged = p.judge(next)
+				}
+				queue = append(queue, next)
+				continue
+			case !errors.Is(err, fs.ErrNotExist):
+				p.fail("narinfo-damaged", "upload the path again; nixstatic verify on the tree tells more", "the record of %s, which %s refers to, cannot be read: %v", ref, n.Path, err)
+				continue
+			}
+			found, sure := false, true
+			for _, other := range others {
+				n, err := p.read(ctx, other, ref)
+				if found = err == nil; found {
+					queue = append(queue, n)
+					break
+				}
+				sure = sure && errors.Is(err, fs.ErrNotExist)
+			}
+			switch {
+			case found:
+			case !sure:
+				unsure = true
+			default:
+				p.fail("reference-missing", "upload it too: nix copy --to the upload URL of the cache "+ref.Abs(p.StoreDir),
+					"%s refers to %s, which neither this cache nor another substituter has", n.Path, ref)
+			}
+		}
+	}
+	if unsure {
+		p.unchecked("a substituter did not answer, and may have references that this cache lacks")
+	}
+}
+
+func checkNAR(ctx context.Context, p *patient) {
+	n := p.record
+	if n == nil {
+		return
+	}
+	if p.web == nil {
+		info, err := layout.FindNAR(ctx, p.reader, n)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			p.fail("nar-missing", "upload the path again", "the NAR of %s is not there: %s", n.Path, n.URL)
+		case err != nil:
+			p.unchecked("%v", err)
+		case n.FileSize > 0 && info.Size != n.FileSize:
+			p.fail("nar-size", "upload the path again; nixstatic verify --deep on the tree tells more", "the NAR of %s has %d bytes, its record says %d", n.Path, info.Size, n.FileSize)
+		case p.Deep:
+			body, _, err := p.reader.Get(ctx, info.Key)
+			if err != nil {
+				p.unchecked("%v", err)
+				return
+			}
+			p.readNAR(ctx, body)
+		}
+		return
+	}
+	a, err := p.web.ask(ctx, http.MethodGet, n.URL, 1024, "Accept-Encoding: identity")
+	switch {
+	case err != nil:
+		p.unchecked("%v", err)
+	case a.status == http.StatusNotFound, a.status == http.StatusGone:
+		p.fail("nar-missing", "upload the path again; nixstatic verify on the tree tells more", "the NAR of %s is not there: %s", n.Path, n.URL)
+	case a.status == http.StatusForbidden, a.status == http.StatusUnauthorized:
+		p.fail("nar-refused", "let readers read nar/ as well as the rest", "the server answers %d for the NAR of %s", a.status, n.Path)
+	case a.status != http.StatusOK:
+		p.fail("nar-refused", "curl -v "+a.at.Redacted()+" shows more", "the server answers %d for the NAR of %s", a.status, n.Path)
+	case a.isPage() && n.Compression != "none":
+		p.fail("nar-page", "a login page or a proxy stands in between: let it pass the cache", "the server sends a web page for the NAR of %s", n.Path)
+	case n.FileSize > 0 && a.encoding() == "" && (a.length >= 0 && a.length != n.FileSize || a.whole && int64(len(a.body)) != n.FileSize):
+		have := a.length
+		if have < 0 {
+			have = int64(len(a.body))
+		}
+		p.fail("nar-size", "upload the path again; nixstatic verify --deep on the tree tells more", "the NAR of %s has %d bytes, its record says %d", n.Path, have, n.FileSize)
+	case p.Deep:
+		body, err := p.web.stream(ctx, a.at)
+		if err != nil {
+			p.unchecked("%v", err)
+			return
+		}
+		p.readNAR(ctx, body)
+	}
+}
+
+// readNAR reads the whole NAR and compares it with the record.
+func (p *patient) readNAR(ctx context.Context, body io.ReadCloser) {
+	defer body.Close()
+	n := p.record
+	method, err := compress.Parse(string(n.Compression))
+	if err != nil {
+		p.fail("compression-unknown", "upload the path again with another compression", "the NAR of %s is compressed by %.40q, which Nix does not know", n.Path, n.Compression)
+		return
+	}
+	plain, err := layout.NewDecoder(ctx, body, method, nil)
+	if err != nil {
+		p.fail("nar-damaged", "upload the path again", "the NAR of %s cannot be read: %v", n.Path, err)
+		return
+	}
+	defer plain.Close()
+	hash := sha256.New()
+	size, err := io.Copy(hash, io.LimitReader(plain, n.NarSize+1))
+	switch {
+	case err != nil && ctx.Err() == nil:
+		p.fail("nar-damaged", "upload the path again", "the NAR of %s cannot be read: %v", n.Path, err)
+	case err == nil && (size != n.NarSize || layout.Hash(hash.Sum(nil)) != n.NarHash):
+		p.fail("nar-hash", "upload the path again; nixstatic verify --deep on the tree tells of all", "the NAR of %s is not the one that its record describes", n.Path)
+	}
+}
