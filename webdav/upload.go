@@ -120,11 +120,8 @@ func created(w *response, outcome inbox.Outcome) *failure {
 	return nil
 }
 
-// RootHeader names the root that an upload is for. Only the log tells of it.
-const RootHeader = "Nixstatic-Root"
-
 // logUpload tells who sent what: the client with the name of its token, the path of
-// a narinfo, and the root that it is for.
+// a narinfo, and the root that the upload URL names.
 func (h *Handler) logUpload(r *http.Request, t *target, level slog.Level, msg string, more ...any) {
 	if !h.log.Enabled(r.Context(), level) {
 		return
@@ -135,8 +132,6 @@ func (h *Handler) logUpload(r *http.Request, t *target, level slog.Level, msg st
 	}
 	if t.run != nil {
 		args = append(args, "root", t.run.String())
-	} else if root := r.Header.Get(RootHeader); root != "" {
-		args = append(args, "root", root[:min(len(root), 200)])
 	}
 	args = append(args, more...)
 	if t.token != "" {

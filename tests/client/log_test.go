@@ -31,12 +31,9 @@ func TestUploadLog(t *testing.T) {
 		// narinfo first.
 		made := filepath.Join(dir, "made")
 		nixtest.Program{Nix: nix}.Output(t, "export", "--store", store.Root, "--to", made, other)
-		put := func(name string, headers ...string) {
+		put := func(at, name string) {
 			t.Helper()
-			args := []string{"-sSf", "--netrc-file", netrc, "-T", filepath.Join(made, name), s.url + "/upload/" + name}
-			for _, header := range headers {
-				args = append(args, "-H", header)
-			}
+			args := []string{"-sSf", "--netrc-file", netrc, "-T", filepath.Join(made, name), s.url + at + name}
 			if out, err := exec.Command(peers.Program(t, "curl"), args...).CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
@@ -46,9 +43,9 @@ func TestUploadLog(t *testing.T) {
 		if err != nil || len(nars) != 1 {
 			t.Fatal(nars, err)
 		}
-		put(narinfo, "Nixstatic-Root: ci/main@42")
+		put("/upload/root/ci/main/42/", narinfo)
 		wantLine(t, s.log.String(), "msg=upload ", other, "root=ci/main@42", "outcome=held", "token=ci")
-		put("nar/" + nars[0].Name())
+		put("/upload/", "nar/"+nars[0].Name())
 		wantLine(t, s.log.String(), "a narinfo that waited is published", other)
 
 		// So does a refusal.
