@@ -64,14 +64,14 @@ type TopLister interface {
 }
 
 // ListTop lists the top of a tree, see TopLister. Without that ability the whole
-// tree is listed.
-func ListTop(ctx context.Context, l Lister) iter.Seq2[TopEntry, error] {
-	if top, ok := l.(TopLister); ok {
+// tree is listed, or the error is ErrNotListable.
+func ListTop(ctx context.Context, r Reader) iter.Seq2[TopEntry, error] {
+	if top, ok := r.(TopLister); ok {
 		return top.ListTop(ctx)
 	}
 	return func(yield func(TopEntry, error) bool) {
 		last := ""
-		for info, err := range l.List(ctx, "") {
+		for info, err := range List(ctx, r, "") {
 			entry := TopEntry{Info: info}
 			if folder, _, below := strings.Cut(string(info.Key), "/"); below {
 				entry = TopEntry{Folder: folder + "/"}

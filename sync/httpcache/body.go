@@ -21,7 +21,7 @@ func (h *Reader) open(ctx context.Context, r request) (io.ReadCloser, layout.Inf
 		if resp, err = h.once(ctx, r); err != nil {
 			return err
 		}
-		if raw, err = netx.Whole(ctx, h.source(r, resp), resp.answer()); err != nil {
+		if raw, err = netx.Whole(ctx, h.source(r, netx.StrongETag(resp.header())), resp.answer()); err != nil {
 			return errors.Join(r.error(err), resp.Close())
 		}
 		return nil
@@ -49,15 +49,18 @@ func (h *Reader) open(ctx context.Context, r request) (io.ReadCloser, layout.Inf
 	return &headed{io.MultiReader(bytes.NewReader(head), out), out}, info, nil
 }
 
-// source tells how a body that broke off is gone on with.
-func (h *Reader) source(r request, first *response) netx.Source {
-	etag := netx.StrongETag(first.header())
+// source tells how a body is asked for in parts, or gone on with that broke off. The
+// version is that of an ETag, "" where none is known.
+func (h *Reader) source(r request, etag string) netx.Source {
 	return netx.Source{
 		Checked: r.checked, Retry: &h.again, Judge: judge, What: r.url.String(), Name: r.error,
-		Ask: func(ctx context.Context, from, _ int64) (*netx.Answer, error) {
+		Ask: func(ctx context.Context, from, to int64) (*netx.Answer, error) {
 			next := r
-			if from > 0 {
+			if from > 0 || from == 0 && r.part {
 				next.offset, next.etag = from, etag
+			}
+			if from >= 0 && r.part {
+				next.end = to
 			}
 			resp, err := h.once(ctx, next)
 			switch {
@@ -77,4 +80,11 @@ type headed struct {
 	io.Closer
 }
 
-func rangeFrom(offset int64) string { return "bytes=" + strconv.FormatInt(offset, 10) + "-" }
+// rangeOf asks for the bytes [from, to), or for all from there on if to is 0 or less.
+func rangeOf(from, to int64) string {
+	r := "bytes=" + strconv.FormatInt(from, 10) + "-"
+	if to > 0 {
+		r += strconv.FormatInt(to-1, 10)
+	}
+	return r
+}

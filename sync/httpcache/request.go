@@ -19,7 +19,9 @@ type request struct {
 	url     *url.URL
 	accept  string // content codings
 	offset  int64  // first byte wanted
+	end     int64  // the byte after the last one wanted; 0 or less for all
 	etag    string // of the version that offset counts in, as the server wrote it
+	part    bool   // no more than a part is wanted
 	checked bool   // the reader of the bytes knows their hash
 	anyText bool   // a web page can be what was asked for
 	depth   string // of a PROPFIND
@@ -69,8 +71,8 @@ func (h *Reader) once(ctx context.Context, r request) (*response, error) {
 	req.Header.Set("User-Agent", h.o.UserAgent)
 	req.Header.Set("Accept", "*/*")
 	req.Header.Set("Accept-Encoding", r.accept)
-	if r.offset > 0 {
-		req.Header.Set("Range", rangeFrom(r.offset))
+	if r.offset > 0 || r.end > 0 {
+		req.Header.Set("Range", rangeOf(r.offset, r.end))
 		if r.etag != "" {
 			req.Header.Set("If-Range", r.etag)
 		}

@@ -29,6 +29,7 @@ var own = map[string][]string{
 	"layout":          {"signer", "layout/nar", "layout/compress", "layout/share"},
 	"layout/fsck":     append([]string{"layout/gc", "layout/parallel"}, onLayout...),
 	"layout/inbox":    onLayout,
+	"layout/seek":     append([]string{"layout/parallel"}, onLayout...),
 	"layout/treetest": onLayout,
 	"layout/gc":       append([]string{"layout/lock", "layout/parallel", "layout/refgraph", "layout/roots"}, onLayout...),
 	"layout/roots":    {"layout", "layout/refgraph", "layout/share"},
@@ -54,7 +55,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots",
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/parallel", "layout/pages", "layout/parallel", "layout/roots", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 

@@ -143,3 +143,25 @@ func (n *Nginx) Requests(t testing.TB) []string {
 	}
 	return requests
 }
+
+// Sent returns how many bytes of bodies were sent so far.
+func (n *Nginx) Sent(t testing.TB) (sum int64) {
+	t.Helper()
+	text, err := os.ReadFile(n.accessLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		parts := strings.Split(line, `"`) // … "request" status bytes "referrer" "agent"
+		if len(parts) < 3 {
+			continue
+		}
+		var status int
+		var size int64
+		if _, err := fmt.Sscan(parts[2], &status, &size); err != nil {
+			t.Fatalf("access log: %q: %v", line, err)
+		}
+		sum += size
+	}
+	return sum
+}

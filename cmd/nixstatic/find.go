@@ -1,0 +1,262 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/nar"
+	"github.com/nixstatic/nixstatic/layout/parallel"
+	"github.com/nixstatic/nixstatic/layout/seek"
+	"github.com/nixstatic/nixstatic/sync/httpcache"
+)
+
+func findCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "find",
+		Usage:     "find store paths of a cache by name, or files in them",
+		ArgsUsage: "CACHE [PATTERN]",
+		Description: "CACHE is a directory, s3://…, or an https://… that can be listed, as nixstatic serve can.\n" +
+			"PATTERN is part of a name, or a glob for all of it if it has one of * ? [ in it; case\n" +
+			"does not matter. The beginning of a hash, eight characters or more, finds that path.\n\n" +
+			"--file looks into the listings of these paths and prints the files that match: a glob\n" +
+			"without a slash is for the last name of a file, one with a slash for its whole path in\n" +
+			"the store path. A path without a listing is told of, and left out.\n\n" +
+			"The exit code is 0 if something was found, and 1 if nothing was.\n\n" +
+			"Examples:\n" +
+			"   nixstatic find ./cache hello\n" +
+			"   nixstatic find ./cache 'python3-3.1?.*' --json\n" +
+			"   nixstatic find ./cache --file libssl.so.3\n" +
+			"   nixstatic find 's3://cache' openssl --file 'bin/*'",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "file", Usage: "find the files in the paths that match `GLOB`"},
+			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
+			jsonFlag(), quietFlag(),
+		},
+		Action: runFind,
+	}
+}
+
+// findResult is what --json prints.
+type findResult struct {
+	Version  int         `json:"version"`
+	Paths    []foundPath `json:"paths"`
+	Unlisted []string    `json:"unlisted"` // paths without a listing that can be used, with --file
+}
+
+type foundPath struct {
+	StorePath string   `json:"storePath"`
+	Files     []string `json:"files,omitempty"` // with --file
+}
+
+// errNothing ends a find that found nothing.
+var errNothing = errors.New("nothing was found")
+
+func runFind(c *cli.Context) error {
+	if c.NArg() < 1 || c.NArg() > 2 || c.NArg() == 1 && !c.IsSet("file") {
+		return usage("find takes the cache and a pattern, or the cache and --file")
+	}
+	match, err := namePattern(c.Args().Get(1))
+	if err != nil {
+		return err
+	}
+	glob := shellGlob(c.String("file"))
+	if c.IsSet("file") && glob == "" {
+		return usage("--file: the pattern is empty")
+	}
+	if _, err := path.Match(glob, ""); err != nil {
+		return usage("--file: %s is not a pattern: %v", shown(glob), err)
+	}
+	cache, err := openToFind(c, c.Args().First())
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	var seen atomic.Int64
+	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
+		return fmt.Sprintf("find: looked at %s", plural(seen.Load(), "path"))
+	})
+	defer m.end()
+	var bad []error
+	matching := func(yield func(layout.StorePath, error) bool) {
+		for p, err := range cache.paths(c.Context) {
+			seen.Add(1)
+			if errors.As(err, new(*seek.BadRecord)) {
+				bad = append(bad, err)
+				continue
+			}
+			if (err != nil || match(p)) && !yield(p, err) {
+				return
+			}
+		}
+	}
+	r := findResult{Version: 1, Paths: []foundPath{}, Unlisted: []string{}}
+	out := &errWriter{w: bufio.NewWriter(c.App.Writer)}
+	found := 0
+	for f, err := range foundIn(c.Context, cache, matching, glob) {
+		if errors.Is(err, layout.ErrNotListable) {
+			return withHint(fmt.Errorf("%s cannot be searched: %w", cache.text, err), "a directory, a bucket, and what nixstatic serve gives out can be; name a path with nixstatic ls")
+		}
+		if err != nil {
+			return err
+		}
+		if f.unlisted {
+			r.Unlisted = append(r.Unlisted, f.StorePath)
+			continue
+		}
+		found += max(1, len(f.Files))
+		switch {
+		case c.Bool("json"):
+			r.Paths = append(r.Paths, f.foundPath)
+		case glob == "":
+			m.above(func() { out.printf("%s\n", f.StorePath) })
+		default:
+			m.above(func() {
+				for _, file := range f.Files {
+					out.printf("%s/%s\n", f.StorePath, shown(file))
+				}
+			})
+		}
+		if isTerminal(c.App.Writer) {
+			if err := out.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	m.end()
+	if err := out.flush(); err != nil {
+		return err
+	}
+	if n := len(r.Unlisted); n > 0 && !c.Bool("quiet") {
+		say(c, "note: %s without a listing, which was not looked into: nixstatic ls reads its NAR", plural(int64(n), "path"))
+	}
+	if c.Bool("json") {
+		if err := printJSON(c.App.Writer, r); err != nil {
+			return err
+		}
+	}
+	if len(bad) > 0 {
+		return withHint(fmt.Errorf("%s could not be read, and may be what was looked for: %w", plural(int64(len(bad)), "record"), bad[0]), "nixstatic verify tells what is wrong with a tree")
+	}
+	if found == 0 {
+		return withHint(errNothing, "a pattern without * ? [ finds every name that has it in it; nixstatic find %s '*' lists all", cache.text)
+	}
+	return nil
+}
+
+// openToFind opens a cache that may be listed.
+func openToFind(c *cli.Context, text string) (*looked, error) {
+	loc, err := parseLocation(text)
+	if err != nil || loc.scheme != onWeb {
+		return openToLook(c, text)
+	}
+	cache, err := openToLook(c, text)
+	if err != nil {
+		return nil, err
+	}
+	listed, err := httpcache.OpenWebDAV(c.Context, loc.web, httpOptions(c))
+	switch {
+	case err == nil:
+		cache.openedReader.Close()
+		cache.openedReader = listed
+	case !errors.Is(err, layout.ErrNotListable):
+		cache.Close()
+		return nil, err
+	}
+	return cache, nil
+}
+
+// minHash is how much of a hash finds its path: less is rather meant as a name.
+const minHash = 8
+
+// namePattern returns what matches store paths.
+func namePattern(pattern string) (func(layout.StorePath) bool, error) {
+	pattern = strings.ToLower(pattern)
+	if !strings.ContainsAny(pattern, `*?[`) {
+		return func(p layout.StorePath) bool {
+			return strings.Contains(strings.ToLower(p.Name()), pattern) ||
+				len(pattern) >= minHash && strings.HasPrefix(string(p), pattern)
+		}, nil
+	}
+	pattern = shellGlob(pattern)
+	if _, err := path.Match(pattern, ""); err != nil {
+		return nil, usage("%s is not a pattern: %v", shown(pattern), err)
+	}
+	return func(p layout.StorePath) bool {
+		ok, _ := path.Match(pattern, strings.ToLower(p.Name()))
+		return ok
+	}, nil
+}
+
+// shellGlob returns a pattern of a shell in the form of package path: not one of some
+// bytes is [!…] there, and [^…] here.
+func shellGlob(pattern string) string { return strings.ReplaceAll(pattern, "[!", "[^") }
+
+// A findOutcome is a path with what was found in it.
+type findOutcome struct {
+	foundPath
+	unlisted bool
+	none     bool // no file of it matches
+}
+
+// foundIn yields the paths, and if there is a glob, those with files that match.
+func foundIn(ctx context.Context, cache *looked, paths iter.Seq2[layout.StorePath, error], glob string) iter.Seq2[findOutcome, error] {
+	plain := func(p layout.StorePath) (findOutcome, bool) {
+		return findOutcome{foundPath: foundPath{StorePath: p.Abs(cache.storeDir)}}, glob == ""
+	}
+	look := func(ctx context.Context, p layout.StorePath) (findOutcome, error) {
+		f, _ := plain(p)
+		root, err := seek.Listing(ctx, cache.openedReader, p)
+		var bad *seek.BadListing
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.As(err, &bad):
+			f.unlisted = true
+			return f, nil
+		case err != nil:
+			return f, err
+		}
+		f.Files = matchFiles(nil, "", root, glob, strings.Contains(glob, "/"))
+		f.none = len(f.Files) == 0
+		return f, nil
+	}
+	return func(yield func(findOutcome, error) bool) {
+		for f, err := range parallel.InOrder(ctx, httpcache.OpenConnections, paths, plain, look) {
+			if f.none && err == nil {
+				continue
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// matchFiles appends the files and links below a node that match.
+func matchFiles(found []string, at string, n *nar.Node, glob string, whole bool) []string {
+	for _, name := range slices.Sorted(maps.Keys(n.Entries)) {
+		node, full := n.Entries[name], strings.TrimPrefix(at+"/"+name, "/")
+		tested := name
+		if whole {
+			tested = full
+		}
+		if ok, _ := path.Match(strings.TrimPrefix(glob, "/"), tested); ok && node.Type != nar.TypeDirectory {
+			found = append(found, full)
+		}
+		if node.Type == nar.TypeDirectory {
+			found = matchFiles(found, full, node, glob, whole)
+		}
+	}
+	return found
+}

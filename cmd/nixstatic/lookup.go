@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/seek"
+	"github.com/nixstatic/nixstatic/sync/httpcache"
+)
+
+// A looked is a cache that is only looked into.
+type looked struct {
+	openedReader
+	text     string // for people
+	storeDir string
+}
+
+// openToLook opens a cache of any kind, also one of others.
+func openToLook(c *cli.Context, text string) (*looked, error) {
+	reader, name, err := openReader(c, text, httpOptions(c))
+	if err != nil {
+		return nil, err
+	}
+	info, err := layout.ReadCacheInfo(c.Context, reader)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = withHint(fmt.Errorf("%s is not a binary cache: it has no %s", name, layout.CacheInfoKey), "check the path, or the URL")
+	}
+	if err != nil {
+		reader.Close()
+		return nil, err
+	}
+	return &looked{reader, name, info.StoreDir}, nil
+}
+
+// cacheAndPath returns the arguments of a command that looks at a path.
+func cacheAndPath(c *cli.Context) (cache, path string, err error) {
+	if c.NArg() != 2 {
+		return "", "", usage("%s takes two arguments, the cache and the path", c.Command.Name)
+	}
+	return c.Args().Get(0), c.Args().Get(1), nil
+}
+
+const pathForms = "want /nix/store/<hash>-<name>, <hash>-<name>, the <hash> alone or a name, and behind a slash what is inside"
+
+// record finds the path that a user means, and returns its record and the path inside
+// that was named.
+func (l *looked) record(ctx context.Context, arg string) (n *layout.NarInfo, inside string, err error) {
+	rest := arg
+	if strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") {
+		if rest, err = filepath.EvalSymlinks(arg); err == nil {
+			rest, err = filepath.Abs(rest)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	if strings.HasPrefix(rest, "/") {
+		in, ok := strings.CutPrefix(path.Clean(rest), l.storeDir+"/")
+		if !ok {
+			return nil, "", usage("%s is not a store path: %s is for the store directory %s", arg, l.text, l.storeDir)
+		}
+		if rest = in; strings.HasSuffix(arg, "/") {
+			rest += "/"
+		}
+	}
+	base, inside, _ := strings.Cut(rest, "/")
+	p, err := layout.ParseStorePath(base)
+	if err != nil {
+		// The hash alone: a key takes no name, and any will do to ask.
+		if p, err = layout.ParseStorePath(base + "-x"); err != nil || p.Name() != "x" {
+			n, err = l.named(ctx, base)
+			return n, inside, err
+		}
+		p = layout.StorePath(p.Hash())
+	}
+	n, err = l.recordOf(ctx, p)
+	if err == nil && string(p) != p.Hash() && p != n.Path {
+		err = withHint(fmt.Errorf("%s has no %s: the path of that hash is called %s", l.text, p.Abs(l.storeDir), n.Path.Name()), "name the hash alone")
+	}
+	return n, inside, err
+}
+
+// absOrHash is a store path for people, or a hash alone.
+func absOrHash(p layout.StorePath, storeDir string) string {
+	if string(p) == p.Hash() {
+		return "a path of the hash " + p.Hash()
+	}
+	return p.Abs(storeDir)
+}
+
+// recordOf reads the record of the path that begins with a hash.
+func (l *looked) recordOf(ctx context.Context, p layout.StorePath) (*layout.NarInfo, error) {
+	n, err := seek.Record(ctx, l, p.Hash(), l.storeDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(fmt.Errorf("%s is not in %s", absOrHash(p, l.storeDir), l.text), "nixstatic find %s NAME looks for a path by its name", l.text)
+	}
+	return n, err
+}
+
+// named finds the one path of a name.
+func (l *looked) named(ctx context.Context, name string) (*layout.NarInfo, error) {
+	if layout.CheckName(name) != nil {
+		return nil, usage("%s is no path: %s", shown(name), pathForms)
+	}
+	var found []layout.StorePath
+	for p, err := range l.paths(ctx) {
+		switch {
+		case errors.As(err, new(*seek.BadRecord)):
+			// It is not known to be the one, and the hash finds it.
+		case errors.Is(err, layout.ErrNotListable):
+			return nil, usage("%s is no path, and %s cannot be searched for a name: %s", shown(name), l.text, pathForms)
+		case err != nil:
+			return nil, err
+		case p.Name() == name:
+			found = append(found, p)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, withHint(fmt.Errorf("no path called %s is in %s", name, l.text), "nixstatic find %s '*%s*' looks for a part of the name", l.text, name)
+	case 1:
+		return l.recordOf(ctx, found[0])
+	}
+	var list strings.Builder
+	for i, p := range found {
+		if i == 10 {
+			fmt.Fprintf(&list, ", and %d more", len(found)-i)
+			break
+		}
+		if i > 0 {
+			list.WriteString(", ")
+		}
+		list.WriteString(p.Abs(l.storeDir))
+	}
+	return nil, withHint(fmt.Errorf("%d paths are called %s: %s", len(found), name, list.String()), "name one of them by its hash")
+}
+
+// maxLinks is how many symbolic links are followed, as in a kernel.
+const maxLinks = 40
+
+// follow returns the path that a symbolic link in a NAR leads to: in the same store path,
+// or in another.
+func (l *looked) follow(from layout.StorePath, link *seek.LinkError) (base layout.StorePath, inside string, err error) {
+	to := path.Join(link.Target, link.Rest)
+	if !strings.HasPrefix(to, "/") {
+		to = path.Join(from.Abs(l.storeDir), path.Dir("/"+link.Path), to)
+		if link.Path == "" { // the store path itself is the link
+			to = path.Join(l.storeDir, link.Target, link.Rest)
+		}
+	}
+	rest, ok := strings.CutPrefix(to, l.storeDir+"/")
+	if !ok {
+		return "", "", fmt.Errorf("%s/%s is a symbolic link to %s, which is not in the store", from, shown(link.Path), shown(link.Target))
+	}
+	first, inside, _ := strings.Cut(rest, "/")
+	if base, err = layout.ParseStorePath(first); err != nil {
+		return "", "", fmt.Errorf("%s/%s is a symbolic link to %s: %w", from, shown(link.Path), shown(link.Target), err)
+	}
+	return base, inside, nil
+}
+
+// shown is a name from outside as a person may see it: what cannot be seen, or would
+// steer a terminal or turn the direction of text around, is written as an escape, and so is
+// a backslash.
+func shown(s string) string {
+	quoted := strconv.Quote(s)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}
+
+// paths yields the store paths of the cache.
+func (l *looked) paths(ctx context.Context) iter.Seq2[layout.StorePath, error] {
+	return seek.Paths(ctx, l.openedReader, l.storeDir, httpcache.OpenConnections)
+}
