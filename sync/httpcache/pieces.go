@@ -153,7 +153,11 @@ func (s *PutServer) putPieces(ctx context.Context, key layout.Key, body layout.B
 			return err
 		}
 		if len(state.Missing) == 0 {
-			if err := netx.Sleep(ctx, pause); err != nil {
+			sleep := netx.Sleep
+			if s.again.Sleep != nil {
+				sleep = s.again.Sleep
+			}
+			if err := sleep(ctx, pause); err != nil {
 				return err
 			}
 			continue
