@@ -348,3 +348,25 @@ func TestOtherNames(t *testing.T) {
 		}
 	}
 }
+
+// TestPieces shows that the pieces of NARs go that a server left behind, and no others.
+func TestPieces(t *testing.T) {
+	tree, c := populated(t)
+	pin(t, tree, "a", c.Named("app").Info.Path)
+	old, fresh := layout.Key(layout.PiecesPrefix+"x.nar~1~a~0"), layout.Key(layout.PiecesPrefix+"x.nar~1~b~0")
+	put := func(key layout.Key) {
+		if err := tree.Put(t.Context(), key, layout.Bytes([]byte("x")), layout.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(old)
+	age(t, tree, 3)
+	put(fresh)
+	collect(t, tree, now())
+	if _, there, err := layout.Lookup(t.Context(), tree, old); there || err != nil {
+		t.Errorf("the old piece is there: %v, %v", there, err)
+	}
+	if _, there, err := layout.Lookup(t.Context(), tree, fresh); !there || err != nil {
+		t.Errorf("the fresh piece is there: %v, %v", there, err)
+	}
+}

@@ -2,7 +2,9 @@ package gc
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -76,8 +78,26 @@ func (s *sweep) forget(ctx context.Context) error {
 			keys = append(keys, recordKey(s.state.Epoch, part))
 		}
 	}
-	if len(keys) == 0 {
-		return nil
+	pieces, err := s.oldPieces(ctx)
+	if keys = append(keys, pieces...); err != nil || len(keys) == 0 {
+		return err
 	}
 	return layout.DeleteBatch(ctx, s.v.tree, keys)
+}
+
+// pieceAge is how old a piece of a NAR becomes at least before it goes. A server lets
+// its clients' pieces go after a day.
+const pieceAge = 48 * time.Hour
+
+// oldPieces returns the pieces of NARs that a server which is gone left behind.
+func (s *sweep) oldPieces(ctx context.Context) (keys []layout.Key, err error) {
+	for info, err := range s.v.tree.List(ctx, layout.PiecesPrefix) {
+		if err != nil {
+			return nil, fmt.Errorf("list the pieces of NARs: %w", err)
+		}
+		if time.Since(info.ModTime) > pieceAge {
+			keys = append(keys, info.Key)
+		}
+	}
+	return keys, nil
 }
