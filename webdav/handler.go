@@ -170,8 +170,8 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 	case http.MethodPut:
 		return h.put(w, r, t, in, start)
 	case http.MethodPost:
-		if t.upload && t.root() && r.URL.RawQuery == "missing" {
-			return h.missing(w, r, in)
+		if t.upload && t.root() && asksMissing(r) {
+			return h.missing(w, r, t, in)
 		}
 	}
 	return h.serveDAV(w, r, t, in)

@@ -33,8 +33,13 @@ type missingAnswer struct {
 	PieceSize int64    `json:"pieceSize"` // a larger NAR may be sent in pieces of so many bytes
 }
 
-// missing answers which paths the tree lacks, or has in a manner that is of no use.
-func (h *Handler) missing(w *response, r *http.Request, in *body) *failure {
+func asksMissing(r *http.Request) bool {
+	return r.Method == http.MethodPost && r.URL.RawQuery == "missing"
+}
+
+// missing answers which paths the tree lacks, or has in a manner that is of no use. At
+// the URL of a run, the run relies on the others from then on.
+func (h *Handler) missing(w *response, r *http.Request, t *target, in *body) *failure {
 	// The question costs about as much as the largest record, whatever its length.
 	place, err := h.places.small.Take(r.Context(), largestSmall)
 	if err != nil {
@@ -44,6 +49,11 @@ func (h *Handler) missing(w *response, r *http.Request, in *body) *failure {
 	hashes, f := readHashes(in)
 	if f != nil {
 		return f
+	}
+	if t.run != nil {
+		if f := h.noteMany(r, t, hashes); f != nil {
+			return f
+		}
 	}
 	lacks := make([]bool, len(hashes))
 	group, ctx := errgroup.WithContext(r.Context())
@@ -73,6 +83,35 @@ func (h *Handler) missing(w *response, r *http.Request, in *body) *failure {
 		}
 	}
 	return answerJSON(w, http.StatusOK, answer)
+}
+
+// noteMany writes down what a run relies on, before it is told that it is there.
+func (h *Handler) noteMany(r *http.Request, t *target, hashes []string) *failure {
+	there := make([]bool, len(hashes))
+	group, ctx := errgroup.WithContext(r.Context())
+	group.SetLimit(askers)
+	for i, hash := range hashes {
+		group.Go(func() (err error) {
+			_, there[i], err = layout.Lookup(ctx, h.cfg.Tree, layout.NarInfoKeyOf(hash))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return unreadable(err)
+	}
+	var relied []string
+	for i, hash := range hashes {
+		if there[i] {
+			relied = append(relied, hash)
+		}
+	}
+	if len(relied) == 0 {
+		return nil
+	}
+	if err := h.cfg.Roots.Note(r.Context(), *t.run, relied...); err != nil {
+		return failureOf(err)
+	}
+	return nil
 }
 
 // readHashes reads the question.

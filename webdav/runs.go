@@ -41,6 +41,25 @@ func (t *target) cutRun(name string) string {
 	return name
 }
 
+// cutRunRoot reads the run that is all of a name below the upload URL, if it is one.
+func (t *target) cutRunRoot(name string) string {
+	rest, ok := strings.CutPrefix(name, rootFolder)
+	if !ok {
+		return name
+	}
+	root, run := "", rest
+	if last := strings.LastIndexByte(rest, '/'); last > 0 {
+		root, run = rest[:last], rest[last+1:]
+	}
+	id, err := layout.MakeRunID(root, run)
+	if err != nil {
+		t.norun = err
+		return name
+	}
+	t.run = &id
+	return ""
+}
+
 type runKey struct{}
 
 func withRun(ctx context.Context, run layout.RunID) context.Context {

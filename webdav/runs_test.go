@@ -70,12 +70,18 @@ func TestRunURLs(t *testing.T) {
 		{"GET", "/upload/root/a%40b/1/" + app + ".narinfo", 400, ""},
 		{"GET", "/upload/root/../1/" + app + ".narinfo", 400, ""},
 		{"GET", "/upload/root//1/" + app + ".narinfo", 400, ""},
+		{"POST", "/upload/root/acme/app/main/run-1/?missing", 200, "acme/app/main@run-1 " + app},
+		{"POST", "/upload/root/acme/?missing", 400, ""},
+		{"POST", "/upload/?missing", 200, ""},
 		{"GET", "/upload/" + app + ".narinfo", 200, ""},
 		{"GET", "/root/acme/1/" + app + ".narinfo", 404, ""},
 	} {
 		request := httptest.NewRequest(test.method, "http://x"+test.path, nil)
 		if test.method == "PUT" {
 			request = httptest.NewRequest(test.method, "http://x"+test.path, strings.NewReader(string(narinfo)))
+		}
+		if test.method == "POST" {
+			request = httptest.NewRequest(test.method, "http://x"+test.path, strings.NewReader(app+"\n"+absent))
 		}
 		request.Header.Set("User-Agent", "curl/8 Nix/2.34.8")
 		answer := httptest.NewRecorder()

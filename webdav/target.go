@@ -51,6 +51,8 @@ func (h *Handler) route(r *http.Request) target {
 	}
 	if t.upload && h.cfg.Roots != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPut) {
 		name = t.cutRun(name)
+	} else if t.upload && h.cfg.Roots != nil && asksMissing(r) {
+		name = t.cutRunRoot(name)
 	}
 	t.name = name
 	if name == "" {

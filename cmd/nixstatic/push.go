@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"regexp"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,10 +33,12 @@ func pushCommand() *cli.Command {
 			"who sees the command line.\n\n" +
 			"Examples:\n" +
 			"   nixstatic push https://cache.example.org/upload ./result\n" +
+			"   nixstatic push --root acme/app/main@$CI_PIPELINE_ID https://cache.example.org/upload ./result\n" +
 			"   nixstatic push --upstream https://cache.nixos.org https://cache.example.org/upload ./result\n" +
 			"   nix-store -q --requisites ./result | nixstatic push https://cache.example.org/upload --stdin\n" +
 			"   nixstatic push -k secret.key 's3://bucket?region=eu-west-1' ./result",
 		Flags: append(append([]cli.Flag{
+			rootFlag(),
 			&cli.BoolFlag{Name: "stdin", Usage: "read paths from standard input, too, one a line"},
 			&cli.BoolFlag{Name: "no-closure", Usage: "the paths alone; what they refer to must be in the cache"},
 			&cli.BoolFlag{Name: "build-deps", Usage: "also what they were built from, as far as it is in the store"},
@@ -75,7 +78,11 @@ func runPush(c *cli.Context) error {
 	if len(c.StringSlice("upstream-key")) > 0 && len(c.StringSlice("upstream")) == 0 {
 		return usage("--upstream-key goes with --upstream")
 	}
-	tree, err := openPush(c, to)
+	id, err := runOfExport(c)
+	if err != nil {
+		return err
+	}
+	tree, err := openPush(c, ofRun(c, to, id))
 	if err != nil {
 		return err
 	}
@@ -109,6 +116,16 @@ func runPush(c *cli.Context) error {
 		return err
 	}
 	return planAndExport(c, im, roots, withoutUser(to))
+}
+
+// ofRun returns the URL at which a server of ours takes what a run pushes. To look
+// counts as no run.
+func ofRun(c *cli.Context, to string, id layout.RunID) string {
+	web := strings.HasPrefix(to, "https://") || strings.HasPrefix(to, "http://")
+	if id.Root == "" || !web || c.Bool("dry-run") {
+		return to
+	}
+	return strings.TrimRight(to, "/") + "/root/" + id.Root + "/" + id.Run
 }
 
 // excluded returns what tells the paths that are to be left out, nil if there are none.
