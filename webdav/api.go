@@ -38,6 +38,8 @@ type Config struct {
 	// Roots remembers what runs push and rely upon that upload to <UploadPrefix>root/
 	// <root>/<run>. Nil: there are no such URLs.
 	Roots Roots
+	// Pins takes pins. Nil: none are taken.
+	Pins Pinner
 
 	Auth     Authenticator // nil: ReadOnly
 	Upstream Upstream      // nil: none
@@ -69,7 +71,7 @@ type Scope int
 const (
 	Read   Scope = iota // what the tree holds
 	Upload              // adding to it, and reading at the upload URL
-	Admin               // pages, and everything else that changes it
+	Admin               // pages, pins, and everything else that changes it
 )
 
 // String returns the word that tokens and messages use.

@@ -179,13 +179,14 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 
 // scope is what a request needs to be allowed. If readers and uploads share one URL,
 // the method tells which of them a client is. A page says what it likes to people, at
-// the cache's own origin, and nothing of it can be checked.
+// the cache's own origin, and nothing of it can be checked; a pin keeps what it likes
+// for ever.
 func (h *Handler) scope(method string, t *target) Scope {
 	looks := method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions || method == "PROPFIND"
 	switch {
 	case !t.upload || h.shared && looks && t.run == nil:
 		return Read
-	case t.kind == layout.KindPage && !looks:
+	case (t.kind == layout.KindPage || t.kind == layout.KindPin) && !looks:
 		return Admin
 	}
 	return Upload

@@ -78,6 +78,15 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 		}
 		return f
 	}
+	if t.kind == layout.KindPin {
+		f := h.putPin(w, r, t, in)
+		if f != nil {
+			h.logRefused(r, t, f)
+		} else {
+			h.logUpload(r, t, slog.LevelInfo, "upload", "outcome", inbox.Created.String())
+		}
+		return f
+	}
 	outcome, n, f := h.receive(r, t, in)
 	took := time.Since(start)
 	if f != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/export"
 	"github.com/nixstatic/nixstatic/sync/nixstore"
@@ -39,6 +41,7 @@ func pushCommand() *cli.Command {
 			"   nixstatic push -k secret.key 's3://bucket?region=eu-west-1' ./result",
 		Flags: append(append([]cli.Flag{
 			rootFlag(),
+			&cli.StringFlag{Name: "pin", Usage: "pin the paths as `NAME` once they are there; a server wants a token of scope admin for that"},
 			&cli.BoolFlag{Name: "stdin", Usage: "read paths from standard input, too, one a line"},
 			&cli.BoolFlag{Name: "no-closure", Usage: "the paths alone; what they refer to must be in the cache"},
 			&cli.BoolFlag{Name: "build-deps", Usage: "also what they were built from, as far as it is in the store"},
@@ -70,6 +73,11 @@ func runPush(c *cli.Context) error {
 	args, err := readPaths(c, args)
 	if err != nil {
 		return err
+	}
+	if c.IsSet("pin") {
+		if err := layout.CheckPinName(c.String("pin")); err != nil {
+			return usage("--pin: %v", err)
+		}
 	}
 	exclude, err := excluded(c.StringSlice("exclude"))
 	if err != nil {
@@ -104,6 +112,7 @@ func runPush(c *cli.Context) error {
 		}
 		roots = append(roots, p)
 	}
+	named := len(roots)
 	if c.Bool("build-deps") {
 		if roots, err = withBuildDeps(c, store, roots); err != nil {
 			return err
@@ -115,7 +124,33 @@ func runPush(c *cli.Context) error {
 	if im.Provided, err = providedBy(c, writer); err != nil {
 		return err
 	}
-	return planAndExport(c, im, roots, withoutUser(to))
+	if err := planAndExport(c, im, roots, withoutUser(to)); err != nil || !c.IsSet("pin") || c.Bool("dry-run") {
+		return err
+	}
+	return pinPushed(c, to, tree, store.StoreDir(), roots[:named])
+}
+
+// pinPushed pins paths where they were pushed to.
+func pinPushed(c *cli.Context, to string, tree layout.Tree, storeDir string, paths []layout.StorePath) error {
+	name := c.String("pin")
+	if !layout.TraitsOf(tree).Blind {
+		_, err := gc.Set(c.Context, tree, gc.PinChange{Name: name, Paths: paths})
+		return aboutPin(err, to, name)
+	}
+	// At the URL of a run there are no pins.
+	server, err := openPush(c, to)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	var text strings.Builder
+	for _, p := range paths {
+		text.WriteString(p.Abs(storeDir) + "\n")
+	}
+	if err := server.Put(c.Context, layout.PinKey(name), layout.Bytes([]byte(text.String())), layout.PutOptions{}); err != nil {
+		return withHint(fmt.Errorf("the paths were pushed, and are not pinned: %w", err), "a pin needs a token of scope admin, and a server that is nixstatic's")
+	}
+	return nil
 }
 
 // ofRun returns the URL at which a server of ours takes what a run pushes. To look

@@ -176,6 +176,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		config.Inbox = s.inbox
 		s.roots = roots.NewRecorder(s.tree.Tree)
 		config.Roots = s.roots
+		config.Pins = pinner{s.tree.Tree}
 	}
 	s.handler = realClient(s.auth, webdav.New(config))
 	return s, nil

@@ -32,6 +32,7 @@ func TestUsage(t *testing.T) {
 		"push " + web:                                     "push needs at least one path",
 		"push":                                            "push takes the cache to push to",
 		"push --exclude ( " + web + " p":                  "--exclude: error parsing regexp",
+		"push --pin ../x " + web + " p":                   "--pin: ",
 		"push --upstream-key k " + web + " p":             "--upstream-key goes with --upstream",
 		"add --to t":                                      "add needs at least one file or directory",
 		"add --to t --name n a b":                         "--name goes with one file or directory",

@@ -11,8 +11,8 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// What a path was built from is what Nix says: the outputs and sources in the closure of
-// its derivation.
+// TestBuildDeps has Nix say what a path was built from: the outputs and sources in the
+// closure of its derivation.
 func TestBuildDeps(t *testing.T) {
 	for _, nix := range peers.Nixes(t) {
 		r := newRelocated(t, nix)
