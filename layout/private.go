@@ -53,6 +53,10 @@ const (
 	// sweepers apart, see Dir.Gate.
 	gateLock Key = PrivatePrefix + "gc/lock"
 	gateWay  Key = PrivatePrefix + "gc/next"
+	// UsedPrefix begins what tells which paths were read: <day>/<writer>, see package
+	// uses.
+	UsedPrefix = PrivatePrefix + "used/"
+
 	// RootsPrefix begins the lists of what runs rely on: <name>/@<run>/<list>, see
 	// package roots.
 	RootsPrefix = PrivatePrefix + "roots/"

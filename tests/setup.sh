@@ -39,6 +39,7 @@ setpriv:util-linux
 gzip:gzip
 lz4:lz4
 restic:restic
+caddy:caddy
 '
 
 say() { printf 'setup: %s\n' "$*"; }

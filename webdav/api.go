@@ -41,6 +41,10 @@ type Config struct {
 	// Pins takes pins. Nil: none are taken.
 	Pins Pinner
 
+	// Uses is told what readers were sent, or were told that they have still. It must
+	// be cheap. Nil: no use is remembered.
+	Uses interface{ Read(key layout.Key) }
+
 	Auth     Authenticator // nil: ReadOnly
 	Upstream Upstream      // nil: none
 	Metrics  Recorder      // nil: none

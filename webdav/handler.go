@@ -115,7 +115,11 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		responses.Put(w)
 	}()
 
-	if f := h.serve(w, r, &t, in, start); f != nil {
+	f := h.serve(w, r, &t, in, start)
+	if f == nil && h.cfg.Uses != nil && r.Method == http.MethodGet && (!t.upload || h.shared && t.run == nil) {
+		h.used(&t, w.status)
+	}
+	if f != nil {
 		if r.Method == http.MethodPut {
 			f.soften(clientOf(r), sent(r, in, start))
 		}

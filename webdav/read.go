@@ -134,6 +134,16 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 	return nil
 }
 
+// used tells of an object that a reader got, or has still.
+func (h *Handler) used(t *target, status int) {
+	switch status {
+	case http.StatusOK, http.StatusPartialContent, http.StatusFound, http.StatusNotModified:
+		if t.kind == layout.KindNAR || t.kind == layout.KindNarInfo {
+			h.cfg.Uses.Read(t.key)
+		}
+	}
+}
+
 // findNAR looks for a NAR whose name has the query in it, as in a tree that was
 // copied with the names of its URLs, if there is none without.
 func (t *target) findNAR(r *http.Request, tree layout.Reader) *failure {

@@ -20,6 +20,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/layout/roots"
+	"github.com/nixstatic/nixstatic/layout/uses"
 	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
 	"github.com/nixstatic/nixstatic/webdav/token"
@@ -55,6 +56,7 @@ type service struct {
 	tree    *servedTree
 	inbox   *inbox.Inbox    // nil: read-only
 	roots   *roots.Recorder // likewise
+	uses    *uses.Recorder  // likewise
 	auth    *token.Auth
 	metrics *metrics.Metrics
 	health  *metrics.Health
@@ -67,6 +69,17 @@ type service struct {
 // memoryLimit is where garbage is collected as often as needed. It is not a bound:
 // live objects may take more, such as the names of a folder with millions of files.
 const memoryLimit = layout.DecoderMemory + 160<<20
+
+// writeUses is how often what was read is written down.
+const writeUses = 10 * time.Minute
+
+func serverName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "a server"
+	}
+	return host
+}
 
 func runServe(c *cli.Context) error {
 	location, err := oneTree(c)
@@ -116,6 +129,11 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	wait.Go(func() { s.keepSettling(background) })
 	wait.Go(func() { s.pruning.keepPruning(background) })
 	wait.Go(func() { s.page.keepCurrent(background, s) })
+	if s.uses != nil {
+		wait.Go(func() {
+			s.uses.Keep(background, writeUses, func(err error) { s.log.Warn("the paths that were read cannot be written down", "err", err) })
+		})
+	}
 	if metricsListener != nil {
 		wait.Go(func() {
 			s.metrics.KeepCounting(background, s.tree.Tree, s.tree.countEvery, func(err error) { s.log.Warn("metrics", "err", err) })

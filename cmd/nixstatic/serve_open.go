@@ -17,6 +17,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/pages"
 	"github.com/nixstatic/nixstatic/layout/roots"
 	"github.com/nixstatic/nixstatic/layout/share"
+	"github.com/nixstatic/nixstatic/layout/uses"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
@@ -174,9 +175,13 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 			return nil, err
 		}
 		config.Inbox = s.inbox
+		s.uses = uses.NewRecorder(s.tree.Tree, serverName())
 		s.roots = roots.NewRecorder(s.tree.Tree)
 		config.Roots = s.roots
 		config.Pins = pinner{s.tree.Tree}
+	}
+	if s.uses != nil {
+		config.Uses = s.uses
 	}
 	s.handler = realClient(s.auth, webdav.New(config))
 	return s, nil

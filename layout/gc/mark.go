@@ -97,7 +97,14 @@ func (v *view) roots(ctx context.Context, o Options) (roots []root, wished int, 
 			young.paths = append(young.paths, int32(i))
 		}
 	}
-	return append(roots, held, young), len(list) + len(runs), nil
+	roots = append(roots, held, young)
+	if err := v.readUses(ctx); err != nil {
+		return nil, 0, err
+	}
+	if o.Policy != nil && !o.Policy.Used.IsZero() {
+		roots = append(roots, v.usedLately(o.Policy.Used.Before(v.now)))
+	}
+	return roots, len(list) + len(runs), nil
 }
 
 // heldFor is how long a narinfo may wait. A server drops it then; where none runs, gc

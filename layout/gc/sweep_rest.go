@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/uses"
 )
 
 // reclaimAll removes the objects of the plan that nothing leads to, NARs last.
@@ -67,7 +68,8 @@ func (s *sweep) reclaimTurn(ctx context.Context, some []victim) error {
 	})
 }
 
-// forget removes the records that can bring nothing back any more.
+// forget removes the records that can bring nothing back any more, and what tells of
+// reads long ago.
 func (s *sweep) forget(ctx context.Context) error {
 	var keys []layout.Key
 	for _, r := range s.keep.expired {
@@ -79,8 +81,15 @@ func (s *sweep) forget(ctx context.Context) error {
 		}
 	}
 	pieces, err := s.oldPieces(ctx)
-	if keys = append(keys, pieces...); err != nil || len(keys) == 0 {
+	if err != nil {
 		return err
+	}
+	reads, err := uses.Before(ctx, s.v.tree, s.v.now.AddDate(0, 0, -rememberUses))
+	if err != nil {
+		return err
+	}
+	if keys = append(append(keys, pieces...), reads...); len(keys) == 0 {
+		return nil
 	}
 	return layout.DeleteBatch(ctx, s.v.tree, keys)
 }

@@ -31,7 +31,8 @@ var own = map[string][]string{
 	"layout/inbox":    onLayout,
 	"layout/seek":     append([]string{"layout/parallel"}, onLayout...),
 	"layout/treetest": onLayout,
-	"layout/gc":       append([]string{"layout/lock", "layout/parallel", "layout/refgraph", "layout/roots"}, onLayout...),
+	"layout/gc":       append([]string{"layout/lock", "layout/parallel", "layout/refgraph", "layout/roots", "layout/uses"}, onLayout...),
+	"layout/uses":     {"layout", "layout/refgraph"},
 	"layout/roots":    {"layout", "layout/refgraph", "layout/share"},
 	"layout/lock":     {"layout"},
 	"layout/pages":    {"layout", "signer"},
@@ -55,7 +56,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/parallel", "layout/pages", "layout/parallel", "layout/roots", "layout/seek",
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/parallel", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 

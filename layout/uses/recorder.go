@@ -1,0 +1,100 @@
+package uses
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// A Recorder remembers what a server sends to readers, and writes it down now and
+// then. It is safe for concurrent use.
+type Recorder struct {
+	tree layout.Tree
+	by   string
+	now  func() time.Time
+
+	mu    sync.RWMutex
+	day   time.Time
+	seen  map[string]bool
+	dirty bool
+	name  string
+}
+
+// maxSeen bounds what a server remembers: reads beyond it are lost until the next time
+// that it is written down.
+const maxSeen = 5 * maxEntries
+
+// NewRecorder returns the recorder of a tree, for a server that is called by.
+func NewRecorder(t layout.Tree, by string) *Recorder {
+	return &Recorder{tree: t, by: by, now: time.Now}
+}
+
+// Read notes that an object was sent to a reader.
+func (r *Recorder) Read(key layout.Key) {
+	entry := entryOf(key)
+	if entry == "" {
+		return
+	}
+	day := r.now().UTC().Truncate(24 * time.Hour)
+	r.mu.RLock()
+	known := r.day.Equal(day) && r.seen[entry]
+	r.mu.RUnlock()
+	if known {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.begin(day)
+	}
+	if !r.day.Equal(day) || len(r.seen) >= maxSeen {
+		return
+	}
+	r.seen[entry] = true
+	r.dirty = true
+}
+
+func (r *Recorder) begin(day time.Time) {
+	r.day, r.seen, r.dirty = day, map[string]bool{}, false
+	r.name = strings.ToLower(rand.Text()[:16])
+}
+
+// Write writes down what was read since.
+func (r *Recorder) Write(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dirty {
+		if err := put(ctx, r.tree, r.day, r.by, r.name, sorted(r.seen)); err != nil {
+			return err
+		}
+		r.dirty = false
+	}
+	if day := r.now().UTC().Truncate(24 * time.Hour); r.seen != nil && (!r.day.Equal(day) || len(r.seen) >= maxSeen) {
+		r.begin(day)
+	}
+	return nil
+}
+
+// Keep writes every so often until ctx ends, and once more. An error is told to
+// failed, and what it was about is written the next time.
+func (r *Recorder) Keep(ctx context.Context, every time.Duration, failed func(error)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if err := r.Write(context.WithoutCancel(ctx)); err != nil {
+				failed(err)
+			}
+			return
+		case <-tick.C:
+			if err := r.Write(ctx); err != nil && ctx.Err() == nil {
+				failed(err)
+			}
+		}
+	}
+}
