@@ -1,5 +1,5 @@
 # make            build bin/nixstatic: one static binary
-# make unit       the tests that need Go and nothing else
+# make unit       the tests that need Go and nothing else, and some of many cases
 # make test       install what the others need (Debian, root or sudo), run them all
 # make lint       formatting, vet, staticcheck, known vulnerabilities
 # make race       the tests of the packages under the race detector (needs cgo)
@@ -55,7 +55,7 @@ siege: setup
 	SIEGE=$(SIEGE) $(GO) test -tags real -count=1 -timeout 1h -v ./tests/siege
 
 explore:
-	NIXSTATIC_EXPLORE=$(DEPTH) $(GO) test -count=1 -timeout 8h -v -run TestExplore ./layout/gc
+	NIXSTATIC_EXPLORE=$(DEPTH) $(GO) test -tags real -count=1 -timeout 8h -v -run TestExplore ./layout/gc
 
 bench:
 	tests/setup.sh --bench

@@ -22,6 +22,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/export"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // The world of the search: y, x and their NARs are old garbage in a tree, and so
@@ -387,7 +388,9 @@ func bound(t *testing.T) int {
 func TestExplore(t *testing.T) {
 	f := newFixture(t)
 	schedules, steps := 0, 0
-	for _, w := range worlds() {
+	all := worlds()
+	for n := 0; n < len(all); n += quick.Step(3) {
+		w := all[n]
 		s, wrong := w.explore(t, f, bound(t), nil)
 		if wrong != "" {
 			t.Errorf("%s: %s\n%s", w.name, wrong, s.Trace())
@@ -402,7 +405,7 @@ func TestExplore(t *testing.T) {
 // search finds what it is there for.
 func TestExploreWithout(t *testing.T) {
 	f := newFixture(t)
-	for _, c := range []struct {
+	for n, c := range []struct {
 		name  string
 		field *bool
 		turns func(*treetest.Turns)
@@ -419,6 +422,9 @@ func TestExploreWithout(t *testing.T) {
 		{"records", &gc.Without.Records, nil},
 		{"comparing versions of NARs", &gc.Without.Versions, nil},
 	} {
+		if n%quick.Step(4) > 0 {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) {
 			if c.field != nil {
 				*c.field = true

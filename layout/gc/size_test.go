@@ -8,12 +8,13 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // The size of a tree holds, whole runs go and those used longest ago first, and what
 // the plan says of bytes is true of the files.
 func TestMaxSize(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(12 / quick.Step(4)) {
 		f := newForest(t, seed)
 		long := time.Now().Add(-300 * 24 * time.Hour)
 		var pinned []layout.StorePath

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/fsck"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // A halting tree stands still before some of its operations, in turn, until it
@@ -123,7 +124,7 @@ func TestHeldByTwo(t *testing.T) {
 	meetings := 0
 	// The first process halts at i, then the second at j; the first goes on to k,
 	// the second to its end, the first to its end.
-	for i, first := 1, true; first && !t.Failed(); i++ {
+	for i, first := 1, true; first && !t.Failed(); i += quick.Step(4) {
 		for j, other := 1, true; other; j++ {
 			for k, again := i+1, true; again; k++ {
 				when := fmt.Sprintf("halted at %d, %d, %d", i, j, k)

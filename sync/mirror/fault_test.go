@@ -20,6 +20,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/fsck"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/sync/mirror"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // A scenario is a source and a destination that a run is to make equal.
@@ -97,9 +98,9 @@ func faults(t *testing.T, s scenario, all ...treetest.Fault) {
 	for _, side := range []string{"source", "destination"} {
 		for _, fault := range all {
 			t.Run(fmt.Sprintf("%s/done=%v,down=%v,%v", side, fault.Done, fault.Down, fault.Err), func(t *testing.T) {
-				step := 1
+				step := quick.Step(13)
 				if s.inDir {
-					step = 7 // it is slower
+					step = 7 * quick.Step(5) // it is slower
 				}
 				for n := 1; ; n += step {
 					fault.At = n

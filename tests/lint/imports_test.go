@@ -66,6 +66,7 @@ var own = map[string][]string{
 	"tests/minio":      {},
 	"tests/nixtest":    {"tests/peers"},
 	"tests/closure":    {},
+	"tests/quick":      {},
 	"tests/synthetic":  {},
 	"tests/bench/pair": {},
 	// It measures the steps of our own pipeline.
@@ -78,7 +79,7 @@ var onLayout = []string{"layout", "layout/nar", "layout/compress", "layout/share
 // passes, the checker that is the oracle, and the real programs. Whole-program
 // tests have folders of their own, under tests/ and examples/, and may import
 // anything.
-var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "sync/webtest", "tests/minio", "tests/nixtest", "tests/peers"}
+var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "sync/webtest", "tests/minio", "tests/nixtest", "tests/peers", "tests/quick"}
 
 // searched is what the search over the orders of operations sets against a package.
 var searched = map[string][]string{"layout/gc": {"layout/inbox", "sync/export"}}
