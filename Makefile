@@ -1,6 +1,7 @@
 # make            build bin/nixstatic: one static binary
 # make unit       the tests that need Go and nothing else, and some of many cases
 # make test       install what the others need (Debian, root or sudo), run them all
+# make screenshots  the page for browsers, as pictures
 # make lint       formatting, vet, staticcheck, known vulnerabilities
 # make race       the tests of the packages under the race detector (needs cgo)
 # make fuzz       each fuzz target for FUZZTIME
@@ -27,7 +28,7 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test race lint fuzz siege explore bench install setup clean
+.PHONY: build unit test screenshots race lint fuzz siege explore bench install setup clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
@@ -41,6 +42,13 @@ unit:
 test: setup
 	$(GO) vet -tags real $(PKG)
 	$(GO) test $(testflags) $(PKG)
+ifeq ($(PKG),./...)
+	cd tests/browser && $(GO) vet -tags real ./... && $(GO) test $(testflags) ./...
+endif
+
+# The pages as people see them, into tests/browser/screenshots.
+screenshots: setup
+	cd tests/browser && SCREENSHOTS=$(CURDIR)/tests/browser/screenshots $(GO) test -tags real -count=1 -run Screenshots ./...
 
 race: setup
 	CGO_ENABLED=1 $(GO) test -race $(testflags) $(PKG)

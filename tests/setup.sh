@@ -38,6 +38,7 @@ rclone:rclone
 setpriv:util-linux
 gzip:gzip
 lz4:lz4
+chromium:chromium
 restic:restic
 caddy:caddy
 '
