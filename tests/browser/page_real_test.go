@@ -350,7 +350,7 @@ func (w *world) absent(t *testing.T, b *tab, url string, plain bool) {
 	js[bool](t, b, `(setTimeout(() => document.querySelector("a").click()), true)`)
 	b.until(t, `document.querySelector("form.search") && !document.querySelector("form.search").hidden`)
 	b.untroubled(t)
-	// A client that is no browser hears what it always did.
+	// Other clients hear what they always did.
 	answer, err := http.Get(url + "none")
 	if err != nil {
 		t.Fatal(err)

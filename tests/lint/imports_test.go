@@ -65,6 +65,7 @@ var own = map[string][]string{
 	"tests/peers":      {},
 	"tests/minio":      {},
 	"tests/nixtest":    {"tests/peers"},
+	"tests/browser":    {},
 	"tests/closure":    {},
 	"tests/quick":      {},
 	"tests/synthetic":  {},
