@@ -18,12 +18,12 @@ func keepYoungFlag() cli.Flag {
 
 // keepFlags say what a run keeps and how much it may remove.
 func keepFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		keepYoungFlag(),
 		&cli.StringFlag{Name: "undo", DefaultText: "as the policy says, else 7d", Usage: "what is withdrawn can be brought back for `DURATION`"},
 		&cli.StringFlag{Name: "grace", Value: "24h", Usage: "what is dead goes only `DURATION` later, in another run"},
 		&cli.StringFlag{Name: "max-removal", Value: "50%", Usage: "stop if more than `PERCENT` of the bytes would go"},
-	}
+	}, purgeFlags()...)
 }
 
 // underPolicy completes options by the policy of the tree: a time that a flag gives

@@ -80,7 +80,11 @@ func runGC(c *cli.Context) error {
 		}
 		return aboutGC(err, location)
 	}
-	done, err := gc.Collect(c.Context, tree, o, func(p *gc.Plan) error {
+	purge, err := readPurger(c)
+	if err != nil {
+		return err
+	}
+	done, err := gc.Collect(c.Context, tree, purge.purging(o), func(p *gc.Plan) error {
 		show(p)
 		if p.Refused == nil && p.Withdraw.Count+p.Reclaim.Count > 0 && !c.Bool("yes") && isTerminal(c.App.ErrWriter) && isTerminalIn(c.App.Reader) {
 			m.end()
@@ -91,6 +95,10 @@ func runGC(c *cli.Context) error {
 		return nil
 	})
 	m.end()
+	// Objects that went before a failure have gone.
+	if failed := purge.run(c.Context); err == nil {
+		err = failed
+	}
 	if err != nil {
 		return aboutGC(err, location)
 	}

@@ -23,12 +23,11 @@ func rmCommand() *cli.Command {
 			"   nixstatic rm ./cache /nix/store/…-hello-2.12\n" +
 			"   nixstatic rm ./cache /nix/store/…-openssl-3.0.1 --with-referrers -n\n" +
 			"   nixstatic rm ./cache /nix/store/…-config-with-password --with-referrers --purge",
-		Flags: []cli.Flag{
+		Flags: append(purgeFlags(),
 			&cli.BoolFlag{Name: "with-referrers", Usage: "take what refers to them as well, all the way up"},
 			&cli.BoolFlag{Name: "purge", Usage: "remove the bytes now, and for good"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would go, and change nothing"},
-			jsonFlag(), quietFlag(),
-		},
+			jsonFlag(), quietFlag()),
 		Action: runRm,
 	}
 }
@@ -53,7 +52,15 @@ func runRm(c *cli.Context) error {
 	}
 	o := gc.TakeOptions{WithReferrers: c.Bool("with-referrers"), Purge: c.Bool("purge"), Dry: c.Bool("dry-run")}
 	o.Undo, o.Memory = 7*24*time.Hour, cacheFile("gc", treeName(tree, location))
+	purge, err := readPurger(c)
+	if err != nil {
+		return err
+	}
+	o.Options = purge.purging(o.Options)
 	done, err := gc.Take(c.Context, tree, paths, o)
+	if failed := purge.run(c.Context); err == nil && failed != nil {
+		return failed
+	}
 	switch {
 	case errors.As(err, new(*gc.ReferredError)):
 		return withHint(err, "--with-referrers takes these as well; nothing was removed")

@@ -52,6 +52,7 @@ type pruning struct {
 	govern   func(context.Context, gc.Options) (gc.Options, error) // by the policy of that moment
 	tree     layout.Tree
 	metrics  *metrics.Metrics
+	purge    *purger
 	storeDir string
 	log      *slog.Logger
 }
@@ -82,6 +83,9 @@ func readPruning(c *cli.Context, tree layout.Tree, location string, m *metrics.M
 	if p.schedule, err = parseSchedule(c.String("gc")); err != nil {
 		return nil, usage("--gc: %v", err)
 	}
+	if p.purge, err = readPurger(c); err != nil {
+		return nil, err
+	}
 	if p.options, err = keepOptions(c); err != nil {
 		return nil, err
 	}
@@ -108,13 +112,16 @@ func (p *pruning) keepPruning(ctx context.Context) {
 		var done gc.Run
 		o, err := p.govern(ctx, p.options)
 		if err == nil {
-			done, err = gc.Collect(ctx, p.tree, o, func(plan *gc.Plan) error {
+			done, err = gc.Collect(ctx, p.tree, p.purge.purging(o), func(plan *gc.Plan) error {
 				p.metrics.Kept(keptOf(plan, o))
 				if plan.Over != nil {
 					p.log.Error("the tree stays larger than its policy says", "err", plan.Over)
 				}
 				return nil
 			})
+		}
+		if err := p.purge.run(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error("other caches were not told of what went", "err", err)
 		}
 		switch held := (*lock.HeldError)(nil); {
 		case ctx.Err() != nil:

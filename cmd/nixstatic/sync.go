@@ -47,6 +47,7 @@ func syncCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (from https://)"},
 			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (from https://)"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
+			purgeFlags()[0], purgeFlags()[1],
 			jobsFlag("objects"),
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be done, and change nothing"},
 			&cli.BoolFlag{Name: "json", Usage: "print each event as a line of JSON on standard output"},
@@ -96,6 +97,9 @@ func runSync(c *cli.Context) error {
 	m.Source, m.Dest = src, dst
 	m.State = stateFile(treeName(src, from), treeName(dst, to))
 	out := newSyncOutput(c, m)
+	if out.purge, err = readPurger(c); err != nil {
+		return err
+	}
 	switch {
 	case c.Bool("dry-run"):
 		return syncPlan(c, m, out)
@@ -174,6 +178,10 @@ func syncOnce(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 	err := m.Run(c.Context)
 	out.meter.end()
 	out.done(time.Since(start), err)
+	// Objects that went or changed before a failure are told of as well.
+	if failed := out.purge.run(c.Context); err == nil {
+		err = failed
+	}
 	return err
 }
 

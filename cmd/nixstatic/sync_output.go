@@ -24,6 +24,7 @@ type syncOutput struct {
 	progress *mirror.Progress
 	watching bool
 	meter    *meter
+	purge    *purger
 
 	mu   sync.Mutex
 	json *json.Encoder // nil for people
@@ -63,6 +64,9 @@ func (o *syncOutput) print(e syncEvent) error {
 
 // event is for Mirror.Report.
 func (o *syncOutput) event(e mirror.Event) {
+	if e.Action == mirror.ActionReplace || e.Action == mirror.ActionDelete {
+		o.purge.add(e.Key)
+	}
 	if o.json != nil {
 		o.meter.above(func() {
 			o.print(syncEvent{Event: string(e.Action), Key: e.Key, Bytes: e.Size, Reason: e.Why})
@@ -145,6 +149,9 @@ func (o *syncOutput) done(took time.Duration, err error) {
 
 // outcome is for Watch.Report.
 func (o *syncOutput) outcome(w watch.Outcome) {
+	if err := o.purge.run(o.c.Context); err != nil {
+		say(o.c, "%s", printable(err.Error()))
+	}
 	copied, deleted := o.progress.ObjectsDone.Load(), o.progress.Deleted.Load()
 	reason := ""
 	if w.Err != nil {

@@ -3,6 +3,8 @@ package gc
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // Options say what a run keeps. The zero value keeps nothing that is not pinned,
@@ -23,6 +25,10 @@ type Options struct {
 	// Memory is a file on this machine that remembers what narinfos lead to, for the
 	// next run on the same tree; "" for none.
 	Memory string
+
+	// Gone is told of the keys that were deleted, while writers wait: it must be quick.
+	// It may be nil.
+	Gone func(keys []layout.Key)
 
 	NameAll  bool // the plan names all paths that go
 	Jobs     int  // requests at once; 0 for 16
@@ -49,6 +55,18 @@ func (o Options) jobs() int {
 type Progress struct {
 	Listed, Read         atomic.Int64 // paths
 	Withdrawn, Reclaimed atomic.Int64 // paths; objects
+}
+
+// gone tells what was deleted.
+func (o Options) gone(groups ...[]layout.Key) {
+	if o.Gone == nil {
+		return
+	}
+	for _, keys := range groups {
+		if len(keys) > 0 {
+			o.Gone(keys)
+		}
+	}
 }
 
 func orNew(p *Progress) *Progress {

@@ -122,6 +122,7 @@ func (s *sweep) withdrawTurn(ctx context.Context, levels [][]int32, realisations
 		if err := layout.DeleteBatch(ctx, s.v.tree, append([][]layout.Key{first}, groups...)...); err != nil {
 			return err
 		}
+		s.o.gone(append(groups, first)...)
 		for _, i := range paths {
 			s.went[i] = true
 			s.withdrew.add(s.v.bytesOf(i))

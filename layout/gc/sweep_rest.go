@@ -63,6 +63,7 @@ func (s *sweep) reclaimTurn(ctx context.Context, some []victim) error {
 		if err := layout.DeleteBatch(ctx, s.v.tree, rest, nars); err != nil {
 			return err
 		}
+		s.o.gone(rest, nars)
 		s.o.Progress.Reclaimed.Add(int64(len(rest) + len(nars)))
 		return nil
 	})

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/gc"
+)
+
+const (
+	// purgeBatch is how many URLs a hook gets at once.
+	purgeBatch = 500
+	// purgeWait is how long a hook may take for them.
+	purgeWait = 5 * time.Minute
+)
+
+func purgeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "purge-hook", Usage: "tell caches before the tree what changed: `CMD` is run by sh with URLs on standard input, one a line, 500 at most (docs/pruning.md has examples)"},
+		&cli.StringFlag{Name: "purge-url", Usage: "the `URL` of the tree there, which each URL for --purge-hook begins with"},
+	}
+}
+
+// A purger tells other caches of objects that changed or went. A nil purger does
+// nothing.
+type purger struct {
+	command, base string
+
+	mu   sync.Mutex
+	keys []layout.Key
+}
+
+// readPurger reads purgeFlags; nil if there is nothing to tell.
+func readPurger(c *cli.Context) (*purger, error) {
+	command, base := c.String("purge-hook"), c.String("purge-url")
+	if command == "" && base == "" && !c.IsSet("purge-hook") {
+		return nil, nil
+	}
+	u, err := url.Parse(base)
+	if command == "" || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
+		return nil, usage("--purge-hook needs a command, and --purge-url such as https://cache.example.org")
+	}
+	return &purger{command: command, base: strings.TrimRight(base, "/") + "/"}, nil
+}
+
+// add notes objects that changed or went.
+func (p *purger) add(keys ...layout.Key) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range keys {
+		if key.Kind().Public() {
+			p.keys = append(p.keys, key)
+		}
+	}
+}
+
+// run runs the hook for what was noted. The tree is done with by then: what fails is
+// told, and not tried again.
+func (p *purger) run(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	keys := p.keys
+	p.keys = nil
+	p.mu.Unlock()
+	for some := range slices.Chunk(keys, purgeBatch) {
+		var list strings.Builder
+		for _, key := range some {
+			list.WriteString(p.base + (&url.URL{Path: string(key)}).EscapedPath() + "\n")
+		}
+		if err := p.call(ctx, list.String()); err != nil {
+			return withHint(err, "the tree itself is done; other caches may answer with what they have until it expires there: narinfos for five minutes, NARs for a year")
+		}
+	}
+	return nil
+}
+
+func (p *purger) call(ctx context.Context, list string) error {
+	ctx, cancel := context.WithTimeout(ctx, purgeWait)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", p.command)
+	cmd.Stdin = strings.NewReader(list)
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Run(); err != nil {
+		text := strings.TrimSpace(out.String())
+		return fmt.Errorf("run the purge hook: %w: %.500s", err, text)
+	}
+	return nil
+}
+
+// purging has a run of gc tell a purger.
+func (p *purger) purging(o gc.Options) gc.Options {
+	if p != nil {
+		o.Gone = func(keys []layout.Key) { p.add(keys...) }
+	}
+	return o
+}
