@@ -88,19 +88,19 @@ type check struct {
 type need int
 
 const (
-	machine  need = 1 << iota // the settings of this machine
-	answers                   // a cache that answers
-	web                       // one behind a web server
-	path                      // a path
-	tree                      // the tree itself
-	anywhere = 0
+	machine need = 1 << iota // the settings of this machine
+	named                    // a cache of the list of substituters
+	answers                  // a cache that answers
+	web                      // one behind a web server
+	path                     // a path
+	tree                     // the tree itself
 )
 
 // checks are in the order in which things go wrong.
 var checks = []check{
 	{"settings", "a line that Nix cannot read ends every command of it", machine, checkSettings},
 	{"substitutes", "Nix asks no cache at all", machine, checkSubstitutes},
-	{"reachable", "a cache that does not answer is passed over, after a wait", web, checkReachable},
+	{"reachable", "a cache that does not answer is passed over, after a wait", named, checkReachable},
 	{"clock", "certificates, tokens and signed URLs are good for a time, and what Nix remembers too", web | answers, checkClock},
 	{"login", "Nix takes a cache that asks for a password, and gets none, for one that is empty or broken", web | answers | machine, checkLogin},
 	{"cache-info", "Nix reads it first, and uses the cache only if it is right", answers, checkCacheInfo},
@@ -134,18 +134,21 @@ type patient struct {
 	report *Report
 	now    func() time.Time
 
-	check *check // that runs
+	check *check         // that runs
+	count map[string]int // findings by fault
 
 	// The machine.
 	mine, system *nixconf.Config
 	access       nixstore.Access
+	silent       error // of the daemon
 	view         view
 
 	// The cache.
 	web       *asker
 	reader    layout.Reader
-	dead      bool // nothing more can be learned from it
-	private   bool // it wants a password
+	unopened  error // why there is none
+	dead      bool  // nothing more can be learned from it
+	private   bool  // it wants a password
 	hasInfo   bool
 	published signer.Trusted
 	unused    bool // it is not among the substituters
@@ -156,7 +159,7 @@ type patient struct {
 
 // Run looks at everything. An error says that the looking itself failed.
 func Run(ctx context.Context, c Config) (*Report, error) {
-	p := &patient{Config: c, report: &Report{Checked: []string{}, Findings: []Finding{}, Unchecked: []Gap{}}, now: c.now}
+	p := &patient{Config: c, report: &Report{Checked: []string{}, Findings: []Finding{}, Unchecked: []Gap{}}, now: c.now, count: map[string]int{}}
 	if p.now == nil {
 		p.now = time.Now
 	}
@@ -176,6 +179,11 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		}
 		p.report.Checked = append(p.report.Checked, p.check.name)
 		p.check.run(ctx, p)
+	}
+	for fault, n := range p.count {
+		if n > maxOfAKind {
+			p.unchecked("%s was found %d times, of which %d are told", fault, n, maxOfAKind)
+		}
 	}
 	return p.report, ctx.Err()
 }
@@ -202,14 +210,12 @@ func (p *patient) examine(ctx context.Context) error {
 		u.RawQuery = ""
 		p.web = newAsker(u, p.UserAgent, p.view.conf.Get("ssl-cert-file"), p.Asked)
 	}
-	if p.reader, err = p.Open(ctx, p.URL, p.view.netrc); err != nil && p.web == nil {
-		return err
-	}
-	if err != nil {
+	if p.reader, err = p.Open(ctx, p.URL, p.view.netrc); err != nil && p.web != nil {
 		// The netrc is at fault, which its check tells.
 		p.reader, err = p.Open(ctx, p.URL, "/dev/null")
 	}
-	return err
+	p.unopened = err
+	return nil
 }
 
 func (p *patient) close() {
@@ -223,7 +229,7 @@ func (p *patient) has(n need) bool {
 	switch {
 	case n&tree != 0 && p.Tree == nil, n&machine != 0 && p.Tree != nil:
 		return false
-	case n&web != 0 && p.web == nil, n&path != 0 && p.Path == "":
+	case n&named != 0 && p.URL == "", n&web != 0 && p.web == nil, n&path != 0 && p.Path == "":
 		return false
 	case n&answers != 0 && p.dead:
 		return false
@@ -231,7 +237,13 @@ func (p *patient) has(n need) bool {
 	return true
 }
 
+// maxOfAKind is how many findings of one fault are told. The rest is counted.
+const maxOfAKind = 10
+
 func (p *patient) find(level Level, fault, cure, format string, args ...any) {
+	if p.count[fault]++; p.count[fault] > maxOfAKind {
+		return
+	}
 	p.report.Findings = append(p.report.Findings, Finding{
 		Check: p.check.name, Fault: fault, Cache: p.URL, Level: level,
 		What: fmt.Sprintf(format, args...), Why: p.check.advice, Cure: cure,

@@ -13,11 +13,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/signer"
-	"github.com/nixstatic/nixstatic/sync/nixconf"
 )
-
-// maxClosure is how many paths are followed from one.
-const maxClosure = 50_000
 
 // read reads the record of a path from a cache.
 func (p *patient) read(ctx context.Context, r layout.Reader, path layout.StorePath) (*layout.NarInfo, error) {
@@ -102,74 +98,6 @@ func (p *patient) judge(n *layout.NarInfo) bool {
 	p.fail("key-not-trusted", "ask the operator for its public key: nixstatic use "+p.URL+" --key NAME:BASE64",
 		"%s is signed by %s, and no such key is trusted here", n.Path, strings.Join(names, ", "))
 	return true
-}
-
-// checkReferences follows a path to all that it needs, at this cache and at the
-// others of the list.
-func checkReferences(ctx context.Context, p *patient) {
-	if p.record == nil {
-		return
-	}
-	var others []layout.Reader
-	for _, url := range p.view.substituters {
-		if nixconf.SameCache(url, p.URL) {
-			continue
-		}
-		r, err := p.Open(ctx, url, p.view.netrc)
-		if err != nil {
-			p.unchecked("%s: %v", url, err)
-			continue
-		}
-		others = append(others, r)
-	}
-	seen := map[layout.StorePath]bool{p.record.Path: true}
-	queue := []*layout.NarInfo{p.record}
-	unsure, judged := false, false
-	for len(queue) > 0 && ctx.Err() == nil {
-		n := queue[0]
-		queue = queue[1:]
-		for _, ref := range n.References {
-			if seen[ref] {
-				continue
-			}
-			if seen[ref] = true; len(seen) > maxClosure {
-				p.unchecked("more than %d paths are needed: the rest was not looked at", maxClosure)
-				return
-			}
-			next, err := p.read(ctx, p.reader, ref)
-			switch {
-			case err == nil:
-				if !judged && !p.keysTold {
-					judged = p.judge(next)
-				}
-				queue = append(queue, next)
-				continue
-			case !errors.Is(err, fs.ErrNotExist):
-				p.fail("narinfo-damaged", "upload the path again; nixstatic verify on the tree tells more", "the record of %s, which %s refers to, cannot be read: %v", ref, n.Path, err)
-				continue
-			}
-			found, sure := false, true
-			for _, other := range others {
-				n, err := p.read(ctx, other, ref)
-				if found = err == nil; found {
-					queue = append(queue, n)
-					break
-				}
-				sure = sure && errors.Is(err, fs.ErrNotExist)
-			}
-			switch {
-			case found:
-			case !sure:
-				unsure = true
-			default:
-				p.fail("reference-missing", "upload it too: nix copy --to the upload URL of the cache "+ref.Abs(p.StoreDir),
-					"%s refers to %s, which neither this cache nor another substituter has", n.Path, ref)
-			}
-		}
-	}
-	if unsure {
-		p.unchecked("a substituter did not answer, and may have references that this cache lacks")
-	}
 }
 
 func checkNAR(ctx context.Context, p *patient) {

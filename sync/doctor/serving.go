@@ -22,6 +22,14 @@ import (
 const infoName = string(layout.CacheInfoKey)
 
 func checkReachable(ctx context.Context, p *patient) {
+	if p.unopened != nil {
+		p.dead = true
+		p.fail("unreachable", "check the name of the cache, and the rights to read it", "the cache cannot be opened: %v", p.unopened)
+		return
+	}
+	if p.web == nil {
+		return
+	}
 	a, err := p.web.get(ctx, infoName)
 	if err == nil && a.status == http.StatusBadRequest && a.at.Scheme == "http" && netx.SaysHTTPS(string(a.body)) {
 		err = netx.ErrHTTPS

@@ -27,9 +27,8 @@ type view struct {
 
 func (p *patient) readSettings(ctx context.Context) {
 	p.mine, p.system = p.Files.Load(), p.Files.LoadSystem()
-	var err error
-	if p.access, err = nixstore.FindAccess(ctx); err != nil {
-		// Its check tells: what the user has set is looked at nevertheless.
+	if p.access, p.silent = nixstore.FindAccess(ctx); p.silent != nil {
+		// What the user has set is looked at nevertheless.
 		p.access = nixstore.Access{Daemon: true}
 	}
 	trusted := !p.access.Daemon || p.access.Trust == nixstore.Trusted ||
@@ -78,8 +77,8 @@ func checkSettings(_ context.Context, p *patient) {
 			p.fail("key-malformed", "correct it in trusted-public-keys: a key is NAME:BASE64", "the trusted key %.60q cannot be read", name)
 		}
 	}
-	if _, err := nixstore.FindAccess(context.Background()); err != nil {
-		p.fail("daemon-silent", "start it: sudo systemctl restart nix-daemon, or nix-daemon as root", "the Nix daemon does not answer: %v", err)
+	if p.silent != nil {
+		p.fail("daemon-silent", "start it: sudo systemctl restart nix-daemon, or nix-daemon as root", "the Nix daemon does not answer: %v", p.silent)
 	}
 }
 

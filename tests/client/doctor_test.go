@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nixstatic/nixstatic/tests/minio"
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
@@ -361,4 +362,31 @@ func TestDoctorElsewhere(t *testing.T) {
 	g.remove(t, filepath.Base(app)[:32]+".narinfo")
 	g.healthy(t, app)
 	g.ills(t, "not-there", g.url, app)
+}
+
+// TestDoctorHealthy: nothing is found where all is right, however it is served.
+func TestDoctorHealthy(t *testing.T) {
+	c := newCache(t, "doctor.example.org-1")
+	s := startServe(t, c)
+	g := groundAt(t, c, s.url)
+	g.healthy(t)
+	g.healthy(t, s.url+"/", c.path, "--deep")
+	g.machine.write(t, "home/.config/nix/nix.conf", "")
+	g.nixstatic(t, "use", s.url, "--yes", "--write", "user").Want(t, 0)
+	g.healthy(t)
+
+	store := minio.Start(t, 1)
+	env := []string{"AWS_ACCESS_KEY_ID=" + store.AccessKey, "AWS_SECRET_ACCESS_KEY=" + store.SecretKey}
+	g.with = env
+	bucket := "s3://cache?endpoint=" + store.Endpoint
+	g.nixstatic(t, "init", bucket).Want(t, 0)
+	g.nixstatic(t, "sync", c.tree, bucket).Want(t, 0)
+	g.healthy(t, bucket)
+	g.healthy(t, bucket, c.path, "--deep")
+	g.nixstatic(t, "use", bucket, "--yes", "--write", "user").Want(t, 0)
+	g.healthy(t)
+	g.with = append(env, "AWS_SECRET_ACCESS_KEY=wrong")
+	if d := g.doctor(t); d.OK || !slices.Contains(d.faults(), "unreachable") && !slices.Contains(d.faults(), "cache-info-unreadable") {
+		t.Errorf("a bucket that may not be read: %+v", d)
+	}
 }

@@ -46,7 +46,7 @@ var own = map[string][]string{
 	// It reads and edits the files of Nix, and contacts nothing.
 	"sync/nixconf": {},
 	// It looks at caches and at this machine, and changes nothing.
-	"sync/doctor": {"layout", "layout/compress", "signer", "sync/internal/netx", "sync/nixconf", "sync/nixstore"},
+	"sync/doctor": {"layout", "layout/compress", "layout/parallel", "signer", "sync/internal/netx", "sync/nixconf", "sync/nixstore"},
 	// Clients of servers, whatever the servers are for.
 	"sync/internal/netx": {"layout/compress"},
 	"sync/export":        append([]string{"layout/recent", "sync/httpcache"}, onLayout...),
