@@ -28,7 +28,7 @@ type view struct {
 func (p *patient) readSettings(ctx context.Context) {
 	p.mine, p.system = p.Files.Load(), p.Files.LoadSystem()
 	if p.access, p.silent = nixstore.FindAccess(ctx); p.silent != nil {
-		// What the user has set is looked at nevertheless.
+		// The settings of the user are looked at nevertheless.
 		p.access = nixstore.Access{Daemon: true}
 	}
 	trusted := !p.access.Daemon || p.access.Trust == nixstore.Trusted ||
