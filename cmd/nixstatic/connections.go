@@ -13,13 +13,16 @@ import (
 )
 
 const (
-	// spareFiles are the files that a server has open beside those of requests.
+	// spareFiles are the files that a server has open beside those of requests, a part
+	// of them as connections that ask for metrics.
 	spareFiles = 64
 	// mostConnections bounds what connections cost in memory. Each has some tens of
 	// kilobytes, and over HTTP/2 the bytes that the server has not read yet.
 	mostConnections = 4096
-	// http2Buffer is how many those are.
+	// http2Buffer is how many those are, and mostSecure how many connections may have
+	// them: TLS is where HTTP/2 is spoken.
 	http2Buffer = 256 << 10
+	mostSecure  = 1024
 )
 
 // A connectionLimit is a listener whose connections leave the process files for
@@ -36,13 +39,28 @@ type connectionLimit struct {
 	networks map[share.Client][]*limitedConn // the oldest first
 }
 
-func limitConnections(l net.Listener) *connectionLimit {
-	most := uint64(mostConnections)
-	var files unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err == nil {
-		most = min(most, max(uint64(files.Cur), 2+2*spareFiles)/2-spareFiles/2)
+func limitConnections(l net.Listener, most int) *connectionLimit {
+	return &connectionLimit{Listener: l, most: most, networks: map[share.Client][]*limitedConn{}}
+}
+
+// connectionsFor returns how many connections a process may have that may open so
+// many files, and how many requests over HTTP/2, which comes with TLS. A connection
+// is a file, and each request may open one.
+func connectionsFor(files uint64, secure bool) (connections, streams int) {
+	files = max(files, 3+2*spareFiles) - spareFiles
+	if secure {
+		return int(min(mostSecure, files/3)), int(min(mostConnections, files/3))
 	}
-	return &connectionLimit{Listener: l, most: int(most), networks: map[share.Client][]*limitedConn{}}
+	return int(min(mostConnections, files/2)), 0
+}
+
+// openFiles is how many files the process may open.
+func openFiles() uint64 {
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil {
+		return 2 * mostConnections
+	}
+	return uint64(files.Cur)
 }
 
 // Accept returns the next connection that there is room for.

@@ -16,7 +16,7 @@ func TestConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := limitConnections(inner)
+	l := limitConnections(inner, 100)
 	l.most = 20
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
 	hs := (&server{log: slog.New(slog.DiscardHandler)}).newHTTPServer(handler)

@@ -39,7 +39,7 @@ func TestGoneWhileWaiting(t *testing.T) {
 				waited <- err
 			})
 			hs := (&server{log: slog.New(slog.DiscardHandler)}).newHTTPServer(handler)
-			go hs.Serve(limitConnections(inner))
+			go hs.Serve(limitConnections(inner, 100))
 			defer hs.Close()
 			conn, err := net.Dial(network, inner.Addr().String())
 			if err != nil {

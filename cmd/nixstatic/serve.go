@@ -142,7 +142,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 		mux.Handle("GET /metrics", s.health.Before(s.metrics.Handler()))
 		mux.Handle("GET /healthz", s.health)
 		mux.HandleFunc("GET /healthz/uploads", s.health.Uploads)
-		side := &server{handler: mux, log: s.log}
+		side := &server{handler: mux, log: s.log, most: spareFiles / 4}
 		wait.Go(func() {
 			if err := side.serve(background, metricsListener); err != nil {
 				s.log.Error("metrics", "err", err)

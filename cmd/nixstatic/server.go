@@ -14,8 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nixstatic/nixstatic/webdav/token"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/nixstatic/nixstatic/layout/share"
+	"github.com/nixstatic/nixstatic/webdav/token"
 )
 
 // A server serves HTTP on some listeners until it is told to stop. Everything
@@ -25,6 +27,7 @@ type server struct {
 	tls      *tls.Config   // for TCP; nil for none
 	patience time.Duration // for requests under way when it stops; 0 for 10 seconds
 	log      *slog.Logger
+	most     int // connections at the same time; 0 for what the files leave that it may open
 }
 
 // newHTTPServer sets the limits on what a client may cost before it has asked for
@@ -36,10 +39,11 @@ func (s *server) newHTTPServer(handler http.Handler) *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		TLSConfig:         s.tls,
-		HTTP2:             &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer},
-		ConnState:         noticeConnection,
-		ConnContext:       watchConnection,
-		ErrorLog:          log.New(serverLog{s.log}, "", 0),
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer,
+			MaxConcurrentStreams: streamsOfOne},
+		ConnState:   noticeConnection,
+		ConnContext: watchConnection,
+		ErrorLog:    log.New(serverLog{s.log}, "", 0),
 	}
 }
 
@@ -65,11 +69,20 @@ func (l serverLog) Write(text []byte) (int, error) {
 // returns none is running any more. An error says that a listener failed, or
 // that requests had to be cut off.
 func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
+	connections, streams := connectionsFor(openFiles(), s.tls != nil)
+	if s.most > 0 {
+		connections = min(connections, s.most)
+	}
+	connections = max(1, connections/max(1, len(listeners)))
 	var running sync.WaitGroup
+	handler := s.handler
+	if s.tls != nil {
+		handler = &streamLimit{handler, share.NewPool(int64(streams), streamWait)}
+	}
 	hs := s.newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		running.Add(1)
 		defer running.Done()
-		s.handler.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 	}))
 	failed, failedNow := context.WithCancelCause(ctx)
 	defer failedNow(nil)
@@ -80,7 +93,7 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 			if _, isTCP := l.Addr().(*net.TCPAddr); isTCP && s.tls != nil {
 				serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
 			}
-			err := serve(limitConnections(l))
+			err := serve(limitConnections(l, connections))
 			if errors.Is(err, http.ErrServerClosed) {
 				return nil
 			}
