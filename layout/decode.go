@@ -19,7 +19,12 @@ func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, mem
 	if err != nil {
 		return nil, err
 	}
-	z, err := compress.NewReaderWithin(file, method, func(total int64) error { return part.Resize(ctx, total) })
+	return decodeWithin(file, method, part, func(total int64) error { return part.Resize(ctx, total) })
+}
+
+// decodeWithin takes charge of a part of the memory, and asks for more of it.
+func decodeWithin(file io.Reader, method compress.Method, part *share.Part, more func(total int64) error) (compress.Reader, error) {
+	z, err := compress.NewReaderWithin(file, method, more)
 	if err != nil {
 		return nil, err
 	}

@@ -49,19 +49,16 @@ func Inspect(ctx context.Context, file io.Reader, method compress.Method, storeD
 // memory that it may have for decoders.
 func (w *Writer) Inspect(ctx context.Context, file io.Reader, method compress.Method, claims ...*PathInfo) (*Inspected, error) {
 	storeDir := w.StoreDir
-	source := &recorder{r: &contextReader{ctx, file}, sum: sha256.New()}
-	z, err := NewDecoder(ctx, source, method, w.Memory)
-	if err != nil {
-		return nil, err
-	}
-	defer z.Close()
-
+	source := &recorder{sum: sha256.New()}
 	limit := &PathInfo{}
 	for _, claim := range claims {
 		limit.NarSize = max(limit.NarSize, claim.NarSize)
 	}
 	p := newPass(ctx, TempSpool(""), limit, 0, storeDir)
-	done, err := p.share(ctx, w)
+	z, turn, done, err := p.decode(ctx, w, func(t *turn) io.Reader {
+		source.r = t.source(&contextReader{ctx, file})
+		return source
+	}, method)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +72,7 @@ func (w *Writer) Inspect(ctx context.Context, file io.Reader, method compress.Me
 	}
 	found := &Inspected{}
 	buf := make([]byte, 256<<10)
-	_, broken := io.CopyBuffer(io.MultiWriter(writers...), struct{ io.Reader }{z}, buf)
+	_, broken := io.CopyBuffer(turn.pieces(io.MultiWriter(writers...)), struct{ io.Reader }{z}, buf)
 	if broken == nil {
 		found.NarHash, broken = p.finish(nil)
 	}

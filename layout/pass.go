@@ -9,6 +9,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/nar"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // listingInMemory is the size up to which a listing needs no file.
@@ -56,15 +57,35 @@ func newPass(ctx context.Context, spool Spool, want *PathInfo, maxNarSize int64,
 	return p
 }
 
-// share bounds what the pass takes while it goes on by what its Writer may have.
-func (p *pass) share(ctx context.Context, w *Writer) (done func(), err error) {
+// decode opens a file whose NAR is to go through the pass, which takes no more of
+// memory and of the processor than its Writer may have. When done is called, nothing
+// is held any more.
+func (p *pass) decode(ctx context.Context, w *Writer, file func(*turn) io.Reader, method compress.Method) (z compress.Reader, t *turn, done func(), err error) {
 	p.spill.spilled = w.Spilled
-	part, err := w.Memory.Take(ctx, 0)
-	if err != nil {
-		return nil, err
+	if t, err = w.turn(ctx); err != nil {
+		return nil, nil, nil, err
 	}
-	p.debug.memory = func(total int64) error { return part.Resize(ctx, total) }
-	return part.Release, nil
+	parts := make([]*share.Part, 2) // of memory: for the decoder, and for debug links
+	done = func() {
+		parts[1].Release()
+		t.end()
+	}
+	for i := range parts {
+		if parts[i], err = w.Memory.Take(ctx, 0); err != nil {
+			done()
+			return nil, nil, nil, err
+		}
+	}
+	more := func(part *share.Part) func(total int64) error {
+		return func(total int64) error { return t.without(func() error { return part.Resize(ctx, total) }) }
+	}
+	p.debug.memory = more(parts[1])
+	if z, err = decodeWithin(file(t), method, parts[0], more(parts[0])); err != nil {
+		done()
+		return nil, nil, nil, err
+	}
+	end := done
+	return z, t, func() { z.Close(); end() }, nil
 }
 
 // Write takes the next piece of the NAR.

@@ -28,6 +28,7 @@ type Writer struct {
 	MaxNarSize int64           // bytes of a NAR whose size is not announced; 0 for no bound
 	Spool      Spool           // nil for the tree's own, or temporary files
 	Memory     *share.Pool     // of decoders; nil for as much as they want
+	Turns      *share.Pool     // of the processor, for pieces of NARs; nil for as many as come
 	// Spilled is told how many bytes of a listing are about to go to the disk, and
 	// may end the NAR. Nil for as many as it takes.
 	Spilled func(n int64) error
@@ -107,19 +108,13 @@ func (w *Writer) Keep(ctx context.Context, want *PathInfo, method compress.Metho
 			p.spill.discard()
 		}
 	}()
-	tee := &contextReader{ctx, io.TeeReader(file, out)}
-	z, err := NewDecoder(ctx, tee, method, w.Memory)
-	if err != nil {
-		return nil, err
-	}
-	defer z.Close()
-	done, err := p.share(ctx, w)
+	z, turn, done, err := p.decode(ctx, w, func(t *turn) io.Reader { return &contextReader{ctx, io.TeeReader(t.source(file), out)} }, method)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	buf := make([]byte, 256<<10)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{p}, struct{ io.Reader }{z}, buf); err != nil {
+	if _, err := io.CopyBuffer(turn.pieces(p), struct{ io.Reader }{z}, buf); err != nil {
 		return nil, err
 	}
 	return w.end(p, out, want, method, z.Frames())

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -78,6 +79,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	if writer.Memory = c.Decoding; writer.Memory == nil {
 		writer.Memory = share.NewPool(layout.DecoderMemory, decodingPatience)
 	}
+	writer.Turns = share.NewPool(int64(2*runtime.GOMAXPROCS(0)), decodingPatience)
 	b := &Inbox{
 		cfg: c, writer: &writer, spool: writer.Spool, known: knownKeys(c), log: c.Log,
 		space: space{free: c.FreeSpace, floor: c.MinFree}, now: time.Now,
