@@ -147,7 +147,9 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 	}
 	t.token = token
 	if t.upload || r.Method != http.MethodGet && r.Method != http.MethodHead {
-		r = r.WithContext(share.As(r.Context(), share.ClientOf(token, r.RemoteAddr)))
+		ctx, done := share.UntilGone(share.As(r.Context(), share.ClientOf(token, r.RemoteAddr)))
+		defer done()
+		r = r.WithContext(ctx)
 	}
 	switch {
 	case t.norun != nil && (h.scope(r.Method, t) > Read || !h.shared):

@@ -9,9 +9,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// watchConnection has requests that wait notice that their client went. The HTTP
-// server notices it by itself once it has read a request to its end, and those that
-// wait for their turn are unread.
+// watchConnection has requests notice that their client went. The HTTP server
+// notices it by itself once it has read a request to its end, and uploads that wait
+// for their turn, or take long, are unread.
 func watchConnection(ctx context.Context, conn net.Conn) context.Context {
 	return share.Watched(ctx, func() bool {
 		raw, ok := rawConn(conn)

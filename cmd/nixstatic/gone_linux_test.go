@@ -35,7 +35,9 @@ func TestGoneWhileWaiting(t *testing.T) {
 			waiting, waited := make(chan bool), make(chan error)
 			handler := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				waiting <- true
-				_, err := pool.Take(share.As(r.Context(), "b"), 1)
+				ctx, done := share.UntilGone(r.Context())
+				defer done()
+				_, err := pool.Take(share.As(ctx, "b"), 1)
 				waited <- err
 			})
 			hs := (&server{log: slog.New(slog.DiscardHandler)}).newHTTPServer(handler)

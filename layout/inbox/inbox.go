@@ -79,7 +79,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	if writer.Memory = c.Decoding; writer.Memory == nil {
 		writer.Memory = share.NewPool(layout.DecoderMemory, decodingPatience)
 	}
-	writer.Turns = share.NewPool(int64(2*runtime.GOMAXPROCS(0)), decodingPatience)
+	writer.Turns = share.NewPool(int64(2*runtime.GOMAXPROCS(0)-1), decodingPatience) // all processors for a client alone
 	b := &Inbox{
 		cfg: c, writer: &writer, spool: writer.Spool, known: knownKeys(c), log: c.Log,
 		space: space{free: c.FreeSpace, floor: c.MinFree}, now: time.Now,

@@ -12,7 +12,9 @@ package share
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -70,10 +72,45 @@ func Hurried(ctx context.Context, f func(waited time.Duration)) context.Context 
 	return context.WithValue(ctx, hurryKey{}, f)
 }
 
-// Watched returns a context for what is done for a client that may go while it
-// waits for a part, which the end of the context would not tell: a server that has
-// not read a request to its end does not look at its connection. While a request
-// waits, gone is asked each second.
+// goneEvery is how often clients are looked after.
+const goneEvery = time.Second
+
+// errGone is why the context of UntilGone ends.
+var errGone = fmt.Errorf("the client is gone: %w", context.Canceled)
+
+// UntilGone returns a context that ends when its client goes, if there is a way to
+// tell: see Watched. Its second result is to be called when the work is done.
+func UntilGone(ctx context.Context) (context.Context, func()) {
+	gone, ok := ctx.Value(goneKey{}).(func() bool)
+	if !ok {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var timer *time.Timer
+	var mu sync.Mutex
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(goneEvery, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		if gone() {
+			cancel(errGone)
+			return
+		}
+		timer.Reset(goneEvery)
+	})
+	return ctx, func() {
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
+// Watched returns a context for what is done for a client that may go without the
+// context being ended by that: a server that has not read a request to its end
+// does not look at its connection. Gone is asked while UntilGone works.
 func Watched(ctx context.Context, gone func() bool) context.Context {
 	return context.WithValue(ctx, goneKey{}, gone)
 }

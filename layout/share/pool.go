@@ -3,7 +3,6 @@ package share
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -12,14 +11,11 @@ import (
 // ErrBusy says that a part was not to be had in time.
 var ErrBusy = errors.New("too much is in use")
 
-// errGone says that the client went while it waited.
-var errGone = fmt.Errorf("the client is gone: %w", context.Canceled)
-
 // maxWaiting is how many requests of one client may wait for a pool. Each of
 // them costs a connection, and what that has received already.
 const maxWaiting = 256
 
-// hurryEvery is how often those who wait hurry others, and are looked after.
+// hurryEvery is how often those who wait hurry others.
 const hurryEvery = time.Second
 
 // A Pool is a number of places or bytes that clients share. It is safe for
@@ -57,7 +53,7 @@ type Part struct {
 }
 
 // Take returns a part of that size for the client of ctx. The error is ErrBusy,
-// that of ctx, or context.Canceled for a client that has gone (Watched). A size that the pool does not have, or no client may have, is
+// or that of ctx. A size that the pool does not have, or no client may have, is
 // ErrBusy at once. The part of a nil pool costs nothing.
 func (p *Pool) Take(ctx context.Context, size int64) (*Part, error) {
 	part := &Part{pool: p, client: From(ctx)}
@@ -118,7 +114,6 @@ func (t *Part) hold(size int64) {
 // wait waits for a part, and hurries others meanwhile.
 func (p *Pool) wait(ctx context.Context, w *waiter) (err error) {
 	start := time.Now()
-	gone, _ := ctx.Value(goneKey{}).(func() bool)
 	end, tick := time.NewTimer(p.patience), time.NewTicker(hurryEvery)
 	defer end.Stop()
 	defer tick.Stop()
@@ -127,10 +122,6 @@ func (p *Pool) wait(ctx context.Context, w *waiter) (err error) {
 		case <-w.got:
 			return nil
 		case <-tick.C:
-			if gone != nil && gone() {
-				err = errGone
-				break
-			}
 			p.hurry(w, time.Since(start))
 		case <-ctx.Done():
 			err = context.Cause(ctx)

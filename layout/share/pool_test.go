@@ -213,12 +213,14 @@ func TestGone(t *testing.T) {
 		gone, start := false, time.Now()
 		failed := make(chan error, 1)
 		go func() {
-			_, err := p.Take(Watched(as(t, "c"), func() bool { return gone }), 1)
+			ctx, done := UntilGone(Watched(as(t, "c"), func() bool { return gone }))
+			defer done()
+			_, err := p.Take(ctx, 1)
 			failed <- err
 		}()
 		synctest.Wait()
 		gone = true
-		if err := <-failed; !errors.Is(err, context.Canceled) || time.Since(start) > hurryEvery {
+		if err := <-failed; !errors.Is(err, context.Canceled) || time.Since(start) > goneEvery {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
 		other.Release()

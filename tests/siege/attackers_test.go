@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,12 +30,33 @@ type attacker struct {
 	from, token string
 	target      string // of a large NAR that is there, the path of its URL
 	client      *http.Client
-	through     *atomic.Int64 // how often the server took notice
+	through     *notice
+}
+
+// A notice counts how often the server took notice of an attack, and what it said.
+type notice struct {
+	mu      sync.Mutex
+	n       int
+	answers map[int]int
+}
+
+func (n *notice) add(status int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.n++
+	if n.answers == nil {
+		n.answers = map[int]int{}
+	}
+	if status != 0 {
+		n.answers[status]++
+	}
 }
 
 const (
 	attackersEach = 4
 	pause         = 200 * time.Millisecond
+	// crowdPause is that of attackers in great number.
+	crowdPause = 5 * time.Second
 )
 
 // besiege begins attacks, and returns what ends them and wants that each has got
@@ -45,16 +65,18 @@ func (s *server) besiege(t *testing.T, target string, attacks map[string]attack)
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	var all sync.WaitGroup
-	through := map[string]*atomic.Int64{}
+	through := map[string]*notice{}
 	for name, kind := range attacks {
-		through[name] = &atomic.Int64{}
+		through[name] = &notice{}
 		for i := range attackersEach {
 			a := s.attacker([]string{"127.0.0.2", "127.0.0.3"}[i%2], []string{"mallory", "eve"}[i%2])
+			wait := pause
 			if kind.stranger {
 				a.token = ""
 			}
 			if kind.copies > 0 {
 				a.from = []string{"127.0.0.4", "127.0.0.5"}[i%2]
+				wait = crowdPause
 			}
 			a.through, a.target = through[name], target
 			for range max(1, kind.copies) {
@@ -63,7 +85,7 @@ func (s *server) besiege(t *testing.T, target string, attacks map[string]attack)
 						kind.do(ctx, a)
 						select {
 						case <-ctx.Done():
-						case <-time.After(pause):
+						case <-time.After(wait):
 						}
 					}
 				})
@@ -75,7 +97,7 @@ func (s *server) besiege(t *testing.T, target string, attacks map[string]attack)
 		stop()
 		all.Wait()
 		for name, n := range through {
-			if t.Logf("%s: %d", name, n.Load()); n.Load() == 0 {
+			if t.Logf("%s: %d, answered %v", name, n.n, n.answers); n.n == 0 {
 				t.Errorf("no attack got through: %s", name)
 			}
 		}
@@ -115,14 +137,14 @@ func (a *attacker) send(ctx context.Context, method, path string, body io.Reader
 	resp, err := a.client.Do(req)
 	if err != nil {
 		if dial := (*net.OpError)(nil); !errors.As(err, &dial) || dial.Op != "dial" {
-			a.through.Add(1) // and was hung up on, perhaps in the middle
+			a.through.add(0) // and was hung up on, perhaps in the middle
 		}
 		return 0
 	}
 	defer resp.Body.Close()
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
 	if resp.StatusCode != http.StatusUnauthorized {
-		a.through.Add(1)
+		a.through.add(resp.StatusCode)
 	}
 	return resp.StatusCode
 }
@@ -144,7 +166,7 @@ func (a *attacker) hold(ctx context.Context, head string, each int, every time.D
 		if _, err := conn.Write(make([]byte, each)); err != nil {
 			return
 		}
-		a.through.Add(1)
+		a.through.add(0)
 		if each == 0 && hungUp(conn) {
 			return
 		}

@@ -5,6 +5,7 @@ package siege_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -26,7 +27,8 @@ func madeUp(alphabet string, n int) string {
 const nix32 = "0123456789abcdfghijklmnpqrsvwxyz"
 
 func hash() string { return madeUp(nix32, 32) }
-func nar() string  { return "/upload/nar/" + madeUp(nix32[:16], 52) + ".nar.zst" }
+func sum() string  { return "1" + madeUp(nix32, 51) } // of 256 bits
+func nar() string  { return "/upload/nar/" + sum() + ".nar.zst" }
 
 func put(path string, size int) string {
 	return fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", path, size)
@@ -38,7 +40,7 @@ func narinfo(name string, references int, extra string) string {
 	for i := range refs {
 		refs[i] = hash() + "-missing"
 	}
-	file := madeUp(nix32[:16], 52)
+	file := sum()
 	return fmt.Sprintf("StorePath: /nix/store/%s-evil\nURL: nar/%s.nar\nCompression: none\nFileHash: sha256:%s\nFileSize: 200\nNarHash: sha256:%s\nNarSize: 200\nReferences: %s\n%s",
 		name, file, file, file, strings.Join(refs, " "), extra)
 }
@@ -55,7 +57,7 @@ func claim(target string) (name, text string) {
 	}
 	file := strings.TrimSuffix(strings.TrimPrefix(target, "/nar/"), ".nar")
 	return path.Hash(), fmt.Sprintf("StorePath: /nix/store/%s\nURL: nar/%s.nar\nCompression: none\nNarHash: sha256:%s\nNarSize: %d\nReferences: \nCA: %s\n",
-		path, file, file, int64(1)<<40, ca)
+		path, file, file, 32<<20, ca)
 }
 
 // attacks are those on a server that speaks HTTP/1.
@@ -107,8 +109,8 @@ var attacks = map[string]attack{
 		a.hold(ctx, strings.Replace(put("/upload/"+hash()+".ls", 1<<30), "\r\n", "\r\nContent-Encoding: zstd\r\n", 1)+skip, 4<<10, 2*time.Second)
 	}},
 	"windows of 128 MiB": {do: func(ctx context.Context, a *attacker) { a.hold(ctx, put(nar(), 1<<20)+wide(), 0, time.Second) }},
-	"NARs of 16 GiB in little": {do: func(ctx context.Context, a *attacker) {
-		a.send(ctx, "PUT", nar(), &bomb{left: 16 << 30})
+	"NARs of a GiB in little": {do: func(ctx context.Context, a *attacker) {
+		a.send(ctx, "PUT", nar(), &bomb{left: 1 << 30})
 	}},
 	"files that are announced": {do: func(ctx context.Context, a *attacker) {
 		a.hold(ctx, put(nar(), 1<<50), 0, time.Second)
@@ -120,7 +122,7 @@ var attacks = map[string]attack{
 		a.hold(ctx, put(nar(), 1<<20), 10, pause/2)
 	}},
 	"debug links and logs of others": {do: func(ctx context.Context, a *attacker) {
-		a.send(ctx, "PUT", "/upload/debuginfo/"+madeUp("0123456789abcdef", 40)+".debug", strings.NewReader(`{"archive":"../nar/`+madeUp(nix32[:16], 52)+`.nar","member":"x"}`))
+		a.send(ctx, "PUT", "/upload/debuginfo/"+madeUp("0123456789abcdef", 40)+".debug", strings.NewReader(`{"archive":"../nar/`+sum()+`.nar","member":"x"}`))
 		a.send(ctx, "PUT", "/upload/log/"+hash()+"-x.drv", strings.NewReader("evil"))
 	}},
 	"realisations": {do: func(ctx context.Context, a *attacker) {
@@ -209,4 +211,9 @@ func (b *bomb) Read(p []byte) (int, error) {
 	n := copy(p, b.rest)
 	b.rest = b.rest[n:]
 	return n, nil
+}
+
+// fileHash is the hash in the name of a file.
+func fileHash(file []byte) string {
+	return layout.Hash(sha256.Sum256(file)).Nix32()
 }
