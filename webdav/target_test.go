@@ -33,6 +33,10 @@ func FuzzRoute(f *testing.F) {
 		if got.upload {
 			want = "/upload" + want
 		}
+		// A reader may write several slashes for one.
+		for strings.Contains(r.URL.Path, "//") {
+			r.URL.Path = strings.ReplaceAll(r.URL.Path, "//", "/")
+		}
 		if r.URL.Path != want || strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
 			t.Errorf("%q names %s", path, got.key)
 		}

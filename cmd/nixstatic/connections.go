@@ -26,7 +26,7 @@ const (
 )
 
 // A connectionLimit is a listener whose connections leave the process files for
-// its work: half of those that it may open. Clients share them by their networks,
+// its work: two for each. Clients share them by their networks,
 // as no token was shown yet. The network that has most makes room for others by
 // its oldest connection that waits for a request, or else by its oldest of all. So
 // a flood of connections from one place takes none from others.
@@ -45,13 +45,14 @@ func limitConnections(l net.Listener, most int) *connectionLimit {
 
 // connectionsFor returns how many connections a process may have that may open so
 // many files, and how many requests over HTTP/2, which comes with TLS. A connection
-// is a file, and each request may open one.
+// is a file, and each request may open two at a time: an upload and the folder that it
+// goes to.
 func connectionsFor(files uint64, secure bool) (connections, streams int) {
-	files = max(files, 3+2*spareFiles) - spareFiles
+	files = max(files, 2*spareFiles) - spareFiles
 	if secure {
-		return int(min(mostSecure, files/3)), int(min(mostConnections, files/3))
+		return int(min(mostSecure, files/5)), int(min(mostConnections, files/5))
 	}
-	return int(min(mostConnections, files/2)), 0
+	return int(min(mostConnections, files/3)), 0
 }
 
 // openFiles is how many files the process may open.

@@ -59,6 +59,12 @@ const (
 	crowdPause = 5 * time.Second
 )
 
+func (n *notice) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.n
+}
+
 // besiege begins attacks, and returns what ends them and wants that each has got
 // through to the server.
 func (s *server) besiege(t *testing.T, target string, attacks map[string]attack) (end func()) {
@@ -66,6 +72,7 @@ func (s *server) besiege(t *testing.T, target string, attacks map[string]attack)
 	ctx, stop := context.WithCancel(t.Context())
 	var all sync.WaitGroup
 	through := map[string]*notice{}
+	s.besieged = through
 	for name, kind := range attacks {
 		through[name] = &notice{}
 		for i := range attackersEach {

@@ -103,7 +103,7 @@ var overHTTP2 = map[string]attack{
 			return
 		}
 		defer end()
-		for range 2000 {
+		for range 200 {
 			stream, err := w.request("PROPFIND", "/nar/", true, "depth", "1")
 			if err == nil {
 				err = w.WriteRSTStream(stream, http2.ErrCodeCancel)
@@ -153,7 +153,7 @@ var overHTTP2 = map[string]attack{
 			return
 		}
 		defer end()
-		for range 5000 {
+		for range 500 {
 			if w.WritePing(false, [8]byte{}) != nil || w.WriteSettings() != nil {
 				return
 			}
@@ -170,7 +170,7 @@ var overHTTP2 = map[string]attack{
 		if w.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: b.Bytes()}) != nil {
 			return
 		}
-		for range 1000 {
+		for range 100 {
 			if w.WriteContinuation(1, false, b.Bytes()) != nil {
 				return
 			}

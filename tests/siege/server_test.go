@@ -45,6 +45,7 @@ type server struct {
 	tokens       map[string]string // by name
 	cmd          *exec.Cmd
 	log          string
+	besieged     map[string]*notice // by attack, since the last besiege
 }
 
 // start runs a server on a tree.
