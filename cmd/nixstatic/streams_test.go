@@ -59,7 +59,9 @@ func TestStreams(t *testing.T) {
 	client := func(from string) *http.Client {
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 		return &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-			DialContext: func(ctx context.Context, network, to string) (net.Conn, error) { return d.DialContext(ctx, network, to) }}}
+			DialContext: func(ctx context.Context, network, to string) (net.Conn, error) {
+				return d.DialContext(ctx, network, to)
+			}}}
 	}
 	url := "https://" + l.Addr().String()
 	ctx, stop := context.WithCancel(t.Context())
