@@ -128,7 +128,7 @@ func reuse(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
 }
 
-// send sends a request, and reads some of the answer. What it is does not matter.
+// send sends a request, and reads some of the answer, whatever that is.
 func (a *attacker) send(ctx context.Context, method, path string, body io.Reader, headers ...string) int {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+a.address+path, body)
 	if err != nil {

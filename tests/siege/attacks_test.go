@@ -34,7 +34,7 @@ func put(path string, size int) string {
 	return fmt.Sprintf("PUT %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", path, size)
 }
 
-// narinfo is a record of a path that nobody has, with references to others.
+// narinfo is a record of a path that no client has, with references to others.
 func narinfo(name string, references int, extra string) string {
 	refs := make([]string, references)
 	for i := range refs {

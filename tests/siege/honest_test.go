@@ -28,8 +28,7 @@ import (
 // pushed counts the paths that this process has made: no two are the same.
 var pushed atomic.Int64
 
-// push is what an honest client does: it adds a path that nobody has seen to its
-// store, copies it to the server, and looks at it there as a reader. It returns the
+// push is what an honest client does: it adds a new path to its store, copies it to the server, and looks at it there as a reader. It returns the
 // path, and how long the server had to do with it.
 func (s *server) push(t *testing.T, nix peers.Nix, who string) (string, time.Duration, error) {
 	store, n := peers.StoreRoot(t), pushed.Add(1)

@@ -112,7 +112,7 @@ func (s *server) ends(t *testing.T) {
 		t.Logf("%d MiB of memory at most", most>>20)
 	}
 	s.cmd.Process.Signal(syscall.SIGTERM)
-	// What attackers left behind may be cut off.
+	// The requests that attackers left behind may be cut off.
 	if err := s.cmd.Wait(); err != nil && !strings.Contains(s.logged(), "requests were still under way") {
 		t.Errorf("serve ends with %v: %s", err, last(s.logged()))
 	}
