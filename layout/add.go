@@ -2,6 +2,7 @@ package layout
 
 import (
 	"context"
+	"errors"
 	"slices"
 )
 
@@ -36,7 +37,19 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 		}
 		seen = item.Seen
 	}
-	rely, err := Rely(ctx, w.Tree, seen)
+	keys := w.reliedUpon(items)
+	for {
+		err := w.addOnce(ctx, items, seen, keys)
+		if !errors.Is(err, ErrLate) {
+			return err
+		}
+	}
+}
+
+// addOnce is Add, unless it takes too long: then some of the items may be there,
+// and the error is ErrLate.
+func (w *Writer) addOnce(ctx context.Context, items []Item, seen Sight, keys []Key) error {
+	rely, err := Rely(ctx, w.Tree, seen, keys...)
 	if err != nil {
 		return err
 	}
@@ -46,7 +59,28 @@ func (w *Writer) Add(ctx context.Context, items []Item) error {
 			return err
 		}
 	}
-	return w.publish(ctx, items)
+	return w.publish(ctx, rely.Context(ctx), items)
+}
+
+// reliedUpon returns all that is not put because it is there, or that is put in the
+// place of what may be about to go.
+func (w *Writer) reliedUpon(items []Item) (keys []Key) {
+	for _, item := range items {
+		p := item.Info.Path
+		nar := NARKey(item.Packed.FileHash, item.Packed.Method.Extension())
+		keys = append(keys, nar, NarInfoKey(p), ListingKey(p))
+		for _, ref := range item.Info.References {
+			if ref != p {
+				keys = append(keys, NarInfoKey(ref), ProvisionKey(ref))
+			}
+		}
+		if w.DebugInfo {
+			for _, o := range debugObjects(item.Packed.debug, nar) {
+				keys = append(keys, o.Key)
+			}
+		}
+	}
+	return keys
 }
 
 // lookAgain finds out whether what the items need and do not bring along is still
@@ -91,8 +125,9 @@ func (w *Writer) lookAgain(ctx context.Context, items []Item) error {
 	return nil
 }
 
-// publish makes items visible. Nothing is removed meanwhile.
-func (w *Writer) publish(ctx context.Context, items []Item) error {
+// publish makes items visible. Nothing is removed meanwhile that they rely on. The
+// second context is that of the narinfos; to put the rest may take longer.
+func (w *Writer) publish(ctx, timed context.Context, items []Item) error {
 	lists := TraitsOf(w.Tree).Lists
 	var bulk, links []Object
 	var levels [][]Object
@@ -135,7 +170,7 @@ func (w *Writer) publish(ctx context.Context, items []Item) error {
 		levels[depth] = append(levels[depth], Object{NarInfoKey(n.Path), Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
 	}
 	taken := map[Key]bool{}
-	put := func(groups ...[]Object) error {
+	put := func(ctx context.Context, groups ...[]Object) error {
 		keys, err := PutBatch(ctx, w.Tree, groups...)
 		for _, key := range keys {
 			taken[key] = true
@@ -146,23 +181,23 @@ func (w *Writer) publish(ctx context.Context, items []Item) error {
 	if len(links) > 0 {
 		groups = append(groups, firstOfEach(links))
 	}
-	if err := put(groups...); err != nil {
+	if err := put(ctx, groups...); err != nil {
 		return err
 	}
 	for i, item := range items {
 		if key := ListingKey(records[i].Path); taken[key] {
-			ours, err := claimListing(ctx, w.Tree, records[i].Path, item.Packed.listing)
+			ours, err := claimListing(timed, w.Tree, records[i].Path, item.Packed.listing)
 			if err != nil {
 				return err
 			}
 			taken[key] = !ours
 		}
 	}
-	if err := put(levels...); err != nil {
+	if err := put(timed, levels...); err != nil {
 		return err
 	}
 	for i, item := range items {
-		if err := w.settle(ctx, records[i], item, taken); err != nil {
+		if err := w.settle(timed, records[i], item, taken); err != nil {
 			return err
 		}
 	}

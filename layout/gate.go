@@ -2,7 +2,6 @@ package layout
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +21,9 @@ import (
 //     was published since it decided what to remove, and removes the rest.
 //
 // A tree that nothing is ever removed from has no plan, and a writer pays a few
-// system calls for that knowledge. A tree without a gate is not swept at all.
+// system calls for that knowledge. In a bucket no lock holds back a request that is
+// late, so that time takes the place of the lock, see Fence. A tree that has
+// neither is not swept at all.
 
 // A Gater is a tree whose writers and sweepers can exclude each other, across
 // processes.
@@ -58,20 +59,41 @@ type SweepPlan struct {
 	// Closed says that the tree is kept equal to another one, by a mirror that
 	// removes what that one does not have: two owners would undo each other's work.
 	Closed bool `json:"closed,omitempty"`
+
+	// The rest is for buckets, see Fence.
+	State SweepState `json:"state,omitempty"`
+	// Round names the lists of what is condemned, and the notes about them.
+	Round   string    `json:"round,omitempty"`
+	Slices  int       `json:"slices,omitempty"` // how many lists there are
+	Slice   int       `json:"slice,omitempty"`  // that is being swept, from 1: those before it are done
+	Renewed int64     `json:"renewed,omitempty"`
+	At      time.Time `json:"at,omitzero"`    // by the clock of the sweeper
+	Late    int64     `json:"late,omitempty"` // how long after it was signed a request may take effect, in seconds
+	// Known is for how many seconds after a plan was read a publication may be signed,
+	// and Lease for how many after it was changed a removal may; 0 for 120 and 300.
+	Known int64 `json:"known,omitempty"`
+	Lease int64 `json:"lease,omitempty"`
 }
+
+// A SweepState is how far a sweep of a bucket is.
+type SweepState string
+
+// The states. Condemned objects go if nothing is found to need them when the fence has
+// passed; then one slice after the other is swept.
+const (
+	SweepIdle      SweepState = ""
+	SweepCondemned SweepState = "condemned"
+	SweepSweeping  SweepState = "sweeping"
+)
 
 // ReadSweepPlan returns the plan of a tree. The error is fs.ErrNotExist if
 // nothing was ever removed.
 func ReadSweepPlan(ctx context.Context, r Reader) (SweepPlan, error) {
-	var plan SweepPlan
 	text, err := ReadAll(ctx, r, PlanKey)
 	if err != nil {
-		return plan, err
+		return SweepPlan{}, err
 	}
-	if err := json.Unmarshal(text, &plan); err != nil {
-		return plan, fmt.Errorf("read %s: %w", PlanKey, err)
-	}
-	return plan, nil
+	return ParseSweepPlan(text)
 }
 
 // A Sight is the moment from which a writer looks at a tree. The zero Sight is
@@ -81,6 +103,10 @@ type Sight struct{ plan string }
 // Look begins a look at the tree: what is seen afterwards holds for Rely, unless
 // that says otherwise.
 func Look(ctx context.Context, t Tree) (Sight, error) {
+	if f, ok := t.(Fenced); ok {
+		now, err := f.Fence().look(ctx, t, false)
+		return Sight{now.version}, err
+	}
 	if _, ok := t.(Gater); !ok {
 		return Sight{}, nil
 	}
@@ -104,6 +130,16 @@ type Reliance struct {
 
 	now   Sight
 	leave func()
+	until time.Time
+}
+
+// Context returns the context of what is published: its requests are ErrLate once
+// the Reliance is too old for them.
+func (r *Reliance) Context(ctx context.Context) context.Context {
+	if r.until.IsZero() {
+		return ctx
+	}
+	return SignBy(ctx, r.until)
 }
 
 // Sight returns the moment from which the tree has not changed by a removal.
@@ -117,9 +153,14 @@ func (r *Reliance) Release() {
 	}
 }
 
-// Rely begins a publication that rests on what was seen in the tree. The error is
-// ErrClosed if a mirror owns the tree.
-func Rely(ctx context.Context, t Tree, since Sight) (*Reliance, error) {
+// Rely begins a publication that rests on what was seen in the tree: on keys, where
+// the gate tells one from another. The keys of what is published are among them. The
+// publication uses the Context of the Reliance, and begins anew if the error is
+// ErrLate. The error of Rely is ErrClosed if a mirror owns the tree.
+func Rely(ctx context.Context, t Tree, since Sight, keys ...Key) (*Reliance, error) {
+	if f, ok := t.(Fenced); ok {
+		return f.Fence().rely(ctx, t, since, keys)
+	}
 	g, ok := t.(Gater)
 	if !ok {
 		return &Reliance{}, nil
@@ -160,10 +201,28 @@ func Exclude(ctx context.Context, t Tree) (leave func(), err error) {
 	return g.Gate(ctx, true)
 }
 
-// CanSweep reports whether Exclude works.
+// CanSweep reports whether objects can be removed from a tree while others write to
+// it.
 func CanSweep(t Tree) bool {
-	_, ok := t.(Gater)
-	return ok
+	_, gate := t.(Gater)
+	_, fence := t.(Fenced)
+	return gate || fence
+}
+
+// knownPlan returns the plan of a tree as a writer knows it. The error is
+// fs.ErrNotExist if nothing was ever removed, or can be.
+func knownPlan(ctx context.Context, t Tree) (SweepPlan, error) {
+	if f, ok := t.(Fenced); ok {
+		now, err := f.Fence().look(ctx, t, false)
+		if err == nil && now.version == "" {
+			err = fs.ErrNotExist
+		}
+		return now.plan, err
+	}
+	if !CanSweep(t) {
+		return SweepPlan{}, fs.ErrNotExist
+	}
+	return ReadSweepPlan(ctx, t)
 }
 
 // Renew makes a path young again that is there and that a client wants to keep, if
@@ -172,17 +231,25 @@ func CanSweep(t Tree) bool {
 // none, that of the narinfo. The same bytes are put again. The error is ErrRemoved
 // if the path has gone meanwhile; without an error it is there and young.
 func Renew(ctx context.Context, t Tree, p StorePath) error {
-	if _, ok := t.(Gater); !ok {
-		return nil // such a tree is never swept
-	}
-	plan, err := ReadSweepPlan(ctx, t)
+	plan, err := knownPlan(ctx, t)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	rely, err := Rely(ctx, t, Sight{})
+	for {
+		err := renew(ctx, t, p, plan)
+		// Something was changed or removed between two looks, by another writer or by a
+		// sweeper: the next look tells by whom.
+		if !errors.Is(err, ErrLate) && !errors.Is(err, ErrChanged) && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+}
+
+func renew(ctx context.Context, t Tree, p StorePath, plan SweepPlan) error {
+	rely, err := Rely(ctx, t, Sight{}, NarInfoKey(p), ListingKey(p))
 	if err != nil {
 		return err
 	}
@@ -202,21 +269,14 @@ func Renew(ctx context.Context, t Tree, p StorePath) error {
 	if plan.lasts(info) {
 		return nil
 	}
-	err = PutAgain(ctx, t, info.Key)
-	if errors.Is(err, ErrChanged) || errors.Is(err, fs.ErrNotExist) {
-		return nil // by another writer, who made it young
-	}
-	return err
+	return PutAgain(rely.Context(ctx), t, info.Key)
 }
 
 // Lasting reports whether an object that a client is told of stays for as long as
 // an upload takes: it does unless the tree is swept and the object is past half of
 // the time for which it stays by itself.
 func Lasting(ctx context.Context, t Tree, info Info) (bool, error) {
-	if _, ok := t.(Gater); !ok {
-		return true, nil // such a tree is never swept
-	}
-	plan, err := ReadSweepPlan(ctx, t)
+	plan, err := knownPlan(ctx, t)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}

@@ -35,6 +35,13 @@ const (
 
 	// PlanKey is where a tree that is swept keeps its SweepPlan.
 	PlanKey Key = PrivatePrefix + "gc/plan"
+	// ListsPrefix begins what is condemned in a bucket: <round>/<slice>, a SweepList each.
+	ListsPrefix = PrivatePrefix + "gc/lists/"
+	// NotesPrefix begins the notes of writers that rely on something condemned:
+	// <round>/<random>, a key on each line.
+	NotesPrefix = PrivatePrefix + "gc/notes/"
+	// ClockKey is put by a run in a bucket to learn what time it is there.
+	ClockKey Key = PrivatePrefix + "gc/clock"
 	// CondemnedKey is what the last run of gc found dead, and since when.
 	CondemnedKey Key = PrivatePrefix + "gc/condemned"
 	// WithdrawnPrefix begins the records of what was withdrawn, with its text:

@@ -100,15 +100,30 @@ func signOne(ctx context.Context, t Tree, key Key, storeDir string, keys []signe
 		return true, nil
 	}
 	ours := n.Sigs
-	// The record may change between our reading and our writing.
-	return true, UpdateNarInfo(ctx, t, n.Path, storeDir, func(now *NarInfo) (*NarInfo, error) {
+	for {
+		err := addSigsTo(ctx, t, n, storeDir, ours)
+		if !errors.Is(err, ErrLate) {
+			return true, err
+		}
+	}
+}
+
+// addSigsTo adds signatures to the record of a path, which may have changed since
+// it was read.
+func addSigsTo(ctx context.Context, t Tree, n *NarInfo, storeDir string, sigs []string) error {
+	rely, err := Rely(ctx, t, Sight{}, NarInfoKey(n.Path))
+	if err != nil {
+		return err
+	}
+	defer rely.Release()
+	return UpdateNarInfo(rely.Context(ctx), t, n.Path, storeDir, func(now *NarInfo) (*NarInfo, error) {
 		if now == nil {
 			return nil, nil // withdrawn meanwhile
 		}
 		if !now.SameContent(&n.PathInfo) {
 			return nil, fmt.Errorf("it %w", ErrChanged)
 		}
-		now.AddSigs(ours...)
+		now.AddSigs(sigs...)
 		return now, nil
 	})
 }

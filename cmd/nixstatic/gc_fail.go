@@ -32,8 +32,16 @@ func aboutGC(err error, location string) error {
 		return withHint(err, "nixstatic gc runs %s tells which runs can be undone", location)
 	case errors.Is(err, layout.ErrClosed):
 		return withHint(err, "prune the tree that it is a copy of; or, if no sync --delete runs to this one any more, say --open")
+	case errors.As(err, new(*gc.UnsettledError)):
+		return withHint(err, "run gc again then: it ends that run, and goes on; nothing was removed now")
+	case errors.Is(err, gc.ErrOvertaken):
+		return withHint(err, "run gc again; from one place at a time")
+	case errors.Is(err, gc.ErrNoConditions):
+		return withHint(err, "a server that alone writes to the bucket prunes it: nixstatic serve '%s' --gc 03:30; or prune a directory, and mirror it to the bucket", location)
+	case errors.Is(err, layout.ErrUnanswered):
+		return withHint(err, "run gc again in an hour or two: it waits until nothing of this run can arrive any more, and goes on")
 	case errors.Is(err, layout.ErrNoGate):
-		return withHint(err, "prune a directory, and mirror it to the bucket: nixstatic sync DIRECTORY '%s' --delete", location)
+		return withHint(err, "in a bucket only gc removes: remove the pins of the path (nixstatic gc why %s PATH names them), and it goes when it is old", location)
 	}
 	return err
 }

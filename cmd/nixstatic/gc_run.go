@@ -36,7 +36,7 @@ func runGC(c *cli.Context) error {
 	if o.NoReclaim && o.ReclaimOnly {
 		return usage("--no-reclaim and --reclaim-only exclude each other")
 	}
-	tree, info, err := existingTree(c, location)
+	tree, info, err := openPruned(c, location)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func runGC(c *cli.Context) error {
 		refreshPage(c, tree, info.StoreDir, false)
 	}
 	if c.Bool("json") {
-		if done.Epoch > 0 {
+		if done.Epoch > 0 || done.Condemned > 0 {
 			r.Done = &done
 		}
 		return errors.Join(printJSON(c.App.Writer, r), over)
@@ -122,7 +122,10 @@ func runGC(c *cli.Context) error {
 		return over
 	}
 	if done.Epoch == 0 {
-		say(c, "nothing to remove")
+		if done.Ripe.IsZero() {
+			say(c, "nothing to remove")
+		}
+		sayRipe(c, done)
 		return over
 	}
 	text := fmt.Sprintf("run %d: %s withdrawn, %s removed (%s)", done.Epoch, plural(done.Withdrawn.Count, "path"),
@@ -131,7 +134,21 @@ func runGC(c *cli.Context) error {
 		text += fmt.Sprintf("; %s stayed that something needs by now", plural(done.Kept, "path"))
 	}
 	say(c, "%s", text)
+	sayRipe(c, done)
 	return over
+}
+
+// sayRipe tells when the next run can remove something from a bucket.
+func sayRipe(c *cli.Context, done gc.Run) {
+	when := done.Ripe.Local().Format("2006-01-02 15:04")
+	switch {
+	case done.Condemned > 0:
+		say(c, "%s condemned: what is dead still when gc runs after %s goes then", plural(done.Condemned, "object"), when)
+	case done.Ripe.After(time.Now()):
+		say(c, "nothing to remove before %s: writers that did not know may still be at work", when)
+	case !done.Ripe.IsZero():
+		say(c, "nothing to remove: what is condemned is not dead for long enough, see --grace")
+	}
 }
 
 // agreed asks a person.

@@ -90,9 +90,8 @@ func readPruning(c *cli.Context, tree layout.Tree, location string, m *metrics.M
 		return nil, err
 	}
 	p.options.Memory = cacheFile("gc", treeName(tree, location))
-	if !layout.CanSweep(tree) {
-		return nil, withHint(fmt.Errorf("--gc: %w", layout.ErrNoGate), "leave out --gc: only the tree in a directory is pruned")
-	}
+	// This server writes alone, by its own word, if the store keeps to no conditions.
+	p.options.Alone = true
 	return p, nil
 }
 
@@ -130,6 +129,8 @@ func (p *pruning) keepPruning(ctx context.Context) {
 			p.log.Info("pruning waits for the next time", "because", err)
 		case err != nil:
 			p.log.Error("pruning stopped, and removed nothing more", "err", err)
+		case done.Condemned > 0 && done.Epoch == 0:
+			p.log.Info("dead objects are condemned", "objects", done.Condemned, "removed from", done.Ripe.Format(time.RFC3339))
 		case done.Epoch > 0:
 			if err := newPage(p.tree, p.storeDir).refresh(ctx, false); err != nil {
 				p.log.Warn("the page for browsers could not be brought up to date", "err", err)

@@ -72,6 +72,11 @@ func existingTree(c *cli.Context, location string) (openedTree, layout.CacheInfo
 	if err != nil {
 		return nil, layout.CacheInfo{}, err
 	}
+	return existing(c, tree, location)
+}
+
+// existing tells what a tree is for, which it closes if it is none.
+func existing(c *cli.Context, tree openedTree, location string) (openedTree, layout.CacheInfo, error) {
 	info, err := layout.ReadCacheInfo(c.Context, tree)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = withHint(fmt.Errorf("%s is not a binary cache: it has no %s", location, layout.CacheInfoKey),

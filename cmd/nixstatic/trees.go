@@ -45,6 +45,23 @@ func openLocated(c *cli.Context, loc location) (openedTree, error) {
 	return dir, nil
 }
 
+// openPruned opens a tree to be pruned. A run that finds nothing to do is not to try
+// out what the store of a bucket can do.
+func openPruned(c *cli.Context, text string) (openedTree, layout.CacheInfo, error) {
+	loc, err := locate(c, text, checkTree)
+	if err != nil {
+		return nil, layout.CacheInfo{}, err
+	}
+	if loc.scheme != inBucket {
+		return existingTree(c, text)
+	}
+	bucket, err := openBucket(c, loc)
+	if err != nil {
+		return nil, layout.CacheInfo{}, err
+	}
+	return existing(c, bucket, text)
+}
+
 // An openedOrigin is what a mirror can read from.
 type openedOrigin interface {
 	layout.Lister

@@ -34,6 +34,9 @@ func Close(ctx context.Context, t layout.Tree) error {
 	if !layout.CanSweep(t) {
 		return nil // it is never pruned
 	}
+	if _, ok := t.(layout.Fenced); ok {
+		return Unpruned(ctx, t)
+	}
 	plan, err := layout.ReadSweepPlan(ctx, t)
 	switch {
 	case err == nil && plan.Closed:
@@ -72,4 +75,20 @@ func setClosed(ctx context.Context, t layout.Tree, plan layout.SweepPlan, closed
 		return err
 	}
 	return t.Put(ctx, layout.PlanKey, layout.Bytes(text), layout.PutOptions{})
+}
+
+// Unpruned returns ErrPruned for a bucket that is pruned: a mirror does not tell its
+// sweeper what it relies on.
+func Unpruned(ctx context.Context, t layout.Tree) error {
+	if _, ok := t.(layout.Fenced); !ok {
+		return nil
+	}
+	plan, err := layout.ReadSweepPlan(ctx, t)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && !plan.Closed:
+		return ErrPruned
+	}
+	return err
 }

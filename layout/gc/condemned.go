@@ -105,11 +105,14 @@ func (d docket) body() layout.Body {
 
 // A judge sorts what is dead into what may go now and what has to wait.
 type judge struct {
+	round  *round // of a bucket: what was condemned, and may go now
 	now    time.Time
 	grace  time.Duration
 	before docket
 	after  docket
-	first  time.Time // when the first of those that wait may go
+	// overdue says that something may not go yet only because it was not condemned.
+	overdue bool
+	first   time.Time // when the first of those that wait may go
 }
 
 // due condemns an object and reports whether it may go.
@@ -124,11 +127,20 @@ func (j *judge) dueAfter(object uint64, grace time.Duration) bool {
 	j.after = append(j.after, sentence{object, uint32(since.Unix())})
 	at := since.Add(grace)
 	if grace <= 0 || !at.After(j.now) {
-		return true
+		return j.may(object)
 	}
 	if j.first.IsZero() || at.Before(j.first) {
 		j.first = at
 	}
+	return false
+}
+
+// may reports whether an object may go now, as far as others have to know of it.
+func (j *judge) may(object uint64) bool {
+	if j.round == nil || j.round.ripe && j.round.slice(object) > 0 {
+		return true
+	}
+	j.overdue = true
 	return false
 }
 

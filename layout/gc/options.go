@@ -19,6 +19,10 @@ type Options struct {
 	MaxRemoval float64
 	NoPins     bool // the tree is meant to have none
 
+	// Alone says that no other process writes to the tree, so that its store need not
+	// keep to conditions.
+	Alone bool
+
 	NoReclaim   bool // withdraw alone
 	ReclaimOnly bool // and nothing else
 
@@ -35,6 +39,8 @@ type Options struct {
 	Progress *Progress
 
 	Now func() time.Time // nil for the clock; for tests
+
+	round *round // of a bucket: what may go now
 }
 
 func (o Options) now() time.Time {

@@ -200,7 +200,7 @@ func Set(ctx context.Context, t layout.Tree, c PinChange) (pin Pin, err error) {
 	if err := apart(ctx, t, c.Name); err != nil {
 		return pin, err
 	}
-	err = editPin(ctx, t, c.Name, func(have *Pin) (*Pin, error) {
+	err = editPin(ctx, t, c.Name, c.Paths, func(have *Pin) (*Pin, error) {
 		if have == nil {
 			if have, err = arrived(ctx, t, c.Name); err != nil {
 				return nil, err
@@ -276,7 +276,7 @@ func apart(ctx context.Context, t layout.Tree, name string) error {
 
 // RemovePin removes a pin, or one of its generations if number is not 0.
 func RemovePin(ctx context.Context, t layout.Tree, name string, number int) error {
-	return editPin(ctx, t, name, func(have *Pin) (*Pin, error) {
+	return editPin(ctx, t, name, nil, func(have *Pin) (*Pin, error) {
 		if have == nil {
 			var err error
 			if have, err = arrived(ctx, t, name); err != nil {
@@ -324,19 +324,33 @@ func Rollback(ctx context.Context, t layout.Tree, name string, number int) (pin 
 
 // editPin changes a pin in one step, and then what is public of it. A pin without
 // generations is removed. Dying in between leaves the public part behind the
-// private one, which alone decides what stays; the next change mends it.
-func editPin(ctx context.Context, t layout.Tree, name string, edit func(*Pin) (*Pin, error)) error {
+// private one, which alone decides what stays; the next change mends it. The pin will
+// name paths that are there.
+func editPin(ctx context.Context, t layout.Tree, name string, paths []layout.StorePath, edit func(*Pin) (*Pin, error)) error {
 	if err := layout.CheckPinName(name); err != nil {
 		return err
 	}
-	rely, err := layout.Rely(ctx, t, layout.Sight{})
+	var keys []layout.Key
+	for _, p := range paths {
+		keys = append(keys, layout.NarInfoKey(p))
+	}
+	for {
+		err := editPinOnce(ctx, t, name, keys, edit)
+		if !errors.Is(err, layout.ErrLate) {
+			return err
+		}
+	}
+}
+
+func editPinOnce(ctx context.Context, t layout.Tree, name string, keys []layout.Key, edit func(*Pin) (*Pin, error)) error {
+	rely, err := layout.Rely(ctx, t, layout.Sight{}, keys...)
 	if err != nil {
 		return err
 	}
 	defer rely.Release()
 	var next *Pin
 	gone := false
-	err = layout.Update(ctx, t, historyKey(name), func(text []byte) ([]byte, error) {
+	err = layout.Update(rely.Context(ctx), t, historyKey(name), func(text []byte) ([]byte, error) {
 		var have *Pin
 		if text != nil {
 			pin, err := parsePin(name, text)

@@ -78,6 +78,25 @@ type Plan struct {
 	reclaim  []victim
 	docket   docket
 	changed  bool // the docket
+	overdue  bool // something is due that was not condemned
+}
+
+// sentence names the version of a path.
+func (v *view) sentence(i int32) uint64 {
+	p := v.paths[i]
+	return v.sentenced(p.id.NarInfoKey(), p.born, p.tag, p.listing)
+}
+
+// sentenceOf names the version of another object.
+func (v *view) sentenceOf(gone victim) uint64 { return v.sentenced(gone.key, gone.born, gone.tag) }
+
+// sentenced names a version. The store of a bucket names versions by their bytes, so
+// that those that were put again differ by their time alone.
+func (v *view) sentenced(key layout.Key, born uint32, tags ...uint64) uint64 {
+	if _, ok := v.tree.(layout.Fenced); ok {
+		tags = append(tags, uint64(born))
+	}
+	return sentenced(key, tags...)
 }
 
 // ErrNoRoots says that nothing in a tree is pinned, so that everything would go
@@ -100,7 +119,7 @@ func plan(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := see(ctx, t, info.StoreDir, o.now())
+	v, err := see(ctx, t, info.StoreDir, o.now)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +141,7 @@ func plan(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	if wished == 0 && !o.NoPins {
 		p.Refused = ErrNoRoots
 	}
-	j := &judge{now: v.now, grace: o.Grace}
+	j := &judge{now: v.now, grace: o.Grace, round: o.round}
 	if j.before, err = readDocket(ctx, t); err != nil {
 		return nil, err
 	}
@@ -205,8 +224,7 @@ func (p *Plan) condemn(j *judge) error {
 		if p.alive.has(i) {
 			continue
 		}
-		path := v.paths[i]
-		if due := j.due(sentenced(path.id.NarInfoKey(), path.tag, path.listing)); (due || p.urgent) && !o.ReclaimOnly {
+		if due := j.due(v.sentence(i)); (due || p.urgent && j.may(v.sentence(i))) && !o.ReclaimOnly {
 			dead = append(dead, i)
 		} else {
 			wait = append(wait, i)
@@ -241,7 +259,7 @@ func (p *Plan) condemn(j *judge) error {
 		if victim.isList() { // an undo may need it, and a policy that is mended
 			grace += max(0, o.Undo)
 		}
-		if !j.dueAfter(sentenced(victim.key, victim.tag), grace) || o.NoReclaim {
+		if !j.dueAfter(v.sentenceOf(victim), grace) || o.NoReclaim {
 			p.Waiting.add(victim.size)
 			continue
 		}
@@ -255,6 +273,7 @@ func (p *Plan) condemn(j *judge) error {
 	p.Due = j.first
 	p.docket, p.changed = j.verdict()
 	p.ForUndo = p.forUndo(goes)
+	p.overdue = j.overdue
 	if o.Undo <= 0 {
 		// The objects of the paths that are withdrawn now are reclaimed at once.
 		unexplained = max(0, unexplained-p.Withdraw.Bytes)

@@ -17,13 +17,33 @@ type changes struct {
 	nars  map[refgraph.NARID]bool
 	drvs  map[uint64]bool
 	refs  map[refgraph.PathID]bool
+	keys  map[layout.Key]bool // that were named as they are
+}
+
+func newChanges(v *view) *changes {
+	return &changes{v: v, paths: v.newSet(), ids: map[refgraph.PathID]bool{}, nars: map[refgraph.NARID]bool{},
+		drvs: map[uint64]bool{}, refs: map[refgraph.PathID]bool{}, keys: map[layout.Key]bool{}}
+}
+
+// note keeps what a writer relies on, and what that leads to.
+func (c *changes) note(key layout.Key) {
+	c.keys[key] = true
+	switch key.Kind() {
+	case layout.KindNarInfo, layout.KindListing:
+		c.keep(refgraph.PackPath(key.PathHash()))
+	case layout.KindNAR:
+		c.nars[narID(key)] = true
+	case layout.KindPrivate:
+		if hash := key.ProvisionHash(); hash != "" {
+			c.refs[refgraph.PackPath(hash)] = true
+		}
+	}
 }
 
 // recheck looks for what has changed. No writer publishes meanwhile.
 func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 	v := s.v
-	c := &changes{v: v, paths: v.newSet(), ids: map[refgraph.PathID]bool{}, nars: map[refgraph.NARID]bool{},
-		drvs: map[uint64]bool{}, refs: map[refgraph.PathID]bool{}}
+	c := newChanges(v)
 	if without.Recheck {
 		return c, nil
 	}
@@ -128,6 +148,9 @@ func (c *changes) keep(id refgraph.PathID) {
 
 // wants reports whether something that was published since leads to an object.
 func (c *changes) wants(gone victim) bool {
+	if c.keys[gone.key] {
+		return true
+	}
 	if gone.over {
 		return false
 	}

@@ -19,7 +19,21 @@ func Preview(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	if err := open(ctx, t); err != nil {
 		return nil, err
 	}
+	if _, ok := t.(layout.Fenced); ok {
+		var err error
+		if o.round, err = readRound(ctx, t, false); err != nil {
+			return nil, err
+		}
+	}
 	return plan(ctx, t, o)
+}
+
+// hold does work under the lock of the tree.
+func hold(ctx context.Context, l *lock.Lock, work func(context.Context) error) error {
+	if without.Lock {
+		return work(ctx)
+	}
+	return l.Do(ctx, work)
 }
 
 // Collect removes from a tree what nothing keeps. It makes a plan, hands it to
@@ -31,7 +45,11 @@ func Collect(ctx context.Context, t layout.Tree, o Options, confirm func(*Plan) 
 		return done, err
 	}
 	l := &lock.Lock{Tree: t, Try: true}
-	err = l.Do(ctx, func(ctx context.Context) error {
+	err = hold(ctx, l, func(ctx context.Context) (err error) {
+		if _, ok := t.(layout.Fenced); ok {
+			done, err = collectFenced(ctx, t, o, confirm)
+			return err
+		}
 		p, err := plan(ctx, t, o)
 		if err != nil {
 			return err

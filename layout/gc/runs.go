@@ -20,6 +20,11 @@ type Run struct {
 	Kept      int64     `json:"kept"`      // paths that were to go and are wanted again
 	UndoUntil time.Time `json:"undoUntil"`
 	Seconds   float64   `json:"seconds"`
+
+	// Condemned is how many objects of a bucket were condemned for the next round, and
+	// Ripe is from when on a run removes those that are dead still.
+	Condemned int64     `json:"condemned,omitempty"`
+	Ripe      time.Time `json:"ripe,omitzero"`
 }
 
 // maxRuns is how many runs are told of.

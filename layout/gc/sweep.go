@@ -28,18 +28,32 @@ type sweep struct {
 	withdrew  Size
 	reclaimed Size
 	kept      int64
+
+	// In a bucket:
+	version   string    // of the plan
+	changed   time.Time // when it was changed last, by our clock
+	slice     int       // that is being swept
+	noted     *changes  // what writers rely on
+	notesRead map[layout.Key]bool
+	condemned int64     // objects, for the next round
+	ripe      time.Time // from when on they may go
 }
 
 // Switches that only tests set: each takes one step out of the protocol, and a
 // search over the orders of operations has to find what breaks.
 var without struct {
 	Exclude, Announce, Recheck, Closure, Renewed, Order, Records, Versions bool
+	// In a bucket:
+	Wait, NotesEarly, Lease, Unanswered, CAS, Scan, Lock bool
 }
 
 // alone does work while no writer is publishing, after it has looked at what
 // they have published since the plan was made. It announces the work
 // first, so that writers look again at what they saw.
 func (s *sweep) alone(ctx context.Context, work func(context.Context, *changes) error) error {
+	if s.o.round != nil {
+		return s.inSlice(ctx, work)
+	}
 	if !without.Exclude {
 		leave, err := layout.Exclude(ctx, s.v.tree)
 		if err != nil {
@@ -78,7 +92,7 @@ func pause(ctx context.Context) error {
 
 // unchanged reports whether an object has the version that the plan knows.
 func (s *sweep) unchanged(ctx context.Context, key layout.Key, tag uint64) (bool, error) {
-	if without.Versions {
+	if without.Versions || s.o.round != nil { // what has changed in a bucket is in a note
 		return true, nil
 	}
 	info, there, err := layout.Lookup(ctx, s.v.tree, key)

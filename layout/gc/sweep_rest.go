@@ -12,6 +12,22 @@ import (
 
 // reclaimAll removes the objects of the plan that nothing leads to, NARs last.
 func (s *sweep) reclaimAll(ctx context.Context) error {
+	s.stillVictims()
+	for n := 0; n < len(s.reclaim); n += turn {
+		if n > 0 {
+			if err := pause(ctx); err != nil {
+				return err
+			}
+		}
+		if err := s.reclaimTurn(ctx, s.reclaim[n:min(len(s.reclaim), n+turn)]); err != nil {
+			return err
+		}
+	}
+	return s.forget(ctx)
+}
+
+// stillVictims drops what the paths need that were to go and have stayed.
+func (s *sweep) stillVictims() {
 	if s.o.Undo <= 0 && len(s.went) < len(s.withdraw) {
 		// Some of the paths whose objects were to go at once have stayed.
 		goes := s.v.newSet()
@@ -27,17 +43,6 @@ func (s *sweep) reclaimAll(ctx context.Context) error {
 	if without.Order {
 		slices.Reverse(s.reclaim)
 	}
-	for n := 0; n < len(s.reclaim); n += turn {
-		if n > 0 {
-			if err := pause(ctx); err != nil {
-				return err
-			}
-		}
-		if err := s.reclaimTurn(ctx, s.reclaim[n:min(len(s.reclaim), n+turn)]); err != nil {
-			return err
-		}
-	}
-	return s.forget(ctx)
 }
 
 // reclaimTurn removes some objects. Dying in it leaves objects that nothing leads

@@ -69,6 +69,9 @@ func Take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOp
 	if err := open(ctx, t); err != nil {
 		return done, err
 	}
+	if _, ok := t.(layout.Fenced); ok && !o.Dry {
+		return done, layout.ErrNoGate
+	}
 	work := func(ctx context.Context) error { return take(ctx, t, paths, o, &done) }
 	if o.Dry {
 		return done, work(ctx)
@@ -236,16 +239,16 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 	}
 	for i := range v.paths {
 		if path := v.paths[i]; going.has(int32(i)) && path.listing != 0 {
-			p.reclaim = append(p.reclaim, victim{key: path.id.ListingKey(), tag: path.listing, path: path.id, nar: -1})
+			p.reclaim = append(p.reclaim, victim{key: path.id.ListingKey(), tag: path.listing, born: path.born, path: path.id, nar: -1})
 		}
 	}
 	for _, s := range v.stray {
 		if ids[s.id] {
-			p.reclaim = append(p.reclaim, victim{key: s.id.ListingKey(), tag: s.tag, path: s.id, nar: -1})
+			p.reclaim = append(p.reclaim, victim{key: s.id.ListingKey(), tag: s.tag, born: s.born, path: s.id, nar: -1})
 		}
 	}
 	for _, o := range v.others {
-		gone := victim{key: o.key, tag: o.tag, size: o.size, nar: -1}
+		gone := victim{key: o.key, tag: o.tag, size: o.size, born: o.born, nar: -1}
 		switch o.key.Kind() {
 		case layout.KindLog:
 			gone.drv = logTag(string(o.key)[len("log/"):])
@@ -262,7 +265,7 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 	}
 	for i, n := range v.nars {
 		if nars[int32(i)] {
-			p.reclaim = append(p.reclaim, victim{key: v.narKey(int32(i)), tag: n.tag, size: n.size, nar: int32(i)})
+			p.reclaim = append(p.reclaim, victim{key: v.narKey(int32(i)), tag: n.tag, size: n.size, born: n.born, nar: int32(i)})
 		}
 	}
 	return nil

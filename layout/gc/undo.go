@@ -34,20 +34,24 @@ func Undo(ctx context.Context, t layout.Tree, epoch int64, paths []layout.StoreP
 	}
 	l := &lock.Lock{Tree: t, Try: true}
 	err = l.Do(ctx, func(ctx context.Context) error {
-		rely, err := layout.Rely(ctx, t, layout.Sight{})
-		if err != nil {
+		var back []layout.StorePath
+		for n := 0; ; n++ {
+			u := &undo{tree: t, lost: map[layout.StorePath]error{}, state: map[layout.Key]undoState{}}
+			err := u.run(ctx, epoch, paths)
+			back = append(back, u.back...)
+			if errors.Is(err, layout.ErrRemoved) && n < undoAgain {
+				continue // it is looked at again
+			}
+			done = Undone{back, u.there - (len(back) - len(u.back)), u.lost}
 			return err
 		}
-		defer rely.Release()
-		u := &undo{tree: t, lost: map[layout.StorePath]error{}, state: map[layout.Key]undoState{}}
-		if err := u.run(ctx, epoch, paths); err != nil {
-			return err
-		}
-		done = Undone{u.back, u.there, u.lost}
-		return nil
 	})
 	return done, err
 }
+
+// undoAgain is how often an undo begins anew because something was removed while it
+// looked.
+const undoAgain = 5
 
 type undoState int
 
@@ -61,6 +65,7 @@ const (
 
 type undo struct {
 	tree      layout.Tree
+	seen      layout.Sight
 	storeDir  string
 	provision *layout.Provision
 	records   map[layout.Key]string // the latest text of each
@@ -71,7 +76,10 @@ type undo struct {
 	lost      map[layout.StorePath]error
 }
 
-func (u *undo) run(ctx context.Context, epoch int64, paths []layout.StorePath) error {
+func (u *undo) run(ctx context.Context, epoch int64, paths []layout.StorePath) (err error) {
+	if u.seen, err = layout.Look(ctx, u.tree); err != nil {
+		return err
+	}
 	info, err := layout.ReadCacheInfo(ctx, u.tree)
 	if err != nil {
 		return err
@@ -232,37 +240,69 @@ func (u *undo) ready(ctx context.Context, f *frame) error {
 // undoAtOnce is how many narinfos come back in one batch.
 const undoAtOnce = 500
 
-// publish puts the narinfos, references first. The listing of each is put again
-// before, since the age of a path is that of its listing.
+// publish puts the narinfos, references first.
 func (u *undo) publish(ctx context.Context) error {
-	level := map[layout.Key]int{}
 	for batch := range slices.Chunk(u.order, undoAtOnce) {
-		var levels [][]layout.Object
-		for _, n := range batch {
-			if err := layout.PutAgain(ctx, u.tree, layout.ListingKey(n.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for {
+			err := u.publishSome(ctx, batch)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, layout.ErrLate) {
 				return err
 			}
-			depth := 0
-			for _, ref := range n.References {
-				if d, ok := level[layout.NarInfoKey(ref)]; ok && ref != n.Path {
-					depth = max(depth, d+1)
-				}
-			}
-			key := layout.NarInfoKey(n.Path)
-			level[key] = depth
-			for len(levels) <= depth {
-				levels = append(levels, nil)
-			}
-			levels[depth] = append(levels[depth], layout.Object{Key: key, Body: layout.Bytes([]byte(u.records[key])), Opts: layout.PutOptions{IfAbsent: true}})
-		}
-		if _, err := layout.PutBatch(ctx, u.tree, levels...); err != nil {
-			return err
 		}
 		for _, n := range batch {
 			u.back = append(u.back, n.Path)
 		}
 	}
 	return nil
+}
+
+// publishSome puts some narinfos. The listing of each is put again before, since the
+// age of a path is that of its listing. The error is ErrRemoved if something was
+// removed since they were looked at.
+func (u *undo) publishSome(ctx context.Context, batch []*layout.NarInfo) error {
+	var keys []layout.Key
+	for _, n := range batch {
+		keys = append(keys, layout.NarInfoKey(n.Path), layout.ListingKey(n.Path))
+		if nars, err := n.NARKeys(); err == nil {
+			keys = append(keys, nars...)
+		}
+		for _, ref := range n.References {
+			keys = append(keys, layout.NarInfoKey(ref), layout.ProvisionKey(ref))
+		}
+	}
+	rely, err := layout.Rely(ctx, u.tree, u.seen, keys...)
+	if err != nil {
+		return err
+	}
+	defer rely.Release()
+	if rely.Stale {
+		return layout.ErrRemoved
+	}
+	ctx = rely.Context(ctx)
+	level := map[layout.Key]int{}
+	var levels [][]layout.Object
+	for _, n := range batch {
+		if err := layout.PutAgain(ctx, u.tree, layout.ListingKey(n.Path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		depth := 0
+		for _, ref := range n.References {
+			if d, ok := level[layout.NarInfoKey(ref)]; ok && ref != n.Path {
+				depth = max(depth, d+1)
+			}
+		}
+		key := layout.NarInfoKey(n.Path)
+		level[key] = depth
+		for len(levels) <= depth {
+			levels = append(levels, nil)
+		}
+		levels[depth] = append(levels[depth], layout.Object{Key: key, Body: layout.Bytes([]byte(u.records[key])), Opts: layout.PutOptions{IfAbsent: true}})
+	}
+	_, err = layout.PutBatch(ctx, u.tree, levels...)
+	return err
 }
 
 // realisations brings back those that lead to the paths that came back.
@@ -272,14 +312,25 @@ func (u *undo) realisations(ctx context.Context) error {
 		came[p] = true
 	}
 	var objects []layout.Object
+	var keys []layout.Key
 	for key, text := range u.records {
 		if key.Kind() != layout.KindRealisation {
 			continue
 		}
 		if r, err := layout.ParseRealisation(key, []byte(text)); err == nil && came[r.OutPath] {
 			objects = append(objects, layout.Object{Key: key, Body: layout.Bytes([]byte(text)), Opts: layout.PutOptions{IfAbsent: true}})
+			keys = append(keys, key, layout.NarInfoKey(r.OutPath))
 		}
 	}
-	_, err := layout.PutBatch(ctx, u.tree, objects)
-	return err
+	for {
+		rely, err := layout.Rely(ctx, u.tree, layout.Sight{}, keys...)
+		if err != nil {
+			return err
+		}
+		_, err = layout.PutBatch(rely.Context(ctx), u.tree, objects)
+		rely.Release()
+		if !errors.Is(err, layout.ErrLate) {
+			return err
+		}
+	}
 }

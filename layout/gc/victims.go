@@ -12,8 +12,9 @@ type victim struct {
 	size int64
 
 	path refgraph.PathID // of a listing, or that a provision is for
-	nar  int32           // of a NAR, or that a debug link leads to; else -1
-	drv  uint64          // of a log
+	born uint32
+	nar  int32  // of a NAR, or that a debug link leads to; else -1
+	drv  uint64 // of a log
 	// over: its time is over, whatever leads to it: a list of a run that no rule keeps,
 	// a log or debug link whose life the policy ends.
 	over bool
@@ -52,7 +53,7 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 	logs, debug := p.o.Policy.lives()
 	var list []victim
 	for _, o := range v.others {
-		gone := victim{key: o.key, tag: o.tag, size: o.size, nar: -1}
+		gone := victim{key: o.key, tag: o.tag, size: o.size, born: o.born, nar: -1}
 		switch o.key.Kind() {
 		case layout.KindLog:
 			gone.drv = logTag(string(o.key)[len("log/"):])
@@ -98,20 +99,20 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 	}
 	for _, s := range v.stray {
 		if !keep.ids[s.id] && old(s.born) {
-			list = append(list, victim{key: s.id.ListingKey(), tag: s.tag, size: s.size, path: s.id, nar: -1})
+			list = append(list, victim{key: s.id.ListingKey(), tag: s.tag, size: s.size, born: s.born, path: s.id, nar: -1})
 		}
 	}
 	if !undo {
 		for _, i := range p.withdraw {
 			if path := v.paths[i]; path.listing != 0 {
-				list = append(list, victim{key: path.id.ListingKey(), tag: path.listing, size: 0, path: path.id, nar: -1})
+				list = append(list, victim{key: path.id.ListingKey(), tag: path.listing, size: 0, born: path.born, path: path.id, nar: -1})
 			}
 		}
 	}
 	list = append(list, v.idle...)
 	for i, n := range v.nars {
 		if !led[i] && old(n.born) {
-			list = append(list, victim{key: v.narKey(int32(i)), tag: n.tag, size: n.size, nar: int32(i)})
+			list = append(list, victim{key: v.narKey(int32(i)), tag: n.tag, size: n.size, born: n.born, nar: int32(i)})
 		}
 	}
 	return list

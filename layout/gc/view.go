@@ -22,7 +22,8 @@ import (
 type view struct {
 	tree     layout.Tree
 	storeDir string
-	now      time.Time
+	now      time.Time // when the look began
+	clock    func() time.Time
 
 	paths  []pathEntry
 	ghosts []refgraph.PathID // referred to, and without a narinfo
@@ -104,8 +105,8 @@ func tagOf(etag string) uint64 {
 }
 
 // see lists the tree.
-func see(ctx context.Context, t layout.Tree, storeDir string, now time.Time) (*view, error) {
-	v := &view{tree: t, storeDir: storeDir, now: now, ghost: map[refgraph.PathID]int32{}}
+func see(ctx context.Context, t layout.Tree, storeDir string, clock func() time.Time) (*view, error) {
+	v := &view{tree: t, storeDir: storeDir, now: clock(), clock: clock, ghost: map[refgraph.PathID]int32{}}
 	last := layout.Key("")
 	for info, err := range t.List(ctx, "") {
 		if err == nil && info.Key <= last {
@@ -139,7 +140,7 @@ func (v *view) take(info layout.Info) error {
 	case layout.KindPage, layout.KindPin, layout.KindCacheInfo, layout.KindForeign:
 		return nil // no run removes them, however old they are
 	}
-	if by := info.ModTime.Sub(v.now); by > skew {
+	if by := info.ModTime.Sub(v.now); by > skew && info.ModTime.Sub(v.clock()) > skew {
 		return &ClockError{info.Key, by}
 	}
 	if info.ETag == "" {

@@ -58,7 +58,7 @@ func look(ctx context.Context, t layout.Tree, o Options) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := see(ctx, t, info.StoreDir, o.now())
+	v, err := see(ctx, t, info.StoreDir, o.now)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (b *Inbox) placeLink(ctx context.Context, key layout.Key, link layout.Debug
 			}
 			return link.Marshal(nar), nil
 		})
-	})
+	}, key, nar)
 	return outcome, err
 }
 

@@ -55,7 +55,7 @@ func (b *Inbox) placeListing(ctx context.Context, key layout.Key, sent *kept, o 
 		err := b.relying(ctx, func() (err error) {
 			outcome, err = b.fitListing(ctx, key, have, sent)
 			return err
-		})
+		}, record, key)
 		if err == nil {
 			b.published(ctx, key, sent, -1, !o.Strict)
 		}

@@ -62,7 +62,7 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	err = b.relying(ctx, func() (err error) {
 		outcome, err = b.storeNAR(ctx, key, packed, r)
 		return err
-	})
+	}, key)
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -105,6 +106,8 @@ func (b *Inbox) place(ctx context.Context, r *record) (Outcome, []need, error) {
 		}
 		outcome, needs, stale, err := b.placeOnce(ctx, r, since)
 		switch {
+		case errors.Is(err, layout.ErrLate):
+			continue
 		case err != nil:
 			return 0, nil, storage(err)
 		case stale:
@@ -138,27 +141,60 @@ func (b *Inbox) placeOnce(ctx context.Context, r *record, since layout.Sight) (_
 		return 0, nil, false, err
 	}
 	defer done()
-	rely, err := layout.Rely(ctx, b.writer.Tree, since)
+	rely, err := layout.Rely(ctx, b.writer.Tree, since, reliedUpon(r, f)...)
 	if err != nil {
-		return 0, nil, false, err
+		return 0, nil, false, storage(err)
 	}
 	defer rely.Release()
 	if rely.Stale {
 		return 0, nil, true, nil
 	}
-	outcome, err := b.apply(ctx, r, f, &d)
+	outcome, err := b.apply(rely.Context(ctx), r, f, &d)
 	return outcome, nil, false, err
 }
 
-// relying does work while nothing is removed from the tree: what is put in the
+// reliedUpon returns all that is not put around a record because it is there, or that
+// is put in the place of what may be about to go.
+func reliedUpon(r *record, f *facts) []layout.Key {
+	keys := []layout.Key{r.nar, r.key, layout.ListingKey(r.Path)}
+	for _, ref := range r.References {
+		if ref != r.Path {
+			keys = append(keys, layout.NarInfoKey(ref), layout.ProvisionKey(ref))
+		}
+	}
+	if f.known != nil {
+		for _, o := range linkObjects(f.known) {
+			keys = append(keys, o.Key)
+		}
+	}
+	return keys
+}
+
+// relying does work while nothing is removed that it rests on: what is put in the
 // place of an object that a sweeper is about to remove would go with that.
-func (b *Inbox) relying(ctx context.Context, work func() error) error {
-	rely, err := layout.Rely(ctx, b.writer.Tree, layout.Sight{})
+func (b *Inbox) relying(ctx context.Context, work func() error, keys ...layout.Key) error {
+	rely, err := layout.Rely(ctx, b.writer.Tree, layout.Sight{}, keys...)
 	if err != nil {
 		return err
 	}
 	defer rely.Release()
 	return work()
+}
+
+// publishing is relying for what readers believe, such as a realisation: its requests
+// must not arrive late.
+func (b *Inbox) publishing(ctx context.Context, work func(context.Context) error, keys ...layout.Key) error {
+	for {
+		rely, err := layout.Rely(ctx, b.writer.Tree, layout.Sight{}, keys...)
+		if err != nil {
+			return err
+		}
+		err = work(rely.Context(ctx))
+		rely.Release()
+		if !errors.Is(err, layout.ErrLate) {
+			return err
+		}
+	}
 }
 
 // read parses a narinfo and refuses what can be told from it alone.

@@ -94,7 +94,7 @@ func (b *Inbox) putLog(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	err = b.relying(ctx, func() (err error) {
 		outcome, err = b.putIfFirst(ctx, key, body)
 		return err
-	})
+	}, keys...)
 	if err != nil {
 		return 0, err
 	}

@@ -84,7 +84,8 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 		}
 		return text, nil
 	}
-	err := b.relying(ctx, func() error { return layout.Update(ctx, b.writer.Tree, key, change) })
+	err := b.publishing(ctx, func(ctx context.Context) error { return layout.Update(ctx, b.writer.Tree, key, change) },
+		key, layout.NarInfoKey(sent.OutPath))
 	if refused != nil {
 		return 0, refused
 	}

@@ -3,6 +3,7 @@ package roots
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -260,7 +261,21 @@ func (r *Recorder) remember(l *leg, id refgraph.PathID) {
 // put writes a list with what it had and more. Only the goroutine that writes the
 // leg calls it.
 func (r *Recorder) put(ctx context.Context, l *leg, add []refgraph.PathID) (layout.Sight, error) {
-	rely, err := layout.Rely(ctx, r.tree, l.seen)
+	keys := []layout.Key{listKey(l.id, fmt.Sprintf("%s-%04d", l.name, l.part))}
+	for _, id := range add {
+		keys = append(keys, id.NarInfoKey())
+	}
+	for {
+		seen, err := r.putOnce(ctx, l, add, keys)
+		if !errors.Is(err, layout.ErrLate) {
+			return seen, err
+		}
+	}
+}
+
+// putOnce is put, unless it takes too long: then what was written is written again.
+func (r *Recorder) putOnce(ctx context.Context, l *leg, add []refgraph.PathID, keys []layout.Key) (layout.Sight, error) {
+	rely, err := layout.Rely(ctx, r.tree, l.seen, keys...)
 	if err != nil {
 		return layout.Sight{}, err
 	}
@@ -280,7 +295,7 @@ func (r *Recorder) put(ctx context.Context, l *leg, add []refgraph.PathID) (layo
 			return layout.Sight{}, err
 		}
 		key := listKey(l.id, fmt.Sprintf("%s-%04d", l.name, l.part))
-		if err := r.tree.Put(ctx, key, layout.Bytes(text), layout.PutOptions{}); err != nil {
+		if err := r.tree.Put(rely.Context(ctx), key, layout.Bytes(text), layout.PutOptions{}); err != nil {
 			return layout.Sight{}, fmt.Errorf("write down what %s relies on: %w", l.id, err)
 		}
 		l.list, add = list, add[n:]

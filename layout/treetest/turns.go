@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -26,6 +27,7 @@ type Turns struct {
 		WriterLock bool // writers do not wait for sweepers, nor they for writers
 		LookLock   bool // a look does not wait for a sweep to end
 		Versions   bool // writers do not see that something was removed
+		Until      bool // requests are sent however late they were signed
 	}
 
 	mu      sync.Mutex
@@ -33,6 +35,9 @@ type Turns struct {
 	dead    map[int]bool
 	readers map[int]int // of each process: how often it holds the gate
 	sweeper int         // the process that holds the gate alone; -1 for none
+
+	fenced bool // a process has no gate
+	late   []*lateRequest
 }
 
 // A Turn is an operation that waits.
@@ -41,8 +46,17 @@ type Turn struct {
 	Op      string
 	Key     layout.Key
 
-	granted chan bool // false: the process died
+	granted chan outcome
 }
+
+// An outcome is what becomes of an operation.
+type outcome int
+
+const (
+	died    outcome = iota // its process did, before it
+	happens                // it happens
+	lost                   // it gets no answer, and may happen later: in a tree with a fence
+)
 
 // ErrDied is what operations return in a process that died.
 var ErrDied = errors.New("the process has died")
@@ -52,8 +66,8 @@ func NewTurns(mem *Mem) *Turns {
 	return &Turns{Mem: mem, dead: map[int]bool{}, readers: map[int]int{}, sweeper: -1}
 }
 
-// Process returns the tree as a process sees it.
-func (t *Turns) Process(number int) layout.Tree { return &process{t, number} }
+// Process returns the tree as a process sees it, with a gate.
+func (t *Turns) Process(number int) layout.Tree { return &gated{process{t, number}} }
 
 // Waiting returns the operations that could happen now, always in the same order.
 func (t *Turns) Waiting() []*Turn {
@@ -87,10 +101,10 @@ func (t *Turns) Waiting() []*Turn {
 }
 
 // Go lets an operation happen, or its process die before it.
-func (t *Turns) Go(turn *Turn, die bool) {
+func (t *Turns) Go(turn *Turn, what outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if die {
+	if what == died {
 		t.dead[turn.Process] = true
 		t.readers[turn.Process] = 0
 		if t.sweeper == turn.Process {
@@ -98,7 +112,7 @@ func (t *Turns) Go(turn *Turn, die bool) {
 		}
 		t.waiting = slices.DeleteFunc(t.waiting, func(w *Turn) bool {
 			if w.Process == turn.Process {
-				w.granted <- false
+				w.granted <- died
 			}
 			return w.Process == turn.Process
 		})
@@ -111,7 +125,7 @@ func (t *Turns) Go(turn *Turn, die bool) {
 		t.sweeper = turn.Process
 	}
 	t.waiting = slices.DeleteFunc(t.waiting, func(w *Turn) bool { return w == turn })
-	turn.granted <- true
+	turn.granted <- what
 }
 
 // A process is a view of the tree by one process.
@@ -121,25 +135,34 @@ type process struct {
 }
 
 func (p *process) wait(ctx context.Context, op string, key layout.Key) error {
+	_, err := p.turn(ctx, op, key)
+	return err
+}
+
+func (p *process) turn(ctx context.Context, op string, key layout.Key) (outcome, error) {
 	if p.t.Free != nil && p.t.Free(key) {
-		return nil
+		return happens, nil
 	}
 	p.t.mu.Lock()
 	if p.t.dead[p.number] {
 		p.t.mu.Unlock()
-		return ErrDied
+		return died, ErrDied
 	}
-	turn := &Turn{p.number, op, key, make(chan bool, 1)}
+	turn := &Turn{p.number, op, key, make(chan outcome, 1)}
 	p.t.waiting = append(p.t.waiting, turn)
 	p.t.mu.Unlock()
-	if !<-turn.granted {
-		return ErrDied
+	what := <-turn.granted
+	if what == died {
+		return died, ErrDied
 	}
-	return ctx.Err()
+	return what, ctx.Err()
 }
 
+// A gated process has the gate of a directory.
+type gated struct{ process }
+
 // Gate is a turn as well.
-func (p *process) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
+func (p *gated) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 	if !sweep && p.t.Without.LookLock && calledBy("layout.Look") {
 		return func() {}, nil
 	}
@@ -216,7 +239,7 @@ func (p *process) List(ctx context.Context, prefix string) iter.Seq2[layout.Info
 			if half > 0 && prefix != "" {
 				return // what is small is listed at once
 			}
-			if err := p.wait(ctx, "list", ""); err != nil {
+			if err := p.wait(ctx, "list", layout.Key(prefix)); err != nil {
 				yield(layout.Info{}, err)
 				return
 			}
@@ -249,6 +272,8 @@ func (p *process) List(ctx context.Context, prefix string) iter.Seq2[layout.Info
 type Search struct {
 	Bound  int
 	Mortal []int // the processes that may die, one of them once
+	// Sure says that every request gets its answer.
+	Sure bool
 
 	Schedules, Steps int // that were tried
 
@@ -284,12 +309,12 @@ func (s *Search) Trace() string { return strings.Join(s.trace, "\n") }
 // Step chooses the next operation of those that wait.
 func (s *Search) Step(t *Turns) bool {
 	waiting := t.Waiting()
-	if len(waiting) == 0 {
+	if len(waiting) == 0 && (len(t.late) == 0 || s.last == theClock) {
 		return false
 	}
 	type option struct {
 		turn *Turn
-		die  bool
+		what outcome
 		cost int
 	}
 	goesOn := slices.ContainsFunc(waiting, func(w *Turn) bool { return w.Process == s.last })
@@ -310,14 +335,26 @@ func (s *Search) Step(t *Turns) bool {
 			if goesOn && !pass {
 				cost = 1
 			}
-			add(option{w, false, cost})
+			add(option{w, happens, cost})
+			if !s.Sure && t.canBeLost(w) {
+				add(option{w, lost, cost + 1})
+			}
 		}
 	}
 	for _, w := range waiting {
 		if !s.died && slices.Contains(s.Mortal, w.Process) && w.Process == s.last {
-			add(option{w, true, 1})
+			add(option{w, died, 1})
 			break
 		}
+	}
+	if len(waiting) == 0 {
+		add(option{&Turn{Process: theClock, Op: "nothing"}, happens, 0})
+	}
+	for _, l := range t.pending() {
+		add(option{l, happens, 0})
+	}
+	if t.fenced && len(waiting) > 0 && s.last != theClock {
+		add(option{&Turn{Process: theClock, Op: "an hour passes"}, happens, 1})
 	}
 	if s.at == len(s.path) {
 		s.path = append(s.path, 0)
@@ -327,13 +364,29 @@ func (s *Search) Step(t *Turns) bool {
 	s.at++
 	s.Steps++
 	s.spent += chosen.cost
-	s.last = chosen.turn.Process
 	what := chosen.turn.Op + " " + string(chosen.turn.Key)
-	if chosen.die {
+	switch chosen.what {
+	case died:
 		s.died = true
 		what = "dies before " + what
+	case lost:
+		what = "gets no answer to " + what
 	}
-	s.trace = append(s.trace, string(rune('A'+chosen.turn.Process))+": "+what)
-	t.Go(chosen.turn, chosen.die)
+	switch chosen.turn.Process {
+	case theClock:
+		s.trace = append(s.trace, what)
+		s.last = theClock
+		if chosen.turn.Op == "nothing" {
+			return false
+		}
+		time.Sleep(anHour)
+	case theNetwork:
+		s.trace = append(s.trace, what)
+		t.arrive(chosen.turn)
+	default:
+		s.trace = append(s.trace, string(rune('A'+chosen.turn.Process))+": "+what)
+		s.last = chosen.turn.Process
+		t.Go(chosen.turn, chosen.what)
+	}
 	return true
 }

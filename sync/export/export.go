@@ -112,7 +112,11 @@ func (im *Run) renew(ctx context.Context, plan *Plan) error {
 			return err
 		}
 	}
-	rely, err := layout.Rely(ctx, tree, plan.seen)
+	keys := make([]layout.Key, len(plan.roots))
+	for i, root := range plan.roots {
+		keys[i] = layout.NarInfoKey(root)
+	}
+	rely, err := layout.Rely(ctx, tree, plan.seen, keys...)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (im *Run) realisations(ctx context.Context, source RealisationSource, info 
 		}
 		wrote := false
 		for _, o := range objects {
-			err := im.Writer.Tree.Put(ctx, o.Key, o.Body, layout.PutOptions{IfAbsent: !im.Force})
+			err := im.putRealisation(ctx, o, r.OutPath)
 			if errors.Is(err, fs.ErrExist) {
 				continue // several paths may depend on it
 			}
@@ -81,6 +81,21 @@ func (im *Run) realisations(ctx context.Context, source RealisationSource, info 
 		}
 	}
 	return nil
+}
+
+// putRealisation puts a realisation of a path.
+func (im *Run) putRealisation(ctx context.Context, o layout.Object, p layout.StorePath) error {
+	for {
+		rely, err := layout.Rely(ctx, im.Writer.Tree, layout.Sight{}, o.Key, layout.NarInfoKey(p))
+		if err != nil {
+			return err
+		}
+		err = im.Writer.Tree.Put(rely.Context(ctx), o.Key, o.Body, layout.PutOptions{IfAbsent: !im.Force})
+		rely.Release()
+		if !errors.Is(err, layout.ErrLate) {
+			return err
+		}
+	}
 }
 
 // log copies one build log. Nothing is wrong where there is none: most paths

@@ -140,10 +140,15 @@ func (r *run) check(ctx context.Context) error {
 	case dst.StoreDir != src.StoreDir:
 		return fmt.Errorf("the source is for the store directory %s, the destination for %s", src.StoreDir, dst.StoreDir)
 	}
-	if r.mirror.Delete && !r.blind {
-		if err := gc.Close(ctx, r.mirror.Dest); err != nil {
-			return fmt.Errorf("destination: %w", err)
-		}
+	if r.blind {
+		return nil
+	}
+	agree := gc.Unpruned
+	if r.mirror.Delete {
+		agree = gc.Close
+	}
+	if err := agree(ctx, r.mirror.Dest); err != nil {
+		return fmt.Errorf("destination: %w", err)
 	}
 	return nil
 }

@@ -38,6 +38,9 @@ type Bucket struct {
 	known   atomic.Int32 // manner that the store takes
 	refuses atomic.Bool  // it refuses conditions
 	first   atomic.Bool  // it knows the first version of listing alone
+	single  atomic.Bool  // it removes one object with a request
+
+	fence layout.Fence
 
 	alone  atomic.Bool // AssumeOneWriter was called
 	writer sync.Mutex  // then holds from looking to writing
@@ -53,9 +56,11 @@ type client struct {
 }
 
 var (
-	_ layout.Tree        = (*Bucket)(nil)
-	_ layout.BatchPutter = (*Bucket)(nil)
-	_ layout.TopLister   = (*Bucket)(nil)
+	_ layout.Tree         = (*Bucket)(nil)
+	_ layout.BatchPutter  = (*Bucket)(nil)
+	_ layout.BatchDeleter = (*Bucket)(nil)
+	_ layout.TopLister    = (*Bucket)(nil)
+	_ layout.Fenced       = (*Bucket)(nil)
 )
 
 // Traits says that a bucket is far away, and what it does cheaper than one by one.
@@ -105,7 +110,7 @@ func New(ctx context.Context, loc Location) (*Bucket, error) {
 		b.prefix = loc.Prefix + "/"
 	}
 	b.transport = netx.NewTransport(netx.Config{Stall: loc.Stall, Connections: openConnections, HTTP1: true, CAFile: said.authorities})
-	b.guard = &guard{&dated{b.transport, &b.clock}}
+	b.guard = &guard{&punctual{&dated{b.transport, &b.clock}}}
 	b.asking = &http.Client{Transport: b.guard, Timeout: tokenTimeout}
 	if b.creds, b.credentials, err = findCredentials(ctx, loc.Options, b.asking, b.direct()); err != nil {
 		return nil, fmt.Errorf("open %s: %w", loc, err)
