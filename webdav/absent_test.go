@@ -55,3 +55,28 @@ func TestAbsentPage(t *testing.T) {
 		}
 	}
 }
+
+// TestUnlisted checks who may list a tree whose listing is switched off.
+func TestUnlisted(t *testing.T) {
+	tree := treetest.NewMem(t)
+	for _, key := range []layout.Key{"search/names.json", "index.html"} {
+		if err := tree.Put(t.Context(), key, layout.Bytes([]byte("{}")), layout.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, unlisted := range []bool{false, true} {
+		h := New(Config{Tree: tree, Unlisted: unlisted})
+		for _, test := range []struct {
+			method, path string
+			lists        bool
+		}{{"PROPFIND", "/", true}, {"PROPFIND", "/search/", true}, {"GET", "/search/names.json", true}, {"GET", "//search//names.json", true}, {"HEAD", "/search/names.json", true}, {"GET", "/index.html", false}} {
+			r := httptest.NewRequest(test.method, "http://cache"+test.path, nil)
+			r.Header.Set("Depth", "1")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if refused := w.Code == http.StatusForbidden || w.Code == http.StatusUnauthorized; refused != (unlisted && test.lists) {
+				t.Errorf("unlisted %v: %s %s: %d", unlisted, test.method, test.path, w.Code)
+			}
+		}
+	}
+}

@@ -45,6 +45,10 @@ type Config struct {
 	// be cheap. Nil: no use is remembered.
 	Uses interface{ Read(key layout.Key) }
 
+	// Unlisted keeps what the tree has from readers who do not know its names: PROPFIND
+	// at the read URL, and the search index, need the scope Upload.
+	Unlisted bool
+
 	Auth     Authenticator // nil: ReadOnly
 	Upstream Upstream      // nil: none
 	Metrics  Recorder      // nil: none

@@ -190,6 +190,8 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 func (h *Handler) scope(method string, t *target) Scope {
 	looks := method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions || method == "PROPFIND"
 	switch {
+	case h.cfg.Unlisted && looks && (method == "PROPFIND" || strings.HasPrefix(t.name+"/", layout.SearchFolder)):
+		return Upload
 	case !t.upload || h.shared && looks && t.run == nil:
 		return Read
 	case (t.kind == layout.KindPage || t.kind == layout.KindPin) && !looks:

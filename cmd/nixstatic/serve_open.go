@@ -43,6 +43,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "upload-prefix", Value: "/upload/", Usage: "uploads go to `PATH` of the URL"},
 		&cli.StringFlag{Name: "tokens", Usage: "the tokens in `FILE` say who may; nixstatic token makes them"},
 		&cli.BoolFlag{Name: "private", Usage: "reading needs a token as well"},
+		&cli.BoolFlag{Name: "unlisted", Usage: "let only those who may upload list the tree (PROPFIND) or search it; --private does so too, unless --unlisted=false"},
 		&cli.BoolFlag{Name: "anonymous-upload", Usage: "everyone who reaches the server may upload"},
 		&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe X-Forwarded-For of `CIDR`, an address, a range or unix; may be repeated"},
 
@@ -141,6 +142,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	config := webdav.Config{Tree: s.tree.reading, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Redirect: s.tree.redirect,
 		Metrics: s.metrics, Log: log}
 	config.Auth, config.MaxUploads = s.auth, c.Int("max-uploads")
+	config.Unlisted = c.Bool("unlisted") || c.Bool("private") && !c.IsSet("unlisted")
 	if !c.Bool("read-only") {
 		if _, err := layout.Look(c.Context, s.tree.Tree); errors.Is(err, layout.ErrClosed) {
 			return nil, withHint(err, "serve it with --read-only, and take uploads to the tree that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open '%s'", location)
