@@ -87,6 +87,29 @@ func ListTop(ctx context.Context, r Reader) iter.Seq2[TopEntry, error] {
 	}
 }
 
+// A NarInfoLister can name its narinfos without describing them.
+type NarInfoLister interface {
+	// NarInfoKeys yields the keys of the narinfos, in the order of List.
+	NarInfoKeys(ctx context.Context) iter.Seq2[Key, error]
+}
+
+// NarInfoKeys yields the keys of the narinfos of a tree, see NarInfoLister. Without that
+// ability its top is listed.
+func NarInfoKeys(ctx context.Context, r Reader) iter.Seq2[Key, error] {
+	if l, ok := r.(NarInfoLister); ok {
+		return l.NarInfoKeys(ctx)
+	}
+	return func(yield func(Key, error) bool) {
+		for entry, err := range ListTop(ctx, r) {
+			if err != nil || entry.Folder == "" && entry.Key.Kind() == KindNarInfo {
+				if !yield(entry.Key, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // A RangeReader can open an object in its middle, where reading up to there
 // costs more than another request.
 type RangeReader interface {

@@ -34,6 +34,8 @@ func findCommand() *cli.Command {
 			"--file looks into the listings of these paths and prints the files that match: a glob\n" +
 			"without a slash is for the last name of a file, one with a slash for its whole path in\n" +
 			"the store path. A path without a listing is told of, and left out.\n\n" +
+			"Names come from the search index of the page (nixstatic page), where the tree has one. In\n" +
+			"a directory an index that is old is noticed; elsewhere --scan reads the records.\n\n" +
 			"The exit code is 0 if something was found, and 1 if nothing was.\n\n" +
 			"Examples:\n" +
 			"   nixstatic find ./cache hello\n" +
@@ -42,6 +44,7 @@ func findCommand() *cli.Command {
 			"   nixstatic find 's3://cache' openssl --file 'bin/*'",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Usage: "find the files in the paths that match `GLOB`"},
+			&cli.BoolFlag{Name: "scan", Usage: "read the records themselves, and not the search index"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
 			jsonFlag(), quietFlag(),
 		},
@@ -91,7 +94,7 @@ func runFind(c *cli.Context) error {
 	defer m.end()
 	var bad []error
 	matching := func(yield func(layout.StorePath, error) bool) {
-		for p, err := range cache.paths(c.Context) {
+		for p, err := range cache.paths(c.Context, c.Bool("scan")) {
 			seen.Add(1)
 			if errors.As(err, new(*seek.BadRecord)) {
 				bad = append(bad, err)

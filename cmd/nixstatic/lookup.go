@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/pages"
 	"github.com/nixstatic/nixstatic/layout/seek"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 )
@@ -113,7 +114,7 @@ func (l *looked) named(ctx context.Context, name string) (*layout.NarInfo, error
 		return nil, usage("%s is no path: %s", shown(name), pathForms)
 	}
 	var found []layout.StorePath
-	for p, err := range l.paths(ctx) {
+	for p, err := range l.paths(ctx, false) {
 		switch {
 		case errors.As(err, new(*seek.BadRecord)):
 			// It is not known to be the one, and the hash finds it.
@@ -177,7 +178,32 @@ func shown(s string) string {
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-// paths yields the store paths of the cache.
-func (l *looked) paths(ctx context.Context) iter.Seq2[layout.StorePath, error] {
-	return seek.Paths(ctx, l.openedReader, l.storeDir, httpcache.OpenConnections)
+// paths yields the store paths of the cache. The search index of the page tells their
+// names at once. In a directory it is compared with the names of the narinfos, so that it
+// may be old; elsewhere it is believed unless the records are to be scanned.
+func (l *looked) paths(ctx context.Context, scan bool) iter.Seq2[layout.StorePath, error] {
+	const jobs = httpcache.OpenConnections
+	index := pages.Names(ctx, l.openedReader, jobs)
+	if scan {
+		index = nil
+	}
+	records := seek.Paths(ctx, l.openedReader, l.storeDir, jobs, index)
+	if scan || layout.TraitsOf(l.openedReader).Local {
+		return records
+	}
+	return func(yield func(layout.StorePath, error) bool) {
+		for p, err := range index {
+			if errors.Is(err, fs.ErrNotExist) {
+				seek.Paths(ctx, l.openedReader, l.storeDir, jobs, nil)(yield)
+				return
+			}
+			var damaged *pages.DamagedError
+			if errors.As(err, &damaged) {
+				err = withHint(err, "--scan reads the records instead; nixstatic page makes the index anew")
+			}
+			if !yield(p, err) {
+				return
+			}
+		}
+	}
 }

@@ -20,20 +20,102 @@ func (b *BadRecord) Error() string { return b.Err.Error() }
 // Unwrap returns why.
 func (b *BadRecord) Unwrap() error { return b.Err }
 
-// Paths yields the store paths of a tree, in the order of their hashes: their names
+// Paths yields the store paths of a tree, in the order of their hashes. Their names
 // stand in the records alone, of which jobs are read at once. The error is
 // layout.ErrNotListable where the tree does not tell what it has. It goes on after a
 // BadRecord.
-func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int) iter.Seq2[layout.StorePath, error] {
-	keys := func(yield func(layout.Key, error) bool) {
-		for entry, err := range layout.ListTop(ctx, r) {
-			if err != nil || entry.Folder == "" && entry.Key.Kind() == layout.KindNarInfo {
-				if !yield(entry.Key, err) {
+//
+// Index, which may be nil, yields paths in the order of their hashes that were in the tree
+// at some time. The names of those that still are there are taken from it, since the
+// hash of a path stands for its name, and come first. If it ends with an error the
+// records tell the rest.
+func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int, index iter.Seq2[layout.StorePath, error]) iter.Seq2[layout.StorePath, error] {
+	if index == nil {
+		return named(ctx, r, storeDir, jobs, layout.NarInfoKeys(ctx, r))
+	}
+	return func(yield func(layout.StorePath, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		listed := make(chan error, 1)
+		var keys []layout.Key // until then of the other goroutine
+		go func() {
+			for key, err := range layout.NarInfoKeys(ctx, r) {
+				if err != nil {
+					listed <- err
+					return
+				}
+				keys = append(keys, key)
+			}
+			listed <- nil
+		}()
+		waiting := true
+		defer func() {
+			cancel()
+			if waiting {
+				<-listed
+			}
+		}()
+		var news []layout.Key
+		there := func(p layout.StorePath) bool {
+			hash := p.Hash()
+			for len(keys) > 0 && string(keys[0][:len(hash)]) < hash {
+				news, keys = append(news, keys[0]), keys[1:]
+			}
+			if len(keys) == 0 || string(keys[0][:len(hash)]) != hash {
+				return false // it has gone
+			}
+			keys = keys[1:]
+			return true
+		}
+		var early []layout.StorePath // which the index told before all keys were there
+		catchUp := func(err error) bool {
+			waiting = false
+			if err != nil {
+				yield("", err)
+				return false
+			}
+			for _, p := range early {
+				if there(p) && !yield(p, nil) {
+					return false
+				}
+			}
+			early = nil
+			return true
+		}
+		for p, err := range index {
+			if err != nil {
+				break
+			}
+			if waiting {
+				select {
+				case err := <-listed:
+					if !catchUp(err) {
+						return
+					}
+				default:
+					early = append(early, p)
+					continue
+				}
+			}
+			if there(p) && !yield(p, nil) {
+				return
+			}
+		}
+		if waiting && !catchUp(<-listed) {
+			return
+		}
+		news = append(news, keys...)
+		named(ctx, r, storeDir, jobs, func(yield func(layout.Key, error) bool) {
+			for _, key := range news {
+				if !yield(key, nil) {
 					return
 				}
 			}
-		}
+		})(yield)
 	}
+}
+
+// named yields the store paths of narinfos.
+func named(ctx context.Context, r layout.Reader, storeDir string, jobs int, keys iter.Seq2[layout.Key, error]) iter.Seq2[layout.StorePath, error] {
 	type outcome struct {
 		path layout.StorePath
 		bad  error

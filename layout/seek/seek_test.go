@@ -513,3 +513,71 @@ func FuzzListing(f *testing.F) {
 		}
 	})
 }
+
+// An index tells the names of the paths that are there; those that it does not know are
+// read, and those that have gone are left out.
+func TestPaths(t *testing.T) {
+	cache, n := newCache(t, compress.None, archive(t))
+	name := func(i int) layout.StorePath { return layout.StorePath(fmt.Sprintf("%032d-p%d", i, i)) }
+	put := func(i int, text string) {
+		if text == "" {
+			text = fmt.Sprintf("StorePath: /nix/store/%s\nURL: nar/x.nar\nNarHash: %s\nNarSize: 1\n", name(i), n.NarHash)
+		}
+		if err := os.WriteFile(filepath.Join(layout.TraitsOf(cache.Dir).Path, string(layout.NarInfoKey(name(i)))), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, i := range []int{1, 2, 3, 5, 8} {
+		put(i, "")
+	}
+	index := func(end error, of ...int) func(func(layout.StorePath, error) bool) {
+		return func(yield func(layout.StorePath, error) bool) {
+			for _, i := range of {
+				if !yield(name(i), nil) {
+					return
+				}
+			}
+			if end != nil {
+				yield("", end)
+			}
+		}
+	}
+	want := []layout.StorePath{path, name(1), name(2), name(3), name(5), name(8)}
+	for what, index := range map[string]func(func(layout.StorePath, error) bool){
+		"none": nil, "empty": index(nil), "all": index(nil, 1, 2, 3, 5, 8), "old": index(nil, 1, 4, 5, 9), "broken": index(errFull, 1, 2),
+	} {
+		var got []layout.StorePath
+		for p, err := range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, index) {
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			got = append(got, p)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+		for range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, index) {
+			break
+		}
+	}
+	put(3, "garbage")
+	bad, good := 0, 0
+	for _, err := range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, nil) {
+		if errors.As(err, new(*seek.BadRecord)) {
+			bad++
+		} else if err == nil {
+			good++
+		}
+	}
+	if bad != 1 || good != len(want)-1 {
+		t.Errorf("with a bad record: %d bad, %d good", bad, good)
+	}
+	for _, err := range seek.Paths(t.Context(), notListed{cache.Dir}, layout.DefaultStoreDir, 2, nil) {
+		if !errors.Is(err, layout.ErrNotListable) {
+			t.Errorf("a cache that cannot be listed: %v", err)
+		}
+	}
+}
+
+type notListed struct{ layout.Reader }

@@ -35,7 +35,7 @@ var own = map[string][]string{
 	"layout/uses":     {"layout", "layout/refgraph"},
 	"layout/roots":    {"layout", "layout/refgraph", "layout/share"},
 	"layout/lock":     {"layout"},
-	"layout/pages":    {"layout", "signer"},
+	"layout/pages":    {"layout", "layout/parallel", "signer"},
 	"layout/parallel": {},
 	"layout/refgraph": {"layout"},
 	"sync/nixstore":   onLayout,
@@ -56,7 +56,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/parallel", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
+	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
