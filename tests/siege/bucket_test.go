@@ -151,7 +151,7 @@ func TestBucketUnderSiege(t *testing.T) {
 	end()
 	time.Sleep(2 * time.Second) // what is under way
 	behind.cost()
-	quiet := 10 * time.Second
+	quiet := 5 * time.Second
 	time.Sleep(quiet)
 	if sum, asked := behind.cost(); sum > 300 {
 		t.Errorf("with no client at all the store was asked %d times in %s: %v", sum, quiet, asked)

@@ -199,7 +199,7 @@ func TestSiegeOverHTTP2(t *testing.T) {
 	before := s.atPeace(t)
 	end := s.besiege(t, target, overHTTP2)
 	time.Sleep(2 * time.Second)
-	ctx, stop := context.WithTimeout(t.Context(), lasts(t, 5*time.Second))
+	ctx, stop := context.WithTimeout(t.Context(), lasts(t, 3*time.Second))
 	defer stop()
 	reading, finish := context.WithCancel(t.Context())
 	client := reader()

@@ -67,7 +67,7 @@ func TestSiege(t *testing.T) {
 	before := s.atPeace(t)
 	end := s.besiege(t, target, attacks)
 	time.Sleep(2 * time.Second) // the attackers were there first
-	ctx, stop := context.WithTimeout(t.Context(), lasts(t, 20*time.Second))
+	ctx, stop := context.WithTimeout(t.Context(), lasts(t, 10*time.Second))
 	defer stop()
 	reading, finish := context.WithCancel(t.Context())
 	read := make(chan int)
