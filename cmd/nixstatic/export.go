@@ -70,6 +70,12 @@ func runExport(c *cli.Context) error {
 	if _, err := runOfExport(c); err != nil {
 		return err
 	}
+	if _, err := checkLocation(c.String("to"), writeTree); err != nil {
+		return err
+	}
+	if _, err := readMethod(c); err != nil {
+		return err
+	}
 	args, err := pathArgs(c)
 	if err != nil {
 		return err

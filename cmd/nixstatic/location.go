@@ -67,15 +67,25 @@ var (
 
 const locationForms = "want a directory, file:///path, s3://bucket/prefix or https://host/path"
 
-// locate reads a location, refuses one that the use is not for, and has the flags
-// say what the URL's settings say. A flag that was given counts for more.
-func locate(c *cli.Context, text string, for_ use) (location, error) {
+// checkLocation reads a location, and refuses one that the use is not for. Commands
+// call it before they read keys or ask anything: a mistyped word costs nothing then.
+func checkLocation(text string, for_ use) (location, error) {
 	loc, err := parseLocation(text)
 	if err != nil {
 		return loc, err
 	}
 	if why, refused := refusals[for_][loc.scheme]; refused {
 		return loc, usage("%s cannot be %s: %s", loc.text, for_, strings.ReplaceAll(why, "%s", loc.text))
+	}
+	return loc, nil
+}
+
+// locate does the same, and has the flags say what the URL's settings say. A flag that
+// was given counts for more.
+func locate(c *cli.Context, text string, for_ use) (location, error) {
+	loc, err := checkLocation(text, for_)
+	if err != nil {
+		return loc, err
 	}
 	if u, err := url.Parse(loc.web); err == nil && hasPassword(u) {
 		say(c, "note: a password in a URL is seen by all who list the processes of this machine, and Nix prints it: it belongs into netrc")

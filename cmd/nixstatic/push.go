@@ -90,6 +90,9 @@ func runPush(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := readMethod(c); err != nil {
+		return err
+	}
 	tree, err := openPush(c, ofRun(c, to, id))
 	if err != nil {
 		return err

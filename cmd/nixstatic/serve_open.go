@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,6 +103,9 @@ func newLogger(c *cli.Context) (*slog.Logger, error) {
 // anything is written.
 func openService(c *cli.Context, location string, log *slog.Logger) (_ *service, err error) {
 	s := &service{log: log, metrics: metrics.New(version())}
+	if _, err := checkLocation(location, serveTree); err != nil {
+		return nil, err
+	}
 	policy, err := readPolicy(c)
 	if err != nil {
 		return nil, err
@@ -238,6 +242,9 @@ func readPolicy(c *cli.Context) (*inbox.Config, error) {
 	}
 	if prefix := uploadPrefix(c); strings.ContainsAny(prefix, "?#%\\ ") || strings.Contains(prefix, "//") || strings.Contains(prefix, "/.") {
 		return nil, usage("--upload-prefix %q: want the path of a URL, such as /upload/", c.String("upload-prefix"))
+	} else if top, _, _ := strings.Cut(strings.Trim(prefix, "/"), "/"); slices.Contains(layout.PublicFolders, top) ||
+		top != "" && layout.Key(top).Kind() != layout.KindForeign {
+		return nil, usage("--upload-prefix %q hides what readers find at /%s: choose another path, such as /upload/", c.String("upload-prefix"), top)
 	}
 	return &policy, nil
 }

@@ -113,12 +113,9 @@ func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
 // newWriter makes a Writer from the flags of writeFlags. It writes nothing: the
 // tree is made by layout.Init once it is clear that there is something for it.
 func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Writer, error) {
-	method, err := compress.Parse(c.String("compression"))
-	if err != nil || !method.Writable() || c.String("compression") == "" {
-		return nil, usage("--compression %s: choose one of %s", c.String("compression"), methodNames())
-	}
-	if err := method.CheckLevel(c.Int("level")); err != nil {
-		return nil, usage("--level: %v", err)
+	method, err := readMethod(c)
+	if err != nil {
+		return nil, err
 	}
 	if method == compress.Xz {
 		if note := compress.XzNote(); note != "" {
@@ -134,6 +131,18 @@ func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Write
 	}
 	return &layout.Writer{Tree: tree, StoreDir: storeDir, Keys: keys, Method: method, Level: c.Int("level"),
 		DebugInfo: c.Bool("debug-info")}, nil
+}
+
+// readMethod reads --compression and --level.
+func readMethod(c *cli.Context) (compress.Method, error) {
+	method, err := compress.Parse(c.String("compression"))
+	if err != nil || !method.Writable() || c.String("compression") == "" {
+		return method, usage("--compression %s: choose one of %s", c.String("compression"), methodNames())
+	}
+	if err := method.CheckLevel(c.Int("level")); err != nil {
+		return method, usage("--level: %v", err)
+	}
+	return method, nil
 }
 
 // isFor finds out whether a tree that is there already takes paths of a store

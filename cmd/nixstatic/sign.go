@@ -34,6 +34,9 @@ func runSign(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := checkLocation(location, checkTree); err != nil {
+		return err
+	}
 	keys, err := loadKeys(c)
 	if err != nil {
 		return err
