@@ -67,9 +67,19 @@ func treeForBrowsers(t testing.TB) string {
 		"search/0123456789abcdfg.txt":              "line",
 		"pins/hosts/a":                             "/nix/store/" + strings.Repeat("0", 32) + "-x\n",
 		"secret.key":                               "not for the world",
-		".nixstatic/spool/x":                       "unfinished",
-		"nix-cache-info.bak":                       "old",
-		"nar/README":                               "somebody's notes",
+		// The names of other caches promise their bytes, or do not.
+		"nar/" + hash + ".nar.xz":                                                 "1",
+		"nar/" + strings.Repeat("0", 52) + ".nar.gz":                              "2",
+		"nar/" + strings.Repeat("0", 32) + "-" + hash + ".nar":                    "3",
+		"nar/" + strings.Repeat("z", 52) + ".nar":                                 "4",
+		"nar/" + strings.Repeat("0", 32) + ".nar.zst":                             "5",
+		"nar/f47ac10b-58cc-4372-a567-0e02b2c3d479.nar.zst":                        "6",
+		"nar/" + strings.Repeat("A", 64) + ".nar":                                 "7",
+		"nar/x" + strings.Repeat("0", 52) + ".nar":                                "8",
+		"nar/" + strings.Repeat("0", 32) + "_" + strings.Repeat("1", 52) + ".nar": "9",
+		".nixstatic/spool/x":                                                      "unfinished",
+		"nix-cache-info.bak":                                                      "old",
+		"nar/README":                                                              "somebody's notes",
 	} {
 		file := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -115,7 +125,7 @@ func TestNginxHeaders(t *testing.T) {
 			t.Errorf("%s: status %s, %d bytes (announced %d), want %d", info.Key, r.Status, len(body), r.ContentLength, len(want))
 		}
 		checkHeader(t, info.Key, r, "Content-Type", info.Key.ContentType())
-		checkHeader(t, info.Key, r, "Cache-Control", kind.CacheControl())
+		checkHeader(t, info.Key, r, "Cache-Control", info.Key.CacheControl())
 		checkHeader(t, info.Key, r, "Content-Security-Policy", kind.SecurityPolicy())
 		checkHeader(t, info.Key, r, "Content-Encoding", "")
 		h, body := request(t, http.MethodHead, server.URL+"/"+string(info.Key))
