@@ -17,7 +17,7 @@ import (
 func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
-		Usage:     "check a tree, and change nothing",
+		Usage:     "check a tree, and change nothing but with --repair",
 		ArgsUsage: "TREE",
 		Description: "Checks that every record is well formed, leads to a NAR, and has its references\n" +
 			"and its listing beside it; with --deep also every byte of every NAR. Problems go\n" +
@@ -25,16 +25,19 @@ func verifyCommand() *cli.Command {
 			"interrupted run may leave, and files that are nothing of a cache's.\n\n" +
 			"A reference may also be provided by an upstream that the tree was served with\n" +
 			"(serve --upstream): its signed record is in the tree, and is checked.\n\n" +
+			"With --repair listings and debug links are made again from the NARs that are there, and\n" +
+			"with --from, paths that are damaged or missing come from a cache or a store; what is left\n" +
+			"is told.\n\n" +
 			"The exit code is 0 without problems, 3 with, and 1 if something could not be read.\n\n" +
 			"Examples:\n" +
 			"   nixstatic verify ./cache\n" +
 			"   nixstatic verify --deep --trusted-public-key \"$(nixstatic key public secret.key)\" ./cache\n" +
+			"   nixstatic verify --deep --repair --from https://cache.nixos.org ./cache\n" +
 			"   nixstatic verify --json ./cache | jq '.problems[].kind'",
-		Flags: []cli.Flag{
+		Flags: append(repairFlags(),
 			&cli.BoolFlag{Name: "deep", Usage: "read every NAR"},
 			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "demand a signature by `KEY` (name:base64) of every path; may be repeated"},
-			jobsFlag("NARs"), jsonFlag(), quietFlag(),
-		},
+			jobsFlag("NARs"), jsonFlag(), quietFlag()),
 		Action: runVerify,
 	}
 }
@@ -70,6 +73,14 @@ func runVerify(c *cli.Context) error {
 	if !anythingIn(c, tree) {
 		// A mistyped path is a usage error, not a damaged tree.
 		return withHint(fmt.Errorf("%s is not a binary cache: there is nothing of one in it", location), "check the path")
+	}
+	if c.IsSet("from") && !c.Bool("repair") {
+		return usage("--from goes with --repair")
+	}
+	if c.Bool("repair") {
+		if err := checkAndRepair(c, tree, trusted); err != nil {
+			return err
+		}
 	}
 	progress := &fsck.Progress{}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(elapsed time.Duration) string {
