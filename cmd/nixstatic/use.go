@@ -95,6 +95,13 @@ func runUse(c *cli.Context) error {
 	if err := u.ask(); err != nil {
 		return err
 	}
+	for _, key := range u.keys {
+		// In nix.conf the rest of the line would be a comment, and half a key ends
+		// every command of Nix.
+		if strings.Contains(key, "#") {
+			return withHint(errors.New("the name of a key has a #, which nix.conf cannot hold"), "ask the operator of the cache for a key of another name; nothing was written")
+		}
+	}
 	return u.write()
 }
 
@@ -230,7 +237,15 @@ func (u *using) open() (openedReader, error) {
 		base.User = url.UserPassword(u.token.Name, u.token.Password)
 		web = base.String()
 	}
-	return httpcache.Open(web, httpcache.Options{UserAgent: "nixstatic/" + version()})
+	options := httpcache.Options{UserAgent: "nixstatic/" + version()}
+	// The token of an earlier run is where Nix finds it.
+	file, _ := u.files.Load().NetrcFile(u.files)
+	if text, err := nixconf.ReadNetrc(file); err == nil {
+		if _, ok, err := nixconf.LookupNetrc(text, hostOf(web), ""); ok && err == nil {
+			options.Netrc = file
+		}
+	}
+	return httpcache.Open(web, options)
 }
 
 func texts(keys signer.Trusted) []string {
@@ -281,6 +296,14 @@ func (u *using) agree(before []string) error {
 		return errors.New("not trusted: nothing was written")
 	}
 	return nil
+}
+
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 func isLocalURL(text string) bool {

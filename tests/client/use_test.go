@@ -176,7 +176,6 @@ func TestUseTokenDaemon(t *testing.T) {
 		them.fetches(t, c.path)
 		// Another run without the token does not lose it.
 		before := m.read(t, "theirs/.config/nix/nix.conf")
-		them.with = []string{"NETRC=" + m.path("theirs/.config/nix/netrc")}
 		them.nixstatic(t, "use", s.url, "--key", c.key.Public).Want(t, 0)
 		if got := m.read(t, "theirs/.config/nix/nix.conf"); got != before {
 			t.Errorf("%q became %q", before, got)
