@@ -228,6 +228,15 @@ func TestDamage(t *testing.T) {
 		{name: "listing with another size in it", damage: func(p *patient) {
 			p.Damage(p.listing("lib"), func(b []byte) []byte { return bytes.Replace(b, []byte(`"size":3`), []byte(`"size":4`), 1) })
 		}, deep: []string{"listing-differs lib"}},
+		{name: "listing with frames that the file does not have", damage: func(p *patient) {
+			p.Damage(p.listing("lib"), withFrames(p.record("lib").FileHash.String(), "[1,2],[3,4]"))
+		}, deep: []string{"listing-differs lib"}},
+		{name: "listing with the frames of another file", damage: func(p *patient) {
+			p.Damage(p.listing("lib"), withFrames(p.record("app").FileHash.String(), "[1,2],[3,4]"))
+		}},
+		{name: "listing with frames that make no sense", damage: func(p *patient) {
+			p.Damage(p.listing("lib"), withFrames(p.record("lib").FileHash.String(), "[0,2],[3,4]"))
+		}, quick: []string{"bad-listing lib"}},
 		{name: "listing as an older Nix writes it", damage: func(p *patient) {
 			p.Damage(p.listing("lib"), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"executable":false,`), nil) })
 		}},
@@ -350,5 +359,12 @@ func TestDamage(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// withFrames adds frames of a file to a listing.
+func withFrames(file, frames string) func([]byte) []byte {
+	return func(b []byte) []byte {
+		return bytes.Replace(b, []byte(`,"version":1}`), []byte(`,"seek":{"file":"`+file+`","frames":[`+frames+`]},"version":1}`), 1)
 	}
 }

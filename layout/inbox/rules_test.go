@@ -136,6 +136,31 @@ func TestListings(t *testing.T) {
 	}
 }
 
+// Frames in a listing are those of the NAR, or of another file, or wrong. Readers see
+// our listing in any case.
+func TestListingsWithFrames(t *testing.T) {
+	s := newSample(t)
+	p := s.path("source")
+	key, record := layout.ListingKey(p), layout.NarInfoKey(p)
+	ours := s.objects[key]
+	with := func(file string) string {
+		return strings.Replace(ours, `,"version":1}`, `,"seek":{"file":"`+file+`","frames":[[1,2],[3,4]]},"version":1}`, 1)
+	}
+	wrong, other := with(s.narInfo(t, "source").FileHash.String()), with(s.narInfo(t, "app").FileHash.String())
+	tr := newTrial(t, nil)
+	tr.sendNARs(s)
+	tr.must(key, wrong, true, Held)
+	tr.refused(record, s.objects[record], true, ListingDiffers)
+	tr.must(key, other, true, Held)
+	tr.must(record, s.objects[record], true, Created)
+	tr.refused(key, wrong, true, ListingDiffers)
+	tr.refused(key, strings.Replace(other, "[1,2]", "[1]", 1), true, BadListing)
+	tr.must(key, other, true, Unchanged)
+	if got := contents(t, tr.tree)[key]; got != ours {
+		t.Errorf("published is\n%s", got)
+	}
+}
+
 // A listing that is wrong, or not there, is mended when the NAR and the narinfo come
 // again.
 func TestListingIsMended(t *testing.T) {

@@ -61,15 +61,16 @@ var own = map[string][]string{
 		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.
-	"sync/webtest":     {"layout", "layout/treetest"},
-	"tests/peers":      {},
-	"tests/minio":      {},
-	"tests/nixtest":    {"tests/peers"},
-	"tests/browser":    {},
-	"tests/closure":    {},
-	"tests/quick":      {},
-	"tests/synthetic":  {},
-	"tests/bench/pair": {},
+	"sync/webtest":      {"layout", "layout/treetest"},
+	"tests/peers":       {},
+	"tests/minio":       {},
+	"tests/nixtest":     {"tests/peers"},
+	"tests/browser":     {},
+	"tests/closure":     {},
+	"tests/quick":       {},
+	"tests/synthetic":   {},
+	"tests/bench/pair":  {},
+	"tests/bench/names": {},
 	// It measures the steps of our own pipeline.
 	"tests/bench/bound": onLayout,
 }
