@@ -209,7 +209,7 @@ func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, t
 	r.FileBytes, r.Logs, r.Realisations = im.Progress.Stored.Load(), im.Progress.Logs.Load(), im.Progress.Realisations.Load()
 	r.Seconds = took.Seconds()
 	if unsigned := im.Unsigned(plan); unsigned > 0 {
-		say(c, "note: %s of the tree lack a signature by the keys given; nixstatic sign adds it", plural(unsigned, "path"))
+		say(c, "note: the keys given have not signed %s of the tree; nixstatic sign does", plural(unsigned, "path"))
 	}
 	if deep := im.Progress.Deep.Load(); deep > 0 {
 		say(c, "note: %s; %s", plural(deep, "path")+" with more than "+deepLevels, deepNote)

@@ -95,7 +95,7 @@ func runPage(c *cli.Context) error {
 		return err
 	}
 	if skipped := p.skipped.Load(); skipped > 0 {
-		say(c, "note: %s could not be read and are not shown; nixstatic verify tells more", plural(skipped, "narinfo"))
+		say(c, "note: the page leaves out %s that could not be read; nixstatic verify tells more", plural(skipped, "narinfo"))
 	}
 	if c.Bool("json") {
 		return printJSON(c.App.Writer, pageResult{1, treeName(tree, location), stats, c.Bool("unlisted"), p.skipped.Load()})

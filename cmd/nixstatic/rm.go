@@ -86,7 +86,7 @@ func runRm(c *cli.Context) error {
 		return withHint(fmt.Errorf("%s stayed: something that was published meanwhile needs it", plural(left, "path")), "run the command again")
 	}
 	if left := int64(len(done.Purged)) - done.Run.Reclaimed.Count; left > 0 {
-		return withHint(fmt.Errorf("%s stayed: they were put again meanwhile", plural(left, "object")), "run the command again")
+		return withHint(fmt.Errorf("%s stayed, put again meanwhile", plural(left, "object")), "run the command again")
 	}
 	if !c.Bool("quiet") {
 		say(c, "%s withdrawn", plural(done.Run.Withdrawn.Count, "path"))

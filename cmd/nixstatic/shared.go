@@ -32,7 +32,13 @@ func quietFlag() cli.Flag {
 }
 
 func jobsFlag(what string) cli.Flag {
-	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` " + what + " at the same time (0: fitting the processors)"}
+	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` " + what + " at the same time (0: fitting the processors)",
+		Action: func(_ *cli.Context, n int) error {
+			if n < 0 {
+				return usage("--jobs %d: want 1 or more, or 0 for what fits the processors", n)
+			}
+			return nil
+		}}
 }
 
 func keyFlag() cli.Flag {

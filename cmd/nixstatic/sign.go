@@ -73,6 +73,10 @@ func runSign(c *cli.Context) error {
 	if dry {
 		verb = "would sign"
 	}
+	if signed == 0 && seen > 0 {
+		say(c, "nothing to sign: the keys given have signed %s already", plural(seen, "path"))
+		return nil
+	}
 	say(c, "%s %d of %s", verb, signed, plural(seen, "path"))
 	return nil
 }

@@ -41,7 +41,7 @@ func syncCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "include", Usage: "only objects of this `KIND`; may be repeated"},
 			&cli.StringSliceFlag{Name: "exclude", Usage: "no objects of this `KIND`; may be repeated"},
 			&cli.StringFlag{Name: "compare", Value: "version", Usage: "tell what differs by `METHOD`: version, or content, which reads every byte on both sides"},
-			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 10MB"},
+			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 10MB; a number alone is KiB"},
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and mirror what changes"},
 			&cli.DurationFlag{Name: "rescan", Value: 10 * time.Minute, Usage: "compare everything so often (with --watch)"},
 			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (from https://)"},
@@ -124,13 +124,29 @@ func newMirror(c *cli.Context) (*mirror.Mirror, error) {
 	}
 	if text := c.String("bandwidth"); text != "" {
 		var err error
-		if m.Bandwidth, err = gc.ParseBytes(strings.TrimSuffix(text, "/s")); err != nil || m.Bandwidth == 0 {
-			return nil, usage("--bandwidth: %q is not a size such as 10MB", text)
+		if m.Bandwidth, err = parseBandwidth(text); err != nil {
+			return nil, err
 		}
 	}
 	var err error
 	m.Kinds, err = chosenKinds(c.StringSlice("include"), c.StringSlice("exclude"))
 	return m, err
+}
+
+// parseBandwidth reads bytes a second. A number alone is KiB, as in rclone.
+func parseBandwidth(text string) (int64, error) {
+	rate := strings.TrimSuffix(text, "/s")
+	if strings.Trim(rate, "0123456789.") == "" {
+		rate += "KiB"
+	}
+	n, err := gc.ParseBytes(rate)
+	if err != nil {
+		return 0, usage("--bandwidth: %q is not a size such as 10MB", text)
+	}
+	if n < 1<<10 {
+		return 0, usage("--bandwidth %s is less than 1KiB a second", text)
+	}
+	return n, nil
 }
 
 // publicKinds are those that can be mirrored.

@@ -55,6 +55,10 @@ func TestUsage(t *testing.T) {
 		"sync --watch --dry-run a b":                      "--watch and --dry-run exclude each other",
 		"sync --compare bytes a b":                        "--compare bytes: choose version or content",
 		"sync --bandwidth fast a b":                       `--bandwidth: "fast" is not a size such as 10MB`,
+		"sync --bandwidth 0 a b":                          "--bandwidth 0 is less than 1KiB a second",
+		"sync --bandwidth 1000B/s a b":                    "--bandwidth 1000B/s is less than 1KiB a second",
+		"sync -j -3 a b":                                  "--jobs -3: want 1 or more",
+		"export -j -1 --to t p":                           "--jobs -1: want 1 or more",
 		"sync --include narz a b":                         `there is no kind "narz"`,
 		"sync --include nar --exclude nar a b":            "--include and --exclude leave nothing",
 		"sync --watch --rescan 0s a b":                    "--rescan: want a time such as 10m",
@@ -137,5 +141,14 @@ func TestHelp(t *testing.T) {
 	}
 	for _, c := range newApp(nil, nil, nil).Commands {
 		check(c.Name, c)
+	}
+}
+
+// A number alone is KiB a second, as rclone has it.
+func TestBandwidth(t *testing.T) {
+	for text, want := range map[string]int64{"1": 1 << 10, "10": 10 << 10, "0.5M": 1 << 19, "10MB": 10e6, "10MiB/s": 10 << 20, "1024B": 1 << 10, "10/s": 10 << 10} {
+		if got, err := parseBandwidth(text); got != want || err != nil {
+			t.Errorf("%s: %d, %v, want %d", text, got, err, want)
+		}
 	}
 }
