@@ -171,10 +171,12 @@ func checkCacheInfo(ctx context.Context, p *patient) {
 			p.fail("redirect-unusable", "write the URL that it leads to: "+a.header.Get("Location"), "%s is redirected to where Nix does not follow", infoName)
 		case a.status != http.StatusOK:
 			p.fail("cache-info-refused", "curl -v "+p.URL+"/"+infoName+" shows more", "the server answers %d for %s", a.status, infoName)
+		case unreadable(a.encoding()):
+			p.fail("encoding-unreadable", "turn compression off for the cache", "%s arrives with Content-Encoding %s, which some versions of Nix cannot read", infoName, a.encoding())
 		case a.isPage() && a.encoding() == "":
 			p.fail("cache-info-page", "check the URL; a login page or a proxy may stand in between", "%s is a web page", infoName)
 		}
-		if err != nil || a.status != http.StatusOK || a.isPage() && a.encoding() == "" {
+		if err != nil || a.status != http.StatusOK || unreadable(a.encoding()) || a.isPage() && a.encoding() == "" {
 			p.dead = true
 			return
 		}
@@ -275,6 +277,12 @@ func checkHead(ctx context.Context, p *patient) {
 	}
 }
 
+// unreadable reports whether some version of Nix cannot read an answer that is
+// compressed so.
+func unreadable(encoding string) bool {
+	return encoding != "" && encoding != "gzip" && encoding != "br" && encoding != "zstd"
+}
+
 func checkUnchanged(ctx context.Context, p *patient) {
 	name, what := infoName, infoName
 	if p.record != nil {
@@ -287,8 +295,6 @@ func checkUnchanged(ctx context.Context, p *patient) {
 	case a.status != http.StatusOK:
 	case a.encoding() != "" && p.record != nil:
 		p.fail("compressed-again", "turn compression off for the cache: gzip off in nginx, no compression by the CDN", "%s arrives with Content-Encoding %s on top: something on the way compresses what is compressed", what, a.encoding())
-	case a.encoding() != "" && a.encoding() != "gzip" && a.encoding() != "br" && a.encoding() != "zstd":
-		p.fail("encoding-unreadable", "turn compression off for the cache", "%s arrives with Content-Encoding %s, which some versions of Nix cannot read", what, a.encoding())
 	case a.encoding() != "":
 		p.warn("compressed-again", "turn compression off for the cache: gzip off in nginx, no compression by the CDN", "%s arrives with Content-Encoding %s on top: something on the way compresses", what, a.encoding())
 	}

@@ -216,6 +216,47 @@ func TestDoctorReach(t *testing.T) {
 	defer kept.Close()
 	groundAt(t, c, kept.URL).healthy(t)
 
+	// Proxies that change what passes.
+	for fault, change := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
+		"encoding-unreadable": func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/nix-cache-info" {
+				w.Header().Set("Content-Encoding", "deflate")
+			}
+			return false
+		},
+		"redirect-unusable": func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/nix-cache-info" {
+				return false
+			}
+			w.Header().Set("Location", "ftp://127.0.0.1/nix-cache-info")
+			w.WriteHeader(http.StatusFound)
+			return true
+		},
+		"nar-refused": func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasPrefix(r.URL.Path, "/nar/") {
+				return false
+			}
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		},
+		"nar-page": func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasPrefix(r.URL.Path, "/nar/") || r.Header.Get("Range") != "" {
+				return false
+			}
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, "<html>Log in")
+			return true
+		},
+	} {
+		between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !change(w, r) {
+				files.ServeHTTP(w, r)
+			}
+		}))
+		groundAt(t, c, between.URL).ills(t, fault, between.URL, c.path)
+		between.Close()
+	}
+
 	// A proxy that is in the way of nothing.
 	target, err := url.Parse(plain.URL)
 	if err != nil {
