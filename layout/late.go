@@ -15,9 +15,9 @@ import (
 // sender knows of the tree may have changed. The sender looks again.
 var ErrLate = errors.New("too late to be sent: what it rests on may have changed")
 
-// ErrUnanswered says that a removal got no answer, though a later attempt may have
-// got one. It may still happen, at any moment until the fence of the tree has
-// passed.
+// ErrUnanswered says that a removal got no answer. It may still happen, at any moment
+// until the fence of the tree has passed. In a context of SignBy it is told even if a
+// later attempt got an answer.
 var ErrUnanswered = errors.New("a removal got no answer, and may still happen")
 
 type signBy struct{}

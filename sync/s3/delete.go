@@ -30,13 +30,14 @@ func (b *Bucket) Delete(ctx context.Context, key layout.Key) error {
 		defer b.writer.Unlock()
 	}
 	var lost atomic.Bool
-	return b.lost(&lost, b.deleteOne(ctx, key, &lost))
+	return b.lost(ctx, &lost, b.deleteOne(ctx, key, &lost))
 }
 
-// lost adds to an error that an attempt got no answer.
-func (b *Bucket) lost(lost *atomic.Bool, err error) error {
+// lost adds to an error that an attempt got no answer. If another attempt got one,
+// only a sweeper has to know, whose requests have a time.
+func (b *Bucket) lost(ctx context.Context, lost *atomic.Bool, err error) error {
 	switch {
-	case !lost.Load() || errors.Is(err, layout.ErrUnanswered):
+	case !lost.Load() || err == nil && !layout.Timed(ctx) || errors.Is(err, layout.ErrUnanswered):
 		return err
 	case err == nil:
 		return fmt.Errorf("%s: %w", b.loc, layout.ErrUnanswered)
@@ -87,10 +88,10 @@ func (b *Bucket) DeleteBatch(ctx context.Context, groups ...[]layout.Key) error 
 			})
 		}
 		if err := workers.Wait(); err != nil {
-			return b.lost(&lost, err)
+			return b.lost(ctx, &lost, err)
 		}
 	}
-	return b.lost(&lost, nil)
+	return b.lost(ctx, &lost, nil)
 }
 
 // deleteSome removes objects with one request, or one by one in a store that does
