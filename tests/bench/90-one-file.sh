@@ -5,7 +5,7 @@
 mkdir -p "$WORK/big/a" "$WORK/big/z"
 openssl enc -aes-128-ctr -nosalt -K 00 -iv 00 </dev/zero 2>/dev/null | head -c "${SIZE:-2000000000}" >"$WORK/big/a/noise" || true
 head -c 10000 "$WORK/big/a/noise" >"$WORK/big/z/last"
-path=$("$NIXSTATIC" add --quiet --to "$WORK/tree" "$WORK/big")
+path=$("$NIXSTATIC" add --to "$WORK/tree" "$WORK/big")
 rm -rf "$WORK/big"
 serve_nginx 18091 "$WORK/tree"
 "$PAIR" -n "${N:-3}" -prepare "rm -rf $WORK/home" \
