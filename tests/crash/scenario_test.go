@@ -50,7 +50,7 @@ func scenarios(t testing.TB) []scenario {
 		name: "init",
 		tree: "new/folder/tree",
 		args: func(_ testing.TB, dir string) []string {
-			return []string{"init", filepath.Join(dir, "new/folder/tree")}
+			return []string{"init", "--no-page", filepath.Join(dir, "new/folder/tree")}
 		},
 		want: func(testing.TB) []string { return nil },
 	}, {
@@ -122,7 +122,7 @@ func scenarios(t testing.TB) []scenario {
 		demand: signed,
 		after: func(_ testing.TB, dir string) []string {
 			// There may be nothing left to sign, and then nothing is written or swept.
-			return []string{"init", filepath.Join(dir, "tree")}
+			return []string{"init", "--no-page", filepath.Join(dir, "tree")}
 		},
 	}}
 }

@@ -147,7 +147,7 @@ func checkLacking(t *testing.T, what string, r nixtest.Result, refuse string) {
 func (l lack) serve(t *testing.T, p nixtest.Program, source, errno string) {
 	t.Helper()
 	dir := filepath.Join(elsewhere(t), "cache")
-	p.Run(t, "init", dir).Want(t, 0)
+	p.Run(t, "init", "--no-page", dir).Want(t, 0)
 	args, user := serveArgs(t, p, dir)
 	cmd := l.injected(t, p.Command(t, args...), errno, dir)
 	if l.refuse != "" && !strings.Contains(l.refuse, "name") && !strings.Contains(l.refuse, "disk") {
