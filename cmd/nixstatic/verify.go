@@ -93,6 +93,7 @@ func runVerify(c *cli.Context) error {
 	defer m.end()
 	r := verifyResult{Tree: location, Deep: c.Bool("deep"), Problems: []fsck.Problem{}, Notes: []fsck.Problem{}, Unknown: []string{}}
 	var errs []error
+	unsigned := int64(0)
 	provision, err := readProvision(c.Context, tree)
 	if err != nil {
 		return err
@@ -102,6 +103,9 @@ func runVerify(c *cli.Context) error {
 	}
 	for p, err := range fsck.Check(c.Context, tree, fsck.Options{Deep: r.Deep, Jobs: c.Int("jobs"), Trusted: trusted,
 		Provided: provision.Provides, Progress: progress}) {
+		if err == nil && p.Kind == fsck.Untrusted {
+			unsigned++
+		}
 		switch {
 		case err != nil:
 			errs = append(errs, err)
@@ -120,7 +124,7 @@ func runVerify(c *cli.Context) error {
 		}
 	}
 	m.end()
-	return verifyOutcome(c, r, progress, errs)
+	return verifyOutcome(c, r, progress, unsigned, errs)
 }
 
 // readProvision reads which upstreams a tree depends on. A tree whose description
@@ -138,7 +142,7 @@ func readProvision(ctx context.Context, tree layout.Reader) (*layout.Provision, 
 	return provision, nil
 }
 
-func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, errs []error) error {
+func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, unsigned int64, errs []error) error {
 	r.Paths, r.NARs, r.NARBytes = progress.Paths.Load(), progress.NARs.Load(), progress.Bytes.Load()
 	problems := progress.Problems.Load()
 	if c.Bool("json") {
@@ -165,7 +169,10 @@ func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, errs
 			"what could not be read may be right or wrong; see to it that it can be read, and run verify again")
 	}
 	if problems > 0 {
-		if !c.Bool("quiet") {
+		if !c.Bool("quiet") && unsigned > 0 {
+			say(c, "hint: nixstatic sign '%s' -k FILE adds the signature of a key; to sign is to vouch, so run nixstatic verify --deep first", r.Tree)
+		}
+		if !c.Bool("quiet") && problems > unsigned {
 			say(c, "hint: nixstatic export --force writes a path again from its source; a lone narinfo can be removed by hand, and its path then counts as absent")
 		}
 		return errProblems
