@@ -6,6 +6,7 @@
 # make race       the tests of the packages under the race detector (needs cgo)
 # make fuzz       each fuzz target for FUZZTIME
 # make siege      all attacks at once, for SIEGE
+# make soak       all writers and gc at once, beside readers, for SOAK
 # make explore    more orders of operations of pruning: DEPTH interruptions
 # make bench      tests/bench, against the real Nix
 # make install    into $(DESTDIR)$(PREFIX)/bin
@@ -16,6 +17,7 @@ GO       ?= go
 PREFIX   ?= /usr/local
 FUZZTIME ?= 10s
 SIEGE    ?= 5m
+SOAK     ?= 3m
 DEPTH    ?= 2
 PKG      ?= ./...
 RUN      ?=
@@ -28,7 +30,7 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test screenshots race lint fuzz siege explore bench install setup clean
+.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install setup clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
@@ -61,6 +63,9 @@ fuzz:
 
 siege: setup
 	SIEGE=$(SIEGE) $(GO) test -tags real -count=1 -timeout 1h -v ./tests/siege
+
+soak: setup
+	SOAK=$(SOAK) $(GO) test -tags real -count=1 -timeout 8h -v ./tests/soak
 
 explore:
 	NIXSTATIC_EXPLORE=$(DEPTH) $(GO) test -tags real -count=1 -timeout 8h -v -run TestExplore ./layout/gc

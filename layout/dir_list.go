@@ -10,8 +10,11 @@ import (
 	"iter"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
 // List walks the directory. Names are sorted as whole keys: a file "nar-x"
@@ -82,7 +85,7 @@ func (w *dirWalk) walk(dir string) bool {
 	if err != nil {
 		return w.fail(dir, err)
 	}
-	for _, name := range names {
+	for name, seen := range w.look(here, names) {
 		if err := w.ctx.Err(); err != nil {
 			w.yield(TopEntry{}, err)
 			return false
@@ -101,7 +104,7 @@ func (w *dirWalk) walk(dir string) bool {
 		if err != nil {
 			continue // a name that no client can ask for
 		}
-		st, err := here.Lstat(name)
+		st, err := seen.FileInfo, seen.err
 		if err == nil && !st.Mode().IsRegular() {
 			// A link, a pipe or a device is listed as a reader finds it. If it cannot
 			// be read, that matters for the keys of a cache alone.
@@ -125,7 +128,45 @@ func (w *dirWalk) walk(dir string) bool {
 			return false
 		}
 	}
+	if err := w.ctx.Err(); err != nil { // then some were not looked at
+		w.yield(TopEntry{}, err)
+		return false
+	}
 	return true
+}
+
+// A seen is what a name in a directory stands for.
+type seen struct {
+	fs.FileInfo
+	err error
+}
+
+// atOnce is how many files are looked at by one goroutine.
+const atOnce = 256
+
+// look yields names, and what those of files stand for. Several goroutines look ahead.
+func (w *dirWalk) look(here *os.Root, names []string) iter.Seq2[string, seen] {
+	return func(yield func(string, seen) bool) {
+		some := slices.Chunk(names, atOnce)
+		each := parallel.Map(w.ctx, runtime.GOMAXPROCS(0), some, func(_ context.Context, names []string) []seen {
+			infos := make([]seen, len(names))
+			for i, name := range names {
+				if !strings.HasSuffix(name, "/") {
+					infos[i].FileInfo, infos[i].err = here.Lstat(name)
+				}
+			}
+			return infos
+		})
+		at := 0
+		for infos := range each {
+			for _, info := range infos {
+				if !yield(names[at], info) {
+					return
+				}
+				at++
+			}
+		}
+	}
 }
 
 // An EntryError tells of an object that is there and that cannot be described. The

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/refgraph"
@@ -37,8 +38,10 @@ type memory struct {
 	err    error
 
 	next int // of the paths
+	// of the path that was read last:
 	tag  uint64
-	lead lead
+	lead lead  // without references
+	at   []int // its references, in ids
 }
 
 // A MemoryError says that an object has changed and kept its version. Nothing that
@@ -127,12 +130,12 @@ func (m *memory) uint64() uint64 {
 }
 
 // path returns what is remembered of a narinfo, if it has the same version still.
-// It is asked in the order of the IDs. The result holds until the next call.
-func (m *memory) path(p pathEntry) (*lead, bool) {
+// It is asked in the order of the IDs. Then lead and at have it until the next call.
+func (m *memory) path(p pathEntry) bool {
 	for m.err == nil && m.r != nil && m.next < m.paths {
 		id := m.ids[m.next]
 		if string(id[:]) > string(p.id[:]) {
-			return nil, false
+			return false
 		}
 		m.next++
 		m.tag = m.uint64()
@@ -143,17 +146,26 @@ func (m *memory) path(p pathEntry) (*lead, bool) {
 			m.lead.nars = append(m.lead.nars, id)
 		}
 		m.lead.drv = m.uint64()
-		m.lead.refs = m.lead.refs[:0]
+		m.at = m.at[:0]
 		for n := m.uint(maxLead); n > 0 && m.err == nil; n-- {
 			if at := m.uint(uint64(max(0, len(m.ids)-1))); m.err == nil {
-				m.lead.refs = append(m.lead.refs, m.ids[at])
+				m.at = append(m.at, at)
 			}
 		}
 		if id == p.id {
-			return &m.lead, m.err == nil && m.tag == p.tag
+			return m.err == nil && m.tag == p.tag
 		}
 	}
-	return nil, false
+	return false
+}
+
+// known returns what is remembered of the path that was read last.
+func (m *memory) known() lead {
+	l := lead{nars: slices.Clone(m.lead.nars), drv: m.lead.drv}
+	for _, at := range m.at {
+		l.refs = append(l.refs, m.ids[at])
+	}
+	return l
 }
 
 // rest yields what is remembered of other objects, after the narinfos.

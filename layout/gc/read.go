@@ -33,82 +33,88 @@ func (v *view) read(ctx context.Context, o Options) error {
 	return nil
 }
 
-// A pathRead is what is known of one narinfo.
-type pathRead struct {
-	number     int
-	lead       *lead
-	remembered *lead // which is read again
-	read, gone bool
-}
-
 // sampled is how many narinfos that are remembered come to one that is read again
 // all the same: a tree that does not change the version of what changes is found out.
 const sampled = 100
 
+// A reading is a narinfo that is to be read.
+type reading struct {
+	number     int32
+	remembered *lead // nil if it is not
+	lead       lead
+	gone       bool // another program removed it, with all that needed it
+}
+
 func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool, err error) {
-	v.gone = make(set, (len(v.paths)+63)/64)
+	n := len(v.paths)
+	v.gone = make(set, (n+63)/64)
+	v.from, v.to, v.nar, v.drv = make([]uint32, n), make([]uint32, n), make([]int32, n), make([]uint64, n)
+	numbers := make([]int32, len(m.ids)) // of what is remembered: here, and one more
+	var unread []reading
 	sample := rand.IntN(sampled)
-	v.from = make([]uint32, 1, len(v.paths)+1)
-	v.nar = make([]int32, 0, len(v.paths))
-	v.drv = make([]uint64, 0, len(v.paths))
-	items := func(yield func(pathRead, error) bool) {
-		for i, p := range v.paths {
-			item := pathRead{number: i}
-			if known, ok := m.path(p); ok {
-				copied := *known
-				copied.refs, copied.nars = slices.Clone(known.refs), slices.Clone(known.nars)
-				if i%sampled == sample && i < len(v.paths)/sampled*sampled {
-					item.remembered = &copied
-				} else {
-					item.lead = &copied
+	for i, p := range v.paths {
+		number := int32(i)
+		switch known := m.path(p); {
+		case !known:
+			unread, fresh = append(unread, reading{number: number}), true
+		case i%sampled == sample && i < n/sampled*sampled:
+			l := m.known()
+			unread = append(unread, reading{number: number, remembered: &l})
+		default:
+			v.from[i] = uint32(len(v.refs))
+			for _, at := range m.at {
+				if numbers[at] == 0 {
+					numbers[at] = v.number(m.ids[at]) + 1
 				}
+				v.refs = append(v.refs, numbers[at]-1)
 			}
-			if !yield(item, nil) {
+			v.file(number, m.lead)
+		}
+	}
+	o.Progress.Read.Add(int64(n - len(unread)))
+	items := func(yield func(reading, error) bool) {
+		for _, r := range unread {
+			if !yield(r, nil) {
 				return
 			}
 		}
 	}
-	read := parallel.InOrder(ctx, o.jobs(), items,
-		func(item pathRead) (pathRead, bool) { return item, item.lead != nil },
-		func(ctx context.Context, item pathRead) (pathRead, error) {
-			path := v.paths[item.number]
-			item.read = true
-			l, err := v.readNarInfo(ctx, path.id)
-			if errors.Is(err, fs.ErrNotExist) {
-				item.gone = true // another program removed it, with all that needed it
-				return item, nil
-			}
-			if err == nil && item.remembered != nil && !l.equal(*item.remembered) {
-				err = v.belied(ctx, path, o.Memory)
-			}
-			item.lead = &l
-			return item, err
-		})
-	for item, err := range read {
+	for r, err := range parallel.InOrder(ctx, o.jobs(), items, nil, func(ctx context.Context, r reading) (reading, error) {
+		var err error
+		path := v.paths[r.number]
+		r.lead, err = v.readNarInfo(ctx, path.id)
+		if errors.Is(err, fs.ErrNotExist) {
+			r.gone = true
+			return r, nil
+		}
+		if err == nil && r.remembered != nil && !r.lead.equal(*r.remembered) {
+			err = v.belied(ctx, path, o.Memory)
+		}
+		return r, err
+	}) {
 		if err != nil {
 			return false, err
 		}
 		o.Progress.Read.Add(1)
-		nar := int32(-1)
-		drv := uint64(0)
-		fresh = fresh || item.remembered == nil && item.read
-		if item.gone {
-			v.gone.add(int32(item.number))
-		} else {
-			for _, ref := range item.lead.refs {
-				v.refs = append(v.refs, v.number(ref))
-			}
-			drv = item.lead.drv
-			nar = v.lead(int32(item.number), item.lead.nars)
+		if r.gone {
+			v.gone.add(r.number)
 		}
-		v.from = append(v.from, uint32(len(v.refs)))
-		v.nar = append(v.nar, nar)
-		v.drv = append(v.drv, drv)
+		v.from[r.number] = uint32(len(v.refs))
+		for _, ref := range r.lead.refs {
+			v.refs = append(v.refs, v.number(ref))
+		}
+		v.file(r.number, r.lead)
 	}
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
 	return fresh, nil
+}
+
+// file notes where a path leads whose references are the last of all.
+func (v *view) file(i int32, l lead) {
+	v.to[i], v.drv[i] = uint32(len(v.refs)), l.drv
+	v.nar[i] = v.lead(i, l.nars)
 }
 
 // belied returns a MemoryError unless the narinfo was replaced since it was listed.
@@ -147,7 +153,7 @@ func (v *view) lead(i int32, nars []refgraph.NARID) int32 {
 		if v.leads == nil {
 			v.leads = map[int32][]refgraph.NARID{}
 		}
-		v.leads[i] = nars
+		v.leads[i] = slices.Clone(nars)
 	}
 	return first
 }

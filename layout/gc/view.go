@@ -43,10 +43,10 @@ type view struct {
 	idle  []victim              // the lists of runs that no rule keeps
 	runs  int
 
-	// The references of path i are refs[from[i]:from[i+1]], without itself.
-	from []uint32
-	refs []int32
-	nar  []int32 // of each path: in nars; -1 if the NAR is not there
+	// The references of path i are refs[from[i]:to[i]], without itself.
+	from, to []uint32
+	refs     []int32
+	nar      []int32 // of each path: in nars; -1 if the NAR is not there
 	// leads has all NARs that the record of a path may mean, where nar does not tell.
 	leads map[int32][]refgraph.NARID
 	drv   []uint64 // of each path: which log is that of its build; 0 for none
@@ -300,7 +300,7 @@ func (v *view) references(i int32) []int32 {
 	if v.isGhost(i) {
 		return nil
 	}
-	return v.refs[v.from[i]:v.from[i+1]]
+	return v.refs[v.from[i]:v.to[i]]
 }
 
 // young reports whether an object was put within a time.

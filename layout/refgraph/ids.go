@@ -39,10 +39,15 @@ func (id PathID) ListingKey() layout.Key { return layout.ListingKeyOf(id.Hash())
 // PackNAR packs the key of a NAR. It reports false for one that is not named by
 // the hash of its file.
 func PackNAR(key layout.Key) (id NARID, ok bool) {
-	if _, err := key.FileHash(); err != nil {
+	name, ok := strings.CutPrefix(string(key), layout.NARFolder)
+	if !ok || len(name) < narChars || name[0] > '1' { // the first character holds one bit
 		return id, false
 	}
-	name := strings.TrimPrefix(string(key), "nar/")
+	for i := range narChars {
+		if digits[name[i]] < 0 {
+			return id, false
+		}
+	}
 	suffix, known := slices.BinarySearch(layout.NARSuffixes, name[narChars:])
 	if !known {
 		return id, false
@@ -56,10 +61,18 @@ func (id NARID) Key() layout.Key {
 	return layout.Key("nar/" + unpack(id[:], narChars) + layout.NARSuffixes[id[len(id)-1]&15])
 }
 
-func pack(to []byte, digits string) {
+// digits has the value of each digit, and -1 for all other characters.
+var digits = func() (values [256]int8) {
+	for i := range values {
+		values[i] = int8(strings.IndexByte(layout.Nix32Digits, byte(i)))
+	}
+	return values
+}()
+
+func pack(to []byte, text string) {
 	bits, n := uint(0), 0
-	for i := range len(digits) {
-		bits = bits<<5 | uint(strings.IndexByte(layout.Nix32Digits, digits[i]))
+	for i := range len(text) {
+		bits = bits<<5 | uint(digits[text[i]])
 		for n += 5; n >= 8; n -= 8 {
 			to[0] = byte(bits >> (n - 8))
 			to = to[1:]

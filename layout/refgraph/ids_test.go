@@ -41,6 +41,13 @@ func TestIDs(t *testing.T) {
 	if id, ok := PackNAR(layout.Key("nar/" + strings.Repeat("z", narChars) + ".nar")); ok {
 		t.Errorf("a key that is no hash: %s", id.Key())
 	}
+	for _, name := range []string{"", "x", strings.Repeat("0", narChars), strings.Repeat("0", narChars-1) + "e.nar", strings.Repeat("0", narChars) + ".nar?a", strings.Repeat("0", narChars) + ".tar"} {
+		for _, folder := range []string{"nar/", "log/", ""} {
+			if id, ok := PackNAR(layout.Key(folder + name)); ok {
+				t.Errorf("%s%s counts as %s", folder, name, id.Key())
+			}
+		}
+	}
 	var hashes []string
 	for range 500 {
 		hash := make([]byte, pathChars)

@@ -23,7 +23,7 @@ type call struct {
 	// happens somewhere in between.
 	Enter, Exit int
 	Errno       unix.Errno // 0 if it happened
-	// Bytes are those of a file that a server gives its final name: another may
+	// Bytes are those of a file that is given its final name: another may
 	// take its place before anyone can look.
 	Bytes *content
 }

@@ -105,7 +105,7 @@ func (d *disk) follow(t testing.TB, c call) {
 		if d.at(c.Path) == nil {
 			d.set(t, c.Path, when, &node{})
 		}
-	case "write", "pwrite64", "writev", "pwritev", "copy_file_range", "sendfile", "splice":
+	case "ftruncate", "write", "pwrite64", "writev", "pwritev", "copy_file_range", "sendfile", "splice":
 		n := d.there(t, c.Path)
 		n.writes = append(n.writes, when)
 	case "fsync", "fdatasync":

@@ -173,7 +173,7 @@ func (tr *tracer) enter(tid int, th *thread) error {
 	if !counts {
 		return nil
 	}
-	if tr.Stops == "serving" && strings.HasPrefix(c.Name, "rename") {
+	if strings.HasPrefix(c.Name, "rename") {
 		if text, err := os.ReadFile(filepath.Join(tr.Dir, c.Path)); err == nil {
 			c.Bytes = newContent(text)
 		}

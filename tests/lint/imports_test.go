@@ -26,7 +26,7 @@ var own = map[string][]string{
 	"layout/compress": {},
 	"layout/share":    {},
 	"layout/recent":   {},
-	"layout":          {"signer", "layout/nar", "layout/compress", "layout/share"},
+	"layout":          {"signer", "layout/nar", "layout/compress", "layout/parallel", "layout/share"},
 	"layout/fsck":     append([]string{"layout/gc", "layout/parallel"}, onLayout...),
 	"layout/inbox":    onLayout,
 	"layout/seek":     append([]string{"layout/parallel"}, onLayout...),
@@ -71,6 +71,8 @@ var own = map[string][]string{
 	"tests/synthetic":   {},
 	"tests/bench/pair":  {},
 	"tests/bench/names": {},
+	// It writes trees.
+	"tests/bench/prune": {},
 	// It measures the steps of our own pipeline.
 	"tests/bench/bound": onLayout,
 }
