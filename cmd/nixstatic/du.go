@@ -62,7 +62,7 @@ func runDu(c *cli.Context) error {
 		return err
 	}
 	debug.SetMemoryLimit(duMemory)
-	o.Jobs, o.Progress = c.Int("jobs"), &gc.Progress{}
+	o.Jobs, o.Progress, o.Memory = c.Int("jobs"), &gc.Progress{}, cacheFile("gc", treeName(tree, location))
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		return fmt.Sprintf("du: %d of %s looked at", o.Progress.Read.Load(), plural(o.Progress.Listed.Load(), "path"))
 	})
