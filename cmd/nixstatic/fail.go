@@ -150,6 +150,8 @@ func hintFor(err error) string {
 		return "the credentials are wrong, or have run out: get new ones, or name a profile with a credential_process, which renews them by itself; what was finished is in the tree"
 	case errors.Is(err, s3.ErrDenied):
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
+	case errors.Is(err, httpcache.ErrRefused) && strings.Contains(err.Error(), "not for admin"):
+		return "pages for browsers need a token with the scope admin: make one there with nixstatic token create --scope admin; what was finished is at the destination"
 	case errors.Is(err, httpcache.ErrRefused):
 		return "check the user name and the password, which are in ~/.netrc, and what the server lets them do"
 	case errors.Is(err, http.ErrSchemeMismatch):

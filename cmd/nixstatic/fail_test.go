@@ -58,6 +58,7 @@ func TestFail(t *testing.T) {
 		{"wrong credentials", t.Context(), within(s3.ErrCredentials), exitFailed, "do something: ", "the credentials are wrong"},
 		{"no right", t.Context(), within(s3.ErrDenied), exitFailed, "do something: ", "the credentials are good"},
 		{"a password", t.Context(), within(httpcache.ErrRefused), exitFailed, "do something: ", "check the user name"},
+		{"a page", t.Context(), fmt.Errorf("%w: the token up is good for upload, not for admin", httpcache.ErrRefused), exitFailed, "refused by the server: permission denied: the token up is good for upload, not for admin", "pages for browsers need a token with the scope admin"},
 		{"no such host", t.Context(), within(&net.DNSError{Name: "h"}), exitFailed, "do something: ", "check the address"},
 		{"no answer", t.Context(), within(syscall.ECONNREFUSED), exitFailed, "do something: connection refused", "check the address"},
 		{"a file of another", t.Context(), within(fs.ErrPermission), exitFailed, "do something: permission denied", "check who owns the file"},
