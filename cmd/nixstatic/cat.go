@@ -50,7 +50,7 @@ func runCat(c *cli.Context) error {
 	if err != nil {
 		return usage("--trusted-public-key: %v", err)
 	}
-	cache, err := openToLook(c, location)
+	cache, err := openToLookAt(c, location, arg)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,17 @@ func openToLook(c *cli.Context, text string) (*looked, error) {
 	return &looked{reader, name, info.StoreDir}, nil
 }
 
+// openToLookAt opens a cache for a path in it. Only a name has to be searched for.
+func openToLookAt(c *cli.Context, text, arg string) (*looked, error) {
+	base, _, _ := strings.Cut(arg, "/")
+	_, whole := layout.ParseStorePath(base)
+	_, hash := layout.ParseStorePath(base + "-x")
+	if base == "" || base == "." || base == ".." || whole == nil || hash == nil {
+		return openToLook(c, text)
+	}
+	return openToFind(c, text)
+}
+
 // cacheAndPath returns the arguments of a command that looks at a path.
 func cacheAndPath(c *cli.Context) (cache, path string, err error) {
 	if c.NArg() != 2 {

@@ -63,7 +63,7 @@ func runLs(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cache, err := openToLook(c, location)
+	cache, err := openToLookAt(c, location, arg)
 	if err != nil {
 		return err
 	}
