@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -140,22 +139,4 @@ func (f *forest) whole() map[layout.StorePath]bool {
 		}
 	}
 	return there
-}
-
-// older makes every file older.
-func (f *forest) older(by time.Duration) {
-	f.t.Helper()
-	err := filepath.WalkDir(f.Path(), func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		st, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		return os.Chtimes(name, st.ModTime().Add(-by), st.ModTime().Add(-by))
-	})
-	if err != nil {
-		f.t.Fatal(err)
-	}
 }
