@@ -167,7 +167,10 @@ func (a *attacker) hold(ctx context.Context, head string, each int, every time.D
 	if a.token != "" {
 		head = strings.Replace(head, "\r\n", "\r\nAuthorization: Bearer "+a.token+"\r\n", 1)
 	}
-	io.WriteString(conn, head)
+	// The connection may soon make room for another of the same network.
+	if _, err := io.WriteString(conn, head); err == nil {
+		a.through.add(0)
+	}
 	for ctx.Err() == nil {
 		time.Sleep(every)
 		if _, err := conn.Write(make([]byte, each)); err != nil {
