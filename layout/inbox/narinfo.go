@@ -175,7 +175,7 @@ func reliedUpon(r *record, f *facts) []layout.Key {
 func (b *Inbox) relying(ctx context.Context, work func() error, keys ...layout.Key) error {
 	rely, err := layout.Rely(ctx, b.writer.Tree, layout.Sight{}, keys...)
 	if err != nil {
-		return err
+		return storage(err)
 	}
 	defer rely.Release()
 	return work()
@@ -187,7 +187,7 @@ func (b *Inbox) publishing(ctx context.Context, work func(context.Context) error
 	for {
 		rely, err := layout.Rely(ctx, b.writer.Tree, layout.Sight{}, keys...)
 		if err != nil {
-			return err
+			return storage(err)
 		}
 		err = work(rely.Context(ctx))
 		rely.Release()

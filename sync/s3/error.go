@@ -129,7 +129,7 @@ func transient(err error) (again, throttled bool) {
 		return slow || e.status == http.StatusRequestTimeout || e.status == 499 || e.status >= 500, slow
 	}
 	var silent *netx.NoAnswer
-	if errors.As(err, &silent) {
+	if errors.As(err, &silent) || netx.IsTLS(err) {
 		return netx.MayPass(err), false
 	}
 	var network net.Error

@@ -87,7 +87,7 @@ func TestWithoutTokens(t *testing.T) {
 	s := &server{Tree: filepath.Join(t.TempDir(), "cache"), Key: newest(t).NewKey(t, "serve.example.org-1"), Tokens: ""}
 	s.run(t, "127.0.0.1:0")
 	until(t, "the hint", func() bool { return strings.Contains(s.log.String(), "./result") })
-	for _, words := range []string{"no client may upload", "nixstatic token create --file tokens --name me --scope upload", s.URL[7:] + "/upload ./result"} {
+	for _, words := range []string{"no client may upload", "nixstatic token create --file tokens --name me --scope upload", s.URL[7:] + "/upload --option netrc-file"} {
 		if !strings.Contains(s.log.String(), words) {
 			t.Errorf("the log does not say %q:\n%s", words, s.log)
 		}
