@@ -98,6 +98,13 @@ func runPush(c *cli.Context) error {
 		return err
 	}
 	defer tree.Close()
+	if id.Root != "" && layout.TraitsOf(tree).Blind && !c.Bool("dry-run") {
+		if _, err := layout.Missing(c.Context, tree, nil); errors.Is(err, errors.ErrUnsupported) {
+			return withHint(fmt.Errorf("%s keeps no roots: %w", withoutUser(to), err), "--root goes with the upload URL of nixstatic serve, a bucket or a directory")
+		} else if err != nil {
+			return err
+		}
+	}
 	store, err := nixstore.Open(c.Context, nixstore.Options{Store: c.String("store"), Lazy: true})
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func (s *PutServer) ask(ctx context.Context, paths []layout.StorePath, missing m
 		return s.askJSON(ctx, r, layout.Bytes([]byte(question.String())), http.Header{"Content-Type": {"text/plain"}}, http.StatusOK, &answer)
 	})
 	switch {
-	case isStatus(err, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest), errors.Is(err, errNotJSON):
+	case isStatus(err, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest), errors.Is(err, errNotJSON):
 		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
 	case err != nil:
 		return refused(err)

@@ -161,6 +161,7 @@ func TestMissing(t *testing.T) {
 		"a server that takes PUT alone": webtest.PutServer(treetest.NewMem(t), false),
 		"a page":                        webtest.Status(http.StatusOK, "<html>"),
 		"another version":               webtest.Status(http.StatusOK, `{"version": 2}`),
+		"nginx, for a folder":           webtest.Status(http.StatusForbidden, ""),
 		"no such method":                webtest.Status(http.StatusMethodNotAllowed, ""),
 	} {
 		p := openPut(t, webtest.Serve(t, handler).URL)
