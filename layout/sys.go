@@ -17,7 +17,7 @@ import (
 // An UnableError says that a file system cannot do something at all: to try again,
 // or as another user, does not help.
 type UnableError struct {
-	What string // that it cannot do
+	What string // the operation that the file system lacks
 	Err  error
 }
 

@@ -114,7 +114,7 @@ func runExport(c *cli.Context) error {
 func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to string) error {
 	quiet, progress := c.Bool("quiet"), im.Progress
 	m := startMeter(c.App.ErrWriter, quiet, func(time.Duration) string {
-		return fmt.Sprintf(c.Command.Name+": %s looked up", plural(progress.Planned.Load(), "path"))
+		return fmt.Sprintf("%s: %s looked up", c.Command.Name, plural(progress.Planned.Load(), "path"))
 	})
 	plan, err := im.Plan(c.Context, roots)
 	m.end()
@@ -142,7 +142,7 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 		defer im.Writer.Pool.Close()
 	}
 	m = startMeter(c.App.ErrWriter, quiet, func(elapsed time.Duration) string {
-		return fmt.Sprintf(c.Command.Name+": %d of %s, %s", progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
+		return fmt.Sprintf("%s: %d of %s, %s", c.Command.Name, progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
 			amount(progress.BytesDone.Load(), progress.Bytes.Load(), elapsed))
 	})
 	start := time.Now()
