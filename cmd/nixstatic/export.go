@@ -124,6 +124,21 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 	if c.Bool("dry-run") {
 		return printPlan(c, im, plan, to)
 	}
+	m = startMeter(c.App.ErrWriter, quiet, func(elapsed time.Duration) string {
+		return fmt.Sprintf("%s: %d of %s, %s", c.Command.Name, progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
+			amount(progress.BytesDone.Load(), progress.Bytes.Load(), elapsed))
+	})
+	start := time.Now()
+	err = carryOut(c, im, plan)
+	m.end()
+	if err != nil {
+		return err
+	}
+	return printResult(c, im, plan, to, time.Since(start))
+}
+
+// carryOut does what is planned, and keeps the page for browsers up to date.
+func carryOut(c *cli.Context, im *export.Run, plan *export.Plan) error {
 	if !layout.TraitsOf(im.Writer.Tree).Blind {
 		if err := initTree(c.Context, im.Writer); err != nil {
 			return err
@@ -141,17 +156,7 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 		im.Writer.Pool = compress.NewPool(0)
 		defer im.Writer.Pool.Close()
 	}
-	m = startMeter(c.App.ErrWriter, quiet, func(elapsed time.Duration) string {
-		return fmt.Sprintf("%s: %d of %s, %s", c.Command.Name, progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
-			amount(progress.BytesDone.Load(), progress.Bytes.Load(), elapsed))
-	})
-	start := time.Now()
-	err = im.Do(c.Context, plan)
-	m.end()
-	if err != nil {
-		return err
-	}
-	return printResult(c, im, plan, to, time.Since(start))
+	return im.Do(c.Context, plan)
 }
 
 // exportResult is what --json prints.

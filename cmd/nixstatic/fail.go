@@ -60,6 +60,11 @@ var errProblems = errors.New("the tree has problems")
 // errUnwell ends a doctor that found a failure and has said so already.
 var errUnwell = errors.New("something keeps Nix from using the cache")
 
+// A commandFailed is the exit code of a command that was run for the user.
+type commandFailed struct{ code int }
+
+func (e *commandFailed) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
 // fail words an error and returns the exit code: the one place that does. None of
 // the secrets is shown.
 func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) int {
@@ -77,6 +82,9 @@ func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) i
 	}
 	if errors.Is(err, errUnwell) {
 		return exitFailed
+	}
+	if failed := (*commandFailed)(nil); errors.As(err, &failed) {
+		return failed.code // it has said why
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "nixstatic: error: interrupted")

@@ -40,25 +40,31 @@ func pushCommand() *cli.Command {
 			"   nix-store -q --requisites ./result | nixstatic push https://cache.example.org/upload --stdin\n" +
 			"   nixstatic push -k secret.key 's3://bucket?region=eu-west-1' ./result",
 		Flags: append(append([]cli.Flag{
-			rootFlag(),
 			&cli.StringFlag{Name: "pin", Usage: "pin the paths as `NAME` once they are there; a server wants a token of scope admin for that"},
 			&cli.BoolFlag{Name: "stdin", Usage: "read paths from standard input, too, one a line"},
 			&cli.BoolFlag{Name: "no-closure", Usage: "the paths alone; what they refer to must be in the cache"},
 			&cli.BoolFlag{Name: "build-deps", Usage: "also what they were built from, as far as it is in the store"},
-			&cli.StringSliceFlag{Name: "exclude", Usage: "leave out paths whose name matches the `REGEX`, and what refers to them; may be repeated"},
-			&cli.StringSliceFlag{Name: "upstream", Usage: "leave out what the cache at `URL` has; may be repeated"},
-			&cli.StringSliceFlag{Name: "upstream-key", Usage: "the public `KEY` of the upstream (not needed for cache.nixos.org)"},
 			&cli.StringFlag{Name: "store", Usage: "take the paths from `STORE`: a root as for nix --store, or unix:// and a socket"},
-			&cli.BoolFlag{Name: "debug-info", Usage: "link build IDs to the debug files in the paths"},
-			&cli.BoolFlag{Name: "logs", Usage: "bring the build logs along"},
 			&cli.BoolFlag{Name: "force", Usage: "send again what is there already"},
-			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
-		}, writeFlags()...),
-			jobsFlag("paths"),
+		}, sendFlags()...),
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be sent, and send nothing"},
 			jsonFlag(), quietFlag()),
 		Action: runPush,
 	}
+}
+
+// sendFlags say how paths are sent, by push and by watch.
+func sendFlags() []cli.Flag {
+	return append([]cli.Flag{
+		rootFlag(),
+		&cli.StringSliceFlag{Name: "exclude", Usage: "leave out paths whose name matches the `REGEX`, and what refers to them; may be repeated"},
+		&cli.StringSliceFlag{Name: "upstream", Usage: "leave out what the cache at `URL` has; may be repeated"},
+		&cli.StringSliceFlag{Name: "upstream-key", Usage: "the public `KEY` of the upstream (not needed for cache.nixos.org)"},
+		&cli.BoolFlag{Name: "debug-info", Usage: "link build IDs to the debug files in the paths"},
+		&cli.BoolFlag{Name: "logs", Usage: "bring the build logs along"},
+		&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
+		jobsFlag("paths"),
+	}, writeFlags()...)
 }
 
 func runPush(c *cli.Context) error {

@@ -95,6 +95,13 @@ func (e *statusError) rateLimited() bool {
 	return e.throttled || e.code == http.StatusTooManyRequests || e.code == http.StatusServiceUnavailable
 }
 
+// Refuses reports whether an error is the answer of a server that does not want what it
+// was sent, and will not want it later either.
+func Refuses(err error) bool {
+	var status *statusError
+	return errors.As(err, &status) && status.code/100 == 4 && !status.transient() && status.wait == 0
+}
+
 const maxErrorBody = 4 << 10
 
 // throttles are the codes by which S3 and its kin ask to be asked later.

@@ -12,8 +12,10 @@ import (
 // Operations of the worker protocol.
 const (
 	opAddTempRoot              = 11
+	opAddIndirectRoot          = 12
 	opQueryAllValidPaths       = 23
 	opQueryPathInfo            = 26
+	opQueryValidPaths          = 31
 	opQueryDerivationOutputMap = 41
 	opQueryRealisation         = 43
 )

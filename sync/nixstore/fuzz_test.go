@@ -64,7 +64,7 @@ func FuzzDaemon(f *testing.F) {
 				paths := []layout.StorePath{fakePath, fakePath}
 				_ = c.pipeline(ctx, paths, func(layout.StorePath) { c.request(opQueryPathInfo, "") }, func(int) error {
 					unheld := c.readRoot()
-					info, err := c.readInfo(layout.DefaultStoreDir, fakePath)
+					info, _, err := c.readInfo(layout.DefaultStoreDir, fakePath)
 					if unheld == nil && err == nil {
 						checkInfo(t, info)
 					}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -28,7 +29,7 @@ func (s *Store) Infos(ctx context.Context, paths []layout.StorePath) ([]layout.P
 		}
 		return c.pipeline(ctx, paths, ask, func(i int) error {
 			unheld := c.readRoot()
-			info, err := c.readInfo(s.storeDir, paths[i])
+			info, _, err := c.readInfo(s.storeDir, paths[i])
 			if err = cmp.Or(unheld, err); err == nil {
 				infos[i] = info
 				s.hold(paths[i])
@@ -104,11 +105,18 @@ func (c *conn) readRoot() error {
 	return c.in.err
 }
 
+// registration is what a store says of a path beyond what a cache knows.
+type registration struct {
+	at    time.Time
+	built bool // here, and not copied from elsewhere
+}
+
 // readInfo reads a reply to opQueryPathInfo. The order of the fields is that of
 // UnkeyedValidPathInfo in worker-protocol.cc.
-func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, error) {
-	fail := func(err error) (layout.PathInfo, error) {
-		return layout.PathInfo{}, fmt.Errorf("%s: %w", p.Abs(storeDir), err)
+func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, registration, error) {
+	var reg registration
+	fail := func(err error) (layout.PathInfo, registration, error) {
+		return layout.PathInfo{}, reg, fmt.Errorf("%s: %w", p.Abs(storeDir), err)
 	}
 	if err := c.settle(); err != nil {
 		return fail(err)
@@ -122,9 +130,9 @@ func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, e
 	deriver := c.in.text(maxText)
 	narHash := c.in.text(maxText)
 	references := c.in.texts(maxList, "references")
-	c.in.num() // time of registration
+	reg.at = time.Unix(int64(c.in.num()&math.MaxInt64), 0)
 	narSize := c.in.num()
-	c.in.num() // whether it was built here
+	reg.built = c.in.bool()
 	sigs := c.in.texts(maxList, "signatures")
 	ca := c.in.text(maxText)
 	if c.in.err != nil {
@@ -160,7 +168,7 @@ func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, e
 		}
 	}
 	info.AddSigs(sigs...)
-	return info, nil
+	return info, reg, nil
 }
 
 // oneLine reports whether text can stand in a narinfo without becoming another

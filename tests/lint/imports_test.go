@@ -51,12 +51,16 @@ var own = map[string][]string{
 	"sync/internal/netx": {"layout/compress"},
 	"sync/export":        append([]string{"layout/recent", "sync/httpcache"}, onLayout...),
 	"sync/mirror":        append([]string{"layout/gc", "layout/lock", "layout/parallel", "layout/refgraph"}, onLayout...),
+	// It imports nothing that takes time: a hook of Nix waits for it.
+	"sync/queue/intake":  {},
+	"cmd/nixstatic/hook": {"sync/queue/intake"},
+	"sync/queue":         {"sync/queue/intake"},
 	"sync/watch":         {"layout", "sync/mirror"},
 	"webdav":             append([]string{"layout/inbox", "layout/recent"}, onLayout...),
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
+	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 

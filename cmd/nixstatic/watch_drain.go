@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/nixstatic/nixstatic/sync/queue"
+)
+
+func runWatchDrain(c *cli.Context) error {
+	dir, err := queueDir(c)
+	if err != nil {
+		return err
+	}
+	q, err := queue.Open(dir)
+	if err != nil {
+		return noQueue(err)
+	}
+	to, err := recall(c, q)
+	if err != nil {
+		return err
+	}
+	if err := checkSending(c, to); err != nil {
+		return err
+	}
+	left, err := drainFor(c, q, to)
+	return tellLeft(c, q, left, err)
+}
+
+func noQueue(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return withHint(err, "nixstatic watch TO makes one; --queue names another place")
+	}
+	return err
+}
+
+// drainFor sends what waits, or waits while another process does.
+func drainFor(c *cli.Context, q *queue.Queue, to string) (left int, why error) {
+	timeout, err := readTimeout(c)
+	if err != nil {
+		return 0, err
+	}
+	ctx, stop := context.WithTimeout(c.Context, timeout)
+	defer stop()
+	for {
+		s := newSender(c, q, to)
+		d := s.drainer()
+		err := d.Lock()
+		if err == nil {
+			now := make(chan struct{})
+			close(now)
+			left, why = d.Empty(ctx, now)
+			s.close()
+			return left, errors.Join(why, d.Close())
+		}
+		if !errors.Is(err, queue.ErrBusy) {
+			return 0, err
+		}
+		left, free, why := q.Await(ctx)
+		if !free {
+			return left, why
+		}
+	}
+}
+
+// tellLeft ends a drain: what is left fails nothing unless that was asked for.
+func tellLeft(c *cli.Context, q *queue.Queue, left int, why error) error {
+	if left == 0 && why == nil {
+		return nil
+	}
+	err := fmt.Errorf("%s could not be sent, and %s in the queue %s", plural(int64(left), "path"), waits(left), q.Dir())
+	if why != nil {
+		err = fmt.Errorf("%w: %w", err, why)
+	}
+	if c.Bool("strict") {
+		return withHint(err, "nixstatic watch status --queue %s tells more; nixstatic watch drain tries again", q.Dir())
+	}
+	say(c, "warning: %s", printable(err.Error()))
+	return nil
+}
+
+func waits(n int) string {
+	if n == 1 {
+		return "waits"
+	}
+	return "wait"
+}
+
+func runWatchStatus(c *cli.Context) error {
+	dir, err := queueDir(c)
+	if err != nil {
+		return err
+	}
+	q, err := queue.Open(dir)
+	if err != nil {
+		return noQueue(err)
+	}
+	s, err := q.Status()
+	if err != nil {
+		return err
+	}
+	if settings, err := q.ReadSettings(); err == nil && s.To == "" {
+		s.To = settings.To
+	}
+	s.To = withoutUser(s.To)
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, s)
+	}
+	w := c.App.Writer
+	fmt.Fprintf(w, "queue:    %s\n", s.Queue)
+	if s.To != "" {
+		fmt.Fprintf(w, "to:       %s\n", s.To)
+	}
+	sending := "no process sends: nixstatic watch drain does"
+	if s.Draining {
+		sending = "a process sends"
+	}
+	fmt.Fprintf(w, "state:    %s\n", sending)
+	waiting := plural(int64(s.Waiting), "path")
+	if s.Waiting > 0 {
+		waiting += ", the oldest since " + s.Oldest.Format(time.DateTime)
+	}
+	fmt.Fprintf(w, "waiting:  %s\n", waiting)
+	if !s.Missed.IsZero() {
+		fmt.Fprintf(w, "missed:   builds since %s could not be added, as on a full disk; they are looked for in the store\n", s.Missed.Format(time.DateTime))
+	}
+	fmt.Fprintf(w, "sent:     %s\n", plural(s.Sent, "path"))
+	if s.Gone > 0 {
+		fmt.Fprintf(w, "gone:     %s that left the store before they could be sent\n", plural(s.Gone, "path"))
+	}
+	if s.LastError != "" && s.Waiting > 0 {
+		fmt.Fprintf(w, "why:      %s\n", printable(s.LastError))
+		if s.Draining && !s.NextTry.IsZero() {
+			fmt.Fprintf(w, "next try: %s\n", s.NextTry.Format(time.DateTime))
+		}
+	}
+	for _, f := range s.Failing {
+		fmt.Fprintf(w, "failing:  %s: %s\n", f.Path, printable(f.Error))
+	}
+	return nil
+}

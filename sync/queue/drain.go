@@ -1,0 +1,453 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/nixstatic/nixstatic/sync/queue/intake"
+)
+
+// ErrBusy says that another process drains the queue.
+var ErrBusy = errors.New("another process drains this queue")
+
+// ErrRefused is wrapped by the error of a Drainer's Send that trying again does not
+// help, unless something is changed by hand.
+var ErrRefused = errors.New("refused")
+
+// Pauses after failures: the first, and the longest of a server and of a path. Each is
+// twice as long as the one before it, and some of it is chance, so that many machines
+// do not come back at once.
+const (
+	firstPause = time.Second
+	longPause  = 5 * time.Minute
+	pathPause  = time.Hour
+)
+
+// A Drainer sends what waits in a queue. A queue is drained by one process at a time.
+type Drainer struct {
+	Queue *Queue
+	// Send sends paths and says which of them are done with: sent, or gone from the
+	// store for good. An error is about all the others.
+	Send func(ctx context.Context, paths []string) (Sent, error)
+	// Keep is told of entries that wait for longer than a moment, so that the store
+	// keeps their paths; nil: nothing is to be done. Once is enough for each.
+	Keep func(ctx context.Context, entries []Entry)
+	// Idle is called when nothing waits any more; nil: nothing is to be done.
+	Idle func()
+	// Search looks into the store for what was built since a moment, and adds it; nil:
+	// the queue is all there is. It is called where the queue missed something.
+	Search func(ctx context.Context, since time.Time) error
+	// Looked returns until when all that was built has been added; nil: nothing is known.
+	Looked func() time.Time
+	Batch  int // paths of a Send at most; 0 for 100
+	To     string
+	Log    func(format string, args ...any) // nil: nothing is told
+
+	lock   *os.File
+	status Status
+	paths  map[string]*attempts // of those that failed by themselves
+	kept   map[string]bool      // by name
+	wake   time.Time            // of the file
+	saved  time.Time
+}
+
+// Sent says what became of paths.
+type Sent struct {
+	Sent    []string
+	Gone    []string            // not in the store any more
+	Outputs map[string][]string // of derivations: they are to be sent in their place
+}
+
+type attempts struct {
+	tries int
+	next  time.Time
+	err   error
+}
+
+// Lock makes this process the one that drains, until Close. Its error is ErrBusy if
+// another one does.
+func (d *Drainer) Lock() error {
+	f, err := os.OpenFile(d.Queue.in("lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := intake.Flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if err == syscall.EWOULDBLOCK {
+			return ErrBusy
+		}
+		return fmt.Errorf("lock the queue: %w", err)
+	}
+	d.lock, d.paths, d.kept = f, map[string]*attempts{}, map[string]bool{}
+	d.status = d.Queue.readStatus()
+	d.status.To = d.To
+	// A machine that crashed may have lost the latest entries, and its store has what
+	// they were for.
+	boot := bootID()
+	if d.status.Boot != "" && boot != "" && d.status.Boot != boot {
+		if err := intake.MissedSince(d.Queue.dir, d.status.Saved.Add(-intake.Before)); err != nil {
+			return err
+		}
+	}
+	d.status.Boot = boot
+	return nil
+}
+
+// Close lets other processes drain the queue.
+func (d *Drainer) Close() error { return d.lock.Close() }
+
+// looking is how often a Drainer looks for new entries.
+const looking = 300 * time.Millisecond
+
+// saving is how often the status is written where nothing happens.
+const saving = time.Minute
+
+// Run drains until ctx ends, which is not an error.
+func (d *Drainer) Run(ctx context.Context) error {
+	err := d.run(ctx, func(int) bool { return false })
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Empty drains until nothing waits that is worth another attempt, but not before the
+// channel is closed, and until ctx ends at the latest. It returns how many paths still
+// wait, and why.
+func (d *Drainer) Empty(ctx context.Context, after <-chan struct{}) (left int, err error) {
+	woken := false
+	enough := func(waiting int) bool {
+		select {
+		case <-after:
+		default:
+			return false
+		}
+		if waiting > 0 && !woken {
+			woken = true
+			return d.Queue.Wake() != nil
+		}
+		return waiting == 0 || d.hopeless(waiting)
+	}
+	if err := d.run(ctx, enough); err != nil && ctx.Err() == nil {
+		return 0, err
+	}
+	waiting, err := d.Queue.Waiting()
+	if err != nil || len(waiting) == 0 {
+		return 0, err
+	}
+	return len(waiting), d.why()
+}
+
+// why returns why something waits.
+func (d *Drainer) why() error {
+	if d.status.LastError != "" {
+		return errors.New(d.status.LastError)
+	}
+	for _, a := range d.paths {
+		return a.err
+	}
+	return errors.New("it takes longer")
+}
+
+// Await waits while another process drains the queue, until nothing waits that is worth
+// another attempt, until ctx ends, or until that process is gone, which is free.
+func (q *Queue) Await(ctx context.Context) (left int, free bool, err error) {
+	asked := time.Now()
+	if err := q.Wake(); err != nil {
+		return 0, false, err
+	}
+	for {
+		s, err := q.Status()
+		switch {
+		case err != nil:
+			return 0, false, err
+		case s.Waiting == 0 && s.Missed.IsZero():
+			return 0, false, nil
+		case !s.Draining:
+			return s.Waiting, true, nil
+		case s.Tried.After(asked) && (s.Refused || len(s.Failing) >= s.Waiting), ctx.Err() != nil:
+			if s.LastError == "" && len(s.Failing) > 0 {
+				s.LastError = s.Failing[0].Error
+			}
+			return s.Waiting, false, errors.New(cmp.Or(s.LastError, "it takes longer"))
+		}
+		sleep(ctx, looking)
+	}
+}
+
+// hopeless reports whether all that waits was refused.
+func (d *Drainer) hopeless(waiting int) bool {
+	if d.status.Refused {
+		return true
+	}
+	refused := 0
+	for _, a := range d.paths {
+		if errors.Is(a.err, ErrRefused) {
+			refused++
+		}
+	}
+	return refused >= waiting
+}
+
+// Wake has the process that drains the queue try at once what waits for another
+// attempt.
+func (q *Queue) Wake() error {
+	now := time.Now()
+	return os.Chtimes(q.in("wake"), now, now)
+}
+
+func (d *Drainer) run(ctx context.Context, enough func(waiting int) bool) error {
+	idle := true
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		d.search(ctx)
+		d.woken()
+		waiting, err := d.Queue.take()
+		if err != nil {
+			return err
+		}
+		d.forget(waiting)
+		d.status.Waiting = len(waiting)
+		ready := d.ready(waiting)
+		d.keep(ctx, waiting)
+		if len(ready) > 0 {
+			idle = false
+			d.round(ctx, ready)
+			d.save()
+			continue
+		}
+		if len(waiting) == 0 && !idle {
+			idle = true
+			d.status.LastError, d.status.Refused = "", false
+			d.save()
+			if d.Idle != nil {
+				d.Idle()
+			}
+		}
+		if time.Since(d.saved) > saving {
+			d.save()
+		}
+		if enough(len(waiting)) {
+			return nil
+		}
+		sleep(ctx, looking)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// search makes good what could not be added.
+func (d *Drainer) search(ctx context.Context) {
+	since, missed := d.Queue.Missed()
+	if !missed || d.Search == nil || time.Now().Before(d.status.searchNext) {
+		return
+	}
+	begun := time.Now()
+	err := d.Search(ctx, since)
+	if err == nil {
+		err = d.Queue.foundAll(begun)
+	}
+	if err != nil && ctx.Err() == nil {
+		d.log("what could not be added to the queue was not found: %v", err)
+	}
+	// A disk that is still full fails it again and again.
+	d.status.searchNext = time.Now().Add(10 * time.Second)
+}
+
+// woken forgets the pauses if another process asks for that.
+func (d *Drainer) woken() {
+	st, err := os.Stat(d.Queue.in("wake"))
+	if err != nil || st.ModTime().Equal(d.wake) {
+		return
+	}
+	d.wake = st.ModTime()
+	d.status.NextTry = time.Time{}
+	for _, a := range d.paths {
+		a.next = time.Time{}
+	}
+}
+
+// forget drops what is known of paths that do not wait any more.
+func (d *Drainer) forget(waiting []Entry) {
+	here := map[string]bool{}
+	for _, e := range waiting {
+		here[e.Path] = true
+	}
+	maps.DeleteFunc(d.paths, func(path string, _ *attempts) bool { return !here[path] })
+	maps.DeleteFunc(d.kept, func(path string, _ bool) bool { return !here[path] })
+}
+
+// ready returns the entries that may be tried now.
+func (d *Drainer) ready(waiting []Entry) []Entry {
+	now := time.Now()
+	if now.Before(d.status.NextTry) {
+		return nil
+	}
+	var ready []Entry
+	for _, e := range waiting {
+		if a := d.paths[e.Path]; a == nil || !now.Before(a.next) {
+			ready = append(ready, e)
+		}
+	}
+	return ready[:min(len(ready), d.batch())]
+}
+
+func (d *Drainer) batch() int {
+	if d.Batch > 0 {
+		return d.Batch
+	}
+	return 100
+}
+
+// round tries a batch. If it fails as a whole, one path of it tells whether the reason
+// is the server or a path among them.
+func (d *Drainer) round(ctx context.Context, batch []Entry) {
+	err := d.send(ctx, batch)
+	d.status.Tried = time.Now()
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	if rest := d.still(batch); len(rest) > 1 {
+		probes := []Entry{rest[rand.IntN(len(rest))], rest[rand.IntN(len(rest))]}
+		for _, probe := range probes {
+			if ctx.Err() != nil {
+				return
+			}
+			if err = d.send(ctx, []Entry{probe}); err == nil {
+				d.halves(ctx, d.still(rest))
+				return
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	// A path that was tried alone may be the reason, and so may the server: the next
+	// round is for other paths.
+	if len(batch) == 1 && d.status.Waiting > 1 {
+		d.failed(batch[0], err)
+	}
+	d.status.tries++
+	d.status.LastError, d.status.Refused = err.Error(), errors.Is(err, ErrRefused)
+	d.status.NextTry = time.Now().Add(pause(d.status.tries, longPause))
+	d.log("%d paths wait: %v; the next attempt is at %s", d.status.Waiting, err, d.status.NextTry.Format(time.TimeOnly))
+}
+
+// halves finds the paths that fail by themselves, and sends all others.
+func (d *Drainer) halves(ctx context.Context, entries []Entry) {
+	if len(entries) == 0 || ctx.Err() != nil {
+		return
+	}
+	err := d.send(ctx, entries)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	if len(entries) == 1 {
+		d.failed(entries[0], err)
+		return
+	}
+	d.halves(ctx, d.still(entries[:len(entries)/2]))
+	d.halves(ctx, d.still(entries[len(entries)/2:]))
+}
+
+// still returns the entries that wait still.
+func (d *Drainer) still(entries []Entry) []Entry {
+	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+		_, err := os.Lstat(d.Queue.in(e.file))
+		return err != nil
+	})
+}
+
+func (d *Drainer) failed(e Entry, err error) {
+	a := d.paths[e.Path]
+	if a == nil {
+		a = &attempts{}
+		d.paths[e.Path] = a
+	}
+	a.tries++
+	a.err, a.next = err, time.Now().Add(pause(a.tries, pathPause))
+	d.log("%s was not sent: %v; the next attempt is at %s", e.Path, err, a.next.Format(time.TimeOnly))
+}
+
+// send tries to send entries, and removes those that are done with.
+func (d *Drainer) send(ctx context.Context, entries []Entry) error {
+	paths := make([]string, len(entries))
+	byPath := map[string]Entry{}
+	for i, e := range entries {
+		paths[i], byPath[e.Path] = e.Path, e
+	}
+	sent, err := d.Send(ctx, paths)
+	for drv, outputs := range sent.Outputs {
+		// The outputs wait before the derivation does not.
+		if added := d.Queue.Add(outputs...); added != nil {
+			err = errors.Join(err, added)
+			continue
+		}
+		err = errors.Join(err, d.Queue.done(byPath[drv]))
+	}
+	for _, path := range sent.Sent {
+		err = errors.Join(err, d.Queue.done(byPath[path]))
+	}
+	for _, path := range sent.Gone {
+		d.log("%s is not in the store any more: it was removed before it could be sent", path)
+		err = errors.Join(err, d.Queue.done(byPath[path]))
+	}
+	d.status.Sent += int64(len(sent.Sent))
+	d.status.Gone += int64(len(sent.Gone))
+	if err == nil {
+		d.status.tries, d.status.NextTry = 0, time.Time{}
+		d.status.LastError, d.status.Refused = "", false
+		d.status.LastSent = time.Now()
+	}
+	return err
+}
+
+// keepAfter is how long an entry waits before the store is asked to keep its path.
+const keepAfter = 5 * time.Second
+
+// keep has the store keep what waits.
+func (d *Drainer) keep(ctx context.Context, waiting []Entry) {
+	if d.Keep == nil {
+		return
+	}
+	var fresh []Entry
+	for _, e := range waiting {
+		if !d.kept[e.Path] && time.Since(e.Since) > keepAfter {
+			d.kept[e.Path] = true
+			fresh = append(fresh, e)
+		}
+	}
+	if len(fresh) > 0 {
+		d.Keep(ctx, fresh)
+	}
+}
+
+func (d *Drainer) log(format string, args ...any) {
+	if d.Log != nil {
+		d.Log(format, args...)
+	}
+}
+
+// pause returns how long to wait after so many failures in a row.
+func pause(tries int, longest time.Duration) time.Duration {
+	d := firstPause << min(tries-1, 20)
+	d = min(d, longest)
+	return d*3/4 + rand.N(d/2+1)
+}

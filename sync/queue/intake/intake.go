@@ -1,0 +1,104 @@
+// Package intake is the way into a queue, and all that the hook of a build waits for. It
+// imports little: package hook tells why.
+package intake
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// New is the folder of a queue that entries are added to. Missed and MissedLast are
+// files whose times of change say since when paths could not be added, and when that
+// happened last; the epoch says that none was missed.
+const (
+	New        = "new"
+	Missed     = "missed"
+	MissedLast = "missed-last"
+)
+
+// Epoch is the time of change of a file that has nothing to tell.
+var Epoch = time.Unix(0, 0)
+
+// Add adds store paths, each named in full, to the queue in a directory. A derivation
+// stands for its outputs. A path that cannot be added is missed: the process that drains
+// the queue looks into the store for it.
+func Add(dir string, paths ...string) error {
+	var errs []error
+	for _, path := range paths {
+		name := path[strings.LastIndexByte(path, '/')+1:]
+		if !IsName(name) || path[0] != '/' {
+			errs = append(errs, fmt.Errorf("%.300q is not a store path", path))
+			continue
+		}
+		if err := os.Symlink(path, dir+"/"+New+"/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, err, MissedSince(dir, time.Now().Add(-Before)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Before is how long before a failed attempt to add a path its registration in the store
+// may lie.
+const Before = 10 * time.Minute
+
+// MissedSince notes that paths that were built since a moment are not in the queue: where
+// the disk is full, the time of a file can still be changed.
+func MissedSince(dir string, moment time.Time) error {
+	return Change(dir, func(since, _ time.Time) (time.Time, time.Time) {
+		if since.Equal(Epoch) || since.After(moment) {
+			since = moment
+		}
+		return since, time.Now()
+	})
+}
+
+// Change changes the times of the two files while other processes wait.
+func Change(dir string, change func(since, last time.Time) (time.Time, time.Time)) error {
+	f, err := os.Open(dir + "/" + Missed)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := Flock(f, syscall.LOCK_EX); err != nil {
+		return err
+	}
+	since, err := os.Stat(dir + "/" + Missed)
+	if err != nil {
+		return err
+	}
+	last, err := os.Stat(dir + "/" + MissedLast)
+	if err != nil {
+		return err
+	}
+	first, latest := change(since.ModTime(), last.ModTime())
+	return errors.Join(os.Chtimes(dir+"/"+Missed, first, first), os.Chtimes(dir+"/"+MissedLast, latest, latest))
+}
+
+// Flock locks a file, however often a signal comes.
+func Flock(f *os.File, how int) error {
+	for {
+		if err := syscall.Flock(int(f.Fd()), how); err != syscall.EINTR {
+			return err
+		}
+	}
+}
+
+// IsName reports whether a text has the form of the base name of a store path.
+func IsName(name string) bool {
+	if len(name) < 34 || len(name) > 32+1+211 || name[32] != '-' {
+		return false
+	}
+	for i, c := range []byte(name) {
+		digit, letter := '0' <= c && c <= '9', 'a' <= c && c <= 'z'
+		if i < 32 && !digit && !letter ||
+			i > 32 && !digit && !letter && ('A' > c || c > 'Z') && strings.IndexByte("+-._?=", c) < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,85 @@
+//go:build real
+
+package builders_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/tests/nixtest"
+	"github.com/nixstatic/nixstatic/tests/peers"
+)
+
+// Nix adds to the queue what it builds, and a drain sends it. Nix 2.8 says of nothing
+// that it was built but for the derivation.
+func TestHook(t *testing.T) {
+	eachNix(t, func(t *testing.T, nix peers.Nix) {
+		b := newBuilder(t, nix)
+		s := newServer(t, nix, "--store-dir", b.storeDir)
+		built := b.build(t, 0, 10, "--option", "post-build-hook", b.hook(t, s))
+		if st := b.status(t); st.Version != 1 || st.Waiting != 11 || st.Draining {
+			t.Errorf("after the builds: %+v", st)
+		}
+		b.program().Run(t, "watch", "drain", "--strict", "--queue", b.queue).Want(t, 0)
+		checkSent(t, s, b.closure(t, built))
+		if st := b.status(t); st.Waiting != 0 || st.Sent != 11 {
+			t.Errorf("after the drain: %+v", st)
+		}
+	})
+}
+
+// A queue that is not there fails no build.
+func TestHookWithoutQueue(t *testing.T) {
+	eachNix(t, func(t *testing.T, nix peers.Nix) {
+		b := newBuilder(t, nix)
+		hook := b.hook(t, newServer(t, nix, "--store-dir", b.storeDir))
+		if err := os.RemoveAll(filepath.Join(b.queue, "new")); err != nil {
+			t.Fatal(err)
+		}
+		if built := b.build(t, 0, 1, "--option", "post-build-hook", hook); len(built) != 1 {
+			t.Errorf("built %q", built)
+		}
+	})
+}
+
+// The hook runs before the parts of the program that take time get ready.
+func TestHookIsEarly(t *testing.T) {
+	b := newBuilder(t, peers.Newest(t))
+	cmd := b.program().Command(t, "watch", "send", "--queue", b.queue)
+	cmd.Env = append(cmd.Env, "GODEBUG=inittrace=1")
+	r := nixtest.Wait(t, cmd).Want(t, 0)
+	if !strings.Contains(r.Stderr, "init os @") {
+		t.Fatalf("no trace: %s", r.Stderr)
+	}
+	for _, late := range []string{"net/http", "github.com/minio/minio-go", "github.com/prometheus/", "github.com/nixstatic/nixstatic/layout"} {
+		if strings.Contains(r.Stderr, "init "+late) {
+			t.Errorf("%s gets ready before the hook:\n%s", late, r.Stderr)
+		}
+	}
+}
+
+// A wrong token is told, and costs neither a build nor a job.
+func TestWrongToken(t *testing.T) {
+	nix := peers.Newest(t)
+	b := newBuilder(t, nix)
+	s := newServer(t, nix, "--store-dir", b.storeDir)
+	if err := os.WriteFile(s.Netrc, []byte("machine 127.0.0.1 login ci password nst_"+strings.Repeat("A", 43)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	built := b.build(t, 0, 2, "--option", "post-build-hook", b.hook(t, s))
+	r := b.program().Run(t, "watch", "drain", "--queue", b.queue).Want(t, 0)
+	if !strings.Contains(r.Stderr, "3 paths could not be sent") || !strings.Contains(r.Stderr, "401") {
+		t.Errorf("drain says %s", r.Stderr)
+	}
+	b.program().Run(t, "watch", "drain", "--strict", "--queue", b.queue).Refused(t, "401")
+	if st := b.status(t); st.Waiting != 3 || !strings.Contains(st.LastError, "401") {
+		t.Errorf("%+v", st)
+	}
+	if err := os.WriteFile(s.Netrc, []byte("machine 127.0.0.1 login ci password "+s.Token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.program().Run(t, "watch", "drain", "--strict", "--queue", b.queue).Want(t, 0)
+	checkSent(t, s, b.closure(t, built))
+}
