@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,6 +20,8 @@ func rmCommand() *cli.Command {
 			"and no pin may name them. nixstatic gc undo brings them back for a week.\n\n" +
 			"With --purge the bytes go as well, and nothing brings them back: for a secret that\n" +
 			"was pushed by mistake.\n\n" +
+			"From a bucket they go an hour after the command began: until then requests may arrive\n" +
+			"of writers that do not know. Interrupted, the same command goes on with it later.\n\n" +
 			"Examples:\n" +
 			"   nixstatic rm ./cache /nix/store/…-hello-2.12\n" +
 			"   nixstatic rm ./cache /nix/store/…-openssl-3.0.1 --with-referrers -n\n" +
@@ -26,6 +29,7 @@ func rmCommand() *cli.Command {
 		Flags: append(purgeFlags(),
 			&cli.BoolFlag{Name: "with-referrers", Usage: "take what refers to them as well, all the way up"},
 			&cli.BoolFlag{Name: "purge", Usage: "remove the bytes now, and for good"},
+			&cli.BoolFlag{Name: "no-wait", Usage: "in a bucket: announce it, and end; the same command removes them an hour later"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would go, and change nothing"},
 			jsonFlag(), quietFlag()),
 		Action: runRm,
@@ -50,14 +54,25 @@ func runRm(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	o := gc.TakeOptions{WithReferrers: c.Bool("with-referrers"), Purge: c.Bool("purge"), Dry: c.Bool("dry-run")}
+	o := gc.TakeOptions{WithReferrers: c.Bool("with-referrers"), Purge: c.Bool("purge"), Dry: c.Bool("dry-run"), NoWait: c.Bool("no-wait")}
 	o.Undo, o.Memory = 7*24*time.Hour, cacheFile("gc", treeName(tree, location))
 	purge, err := readPurger(c)
 	if err != nil {
 		return err
 	}
 	o.Options = purge.purging(o.Options)
+	o.Progress = &gc.Progress{}
+	var until atomic.Pointer[time.Time]
+	o.Waits = func(at time.Time) { until.Store(&at) }
+	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
+		if at := until.Load(); at != nil && !at.IsZero() {
+			return fmt.Sprintf("rm: announced; waits until %s, when no request of a writer that does not know can arrive any more", at.Local().Format("15:04:05"))
+		}
+		return fmt.Sprintf("rm: %d of %s looked at", o.Progress.Read.Load(), plural(o.Progress.Listed.Load(), "path"))
+	})
+	defer m.end()
 	done, err := gc.Take(c.Context, tree, paths, o)
+	m.end()
 	if failed := purge.run(c.Context); err == nil && failed != nil {
 		return failed
 	}
@@ -80,6 +95,12 @@ func runRm(c *cli.Context) error {
 	}
 	if err != nil || o.Dry {
 		return err
+	}
+	if !done.Run.Ripe.IsZero() {
+		if !c.Bool("quiet") {
+			say(c, "announced: the same command removes them after %s", done.Run.Ripe.Local().Format("2006-01-02 15:04"))
+		}
+		return nil
 	}
 	refreshPage(c, tree, info.StoreDir, false)
 	if left := int64(len(done.Paths)) - done.Run.Withdrawn.Count; left > 0 {

@@ -187,13 +187,36 @@ func (s *sweep) sweepRound(ctx context.Context) error {
 		return nil
 	}
 	if len(s.withdraw)+len(s.reclaim) == 0 {
-		if s.overdue {
+		if s.overdue || s.Waiting.Count == 0 { // there is something else to condemn, or nothing is dead
 			return s.rest(ctx)
 		}
 		return nil
 	}
 	s.state.Epoch++
 	s.noted = newChanges(s.v)
+	if err := s.withdrawSlices(ctx); err != nil {
+		return s.abandon(ctx, err)
+	}
+	if !s.o.NoReclaim {
+		s.stillVictims()
+		if err := s.reclaimSlices(ctx); err != nil {
+			return s.abandon(ctx, err)
+		}
+	}
+	if err := s.rest(ctx); err != nil {
+		return err
+	}
+	if !s.o.NoReclaim {
+		if err := s.forget(ctx); err != nil {
+			return err
+		}
+	}
+	return s.tidy(ctx)
+}
+
+// withdrawSlices withdraws those of the paths that were condemned.
+func (s *sweep) withdrawSlices(ctx context.Context) error {
+	r := s.o.round
 	realisations := s.realisations()
 	levels := s.v.levels(s.withdraw)
 	if without.Order {
@@ -217,36 +240,30 @@ func (s *sweep) sweepRound(ctx context.Context) error {
 		}
 		s.slice = n
 		if err := s.withdrawTurn(ctx, some, realisations); err != nil {
-			return s.abandon(ctx, err)
-		}
-	}
-	if !s.o.NoReclaim {
-		s.stillVictims()
-		for n := 1; n <= s.state.Slices; n++ {
-			var some []victim
-			for _, gone := range s.reclaim {
-				if r.slice(s.v.sentenceOf(gone)) == n {
-					some = append(some, gone)
-				}
-			}
-			if len(some) == 0 {
-				continue
-			}
-			s.slice = n
-			if err := s.reclaimTurn(ctx, some); err != nil {
-				return s.abandon(ctx, err)
-			}
-		}
-	}
-	if err := s.rest(ctx); err != nil {
-		return err
-	}
-	if !s.o.NoReclaim {
-		if err := s.forget(ctx); err != nil {
 			return err
 		}
 	}
-	return s.tidy(ctx)
+	return nil
+}
+
+// reclaimSlices removes those of the other objects that were condemned.
+func (s *sweep) reclaimSlices(ctx context.Context) error {
+	for n := 1; n <= s.state.Slices; n++ {
+		var some []victim
+		for _, gone := range s.reclaim {
+			if s.o.round.slice(s.v.sentenceOf(gone)) == n {
+				some = append(some, gone)
+			}
+		}
+		if len(some) == 0 {
+			continue
+		}
+		s.slice = n
+		if err := s.reclaimTurn(ctx, some); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inSlice does work while writers count the slice as absent, after it has read what

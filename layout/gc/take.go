@@ -19,6 +19,12 @@ type TakeOptions struct {
 	WithReferrers bool // what refers to them goes too
 	Purge         bool // their bytes go now, and nothing can be brought back
 	Dry           bool // nothing goes
+
+	// In a bucket the paths are condemned, and go when all writers know: after an
+	// hour. Waits is told until when, and with the zero time when that is over. With
+	// NoWait Take returns instead, and another one goes on later.
+	Waits  func(until time.Time)
+	NoWait bool
 }
 
 // Taken is what was taken out of a tree, or would be.
@@ -69,31 +75,40 @@ func Take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOp
 	if err := open(ctx, t); err != nil {
 		return done, err
 	}
-	if _, ok := t.(layout.Fenced); ok && !o.Dry {
-		return done, layout.ErrNoGate
-	}
-	work := func(ctx context.Context) error { return take(ctx, t, paths, o, &done) }
 	if o.Dry {
-		return done, work(ctx)
+		_, err = planTake(ctx, t, paths, o, &done)
+		return done, err
+	}
+	work := func(ctx context.Context) error {
+		if _, ok := t.(layout.Fenced); ok {
+			return takeFenced(ctx, t, paths, o, &done)
+		}
+		p, err := planTake(ctx, t, paths, o, &done)
+		if err == nil {
+			done.Run, err = p.takeOut(ctx, o.Purge)
+		}
+		return err
 	}
 	err = (&lock.Lock{Tree: t, Try: true}).Do(ctx, work)
 	return done, err
 }
 
-func take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOptions, done *Taken) error {
+// planTake looks at the tree, and says what goes.
+func planTake(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOptions, done *Taken) (*Plan, error) {
+	*done = Taken{}
 	have, err := layout.ReadSweepPlan(ctx, t)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	o.KeepYoung = time.Duration(have.KeepYoung) * time.Second // stays as it is
 	v, err := look(ctx, t, o.Options)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p := &Plan{v: v, o: o.Options}
 	// By the widest of rules, what a record still knows is retained.
 	if p.keep, err = v.retains(ctx, 1<<62); err != nil {
-		return err
+		return nil, err
 	}
 	if !o.Purge {
 		p.Undo = v.now.Add(o.Undo)
@@ -107,7 +122,7 @@ func take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOp
 		case o.Purge && p.keep.ids[id]:
 			gone = append(gone, id)
 		default:
-			return &MissingPathError{path}
+			return nil, &MissingPathError{path}
 		}
 	}
 	if o.WithReferrers {
@@ -122,28 +137,24 @@ func take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOp
 	slices.Sort(p.withdraw)
 	p.withdraw = slices.Compact(p.withdraw)
 	if err := p.mayGo(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if o.Purge {
 		if err := p.purge(ctx, gone); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, i := range p.withdraw {
 		path, err := v.pathOf(ctx, i)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		done.Paths = append(done.Paths, path)
 	}
 	for _, gone := range p.reclaim {
 		done.Purged = append(done.Purged, gone.key)
 	}
-	if o.Dry {
-		return nil
-	}
-	done.Run, err = p.takeOut(ctx, o.Purge)
-	return err
+	return p, nil
 }
 
 // mayGo refuses to take what a pin names, and what something refers to that
