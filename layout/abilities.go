@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"strings"
+	"time"
 )
 
 // Beyond the methods of Tree, some trees can do more. As in io/fs, each ability
@@ -213,6 +214,23 @@ func Missing(ctx context.Context, r Reader, paths []StorePath) (map[StorePath]bo
 		return m.Missing(ctx, paths)
 	}
 	return nil, errors.ErrUnsupported
+}
+
+// A Leftover is an upload in parts to an object store that was begun and never ended. No
+// listing shows it, and its parts are paid for.
+type Leftover struct {
+	Key     Key
+	Started time.Time
+	ID      string // opaque, of the store
+}
+
+// A LeftoverTree is one in which there may be leftovers.
+type LeftoverTree interface {
+	// Leftovers yields those that were begun before a moment. A process may be at work
+	// on younger ones. The error is errors.ErrUnsupported if the store does not tell.
+	Leftovers(ctx context.Context, before time.Time) iter.Seq2[Leftover, error]
+	// RemoveLeftover removes one. It succeeds if that is gone already.
+	RemoveLeftover(ctx context.Context, l Leftover) error
 }
 
 // A Flusher is a tree in which an object can be seen before it is certain to

@@ -31,6 +31,9 @@ func printGCPlan(w io.Writer, p *gc.Plan, storeDir string, o gc.Options) {
 	if p.Reclaim.Count > 0 {
 		fmt.Fprintf(w, "goes for good: %s that nothing leads to\n", counted(p.Reclaim, "object"))
 	}
+	if p.Unfinished > 0 {
+		fmt.Fprintf(w, "goes for good: %s in parts that broke off more than a week ago\n", plural(int64(p.Unfinished), "upload"))
+	}
 	if p.Waiting.Count > 0 {
 		text := "dead, and not gone in this run: " + counted(p.Waiting, "object")
 		if !p.Due.IsZero() {

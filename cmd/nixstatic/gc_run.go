@@ -86,7 +86,7 @@ func runGC(c *cli.Context) error {
 	}
 	done, err := gc.Collect(c.Context, tree, purge.purging(o), func(p *gc.Plan) error {
 		show(p)
-		if p.Refused == nil && p.Withdraw.Count+p.Reclaim.Count > 0 && !c.Bool("yes") && isTerminal(c.App.ErrWriter) && isTerminalIn(c.App.Reader) {
+		if p.Refused == nil && p.Withdraw.Count+p.Reclaim.Count+int64(p.Unfinished) > 0 && !c.Bool("yes") && isTerminal(c.App.ErrWriter) && isTerminalIn(c.App.Reader) {
 			m.end()
 			if !agreed(c) {
 				return errDeclined
@@ -113,7 +113,7 @@ func runGC(c *cli.Context) error {
 		refreshPage(c, tree, info.StoreDir, false)
 	}
 	if c.Bool("json") {
-		if done.Epoch > 0 || done.Condemned > 0 {
+		if done.Epoch > 0 || done.Condemned > 0 || done.Unfinished > 0 {
 			r.Done = &done
 		}
 		return errors.Join(printJSON(c.App.Writer, r), over)
@@ -122,7 +122,10 @@ func runGC(c *cli.Context) error {
 		return over
 	}
 	if done.Epoch == 0 {
-		if done.Ripe.IsZero() {
+		switch {
+		case done.Unfinished > 0:
+			say(c, "%s in parts removed that had broken off", plural(int64(done.Unfinished), "upload"))
+		case done.Ripe.IsZero():
 			say(c, "nothing to remove")
 		}
 		sayRipe(c, done)
@@ -130,6 +133,9 @@ func runGC(c *cli.Context) error {
 	}
 	text := fmt.Sprintf("run %d: %s withdrawn, %s removed (%s)", done.Epoch, plural(done.Withdrawn.Count, "path"),
 		plural(done.Reclaimed.Count, "object"), bytesize(done.Reclaimed.Bytes))
+	if done.Unfinished > 0 {
+		text += fmt.Sprintf("; %s in parts that had broken off", plural(int64(done.Unfinished), "upload"))
+	}
 	if done.Kept > 0 {
 		text += fmt.Sprintf("; %s stayed that something needs by now", plural(done.Kept, "path"))
 	}

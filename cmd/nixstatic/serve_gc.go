@@ -137,5 +137,8 @@ func (p *pruning) keepPruning(ctx context.Context) {
 			}
 			p.log.Info("pruned", "run", done.Epoch, "withdrawn", done.Withdrawn.Count, "removed", done.Reclaimed.Count, "bytes", done.Reclaimed.Bytes)
 		}
+		if done.Unfinished > 0 {
+			p.log.Info("uploads in parts that had broken off are removed", "uploads", done.Unfinished)
+		}
 	}
 }

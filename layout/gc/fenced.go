@@ -171,6 +171,9 @@ func collectFenced(ctx context.Context, t layout.Tree, o Options, confirm func(*
 	if err := s.sweepRound(ctx); err != nil {
 		return done, err
 	}
+	if err := s.removeLeftovers(ctx); err != nil {
+		return done, err
+	}
 	if done, err = s.finish(ctx); err != nil {
 		return done, err
 	}

@@ -50,6 +50,10 @@ type Plan struct {
 	Waiting  Size      `json:"waiting"` // dead objects that go later
 	Due      time.Time `json:"waitingUntil"`
 
+	// Unfinished is how many uploads in parts that broke off go. Their bytes are not
+	// known, and no listing has them.
+	Unfinished int `json:"unfinishedUploads,omitempty"`
+
 	Runs     int `json:"runs"`     // whose lists are in the tree
 	RunsKept int `json:"runsKept"` // of these
 
@@ -76,6 +80,7 @@ type Plan struct {
 	keep     *retained
 	withdraw []int32
 	reclaim  []victim
+	leftover []layout.Leftover
 	docket   docket
 	changed  bool // the docket
 	overdue  bool // something is due that was not condemned
@@ -155,6 +160,9 @@ func plan(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	}
 	p.weigh(roots)
 	if err := p.condemn(j); err != nil {
+		return nil, err
+	}
+	if err := p.findLeftovers(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.nameLargest(ctx); err != nil {

@@ -17,9 +17,11 @@ type Run struct {
 	By        string    `json:"by"`
 	Withdrawn Size      `json:"withdrawn"` // paths
 	Reclaimed Size      `json:"reclaimed"` // objects
-	Kept      int64     `json:"kept"`      // paths that were to go and are wanted again
-	UndoUntil time.Time `json:"undoUntil"`
-	Seconds   float64   `json:"seconds"`
+	// Unfinished is how many uploads in parts were removed that had broken off.
+	Unfinished int       `json:"unfinishedUploads,omitempty"`
+	Kept       int64     `json:"kept"` // paths that were to go and are wanted again
+	UndoUntil  time.Time `json:"undoUntil"`
+	Seconds    float64   `json:"seconds"`
 
 	// Condemned is how many objects of a bucket were condemned for the next round, and
 	// Ripe is from when on a run removes those that are dead still.
@@ -33,9 +35,9 @@ const maxRuns = 1000
 // finish writes down what was done, if anything was.
 func (s *sweep) finish(ctx context.Context) (Run, error) {
 	if s.withdrew.Count+s.reclaimed.Count == 0 {
-		return Run{}, nil
+		return Run{Unfinished: s.unfinished}, nil
 	}
-	run := Run{Epoch: s.state.Epoch, Time: s.v.now.UTC(), By: process(), Withdrawn: s.withdrew, Reclaimed: s.reclaimed,
+	run := Run{Epoch: s.state.Epoch, Time: s.v.now.UTC(), By: process(), Withdrawn: s.withdrew, Reclaimed: s.reclaimed, Unfinished: s.unfinished,
 		Kept: s.kept, UndoUntil: s.Undo.UTC(), Seconds: time.Since(s.begun).Seconds()}
 	return run, note(ctx, s.v.tree, run)
 }

@@ -24,10 +24,11 @@ type sweep struct {
 	// unrecorded: what goes can never come back.
 	unrecorded bool
 
-	went      map[int32]bool // paths that were withdrawn
-	withdrew  Size
-	reclaimed Size
-	kept      int64
+	went       map[int32]bool // paths that were withdrawn
+	withdrew   Size
+	reclaimed  Size
+	unfinished int // uploads
+	kept       int64
 
 	// In a bucket:
 	version   string    // of the plan

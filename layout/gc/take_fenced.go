@@ -7,8 +7,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// takeFenced takes paths out of a bucket. What is to go is condemned, so that writers
-// leave notes about it, and goes when the fence has passed. The lock is held all the
+// takeFenced takes paths out of a bucket. They are condemned, so that writers leave
+// notes about them, and go when the fence has passed. The lock is held all the
 // time: another run would end the round. A process that dies meanwhile leaves the
 // round, with which the next one goes on that takes the same paths.
 func takeFenced(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOptions, done *Taken) error {
@@ -22,7 +22,7 @@ func takeFenced(ctx context.Context, t layout.Tree, paths []layout.StorePath, o 
 		p, err := planTake(ctx, t, paths, o, done)
 		s := &sweep{Plan: p, begun: time.Now(), state: r.plan, version: r.version, went: map[int32]bool{}, unrecorded: o.Purge}
 		if err != nil {
-			if condemned { // somebody needs it by now: no writer has to mind any more
+			if condemned { // a pin or a path needs one of them by now
 				s.Plan = &Plan{v: &view{tree: t}}
 				s.o.KeepYoung = time.Duration(r.plan.KeepYoung) * time.Second
 				s.rest(ctx) // failing that, the next run does
@@ -114,8 +114,8 @@ func (s *sweep) condemnTaken(ctx context.Context) error {
 	return s.beginRound(ctx, l.lists, proof.Late)
 }
 
-// takeRound removes what is to go. What was put again since it was condemned stays,
-// with all that it leads to.
+// takeRound removes what is to go. A path that was put again since it was condemned
+// stays, with all that it leads to.
 func (s *sweep) takeRound(ctx context.Context) (Run, error) {
 	v, r := s.v, s.o.round
 	var again []int32

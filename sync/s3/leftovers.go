@@ -2,7 +2,9 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"strings"
 	"time"
@@ -12,22 +14,15 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// A Leftover is an upload in parts that was begun and never ended. No listing
-// shows it, and its parts are paid for.
-type Leftover struct {
-	Key     layout.Key
-	Started time.Time
-
-	id string
-}
-
 // Leftovers yields the unfinished uploads of NARs that were begun before a
 // moment. A process may be at work on younger ones.
 //
+// The error is errors.ErrUnsupported if the store does not tell of them.
+//
 // MinIO tells of all unfinished uploads only since it was started, and removes
 // them itself after a day.
-func (b *Bucket) Leftovers(ctx context.Context, before time.Time) iter.Seq2[Leftover, error] {
-	return func(yield func(Leftover, error) bool) {
+func (b *Bucket) Leftovers(ctx context.Context, before time.Time) iter.Seq2[layout.Leftover, error] {
+	return func(yield func(layout.Leftover, error) bool) {
 		seen := map[string]bool{}
 		// Amazon tells what is below a prefix. MinIO takes the prefix for a whole
 		// key, and tells everything if there is none.
@@ -38,7 +33,10 @@ func (b *Bucket) Leftovers(ctx context.Context, before time.Time) iter.Seq2[Left
 					if i > 0 && ctx.Err() == nil {
 						return // who shares a bucket need not be told of the others
 					}
-					yield(Leftover{}, fmt.Errorf("list unfinished uploads of %s: %w", b.loc, err))
+					if unknown(err) || errors.Is(err, fs.ErrPermission) {
+						err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+					}
+					yield(layout.Leftover{}, fmt.Errorf("list unfinished uploads of %s: %w", b.loc, err))
 					return
 				}
 				name, ours := strings.CutPrefix(u.Key, b.prefix)
@@ -47,7 +45,7 @@ func (b *Bucket) Leftovers(ctx context.Context, before time.Time) iter.Seq2[Left
 					continue
 				}
 				seen[u.UploadID] = true
-				if !yield(Leftover{key, u.Initiated, u.UploadID}, nil) {
+				if !yield(layout.Leftover{Key: key, Started: u.Initiated, ID: u.UploadID}, nil) {
 					return
 				}
 			}
@@ -55,9 +53,9 @@ func (b *Bucket) Leftovers(ctx context.Context, before time.Time) iter.Seq2[Left
 	}
 }
 
-// Remove removes a leftover. It succeeds if the leftover is gone already.
-func (b *Bucket) Remove(ctx context.Context, l Leftover) error {
-	if err := b.abort(ctx, l.Key, l.id); err != nil {
+// RemoveLeftover removes a leftover. It succeeds if the leftover is gone already.
+func (b *Bucket) RemoveLeftover(ctx context.Context, l layout.Leftover) error {
+	if err := b.abort(ctx, l.Key, l.ID); err != nil {
 		return b.about("remove parts of", l.Key, err)
 	}
 	return nil

@@ -152,7 +152,7 @@ func TestPartsOfOthers(t *testing.T) {
 		t.Fatalf("leftovers: %+v", left)
 	}
 	for range 2 {
-		if err := b.Remove(t.Context(), left[0]); err != nil {
+		if err := b.RemoveLeftover(t.Context(), left[0]); err != nil {
 			t.Error(err)
 		}
 	}
@@ -219,9 +219,9 @@ func TestPartsRace(t *testing.T) {
 	want(t, b, key, data)
 }
 
-func leftovers(t *testing.T, b *Bucket, before time.Time) []Leftover {
+func leftovers(t *testing.T, b *Bucket, before time.Time) []layout.Leftover {
 	t.Helper()
-	var left []Leftover
+	var left []layout.Leftover
 	for l, err := range b.Leftovers(t.Context(), before) {
 		if err != nil {
 			t.Fatal(err)

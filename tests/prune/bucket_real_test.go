@@ -44,10 +44,14 @@ func start(t *testing.T) minio.Server {
 	return server
 }
 
+func urlOf(name, endpoint string) string {
+	return "s3://" + name + "/some/prefix?endpoint=" + endpoint
+}
+
 // open opens a bucket behind an endpoint, which it makes.
 func open(t *testing.T, name, endpoint string) bucket {
 	t.Helper()
-	loc, err := s3.ParseURL("s3://" + name + "/some/prefix?endpoint=" + endpoint)
+	loc, err := s3.ParseURL(urlOf(name, endpoint))
 	if err != nil {
 		t.Fatal(err)
 	}
