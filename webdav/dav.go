@@ -34,13 +34,25 @@ func (h *Handler) serveDAV(w *response, r *http.Request, t *target, in *body) *f
 		if t.bad {
 			return absent()
 		}
-		return v.propfind(w, r, t, in)
+		text, release, f := h.readXML(r, in)
+		if f != nil {
+			return f
+		}
+		q, err := readPropfind(text)
+		release()
+		if err != nil {
+			return &failure{status: http.StatusBadRequest, text: "the body of the PROPFIND cannot be read: " + err.Error()}
+		}
+		return v.propfind(w, r, t, q)
 	case "LOCK", "UNLOCK", "MKCOL", "PROPPATCH":
 		if !t.upload {
 			return h.misplaced(w)
 		}
 		if t.bad {
 			return &failure{status: http.StatusBadRequest, text: "this is no name in a binary cache"}
+		}
+		if r.Method == "PROPPATCH" {
+			return h.proppatch(w, r, t, in)
 		}
 		return h.library(w, r, t, in)
 	case http.MethodDelete, "MOVE", "COPY":
@@ -94,23 +106,37 @@ func (h *Handler) remove(w *response, r *http.Request, t *target) *failure {
 	return &failure{status: http.StatusForbidden, text: "the name of an object is made of its content: it cannot be moved or copied, only uploaded"}
 }
 
+// readXML reads the body of a WebDAV request, when its client has its turn. Its second
+// result is to be called when the body is not needed any more.
+func (h *Handler) readXML(r *http.Request, in *body) (text []byte, release func(), _ *failure) {
+	release, f := h.aside(r, in)
+	if f != nil {
+		return nil, nil, f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxXML+1))
+	switch {
+	case err != nil:
+		f = failureOf(&inbox.BodyError{Err: err})
+	case len(text) > maxXML:
+		f = &failure{status: http.StatusBadRequest, text: fmt.Sprintf("the body has more than %d bytes", maxXML)}
+	default:
+		return text, release, nil
+	}
+	release()
+	return nil, nil, f
+}
+
 // library hands a request to golang.org/x/net/webdav, after what that would take
 // without bounds or answer with 500.
 func (h *Handler) library(w *response, r *http.Request, t *target, in *body) *failure {
-	text, err := io.ReadAll(io.LimitReader(in, maxXML+1))
-	if err != nil {
-		return failureOf(&inbox.BodyError{Err: err})
+	text, release, f := h.readXML(r, in)
+	if f != nil {
+		return f
 	}
-	if len(text) > maxXML {
-		return &failure{status: http.StatusBadRequest, text: fmt.Sprintf("the body has more than %d bytes", maxXML)}
-	}
+	defer release()
 	r2 := r.Clone(r.Context())
 	r2.Body = io.NopCloser(bytes.NewReader(text))
 	switch r.Method {
-	case "PROPPATCH":
-		if err := checkProppatch(text); err != nil {
-			return &failure{status: http.StatusBadRequest, text: "the body of the PROPPATCH cannot be read: " + err.Error()}
-		}
 	case "LOCK":
 		// Without a Timeout the library's locks are for ever; it also answers with
 		// what it was asked for, and not with what it got.

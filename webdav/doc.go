@@ -16,9 +16,9 @@
 //
 // GET, HEAD and PUT are answered here. golang.org/x/net/webdav never sees them,
 // since it writes into the very file that readers have open; it answers LOCK,
-// UNLOCK, MKCOL and PROPPATCH over a view of the inbox. PROPFIND is streamed
-// here too: the library holds a whole folder in memory and takes three times as
-// long. DELETE, MOVE and COPY are refused, as what removes objects has to know
+// UNLOCK and MKCOL over a view of the inbox. PROPFIND is streamed here too: the
+// library holds a whole folder in memory and takes three times as long. So is
+// PROPPATCH answered: the library makes a gigabyte of a small body. DELETE, MOVE and COPY are refused, as what removes objects has to know
 // what leads to them.
 //
 // # Answers to an upload

@@ -77,7 +77,7 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.Decoding == nil {
 		c.Decoding = share.NewPool(layout.DecoderMemory, c.UploadWait)
 	}
-	h := &Handler{cfg: c, inbox: up, log: c.Log, lately: lately{Limit: recentBudget}, places: newPlaces(c.MaxUploads, c.UploadWait)}
+	h := &Handler{cfg: c, inbox: up, log: c.Log, lately: lately{Limit: recentBudget}, places: newPlaces(c.MaxUploads, c.UploadWait, c.BodyStall/3)}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
@@ -161,6 +161,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
+		r = fewRanges(r, maxRanges)
 		if t.upload && (!h.shared || t.run != nil) {
 			return h.readUploads(w, r, t)
 		}

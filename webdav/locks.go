@@ -41,6 +41,7 @@ type locks struct {
 	mu      sync.Mutex
 	byToken map[string]*lock
 	byName  map[lockName]*lock
+	next    time.Time // no lock expires before; zero: none does
 }
 
 type lockName struct {
@@ -116,7 +117,7 @@ func (l lockSystem) Create(now time.Time, d xwebdav.LockDetails) (string, error)
 	}
 	found := &lock{LockDetails: d, name: name, owner: l.client, room: room, token: newLockToken()}
 	if d.Duration >= 0 {
-		found.expires = now.Add(min(d.Duration, maxLockTime))
+		l.expires(found, now.Add(min(d.Duration, maxLockTime)))
 	}
 	l.byToken[found.token], l.byName[name] = found, found
 	return found.token, nil
@@ -133,7 +134,8 @@ func (l lockSystem) Refresh(now time.Time, token string, duration time.Duration)
 	if duration < 0 || duration > maxLockTime {
 		duration = maxLockTime
 	}
-	found.Duration, found.expires = duration, now.Add(duration)
+	found.Duration = duration
+	l.expires(found, now.Add(duration))
 	return found.LockDetails, nil
 }
 
@@ -204,10 +206,27 @@ func (l *locks) covers(token, path string) bool {
 	return found != nil && found.name.path == strings.TrimSuffix(path, "/")
 }
 
+// expires says when a lock will.
+func (l *locks) expires(found *lock, at time.Time) {
+	found.expires = at
+	if l.next.IsZero() || at.Before(l.next) {
+		l.next = at
+	}
+}
+
+// expire drops what has expired. It is called for each file of a listing.
 func (l *locks) expire(now time.Time) {
+	if l.next.IsZero() || now.Before(l.next) {
+		return
+	}
+	l.next = time.Time{}
 	for _, found := range l.byToken {
-		if !found.held && !found.expires.IsZero() && now.After(found.expires) {
+		switch {
+		case found.expires.IsZero():
+		case !found.held && now.After(found.expires):
 			l.drop(found)
+		default:
+			l.expires(found, found.expires)
 		}
 	}
 }

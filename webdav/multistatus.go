@@ -2,11 +2,9 @@ package webdav
 
 import (
 	"encoding/xml"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -72,17 +70,13 @@ func (m *multistatus) add(e *entry) error {
 		b = append(append(append(b, "</D:"...), p.name...), '>')
 	}
 	b = append(b, "</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>"...)
-	if m.q.named && len(missing)+len(m.q.unknown) > 0 {
+	if m.q.named && len(missing)+len(m.q.unknown.all) > 0 {
 		b = append(b, "<D:propstat><D:prop>"...)
 		for _, p := range missing {
 			b = append(append(append(b, "<D:"...), p.name...), "/>"...)
 		}
-		for _, name := range m.q.unknown {
-			if name.Space == "" { // a prefix cannot stand for it
-				b = append(append(append(b, '<'), name.Local...), ` xmlns=""/>`...)
-				continue
-			}
-			b = fmt.Appendf(b, "<x%d:%s/>", slices.Index(m.q.spaces, name.Space), name.Local)
+		for _, name := range m.q.unknown.all {
+			b = m.q.unknown.say(b, name)
 		}
 		b = append(b, "</D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>"...)
 	}
@@ -96,11 +90,7 @@ func (m *multistatus) add(e *entry) error {
 // begin opens the answer, and declares the namespaces of all that was asked for.
 func (m *multistatus) begin(b []byte) []byte {
 	b = append(b, xml.Header+`<D:multistatus xmlns:D="DAV:"`...)
-	for i, space := range m.q.spaces {
-		if space != "" {
-			b = append(appendText(fmt.Appendf(b, ` xmlns:x%d="`, i), space), '"')
-		}
-	}
+	b = m.q.unknown.declare(b)
 	return append(b, '>')
 }
 

@@ -14,12 +14,7 @@ import (
 // from a tree where every byte that is asked for costs: it asks for what is wanted
 // of the version that was found.
 func servePart(w *response, r *http.Request, info layout.Info, kind layout.Kind, fixed *fixedHeaders, tree layout.Reader) {
-	if strings.Contains(r.Header.Get("Range"), ",") {
-		// Each range would be a request to the store. An answer with the whole is
-		// allowed (RFC 9110, 14.2), and no client of a cache asks for several.
-		r = r.Clone(r.Context())
-		r.Header.Del("Range")
-	}
+	r = fewRanges(r, 1) // each would be a request to the store
 	setHeaders(w, r, info.Key, kind, fixed)
 	setETag(w, info)
 	p := &part{ctx: r.Context(), tree: tree, info: info, likely: lastWanted(r.Header.Get("Range"), info.Size)}
@@ -28,6 +23,21 @@ func servePart(w *response, r *http.Request, info layout.Info, kind layout.Kind,
 	if p.err != nil {
 		panic(http.ErrAbortHandler) // the client must not take what came for all
 	}
+}
+
+// maxRanges is how many parts of a file are sent in one answer. Each costs a seek, and a
+// header of its own that is longer than what asks for it.
+const maxRanges = 16
+
+// fewRanges makes a request for too many ranges one for the whole, which is an answer
+// that is allowed (RFC 9110, 14.2). No client of a cache asks for several.
+func fewRanges(r *http.Request, most int) *http.Request {
+	if strings.Count(r.Header.Get("Range"), ",") < most {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.Header.Del("Range")
+	return r
 }
 
 // lastWanted returns the offset behind the last byte that a Range header asks

@@ -126,3 +126,20 @@ func TestParts(t *testing.T) {
 		}()
 	}
 }
+
+// A request for very many parts gets the whole: a small one costs neither a large answer
+// nor as many seeks.
+func TestManyRanges(t *testing.T) {
+	r, paths := populated(t)
+	desktop := "/upload/._x"
+	r.do(t, "PUT", desktop, strings.NewReader(strings.Repeat("x", 1000)))
+	for _, path := range []string{"/nix-cache-info", "/" + string(layout.NarInfoKey(paths.Named("app").Info.Path)), "/upload/nix-cache-info", desktop} {
+		whole := r.do(t, "GET", path, nil)
+		for n, want := range map[int]int{2: 206, maxRanges: 206, maxRanges + 1: 200, 3000: 200} {
+			got := r.do(t, "GET", path, nil, "Range: bytes=0-0"+strings.Repeat(",2-2", n-1))
+			if path == desktop && got.Status != want || want == 200 && got.Body != whole.Body {
+				t.Errorf("GET %s, %d ranges: %d, %d bytes; the whole has %d", path, n, got.Status, len(got.Body), len(whole.Body))
+			}
+		}
+	}
+}

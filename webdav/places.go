@@ -1,6 +1,7 @@
 package webdav
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -15,15 +16,34 @@ const (
 	smallMemory   = 32 << 20
 	largestSmall  = layout.MaxNarInfo
 	smallestSmall = 64 << 10
+	// maxAside is how many bodies are read at the same time that are no upload, and
+	// that anyone may send: each is in memory, up to maxXML bytes of it and what they
+	// are parsed to.
+	maxAside = 256
 )
 
 // places are what uploads share while they are under way. NARs and logs have a
 // place each, as many as a server takes at the same time. Everything else is small,
-// comes in great number, and counts by its bytes.
-type places struct{ bulky, small *share.Pool }
+// comes in great number, and counts by its bytes. Aside are the bodies of WebDAV.
+type places struct{ bulky, small, aside *share.Pool }
 
-func newPlaces(uploads int, wait time.Duration) places {
-	return places{share.NewPool(int64(uploads), wait), share.NewPool(smallMemory, wait)}
+func newPlaces(uploads int, wait, patience time.Duration) places {
+	return places{share.NewPool(int64(uploads), wait), share.NewPool(smallMemory, wait), share.NewPool(maxAside, patience)}
+}
+
+// aside waits for the turn of a body that is no upload. A request without a body needs
+// none.
+func (h *Handler) aside(r *http.Request, in *body) (release func(), _ *failure) {
+	if in.eof {
+		return func() {}, nil
+	}
+	part, err := h.places.aside.Take(share.Hurried(r.Context(), in.hurry), 1)
+	if errors.Is(err, share.ErrBusy) {
+		return nil, &failure{status: http.StatusServiceUnavailable, text: "too many requests are being read, try again", retryAfter: 5 * time.Second}
+	} else if err != nil {
+		return nil, failureOf(err)
+	}
+	return part.Release, nil
 }
 
 // place waits for the turn of an upload. The body of a client that has to wait is not

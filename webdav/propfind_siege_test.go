@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,59 @@ func TestSlowListings(t *testing.T) {
 				if got := r.do(t, "PROPFIND", path, nil, alice, "Depth: 1"); got.Status != 207 {
 					t.Errorf("PROPFIND %s: %d %s", path, got.Status, got.Body)
 				}
+			}
+		})
+	}
+}
+
+// The values that a PROPPATCH sets are not kept, in any form: elements in them, each in
+// a long namespace, take no more memory than the body has, some times.
+func TestProppatchValues(t *testing.T) {
+	r := newSiege(t, nil)
+	long := strings.Repeat("u", 30_000)
+	for name, value := range map[string]string{
+		"side by side": strings.Repeat("<Z:a/>", 4000),
+		"nested":       strings.Repeat("<Z:a>", 10) + strings.Repeat("<Z:b/>", 4000) + strings.Repeat("</Z:a>", 10),
+	} {
+		body := `<D:propertyupdate xmlns:D="DAV:" xmlns:Z="` + long + `"><D:set><D:prop><D:x>` + value + `</D:x></D:prop></D:set></D:propertyupdate>`
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got := r.do(t, "PROPPATCH", "/upload/nix-cache-info", strings.NewReader(body), mallory)
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 || got.Status != 207 && got.Status != 400 {
+			t.Errorf("%s: %d, and %d MiB of memory for a body of %d KiB", name, got.Status, n>>20, len(body)>>10)
+		}
+	}
+}
+
+// Bodies that do not come to their end are bounded for each client, whatever the method:
+// those beyond its share are refused, and others find room.
+func TestBodiesAreShared(t *testing.T) {
+	const many = maxAside/2 + 20
+	for _, request := range []string{"PROPFIND /nar/", "PROPPATCH /upload/nix-cache-info", "LOCK /upload/._x", "PUT /upload/._x"} {
+		t.Run(strings.ReplaceAll(request, "/", "|"), func(t *testing.T) {
+			r := newSiege(t, func(c *Config, _ *inbox.Config) { c.BodyStall = 3 * time.Second })
+			busy := make(chan string, many)
+			for range many {
+				conn, err := net.Dial("tcp", r.Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { conn.Close() })
+				go func() {
+					fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\n%s\r\nDepth: 0\r\nContent-Length: 60000\r\n\r\n%s", request, mallory, strings.Repeat("x", 40_000))
+					answer := make([]byte, 12)
+					io.ReadFull(conn, answer)
+					busy <- string(answer)
+				}()
+			}
+			for range 20 {
+				if got := <-busy; got != "HTTP/1.1 503" {
+					t.Fatalf("the first answer is %q", got)
+				}
+			}
+			if got := r.do(t, "PROPFIND", "/nix-cache-info", strings.NewReader(`<propfind xmlns="DAV:"><allprop/></propfind>`), alice, "Depth: 0"); got.Status != 207 {
+				t.Errorf("another client: %d %s", got.Status, got.Body)
 			}
 		})
 	}

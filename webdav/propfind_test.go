@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
 // A multi is what a client reads out of a multistatus.
@@ -200,18 +199,45 @@ func FuzzPropfind(f *testing.F) {
 		`<D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>`, `<D:propfind xmlns:D="DAV:"><D:prop><D:a-b.c/><y:ü xmlns:y=""/></D:prop></D:propfind>`} {
 		f.Add(body)
 	}
-	mem := treetest.NewMem(f)
-	treetest.Populate(f, mem)
-	h := newHandler(Config{Tree: mem, Auth: AllowAll, Log: quiet}, nil)
+	// Parsing and writing are what is tried: the files need not be there.
+	v := &view{root: "/"}
+	files := []entry{{folder: true}, {name: "nar", folder: true}, {name: "nix-cache-info", Info: layout.Info{Key: "nix-cache-info", Size: 7, ETag: "x"}}}
 	f.Fuzz(func(t *testing.T, body string) {
-		w, r := httptest.NewRecorder(), httptest.NewRequest("PROPFIND", "/", strings.NewReader(body))
-		r.Header.Set("Depth", "1")
-		h.ServeHTTP(w, r)
-		if w.Code == 207 {
-			var s multi
-			if err := xml.Unmarshal(w.Body.Bytes(), &s); err != nil || len(s.Responses) < 10 {
-				t.Errorf("%q: %v\n%s", body, err, w.Body)
-			}
+		q, err := readPropfind([]byte(body))
+		if err != nil {
+			return
+		}
+		w := httptest.NewRecorder()
+		m := &multistatus{w: &response{ResponseWriter: w}, v: v, q: q}
+		for i := range files {
+			m.add(&files[i])
+		}
+		m.end()
+		var s multi
+		if err := xml.Unmarshal(w.Body.Bytes(), &s); err != nil || len(s.Responses) != len(files) {
+			t.Errorf("%q: %v\n%s", body, err, w.Body)
+		}
+	})
+}
+
+// What a PROPPATCH asks for comes back well-formed, and as often as it was asked for.
+func FuzzProppatch(f *testing.F) {
+	for _, body := range []string{
+		`<?xml version="1.0" encoding="utf-8" ?><D:propertyupdate xmlns:D="DAV:" xmlns:Z="urn:schemas-microsoft-com:"><D:set><D:prop><Z:Win32FileAttributes>00000020</Z:Win32FileAttributes></D:prop></D:set></D:propertyupdate>`,
+		`<propertyupdate xmlns="DAV:"><remove><prop><x xmlns="u:&amp;"/><y xmlns=""/></prop></remove><set><prop><getetag>a<b/></getetag></prop></set></propertyupdate>`,
+		"", "<", `<propertyupdate xmlns="DAV:"/>`, `<propertyupdate xmlns="DAV:"><set/></propertyupdate>`} {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		asked, err := readProppatch([]byte(body))
+		if err != nil {
+			return
+		}
+		b := append(asked.declare([]byte(`<D:multistatus xmlns:D="DAV:"`)), "><D:response>"...)
+		b = append(asked.appendStat(b, asked.all, "200 OK"), "</D:response></D:multistatus>"...)
+		var s multi
+		if err := xml.Unmarshal(b, &s); err != nil || len(s.Responses) != 1 || len(asked.all) == 0 || len(asked.all) > maxProps {
+			t.Errorf("%q: %v\n%s", body, err, b)
 		}
 	})
 }

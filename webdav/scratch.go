@@ -51,6 +51,11 @@ func (h *Handler) putScratch(w *response, r *http.Request, t *target, in *body) 
 	if t.bad || t.slash || !isScratch(t.name) || len(t.name) > 1024 {
 		return nil, false
 	}
+	release, f := h.aside(r, in)
+	if f != nil {
+		return f, true
+	}
+	defer release()
 	text, err := io.ReadAll(io.LimitReader(in, maxNote))
 	if err == nil && !in.drain() {
 		return &failure{status: http.StatusRequestEntityTooLarge, text: "too large for what its name says it is", hangUp: true}, true

@@ -90,8 +90,9 @@ func pieceClient(key layout.Key) share.Client {
 	return share.Client(parts[2])
 }
 
-// pieceCost is what a piece counts as, in bytes: small ones cost a file or an object.
-func pieceCost(size int64) int64 { return max(size, 1<<20) }
+// pieceCost is what each piece counts as, in bytes. The last one of a NAR may be small,
+// but its name is listed as often as any other.
+const pieceCost = PieceSize
 
 func pieceLength(offset, total int64) int64 { return min(PieceSize, total-offset) }
 
@@ -117,7 +118,7 @@ func (b *Inbox) CheckPiece(ctx context.Context, nar layout.Key, offset, size, to
 	if err := b.space.check(share.From(as(ctx)), size); err != nil {
 		return err
 	}
-	return b.pieceFits(as(ctx), pieceKey(piecesPrefix(as(ctx), nar, total), offset), size)
+	return b.pieceFits(as(ctx), pieceKey(piecesPrefix(as(ctx), nar, total), offset))
 }
 
 // PutPiece keeps the bytes of a NAR from offset on. The errors are those of Put.
@@ -148,7 +149,7 @@ func (b *Inbox) PutPiece(ctx context.Context, nar layout.Key, offset, size, tota
 		return storage(err)
 	}
 	// Others may have come meanwhile.
-	if err := b.pieceFits(ctx, key, size); err != nil {
+	if err := b.pieceFits(ctx, key); err != nil {
 		return err
 	}
 	if err := b.writer.Tree.Put(ctx, key, file, layout.PutOptions{}); err != nil {
@@ -165,38 +166,34 @@ func (b *Inbox) PutPiece(ctx context.Context, nar layout.Key, offset, size, tota
 // note counts a piece. The mutex is held.
 func (p *pieces) note(info layout.Info) {
 	p.known[info.Key] = info
-	p.holds[pieceClient(info.Key)] += pieceCost(info.Size)
-	p.all += pieceCost(info.Size)
+	p.holds[pieceClient(info.Key)] += pieceCost
+	p.all += pieceCost
 }
 
 // forget counts a piece no more. The mutex is held.
 func (p *pieces) forget(key layout.Key) {
-	info, ok := p.known[key]
-	if !ok {
+	if _, ok := p.known[key]; !ok {
 		return
 	}
 	delete(p.known, key)
-	p.all -= pieceCost(info.Size)
+	p.all -= pieceCost
 	client := pieceClient(key)
-	if p.holds[client] -= pieceCost(info.Size); p.holds[client] <= 0 {
+	if p.holds[client] -= pieceCost; p.holds[client] <= 0 {
 		delete(p.holds, client)
 	}
 }
 
 // pieceFits refuses a piece that would make a client's pieces too many. A client may
 // have as many bytes wait as it leaves free for others.
-func (b *Inbox) pieceFits(ctx context.Context, key layout.Key, size int64) error {
+func (b *Inbox) pieceFits(ctx context.Context, key layout.Key) error {
 	if err := b.seePieces(ctx); err != nil {
 		return err
 	}
 	p, client := b.pieces, share.From(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	more := pieceCost(size)
-	if old, ok := p.known[key]; ok {
-		more -= pieceCost(old.Size)
-	}
-	if more > 0 && !share.Fair(b.cfg.MaxPieceBytes, p.all, p.holds[client], more) {
+	_, again := p.known[key]
+	if !again && !share.Fair(b.cfg.MaxPieceBytes, p.all, p.holds[client], pieceCost) {
 		return refuse(TooManyHeld, "too many pieces of NARs wait here: send the rest of those first, or wait a day")
 	}
 	return nil

@@ -193,3 +193,21 @@ func TestPiecesOfClients(t *testing.T) {
 		t.Errorf("%d pieces wait, want the new one", n)
 	}
 }
+
+// Small pieces are no more than large ones: their names are listed with those of others.
+func TestSmallPiecesAreFew(t *testing.T) {
+	tr := newTrial(t, func(c *Config) { c.MaxPieceBytes = 8 * PieceSize })
+	last := func(client share.Client, i int) error {
+		key := layout.NARKey(sha256.Sum256([]byte{byte(i)}), compress.None.Extension())
+		return tr.PutPiece(share.As(t.Context(), client), key, PieceSize, 1, PieceSize+1, strings.NewReader("x"))
+	}
+	taken := 0
+	for ; taken < 100 && last("a", taken) == nil; taken++ {
+	}
+	if err := last("a", taken); taken != 4 || reasonOf(err) != TooManyHeld {
+		t.Errorf("one client has %d pieces of a byte, then %v", taken, err)
+	}
+	if err := last("b", 0); err != nil {
+		t.Errorf("another client's: %v", err)
+	}
+}
