@@ -16,9 +16,8 @@ const (
 	smallMemory   = 32 << 20
 	largestSmall  = layout.MaxNarInfo
 	smallestSmall = 64 << 10
-	// maxAside is how many bodies are read at the same time that are no upload, and
-	// that anyone may send: each is in memory, up to maxXML bytes of it and what they
-	// are parsed to.
+	// maxAside is how many bodies of WebDAV and notes are read at the same time. Each
+	// is in memory, up to maxXML bytes of it and what they are parsed to.
 	maxAside = 256
 )
 
@@ -31,7 +30,7 @@ func newPlaces(uploads int, wait, patience time.Duration) places {
 	return places{share.NewPool(int64(uploads), wait), share.NewPool(smallMemory, wait), share.NewPool(maxAside, patience)}
 }
 
-// aside waits for the turn of a body that is no upload. A request without a body needs
+// aside waits for the turn of a body of WebDAV, or of a note. A request without a body needs
 // none.
 func (h *Handler) aside(r *http.Request, in *body) (release func(), _ *failure) {
 	if in.eof {
