@@ -2,14 +2,16 @@
 //
 // Facts about a path (references, deriver, signatures, content address) come
 // from the Nix daemon through its worker protocol, over the daemon's socket or
-// over "nix-daemon --stdio", spawned where there is no socket. The bytes of a
+// over "nix-daemon --stdio", spawned where there is no socket. A process that may
+// write the state directory of the store reads the database and holds paths itself,
+// as a Nix does there, since a daemon takes long to start. The bytes of a
 // path are read from the store directory.
 //
 // A Store promises:
 //
 //   - A path that Infos has answered for is not deleted by a garbage collector
 //     before the Store is closed: it has a temporary root, taken before the
-//     question. The roots belong to the connection. If the daemon dies they are
+//     question. The roots of a daemon belong to the connection. If it dies they are
 //     lost with it; the next call connects again and takes them again.
 //   - A path that the store does not have is fs.ErrNotExist, and only that.
 //   - Nothing the daemon sends is believed without a limit: every length, every

@@ -21,6 +21,15 @@ const ahead = 256
 // holds them from before it asks until the Store is closed. References and
 // signatures are sorted. A path that is not valid is fs.ErrNotExist.
 func (s *Store) Infos(ctx context.Context, paths []layout.StorePath) ([]layout.PathInfo, error) {
+	if infos, ok, err := s.direct.infos(ctx, paths); ok {
+		if err != nil {
+			return nil, fmt.Errorf("query %s: %w", s.name, err)
+		}
+		for _, p := range paths {
+			s.hold(p)
+		}
+		return infos, nil
+	}
 	infos := make([]layout.PathInfo, len(paths))
 	err := s.roots.use(ctx, func(ctx context.Context, c *conn) error {
 		ask := func(p layout.StorePath) {
@@ -125,7 +134,7 @@ func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, r
 		if c.in.err != nil {
 			return fail(c.in.err)
 		}
-		return fail(fmt.Errorf("not valid in this store: %w", fs.ErrNotExist))
+		return layout.PathInfo{}, reg, notValid(storeDir, p)
 	}
 	deriver := c.in.text(maxText)
 	narHash := c.in.text(maxText)
@@ -140,35 +149,58 @@ func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, r
 	}
 
 	// An error from here on is about the facts, and the stream is still in step.
-	info := layout.PathInfo{Path: p, CA: ca}
+	info, err := facts{deriver, narHash, narSize, references, sigs, ca}.info(storeDir, p)
+	if err != nil {
+		return fail(err)
+	}
+	return info, reg, nil
+}
+
+func notValid(storeDir string, p layout.StorePath) error {
+	return fmt.Errorf("%s: not valid in this store: %w", p.Abs(storeDir), fs.ErrNotExist)
+}
+
+// facts are what a store knows of a path, as it writes them.
+type facts struct {
+	deriver    string // "" for none
+	narHash    string // hexadecimal
+	narSize    uint64
+	references []string
+	sigs       []string
+	ca         string
+}
+
+// info checks facts of a path.
+func (f facts) info(storeDir string, p layout.StorePath) (layout.PathInfo, error) {
+	info := layout.PathInfo{Path: p, CA: f.ca}
 	var err error
-	if deriver != "" {
-		if info.Deriver, err = layout.ParseAbsStorePath(storeDir, deriver); err != nil {
-			return fail(fmt.Errorf("deriver: %w", err))
+	if f.deriver != "" {
+		if info.Deriver, err = layout.ParseAbsStorePath(storeDir, f.deriver); err != nil {
+			return layout.PathInfo{}, fmt.Errorf("deriver: %w", err)
 		}
 	}
-	if n, err := hex.Decode(info.NarHash[:], []byte(narHash[:min(len(narHash), 2*len(info.NarHash))])); err != nil || n != len(info.NarHash) || len(narHash) != 2*n {
-		return fail(fmt.Errorf("NAR hash %.100q: want 64 hexadecimal digits", narHash))
+	if n, err := hex.Decode(info.NarHash[:], []byte(f.narHash[:min(len(f.narHash), 2*len(info.NarHash))])); err != nil || n != len(info.NarHash) || len(f.narHash) != 2*n {
+		return layout.PathInfo{}, fmt.Errorf("NAR hash %.100q: want 64 hexadecimal digits", f.narHash)
 	}
-	if narSize == 0 || narSize > math.MaxInt64 {
-		return fail(fmt.Errorf("NAR size %d: no NAR has that", narSize))
+	if f.narSize == 0 || f.narSize > math.MaxInt64 {
+		return layout.PathInfo{}, fmt.Errorf("NAR size %d: no NAR has that", f.narSize)
 	}
-	info.NarSize = int64(narSize)
-	for _, text := range references {
+	info.NarSize = int64(f.narSize)
+	for _, text := range f.references {
 		ref, err := layout.ParseAbsStorePath(storeDir, text)
 		if err != nil {
-			return fail(fmt.Errorf("reference: %w", err))
+			return layout.PathInfo{}, fmt.Errorf("reference: %w", err)
 		}
 		info.References = append(info.References, ref)
 	}
 	slices.Sort(info.References)
-	for _, text := range append(sigs, ca) {
+	for _, text := range append(f.sigs, f.ca) {
 		if !oneLine(text) {
-			return fail(fmt.Errorf("field %.100q: has a control character", text))
+			return layout.PathInfo{}, fmt.Errorf("field %.100q: has a control character", text)
 		}
 	}
-	info.AddSigs(sigs...)
-	return info, reg, nil
+	info.AddSigs(f.sigs...)
+	return info, nil
 }
 
 // oneLine reports whether text can stand in a narinfo without becoming another

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -19,6 +20,7 @@ type location struct {
 	realDir  string // where they are on this machine
 	bareDir  string // realDir without symbolic links
 	logDir   string
+	stateDir string // "" if the daemon alone may be asked
 
 	socket string // to connect to, "" for none
 	spawn  bool   // whether a daemon of our own may serve, if the socket does not
@@ -42,7 +44,8 @@ func locate(store string, getenv func(string) string) (location, error) {
 		logDir:   env("/nix/var/log/nix", "NIX_LOG_DIR"),
 	}
 	l.realDir = l.storeDir
-	socket := env(env("/nix/var/nix", "NIX_STATE_DIR")+"/daemon-socket/socket", "NIX_DAEMON_SOCKET_PATH")
+	state := env("/nix/var/nix", "NIX_STATE_DIR")
+	socket := env(state+"/daemon-socket/socket", "NIX_DAEMON_SOCKET_PATH")
 	if store == "" {
 		store = getenv("NIX_REMOTE")
 	}
@@ -60,7 +63,7 @@ func locate(store string, getenv func(string) string) (location, error) {
 		l.name = "the Nix store of this machine"
 		// "local" and not nothing: left to itself, a daemon without write access to
 		// the machine's store opens another one, of the user's own.
-		l.socket, l.spawn, l.uri = socket, true, "local"
+		l.socket, l.spawn, l.uri, l.stateDir = socket, true, "local", state
 	case scheme == "daemon":
 		l.socket = socket
 		err = l.params("", rest)
@@ -74,7 +77,7 @@ func locate(store string, getenv func(string) string) (location, error) {
 		}
 	case scheme == "local":
 		root, query, _ := strings.Cut(rest, "?")
-		l.spawn = true
+		l.spawn, l.stateDir = true, state
 		err = l.params(root, "?"+query)
 	case !isURL && (strings.Contains(store, "/") || store == "."):
 		l.spawn = true
@@ -131,9 +134,18 @@ func (l *location) params(root, query string) error {
 		l.logDir = v
 	}
 	if !l.spawn {
+		l.stateDir = ""
 		return nil
 	}
 	l.uri = "local"
+	if v := values.Get("state"); v != "" {
+		l.stateDir = v
+	}
+	for name := range values {
+		if !slices.Contains([]string{"root", "store", "real", "state", "log"}, name) {
+			l.stateDir = "" // it may change how the database is to be read
+		}
+	}
 	if len(values) > 0 {
 		l.uri += "?" + escapeBlanks(values.Encode())
 	}
@@ -149,6 +161,7 @@ func (l *location) root(dir string) error {
 	}
 	l.realDir = filepath.Join(dir, "nix/store")
 	l.logDir = filepath.Join(dir, "nix/var/log/nix")
+	l.stateDir = filepath.Join(dir, "nix/var/nix")
 	st, err := os.Stat(l.realDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir():

@@ -31,11 +31,11 @@ func TestLocate(t *testing.T) {
 	rooted := location{storeDir: "/nix/store", realDir: root + "/nix/store", logDir: root + "/nix/var/log/nix"}
 	with := func(l location, f func(*location)) location { f(&l); return l }
 	machine := location{
-		storeDir: "/nix/store", realDir: "/nix/store", logDir: "/nix/var/log/nix",
+		storeDir: "/nix/store", realDir: "/nix/store", logDir: "/nix/var/log/nix", stateDir: "/nix/var/nix",
 		socket: "/nix/var/nix/daemon-socket/socket", spawn: true, uri: "local",
 	}
 	spawnedRoot := with(rooted, func(l *location) {
-		l.spawn = true
+		l.spawn, l.stateDir = true, root+"/nix/var/nix"
 		l.uri = "local?root=" + escape(filepath.Dir(root)) + escaped
 	})
 	tests := []struct {
@@ -46,21 +46,22 @@ func TestLocate(t *testing.T) {
 		{"", nil, machine},
 		{"auto", nil, machine},
 		{"", map[string]string{"NIX_STORE_DIR": "/s/", "NIX_STATE_DIR": "/v", "NIX_LOG_DIR": "/l"}, with(machine, func(l *location) {
-			l.storeDir, l.realDir, l.logDir, l.socket = "/s", "/s", "/l", "/v/daemon-socket/socket"
+			l.storeDir, l.realDir, l.logDir, l.stateDir, l.socket = "/s", "/s", "/l", "/v", "/v/daemon-socket/socket"
 		})},
-		{"", map[string]string{"NIX_DAEMON_SOCKET_PATH": "/d", "NIX_STATE_DIR": "/v"}, with(machine, func(l *location) { l.socket = "/d" })},
-		{"", map[string]string{"NIX_REMOTE": "daemon"}, with(machine, func(l *location) { l.spawn, l.uri = false, "" })},
-		{"", map[string]string{"NIX_REMOTE": "unix:///d"}, with(machine, func(l *location) { l.spawn, l.uri, l.socket = false, "", "/d" })},
+		{"", map[string]string{"NIX_DAEMON_SOCKET_PATH": "/d", "NIX_STATE_DIR": "/v"}, with(machine, func(l *location) { l.socket, l.stateDir = "/d", "/v" })},
+		{"", map[string]string{"NIX_REMOTE": "daemon"}, with(machine, func(l *location) { l.spawn, l.uri, l.stateDir = false, "", "" })},
+		{"", map[string]string{"NIX_REMOTE": "unix:///d"}, with(machine, func(l *location) { l.spawn, l.uri, l.socket, l.stateDir = false, "", "/d", "" })},
 		{"local", map[string]string{"NIX_REMOTE": "daemon"}, with(machine, func(l *location) { l.socket = "" })},
 		{root, nil, spawnedRoot},
 		{"local?root=" + escape(root), nil, spawnedRoot},
 		{"local://" + escape(root), nil, spawnedRoot},
+		{"local?read-only=true", nil, with(machine, func(l *location) { l.socket, l.stateDir, l.uri = "", "", "local?read-only=true" })},
 		{"local?real=/r&state=/v&store=/s+t", nil, location{
 			storeDir: "/s+t", realDir: "/r", logDir: "/nix/var/log/nix",
-			spawn: true, uri: "local?real=%2Fr&state=%2Fv&store=%2Fs%2Bt",
+			stateDir: "/v", spawn: true, uri: "local?real=%2Fr&state=%2Fv&store=%2Fs%2Bt",
 		}},
 		{"unix:///d?root=" + escape(root) + "&log=/l", nil, with(rooted, func(l *location) { l.socket, l.logDir = "/d", "/l" })},
-		{"unix://", nil, with(machine, func(l *location) { l.spawn, l.uri = false, "" })},
+		{"unix://", nil, with(machine, func(l *location) { l.spawn, l.uri, l.stateDir = false, "", "" })},
 	}
 	for _, test := range tests {
 		got, err := locate(test.store, func(name string) string { return test.env[name] })

@@ -101,6 +101,13 @@ func (s *Store) derivations(ctx context.Context, name string) (found []candidate
 }
 
 func (s *Store) allDerivations(ctx context.Context) (map[string][]layout.StorePath, error) {
+	if texts, ok := s.direct.derivations(ctx); ok {
+		byName := map[string][]layout.StorePath{}
+		for _, text := range texts {
+			s.addDerivation(byName, text)
+		}
+		return byName, nil
+	}
 	var byName map[string][]layout.StorePath
 	err := s.query.use(ctx, func(_ context.Context, c *conn) error {
 		byName = map[string][]layout.StorePath{}
@@ -112,13 +119,7 @@ func (s *Store) allDerivations(ctx context.Context) (map[string][]layout.StorePa
 			if c.in.err != nil {
 				break
 			}
-			if !strings.HasSuffix(text, ".drv") {
-				continue
-			}
-			if drv, err := layout.ParseAbsStorePath(s.storeDir, text); err == nil {
-				name := strings.TrimSuffix(drv.Name(), ".drv")
-				byName[name] = append(byName[name], drv)
-			}
+			s.addDerivation(byName, text)
 		}
 		return c.in.err
 	})
@@ -126,6 +127,14 @@ func (s *Store) allDerivations(ctx context.Context) (map[string][]layout.StorePa
 		return nil, fmt.Errorf("list valid paths: %w", err)
 	}
 	return byName, nil
+}
+
+// addDerivation adds a valid path to byName if it is a derivation.
+func (s *Store) addDerivation(byName map[string][]layout.StorePath, text string) {
+	if drv, err := layout.ParseAbsStorePath(s.storeDir, text); err == nil && drv.IsDerivation() {
+		name := strings.TrimSuffix(drv.Name(), ".drv")
+		byName[name] = append(byName[name], drv)
+	}
 }
 
 // realisationsOf adds to found the realisation of the candidate, if it leads to

@@ -16,12 +16,13 @@ import (
 type Options struct {
 	// Store names the store as Nix's --store does: a directory with nix/store
 	// below, "local?root=DIR", "daemon", "unix://SOCKET". "" means
-	// $NIX_REMOTE, and if that is empty too, the machine's store: through the
-	// daemon's socket, or through a daemon spawned for the purpose where there is
-	// no socket.
+	// $NIX_REMOTE, and if that is empty too, the machine's store: by itself where
+	// its state may be written, else through the daemon's socket, or through a daemon
+	// spawned for the purpose where there is no socket.
 	Store string
 	// Daemon is the program to spawn where there is no socket; "" means
-	// nix-daemon on PATH.
+	// nix-daemon on PATH, and that it is needed only if the state of the store cannot
+	// be read without one.
 	Daemon string
 	// Lazy leaves the connection to the first question: where all is known
 	// already, none is asked.
@@ -35,6 +36,8 @@ type Store struct {
 	// might end it: what a daemon may trip over goes through the other.
 	roots *link
 	query *link
+	// direct goes without a daemon as long as it can.
+	direct *direct
 
 	mu   sync.Mutex
 	held map[layout.StorePath]bool // paths with a temporary root
@@ -54,6 +57,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		open:   map[layout.StorePath][]openOutput{},
 		byID:   map[layout.DrvOutput]*layout.Realisation{},
 	}}
+	s.direct = newDirect(l)
+	if o.Daemon != "" {
+		s.direct.giveUp()
+	}
 	connect := func(ctx context.Context) (*conn, error) {
 		t, err := s.dial(ctx, o.Daemon)
 		if err != nil {
@@ -69,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		}
 		return c, s.holdAgain(ctx, c)
 	})
-	if o.Lazy {
+	if o.Lazy || s.direct.open(ctx) {
 		return s, nil
 	}
 	if _, _, err := s.roots.current(ctx); err != nil {
@@ -79,11 +86,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close gives up the connections, and with them the roots. A call under way
+// Close gives up the connections, and what was held without one, and with them the roots. A call under way
 // fails.
 func (s *Store) Close() error {
 	s.roots.close()
 	s.query.close()
+	s.direct.close()
 	return nil
 }
 
@@ -99,9 +107,11 @@ func (s *Store) real(p layout.StorePath) string { return filepath.Join(s.realDir
 // answered for is asked about first, so that it is valid and complete.
 func (s *Store) WriteNAR(ctx context.Context, p layout.StorePath, w io.Writer) error {
 	var err error
-	if s.holds(p) {
+	switch {
+	case s.holds(p) && s.direct.holds():
+	case s.holds(p):
 		err = s.holdOn(ctx, p)
-	} else {
+	default:
 		_, err = s.Infos(ctx, []layout.StorePath{p})
 	}
 	if err != nil {

@@ -102,7 +102,7 @@ var others = map[string][]string{
 	"github.com/coreos/go-systemd":  {"cmd/nixstatic"},
 	"github.com/fsnotify/fsnotify":  {"sync/watch"},
 	"github.com/urfave/cli":         {"cmd/nixstatic"},
-	"modernc.org/sqlite":            {"sync/doctor"},
+	"modernc.org/sqlite":            {"sync/doctor", "sync/nixstore"},
 	"github.com/klauspost/compress": {"layout/compress", "tests/bench/bound"},
 	"github.com/andybalholm/brotli": {"layout/compress"},
 	"github.com/mikelolasagasti/xz": {"layout/compress"},
