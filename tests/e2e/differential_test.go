@@ -109,12 +109,14 @@ func compareDebugLinks(t *testing.T, ours, theirs string) {
 func TestSameFromEveryDaemon(t *testing.T) {
 	ours, store := someTree(t), peers.Closure(t)
 	want := snap(t, ours.Dir)
+	// A setting that a daemon alone knows what to do with.
+	uri := "local?root=" + store.Root + "&path-info-cache-size=1000"
 	for _, nix := range peers.Nixes(t) {
 		t.Run(nix.Version, func(t *testing.T) {
 			p := newest(t)
 			p.Nix = nix
 			tree := filepath.Join(t.TempDir(), "cache")
-			p.Output(t, append([]string{"export", "--store", store.Root, "--to", tree, "-k", ours.Key.File,
+			p.Output(t, append([]string{"export", "--store", uri, "--to", tree, "-k", ours.Key.File,
 				"--logs", "--debug-info"}, somePaths(t)...)...)
 			if diff := cmp.Diff(want, snap(t, tree)); diff != "" {
 				t.Errorf("the tree differs from that of another version (-want +got):\n%s", diff)
