@@ -1,6 +1,9 @@
 package layout
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Private keys are never served. All of them are here, so that a new one meets
 // none of the others.
@@ -71,6 +74,10 @@ const (
 	// which writers keep current, if and only if this is there.
 	PageKey Key = PrivatePrefix + "page"
 
+	// QuarantinePrefix begins what a check found wrong and took out of the tree, see
+	// QuarantineKey. Nothing removes it.
+	QuarantinePrefix = PrivatePrefix + "quarantine/"
+
 	// writeLock is a file of a directory. A writer that replaces what it has read
 	// holds a flock on it between its last look and the rename.
 	writeLock Key = PrivatePrefix + "lock"
@@ -89,3 +96,15 @@ func (k Key) ProvisionHash() string {
 	}
 	return hash
 }
+
+// QuarantineKey is where an object is kept that was set aside; n is how many others of
+// that name with other bytes were set aside before.
+func QuarantineKey(key Key, n int) Key {
+	if n == 0 {
+		return QuarantinePrefix + key
+	}
+	return Key(fmt.Sprintf("%s%s~%d", QuarantinePrefix, key, n))
+}
+
+// QuarantineReason is where it is told why an object was set aside.
+func QuarantineReason(key Key) Key { return key + ".why" }

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 
@@ -39,3 +40,10 @@ func flushAll(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
 
 // changeTime returns when the kernel last saw the file or its inode change.
 func changeTime(st *syscall.Stat_t) int64 { return st.Ctim.Nano() }
+
+// linkOpen gives a file that is open a further name, unless that is taken.
+func linkOpen(f *os.File, toDir *os.File, to string) error {
+	return named("link", to, uninterrupted(func() error {
+		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), int(toDir.Fd()), to, unix.AT_SYMLINK_FOLLOW)
+	}))
+}

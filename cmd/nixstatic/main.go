@@ -48,9 +48,9 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		ErrWriter: stderr,
 		Description: "A tree is a directory that any web server can host as a Nix binary cache.\n" +
 			"Every command is explained, with examples, by nixstatic COMMAND --help.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify found problems, or nothing keeps a path, 4 what is pinned is larger than max-size, 130 interrupted.",
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify or adopt found problems, or nothing keeps a path, 4 what is pinned is larger than max-size, 130 interrupted.",
 		Commands: []*cli.Command{
-			exportCommand(), pushCommand(), watchCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(),
+			exportCommand(), pushCommand(), watchCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), adoptCommand(),
 			findCommand(), lsCommand(), catCommand(), infoCommand(),
 			keyCommand(), syncCommand(), pinCommand(), gcCommand(), duCommand(), usesCommand(), rmCommand(), serveCommand(), tokenCommand(), useCommand(), doctorCommand(), quickstartCommand(),
 			pageCommand(),

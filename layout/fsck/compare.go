@@ -55,6 +55,9 @@ func (c *check) rightFile(ctx context.Context, key layout.Key, records []*layout
 	if !promised || len(records) > 0 {
 		return !promised, nil
 	}
+	if c.index.elsewhere(found.FileHash) {
+		return true, nil // the name that it had before it was adopted, for those who remember that
+	}
 	body, info, err := c.tree.Get(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil

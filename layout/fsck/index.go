@@ -149,3 +149,13 @@ func (x *index) oneOf(keys []layout.Key) layout.Key {
 	}
 	return ""
 }
+
+// elsewhere reports whether there is a NAR that is named by this hash.
+func (x *index) elsewhere(file layout.Hash) bool {
+	for _, suffix := range layout.NARSuffixes {
+		if i := x.nar(layout.NARKey(file, suffix[len(".nar"):])); i >= 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -28,6 +28,7 @@ var own = map[string][]string{
 	"layout/recent":   {},
 	"layout":          {"signer", "layout/nar", "layout/compress", "layout/parallel", "layout/share"},
 	"layout/fsck":     append([]string{"layout/gc", "layout/parallel"}, onLayout...),
+	"layout/adopt":    append([]string{"layout/fsck", "layout/gc", "layout/lock", "layout/parallel"}, onLayout...),
 	"layout/inbox":    onLayout,
 	"layout/seek":     append([]string{"layout/parallel"}, onLayout...),
 	"layout/treetest": onLayout,
@@ -60,7 +61,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "webdav"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
-	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
+	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/adopt", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
 		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 

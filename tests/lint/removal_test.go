@@ -20,6 +20,8 @@ var removers = map[string]string{
 	"layout/gc/fenced.go tidy":              "private keys: lists and notes of rounds that are over",
 	"layout/gc/runs.go note":                "a private key: what a run of long ago did",
 	"layout/gc/pins.go editPinOnce":         "a pin, which nothing leads to",
+	"layout/gc/setaside.go dropAside":       "the door, while no writer is publishing: the bytes are in the quarantine",
+	"layout/gc/setaside.go PutBack":         "a private key: the copy of what is back at its place",
 	"layout/pages/keeper.go drop":           "a part of the search index that nothing names any more",
 	"layout/abilities.go DeleteBatch":       "it forwards",
 	"layout/dir.go Delete":                  "it forwards",
