@@ -89,7 +89,8 @@ func runAdd(c *cli.Context) error {
 		if _, err := layout.Missing(c.Context, tree, nil); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
-	} else if err := initTree(c.Context, w); err != nil {
+	}
+	if err := initTree(c.Context, w); err != nil {
 		return err
 	}
 	shown, err := followPage(c.Context, w)

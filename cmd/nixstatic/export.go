@@ -139,10 +139,8 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 
 // carryOut does what is planned, and keeps the page for browsers up to date.
 func carryOut(c *cli.Context, im *export.Run, plan *export.Plan) error {
-	if !layout.TraitsOf(im.Writer.Tree).Blind {
-		if err := initTree(c.Context, im.Writer); err != nil {
-			return err
-		}
+	if err := initTree(c.Context, im.Writer); err != nil {
+		return err
 	}
 	if err := noteExport(c, im.Writer.Tree, plan); err != nil {
 		return err

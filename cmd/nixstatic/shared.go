@@ -165,8 +165,12 @@ func isFor(ctx context.Context, tree layout.Tree, storeDir string) error {
 }
 
 // initTree makes the tree that the Writer is for, if it is not there yet. It
-// looks first: to a bucket, nothing is put without need.
+// looks first: to a bucket, nothing is put without need. Servers of ours, which say
+// that they are, have theirs.
 func initTree(ctx context.Context, w *layout.Writer) error {
+	if t := layout.TraitsOf(w.Tree); t.Blind && t.Lists {
+		return nil
+	}
 	layout.Sweep(w.Tree) // even if nothing turns out to be written
 	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
 		return nil // isFor has looked whether it is for the same store directory
