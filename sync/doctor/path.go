@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -156,12 +155,7 @@ func checkNAR(ctx context.Context, p *patient) {
 func (p *patient) readNAR(ctx context.Context, body io.ReadCloser) {
 	defer body.Close()
 	n := p.record
-	method, err := compress.Parse(string(n.Compression))
-	if err != nil {
-		p.fail("compression-unknown", "upload the path again with another compression", "the NAR of %s is compressed by %.40q, which Nix does not know", n.Path, n.Compression)
-		return
-	}
-	plain, err := layout.NewDecoder(ctx, body, method, nil)
+	plain, err := layout.NewDecoder(ctx, body, n.Compression, nil)
 	if err != nil {
 		p.fail("nar-damaged", "upload the path again", "the NAR of %s cannot be read: %v", n.Path, err)
 		return

@@ -315,5 +315,7 @@ func checkRanges(ctx context.Context, p *patient) {
 		p.warn("no-ranges", "let the server answer Range: proxy_force_ranges on in nginx, or serve files", "the server does not give out parts of a NAR")
 	case a.status == http.StatusPartialContent && len(a.body) != 2:
 		p.fail("ranges-wrong", "correct what stands between here and there", "asked for 2 bytes of a NAR, the server sends %d", len(a.body))
+	case a.status == http.StatusPartialContent && !strings.HasPrefix(a.header.Get("Content-Range"), "bytes 1-2/"):
+		p.fail("ranges-wrong", "correct what stands between here and there", "asked for bytes 1-2 of a NAR, the server sends %.40q", a.header.Get("Content-Range"))
 	}
 }

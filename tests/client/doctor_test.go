@@ -247,6 +247,33 @@ func TestDoctorReach(t *testing.T) {
 			fmt.Fprint(w, "<html>Log in")
 			return true
 		},
+		"cache-info-refused": func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/nix-cache-info" {
+				return false
+			}
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		},
+		"ranges-wrong": func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Header.Get("Range") == "" {
+				return false
+			}
+			w.WriteHeader(http.StatusPartialContent)
+			fmt.Fprint(w, "seven")
+			return true
+		},
+		"unreachable": func(w http.ResponseWriter, r *http.Request) bool {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+			}
+			conn.Close()
+			return true
+		},
+		"silent": func(w http.ResponseWriter, r *http.Request) bool {
+			<-r.Context().Done()
+			return true
+		},
 	} {
 		between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !change(w, r) {
@@ -256,6 +283,16 @@ func TestDoctorReach(t *testing.T) {
 		groundAt(t, c, between.URL).ills(t, fault, between.URL, c.path)
 		between.Close()
 	}
+
+	// A part from another place of the file, of the length that was asked for.
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Range") != "" {
+			r.Header.Set("Range", "bytes=0-1")
+		}
+		files.ServeHTTP(w, r)
+	}))
+	defer elsewhere.Close()
+	groundAt(t, c, elsewhere.URL).ills(t, "ranges-wrong", elsewhere.URL, c.path)
 
 	// A proxy that is in the way of nothing.
 	target, err := url.Parse(plain.URL)
@@ -309,6 +346,11 @@ func TestDoctorSettings(t *testing.T) {
 	}
 	conf := func(g *ground, text string) { g.machine.write(t, "home/.config/nix/nix.conf", text) }
 	plant("not-used", func(g *ground) { conf(g, "") })
+	t.Run("no-substituters", func(t *testing.T) {
+		g := newGround(t, c)
+		conf(g, "")
+		g.ills(t, "no-substituters")
+	})
 	plant("settings-broken", func(g *ground) {
 		conf(g, g.machine.read(t, "home/.config/nix/nix.conf")+"what is this\n")
 	})
@@ -344,6 +386,10 @@ func TestDoctorPath(t *testing.T) {
 		"nar-size":        func(t *testing.T, g *ground) { g.edit(t, "nar/*", func(s string) string { return s + "x" }) },
 		"nar-damaged": func(t *testing.T, g *ground) {
 			g.edit(t, "nar/*", func(s string) string { return s[:len(s)/2] + strings.Repeat("x", len(s)-len(s)/2) })
+		},
+		"nar-hash": func(t *testing.T, g *ground) {
+			nixtest.Program{Nix: peers.Newest(t)}.Output(t, "export", "--force", "--store", peers.Closure(t).Root, "--to", g.tree, "-k", g.key.File, "--compression", "none", g.path)
+			g.edit(t, "nar/*.nar", func(s string) string { return s[:len(s)-1] + "x" })
 		},
 		"unsigned": func(t *testing.T, g *ground) {
 			g.edit(t, "*.narinfo", func(s string) string { return s[:strings.Index(s, "Sig:")] })
