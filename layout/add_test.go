@@ -16,6 +16,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/nar"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 func newPool(t *testing.T) *compress.Pool {
@@ -86,9 +87,9 @@ func TestAddInterrupted(t *testing.T) {
 			if err := add(whole); err != nil {
 				t.Fatal(err)
 			}
-			step := 1
+			step := quick.Step(5)
 			if name == "dir" {
-				step = 9 // the operations of a file of the spool are three, of a Put in a batch one
+				step = 9 * quick.Step(4) // the operations of a file of the spool are three, of a Put in a batch one
 			}
 			for at := 1; at <= whole.Ops(); at += step {
 				for _, fault := range []treetest.Fault{{At: at}, {At: at, Done: true}, {At: at, Down: true}, {At: at, Done: true, Down: true}} {

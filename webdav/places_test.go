@@ -145,11 +145,13 @@ func trickle(t *testing.T, r *rig, who, path string, each int, every time.Durati
 // Bodies that trickle in from one client take no place of another, and those of many
 // clients take places of others for a short time only.
 func TestTrickledUploads(t *testing.T) {
+	t.Parallel()
 	for name, slow := range map[string][]string{
 		"one client":   {"mallory"},
 		"many clients": {"m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir, _ := example(t)
 			r := newSiege(t, func(c *Config, _ *inbox.Config) {
 				c.MaxUploads, c.BodyStall, c.UploadWait = 8, 4*time.Second, 16*time.Second

@@ -105,11 +105,13 @@ func slowReader(t *testing.T, s *rig, who, path string) net.Conn {
 // Those who list and do not read keep others from listing neither where they are
 // one client, nor for long where they are many.
 func TestSlowListings(t *testing.T) {
+	t.Parallel()
 	for name, slow := range map[string][]string{
 		"one client":   {"mallory"},
 		"many clients": {"m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newSiege(t, func(c *Config, _ *inbox.Config) {
 				c.Tree = large{treetest.NewMem(t), 300_000}
 				c.BodyStall = 30 * time.Second

@@ -122,7 +122,10 @@ func TestRoundTrip(t *testing.T) {
 	sizes := []int{0, 1, testStart - 1, testStart, testStart + 1, testFrame - 1, testFrame, testFrame + 1, 7 * testFrame / 2}
 	chunks := []int{1 << 10, testStart, 100_003, 10 * testFrame}
 	for _, m := range Writable() {
-		for _, size := range sizes {
+		for i, size := range sizes {
+			if i%quick.Step(4) > 0 {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s/%d", m, size), func(t *testing.T) {
 				t.Parallel()
 				data := sample(size, uint64(size))
@@ -194,7 +197,7 @@ func TestLevels(t *testing.T) {
 	for _, m := range Writable() {
 		def := compressed(t, p, m, 0, data)
 		tr, _ := m.traits()
-		for level := 1; level <= tr.max; level += quick.Step(4) {
+		for level := 1; level <= tr.max; level += quick.Step(8) {
 			file := compressed(t, p, m, level, data)
 			if got, err := decompressed(m, file); err != nil || !bytes.Equal(got, data) {
 				t.Errorf("%s at %d: %v", m, level, err)

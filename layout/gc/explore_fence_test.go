@@ -94,7 +94,7 @@ func TestExploreFence(t *testing.T) {
 	f := newFixture(t)
 	schedules, steps := 0, 0
 	for n, w := range fencedWorlds(fencePasses) {
-		if n%quick.Step(4) > 0 {
+		if n%quick.Step(6) > 0 {
 			continue
 		}
 		begun := time.Now()
@@ -137,7 +137,7 @@ func TestExploreFenceWithout(t *testing.T) {
 		{name: "keeping what a note leads to", world: "push p", field: &gc.Without.Closure},
 		{name: "referrers first", world: "push p", field: &gc.Without.Order},
 	} {
-		if n%quick.Step(4) > 0 {
+		if n%quick.Step(12) > 0 {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {

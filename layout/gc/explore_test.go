@@ -424,7 +424,7 @@ func TestExplore(t *testing.T) {
 	f := newFixture(t)
 	schedules, steps := 0, 0
 	all := worlds()
-	for n := 0; n < len(all); n += quick.Step(3) {
+	for n := 0; n < len(all); n += quick.Step(4) {
 		w := all[n]
 		s, wrong := w.explore(t, f, bound(t), &removed{})
 		if wrong != "" {
@@ -457,7 +457,7 @@ func TestExploreWithout(t *testing.T) {
 		{"records", &gc.Without.Records, nil},
 		{"comparing versions of NARs", &gc.Without.Versions, nil},
 	} {
-		if n%quick.Step(4) > 0 {
+		if n%quick.Step(5) > 0 {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
 	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // A guarded tree fails on purpose and has the gate of the tree below.
@@ -37,7 +38,7 @@ func TestFaults(t *testing.T) {
 			o := days(40)
 			o.Undo = time.Duration(i%2) * aWeek
 			for ended := false; !ended && !t.Failed(); {
-				f.At++
+				f.At += quick.Step(7)
 				ended = faulted(t, first, f, o)
 			}
 		})

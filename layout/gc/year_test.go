@@ -10,6 +10,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // list writes down what a run pushed at a moment.
@@ -31,7 +32,7 @@ func (f *forest) list(root, run string, at time.Time, members []layout.StorePath
 // of the newest runs is ever incomplete, and the report adds up. NIXSTATIC_YEAR=365
 // makes it a year.
 func TestYear(t *testing.T) {
-	days := 25
+	days := 25 / quick.Step(3)
 	if n, err := strconv.Atoi(os.Getenv("NIXSTATIC_YEAR")); err == nil {
 		days = n
 	}

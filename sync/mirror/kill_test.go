@@ -13,6 +13,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/fsck"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/sync/mirror"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // childSource and childDest tell the test binary that it is to be the program
@@ -63,7 +64,7 @@ func TestMirrorKilled(t *testing.T) {
 		}
 	})
 	killed := 0
-	for range 25 {
+	for range 25 / quick.Step(4) {
 		one, two := startChild(t, sources[0], target.Path()), startChild(t, sources[1], target.Path())
 		for _, child := range []*exec.Cmd{one, two} {
 			time.Sleep(rand.N(60 * time.Millisecond))
@@ -75,7 +76,7 @@ func TestMirrorKilled(t *testing.T) {
 	}
 	close(stop)
 	reader.Wait()
-	t.Logf("%d of 50 runs were killed, %d reads of the whole", killed, reads)
+	t.Logf("%d runs were killed, %d reads of the whole", killed, reads)
 	mustRun(t, &mirror.Mirror{Source: treetest.OpenDir(t, sources[0]), Dest: target, Delete: true})
 	treetest.Equal(t, s.src, target)
 	whole(t, target)
