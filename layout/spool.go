@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
 // A Spool lends files for bodies that are not checked yet. A Tree that is also
@@ -46,13 +47,17 @@ func (dir tempSpool) Create() (SpoolFile, error) {
 	}
 	// Some file systems do not remove what is open: there the name stays until the
 	// end.
-	return &tempFile{f: f, named: os.Remove(f.Name()) != nil}, nil
+	return &tempFile{f: f, named: os.Remove(f.Name()) != nil, users: 1}, nil
 }
 
 type tempFile struct {
 	f     *os.File
 	size  int64
 	named bool
+	gone  bool // it was discarded
+
+	mu    sync.Mutex
+	users int // its creator, until it is discarded, and those it is lent to
 }
 
 func (t *tempFile) Write(p []byte) (int, error) {
@@ -64,7 +69,10 @@ func (t *tempFile) ReadAt(p []byte, off int64) (int, error) { return t.f.ReadAt(
 func (t *tempFile) Size() int64                             { return t.size }
 func (t *tempFile) Done() error                             { return nil }
 func (t *tempFile) Discard() {
-	t.f.Close()
+	if !t.gone {
+		t.gone = true
+		t.leave()
+	}
 	if t.named {
 		os.Remove(t.f.Name())
 		t.named = false

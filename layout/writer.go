@@ -32,6 +32,10 @@ type Writer struct {
 	// Spilled is told how many bytes of a listing are about to go to the disk, and
 	// may end the NAR. Nil for as many as it takes.
 	Spilled func(n int64) error
+	// Spooled is told how many bytes of a NAR's file are in the spool by now, where
+	// they can be read: see Lend. It is called by the goroutine that packs. Nil: no party
+	// is told.
+	Spooled func(file SpoolFile, n int64)
 	// Published, unless it is nil, is told by Add and by an Inbox of each path that
 	// appeared in the tree, and of each whose NAR is another one. It is to be quick,
 	// and is called from several goroutines.
@@ -140,7 +144,7 @@ func (w *Writer) begin(ctx context.Context, want *PathInfo) (*pass, *hashedFile,
 		return nil, nil, err
 	}
 	p := newPass(ctx, spool, want, w.MaxNarSize, w.StoreDir)
-	return p, &hashedFile{file: file, sum: sha256.New()}, nil
+	return p, &hashedFile{file: file, sum: sha256.New(), wrote: w.Spooled}, nil
 }
 
 func (w *Writer) end(p *pass, out *hashedFile, want *PathInfo, method compress.Method, frames []compress.Frame) (*Packed, error) {
@@ -169,13 +173,18 @@ type hashedFile struct {
 		io.Writer
 		Sum([]byte) []byte
 	}
-	used bool
+	used  bool
+	wrote func(SpoolFile, int64) // see Writer.Spooled
 }
 
 func (h *hashedFile) Write(b []byte) (int, error) {
 	h.used = true
 	h.sum.Write(b)
-	return h.file.Write(b)
+	n, err := h.file.Write(b)
+	if h.wrote != nil && err == nil {
+		h.wrote(h.file, h.file.Size())
+	}
+	return n, err
 }
 
 // narInfo makes the record of a packed path and signs it.

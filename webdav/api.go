@@ -51,6 +51,7 @@ type Config struct {
 
 	Auth     Authenticator // nil: ReadOnly
 	Upstream Upstream      // nil: none
+	Through  Through       // fetches what Tree lacks when a reader asks for it; nil: nothing is
 	Metrics  Recorder      // nil: none
 	Log      *slog.Logger  // nil for slog.Default()
 

@@ -170,10 +170,16 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		}
 		// A page may ask for nothing of another origin: its scripts get the bytes here.
 		script := r.Header.Get("Sec-Fetch-Dest") == "empty" && r.Header.Get("Sec-Fetch-Site") == "same-origin"
-		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload && !script {
+		// The name still has its query if the tree has not got the NAR.
+		coming := h.cfg.Through != nil && strings.Contains(string(t.key), "?"+ThroughQuery)
+		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload && !script && !coming {
 			return h.redirect(w, r, t)
 		}
-		return serveObject(w, r, t, h.shown(r, t), readHeaders, &h.lately)
+		f := serveObject(w, r, t, h.shown(r, t), readHeaders, &h.lately)
+		if h.cfg.Through != nil {
+			return h.through(w, r, t, f)
+		}
+		return f
 	case http.MethodPut:
 		return h.put(w, r, t, in, start)
 	case http.MethodPost:

@@ -23,6 +23,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/uses"
 	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
+	"github.com/nixstatic/nixstatic/webdav/through"
 	"github.com/nixstatic/nixstatic/webdav/token"
 )
 
@@ -44,6 +45,7 @@ func serveCommand() *cli.Command {
 			"   nixstatic serve ./cache --read-only --listen :8080\n\n" +
 			"   nixstatic serve ./cache --tokens tokens -k secret.key --listen :443 \\\n" +
 			"      --tls-cert cert.pem --tls-key key.pem --upstream https://cache.nixos.org\n\n" +
+			"   nixstatic serve ./cache --pull-through https://cache.nixos.org -k secret.key\n\n" +
 			"   nixstatic serve 's3://bucket?endpoint=…' --tokens tokens -k secret.key --redirect presigned",
 		Flags:  serveFlags(),
 		Action: runServe,
@@ -57,6 +59,7 @@ type service struct {
 	inbox   *inbox.Inbox    // nil: read-only
 	roots   *roots.Recorder // likewise
 	uses    *uses.Recorder  // likewise
+	filler  *through.Filler // nil: nothing is fetched
 	auth    *token.Auth
 	metrics *metrics.Metrics
 	health  *metrics.Health
@@ -110,6 +113,9 @@ func runServe(c *cli.Context) error {
 		return err
 	}
 	err = s.run(c, listeners, metricsListener)
+	if s.filler != nil {
+		s.filler.Close()
+	}
 	if s.inbox != nil {
 		err = errors.Join(err, s.inbox.Close())
 		s.roots.Close()

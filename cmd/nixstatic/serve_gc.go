@@ -92,6 +92,7 @@ func readPruning(c *cli.Context, tree layout.Tree, location string, m *metrics.M
 	p.options.Memory = cacheFile("gc", treeName(tree, location))
 	// This server writes alone, by its own word, if the store keeps to no conditions.
 	p.options.Alone = true
+	p.options.NoPins = c.Bool("no-pins")
 	return p, nil
 }
 

@@ -54,7 +54,9 @@ func serveFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "require-signature", Usage: "sign and take only paths that a trusted key has signed, or whose content proves them"},
 		&cli.StringSliceFlag{Name: "upstream", Usage: "the binary cache at `URL` provides its paths: they need not be uploaded; may be repeated"},
 		&cli.StringSliceFlag{Name: "upstream-key", Usage: "`KEY` of the upstream of the same place in the order (not needed for https://cache.nixos.org)"},
-
+	}
+	flags = append(flags, throughFlags()...)
+	flags = append(flags, []cli.Flag{
 		&cli.StringFlag{Name: "max-nar-size", Value: "64GiB", Usage: "refuse NARs that decompress to more than `SIZE`"},
 		&cli.StringFlag{Name: "max-body", Usage: "refuse NAR files of more than `SIZE` (default: what the disk takes)"},
 		&cli.StringFlag{Name: "min-free", Usage: "refuse uploads that leave less than `SIZE` of a directory's disk, in bytes or % (default: 1GiB, or 2% of a small disk)"},
@@ -66,9 +68,9 @@ func serveFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "shutdown-timeout", Value: time.Minute, Usage: "when stopped, cut off what is not finished after `DURATION`"},
 
 		&cli.StringFlag{Name: "gc", Usage: "prune the tree at `SCHEDULE`: a time of day such as 03:30, or every so often, such as 6h; see nixstatic gc --help"},
-	}
+		&cli.BoolFlag{Name: "no-pins", Usage: "with --gc: the tree has no pins and is meant to, as one that --pull-through fills: only what is young or was read stays"},
+	}...)
 	return append(flags, keepFlags()...)
-
 }
 
 // discreetAttr takes secrets out of what is logged.
@@ -124,6 +126,10 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if err != nil {
 		return nil, err
 	}
+	pulls, err := readPulling(c, log)
+	if err != nil {
+		return nil, err
+	}
 	if s.tree, err = openServed(c, location, log); err != nil {
 		return nil, err
 	}
@@ -169,18 +175,31 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		s.page = newPage(s.tree.Tree, info.StoreDir)
 		policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: info.StoreDir, Keys: keys, Published: s.page.published}
 		s.page.keys = pages.KeysOf(keys)
+		var provides upstream.Any
 		if len(upstreams) > 0 {
 			up, err := upstream.Open(c.Context, upstream.Config{Tree: s.tree.Tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
 			if err != nil {
 				return nil, err
 			}
-			policy.Provided = up.Provided
-			config.Upstream = up
+			provides = append(provides, up)
+		}
+		if pulls != nil {
+			if err := pulls.open(c, policy); err != nil {
+				return nil, err
+			}
+			provides = append(provides, pulls.ups)
+		}
+		if len(provides) > 0 {
+			policy.Provided, config.Upstream = provides.Provided, provides
 		}
 		if s.inbox, err = inbox.Open(c.Context, *policy); err != nil {
 			return nil, err
 		}
 		config.Inbox = s.inbox
+		if pulls != nil {
+			s.filler = pulls.filler(s, policy, keys)
+			config.Through = s.filler
+		}
 		s.uses = uses.NewRecorder(s.tree.Tree, serverName())
 		s.roots = roots.NewRecorder(s.tree.Tree)
 		config.Roots = s.roots

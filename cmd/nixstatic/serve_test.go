@@ -73,7 +73,7 @@ func TestPairKeys(t *testing.T) {
 		{"pairs, the default among them", []string{"a", nixos, "b"}, []string{"k", "l"}, []string{"k", nixosKey, "l"}},
 		{"two keys in one", []string{"a", "b"}, []string{"k m", "l"}, []string{"k m", "l"}},
 	} {
-		got, err := pairKeys(test.urls, test.keys)
+		got, err := pairKeys("upstream", test.urls, test.keys)
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 		}
@@ -88,7 +88,7 @@ func TestPairKeys(t *testing.T) {
 		"no upstream":   {nil, {"k"}},
 		"not the right": {{nixos, "a"}, nil},
 	} {
-		if got, err := pairKeys(test[0], test[1]); err == nil {
+		if got, err := pairKeys("upstream", test[0], test[1]); err == nil {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -20,8 +20,14 @@ const upstreamTimeout = 5 * time.Second
 // readUpstreams opens the caches of --upstream, each with its keys. None is
 // asked anything yet.
 func readUpstreams(c *cli.Context, log *slog.Logger) ([]upstream.Cache, error) {
-	urls := c.StringSlice("upstream")
-	keys, err := pairKeys(urls, c.StringSlice("upstream-key"))
+	return readCaches(c, "upstream", log)
+}
+
+// readCaches opens the caches of a flag, each with its keys, which the flag of that name
+// with "-key" has.
+func readCaches(c *cli.Context, flag string, log *slog.Logger) ([]upstream.Cache, error) {
+	urls := c.StringSlice(flag)
+	keys, err := pairKeys(flag, urls, c.StringSlice(flag+"-key"))
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +35,7 @@ func readUpstreams(c *cli.Context, log *slog.Logger) ([]upstream.Cache, error) {
 	for i, url := range urls {
 		cache := upstream.Cache{}
 		if cache.Keys, err = signer.ParseTrusted(keys[i]); err != nil {
-			return nil, usage("--upstream-key: %v", err)
+			return nil, usage("--%s-key: %v", flag, err)
 		}
 		reader, name, err := openReader(c, url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Log: log})
 		if err != nil {
@@ -47,7 +53,7 @@ func readUpstreams(c *cli.Context, log *slog.Logger) ([]upstream.Cache, error) {
 // pairKeys returns the keys of each upstream, parted by blanks. The n-th key is
 // the n-th upstream's, where cache.nixos.org is passed over if there are too few
 // for all; a single upstream may have several.
-func pairKeys(urls, keys []string) ([]string, error) {
+func pairKeys(flag string, urls, keys []string) ([]string, error) {
 	isNixOS := func(url string) bool { return strings.TrimRight(url, "/") == "https://cache.nixos.org" }
 	if len(urls) == 1 && len(keys) > 0 {
 		return []string{strings.Join(keys, " ")}, nil
@@ -59,13 +65,13 @@ func pairKeys(urls, keys []string) ([]string, error) {
 		case !all && isNixOS(url):
 			paired = append(paired, nixosKey)
 		case len(keys) == 0:
-			return nil, usage("--upstream %s needs its public key: give --upstream-key", url)
+			return nil, usage("--%s %s needs its public key: give --%s-key", flag, url, flag)
 		default:
 			paired, keys = append(paired, keys[0]), keys[1:]
 		}
 	}
 	if len(keys) > 0 {
-		return nil, usage("there are more --upstream-key than --upstream")
+		return nil, usage("there are more --%s-key than --%s", flag, flag)
 	}
 	return paired, nil
 }

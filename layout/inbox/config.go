@@ -69,6 +69,13 @@ type Options struct {
 	// Path is set to the path of a narinfo that could be read, whatever becomes of
 	// it. It may be nil.
 	Path *layout.StorePath
+	// Spooled is told how much of a NAR is in the spool by now, see layout.Writer. Nil:
+	// no party is told.
+	Spooled func(file layout.SpoolFile, n int64)
+	// Passed is told what a NAR is that went through the pass whole, and has the hash
+	// that its name promises. It is called before the NAR stands at its key, and an
+	// error keeps it from there. Nil: no party is told.
+	Passed func(narHash layout.Hash, narSize int64) error
 }
 
 // decodingPatience is how long an upload waits for memory. A Nix gives up after

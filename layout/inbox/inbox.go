@@ -241,7 +241,7 @@ func (b *Inbox) Put(ctx context.Context, key layout.Key, body io.Reader, o Optio
 func (b *Inbox) put(ctx context.Context, key layout.Key, u *upload, o Options) (Outcome, error) {
 	switch u.kind {
 	case layout.KindNAR:
-		return b.putNAR(ctx, key, u)
+		return b.putNAR(ctx, key, u, o)
 	case layout.KindNarInfo:
 		return b.putNarInfo(ctx, key, u, o)
 	case layout.KindListing:

@@ -144,7 +144,7 @@ func (b *Inbox) join(ctx context.Context, nar layout.Key, prefix string, total i
 	}
 	defer room.done()
 	u := &upload{ctx: ctx, r: r, kind: layout.KindNAR, size: total, limit: b.limit(layout.KindNAR), room: room}
-	outcome, err := b.putNAR(ctx, nar, u)
+	outcome, err := b.putNAR(ctx, nar, u, Options{})
 	if r.err != nil {
 		return 0, storage(r.err) // not the client's fault
 	}

@@ -20,7 +20,7 @@ var narMagic = []byte("\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1")
 // putNAR takes a NAR file. It appears as soon as its bytes are checked, without
 // anything that leads to it: dying after that leaves a NAR for the next garbage
 // collection, or for the narinfo that comes after a restart.
-func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome, error) {
+func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload, o Options) (Outcome, error) {
 	named, err := key.FileHash()
 	if err != nil {
 		return 0, foreign(key)
@@ -40,7 +40,7 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 		return 0, err
 	}
 	writer := *b.writer
-	writer.Spilled = u.room.wrote
+	writer.Spilled, writer.Spooled = u.room.wrote, o.Spooled
 	packed, err := writer.Keep(ctx, nil, method, body)
 	if err != nil {
 		return 0, aboutNAR(u, method, err)
@@ -57,6 +57,11 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload) (Outcome,
 	}
 	if packed.FileHash != named {
 		return 0, refuse(BadFile, "bad file: it was sent as %s and hashes to %s; it was damaged on its way, send it again", key, packed.FileHash)
+	}
+	if o.Passed != nil {
+		if err := o.Passed(packed.NarHash, packed.NarSize); err != nil {
+			return 0, err
+		}
 	}
 	var outcome Outcome
 	err = b.relying(ctx, func() (err error) {

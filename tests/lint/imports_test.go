@@ -59,10 +59,11 @@ var own = map[string][]string{
 	"sync/watch":         {"layout", "sync/mirror"},
 	"webdav":             append([]string{"layout/inbox", "layout/recent"}, onLayout...),
 	"webdav/token":       {"layout", "webdav"},
-	"webdav/metrics":     {"layout", "layout/inbox", "webdav"},
+	"webdav/metrics":     {"layout", "layout/inbox", "webdav", "webdav/through"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
+	"webdav/through":     {"layout", "layout/compress", "layout/inbox", "layout/share", "signer", "webdav", "webdav/upstream"},
 	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/adopt", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
-		"webdav", "webdav/metrics", "webdav/token", "webdav/upstream",
+		"webdav", "webdav/metrics", "webdav/token", "webdav/through", "webdav/upstream",
 		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.

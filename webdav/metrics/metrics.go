@@ -36,6 +36,7 @@ type Metrics struct {
 	live, forUndo    prometheus.Gauge
 	maxSize          prometheus.Gauge
 	only             *prometheus.GaugeVec
+	pulled           pulled
 
 	reads, sent, received atomic.Int64 // for Served
 
@@ -95,6 +96,7 @@ func New(version string) *Metrics {
 	m.maxSize = gauge("max_size_bytes", "Bytes that the policy allows, 0 for any, at the last run of gc in this process.")
 	m.only = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nixstatic_kept_only_bytes", Help: "Bytes that a single root keeps, by the kind of the root, at the last run of gc in this process."}, []string{"kind"})
 	m.registry.MustRegister(m.only)
+	m.pulled = newPulled(m.registry)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nixstatic_build_info", Help: "Always 1; the labels tell what runs.",
 			ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, func() float64 { return 1 }))

@@ -83,6 +83,7 @@ type Health struct {
 	FreeSpace func() (uint64, error) // nil: not looked at
 	MinFree   int64                  // bytes; with fewer there is no room
 	Metrics   *Metrics               // nil: none
+	Upstreams func() []Upstream      // that are fetched from; nil: none
 }
 
 // Reading returns nil, or why readers cannot be served.
@@ -117,6 +118,9 @@ func (h *Health) look(ctx context.Context) (reading, room error) {
 		yes := map[bool]float64{true: 1}
 		h.Metrics.healthy.Set(yes[reading == nil])
 		h.Metrics.room.Set(yes[room == nil])
+		if h.Upstreams != nil {
+			h.Metrics.upstreams(h.Upstreams())
+		}
 	}
 	return reading, room
 }
@@ -131,17 +135,31 @@ func (h *Health) Before(next http.Handler) http.Handler {
 }
 
 // ServeHTTP answers whether readers can be served: 200 or 503, with one line,
-// which also tells of uploads.
+// which also tells of uploads and of upstreams: what the tree has can be read without
+// them.
 func (h *Health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reading, room := h.look(r.Context())
 	switch {
 	case reading != nil:
 		answer(w, http.StatusServiceUnavailable, reading.Error())
 	case room != nil:
-		answer(w, http.StatusOK, "ok for readers; "+room.Error())
+		answer(w, http.StatusOK, "ok for readers; "+room.Error()+h.alone())
 	default:
-		answer(w, http.StatusOK, "ok")
+		answer(w, http.StatusOK, "ok"+h.alone())
 	}
+}
+
+// alone tells which upstreams are not asked.
+func (h *Health) alone() (text string) {
+	if h.Upstreams == nil {
+		return ""
+	}
+	for _, u := range h.Upstreams() {
+		if u.Alone != nil {
+			text += fmt.Sprintf("; %s is left alone for a while: %v", u.URL, u.Alone)
+		}
+	}
+	return text
 }
 
 // Uploads answers whether uploads can be taken: 200 or 503, with one line.

@@ -52,9 +52,13 @@ func (c *askedCache) ask(ctx context.Context, hash, storeDir string, timeout tim
 	if err != nil {
 		return nil, fs.ErrNotExist
 	}
-	if _, err := layout.VerifyNarInfo(text, hash, storeDir, c.Keys); err != nil {
+	n, err := layout.VerifyNarInfo(text, hash, storeDir, c.Keys)
+	if err != nil {
 		// Not what this upstream was named for: as good as absent, and worth a word.
 		c.log.Warn("a record of an upstream does not count", "upstream", c.URL, "hash", hash, "err", err)
+		return nil, fs.ErrNotExist
+	}
+	if c.Only != nil && !c.Only(n.Path) {
 		return nil, fs.ErrNotExist
 	}
 	return text, nil
@@ -104,16 +108,18 @@ type answers struct{ recent.Table[string, answer] }
 
 type answer struct {
 	text  []byte // nil: none has it
+	from  string // the URL of the cache
 	until time.Time
 }
 
 func newAnswers() *answers { return &answers{recent.Table[string, answer]{Limit: maxAnswers}} }
 
-func (a *answers) get(hash string, now time.Time) (text []byte, ok bool) {
+func (a *answers) get(hash string, now time.Time) (answer, bool) {
 	found, ok := a.Get(hash)
-	return found.text, ok && now.Before(found.until)
+	return found, ok && now.Before(found.until)
 }
 
-func (a *answers) put(hash string, text []byte, now time.Time, keep time.Duration) {
-	a.Put(hash, answer{text, now.Add(keep)}, int64(len(text)))
+func (a *answers) put(hash string, found answer, now time.Time, keep time.Duration) {
+	found.until = now.Add(keep)
+	a.Put(hash, found, int64(len(found.text)))
 }

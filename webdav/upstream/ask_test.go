@@ -149,7 +149,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	now := time.Now()
 	text := make([]byte, 1<<20)
 	for i := range 100 {
-		a.put(strings.Repeat(string(rune('a'+i%26)), i+1), text, now, time.Hour)
+		a.put(strings.Repeat(string(rune('a'+i%26)), i+1), answer{text: text}, now, time.Hour)
 	}
 	n := 0
 	for i := range 100 {
@@ -160,11 +160,11 @@ func TestAnswersAreBounded(t *testing.T) {
 	if n > 17 || n < 7 {
 		t.Errorf("%d answers of 1 MiB are remembered", n)
 	}
-	a.put("x", nil, now, time.Minute)
+	a.put("x", answer{}, now, time.Minute)
 	if _, ok := a.get("x", now.Add(time.Minute)); ok {
 		t.Error("an answer outlives its time")
 	}
-	if text, ok := a.get("x", now); !ok || text != nil {
+	if a, ok := a.get("x", now); !ok || a.text != nil {
 		t.Error("an absence is not remembered")
 	}
 }

@@ -20,6 +20,8 @@ type Cache struct {
 	URL    string         // for messages and the tree's own record: without credentials
 	Keys   signer.Trusted // one of them has to have signed a record
 	Reader layout.Reader
+	// Only reports whether a path of the cache counts; nil: all do.
+	Only func(layout.StorePath) bool
 }
 
 // A Config says which upstreams there are. All but Caches may be zero.
@@ -53,6 +55,7 @@ type Upstreams struct {
 	flights singleflight.Group
 	known   *answers // by hash
 	leaned  *answers // by hash: what is in the tree
+	doubted *answers // by hash and URL: records that led to nothing of use
 	now     func() time.Time
 }
 
@@ -76,7 +79,7 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	u := &Upstreams{cfg: c, asking: make(chan struct{}, maxAsking), known: newAnswers(), leaned: newAnswers(), now: time.Now}
+	u := &Upstreams{cfg: c, asking: make(chan struct{}, maxAsking), known: newAnswers(), leaned: newAnswers(), doubted: newAnswers(), now: time.Now}
 	var record []layout.RecordedUpstream
 	for _, cache := range c.Caches {
 		if len(cache.Keys) == 0 {
@@ -101,11 +104,27 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 
 // Has returns the first cache's record of a path.
 func (u *Upstreams) Has(ctx context.Context, hash string) (*layout.NarInfo, error) {
-	text, err := u.text(ctx, hash)
+	n, _, err := u.Find(ctx, hash)
+	return n, err
+}
+
+// Find returns the first cache's record of a path, as Has does, and the URL of the
+// cache that it is from.
+func (u *Upstreams) Find(ctx context.Context, hash string) (n *layout.NarInfo, url string, err error) {
+	a, err := u.answer(ctx, hash)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return layout.ParseNarInfo(text, u.cfg.StoreDir)
+	if n, err = layout.ParseNarInfo(a.text, u.cfg.StoreDir); err != nil {
+		return nil, "", err
+	}
+	return n, a.from, nil
+}
+
+// Remembers reports whether Find would answer without asking a cache.
+func (u *Upstreams) Remembers(hash string) bool {
+	_, ok := u.known.get(hash, u.now())
+	return ok
 }
 
 // Provided reports whether a cache has the path, and keeps the record in the
@@ -122,7 +141,7 @@ func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, 
 	// A record in the tree counts while it is there: files may go behind our
 	// back.
 	if info, err := u.cfg.Tree.Stat(ctx, key); err == nil {
-		if a, ok := u.leaned.get(hash, u.now()); ok && string(a) == info.ETag+" "+string(path) {
+		if a, ok := u.leaned.get(hash, u.now()); ok && string(a.text) == info.ETag+" "+string(path) {
 			return true, nil
 		}
 		text, version, err := layout.ReadVersion(ctx, u.cfg.Tree, key)
@@ -132,41 +151,41 @@ func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, 
 				if err := layout.Flush(ctx, u.cfg.Tree, key); err != nil {
 					return false, err
 				}
-				u.leaned.put(hash, []byte(version.ETag+" "+string(path)), u.now(), 24*time.Hour)
+				u.leaned.put(hash, answer{text: []byte(version.ETag + " " + string(path))}, u.now(), 24*time.Hour)
 				return true, nil
 			}
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	text, err := u.text(ctx, hash)
+	a, err := u.answer(ctx, hash)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	n, err := layout.ParseNarInfo(text, u.cfg.StoreDir)
+	n, err := layout.ParseNarInfo(a.text, u.cfg.StoreDir)
 	if err != nil {
 		return false, err
 	}
 	if n.Path != path {
 		return false, nil // another name with the same hash is another path
 	}
-	if err := u.cfg.Tree.Put(ctx, key, layout.Bytes(text), layout.PutOptions{}); err != nil {
+	if err := u.cfg.Tree.Put(ctx, key, layout.Bytes(a.text), layout.PutOptions{}); err != nil {
 		return false, fmt.Errorf("keep the upstream's record: %w", err)
 	}
 	return true, nil
 }
 
-// text returns a verified record. Questions for one path that come at once are
+// answer returns a verified record. Questions for one path that come at once are
 // one question.
-func (u *Upstreams) text(ctx context.Context, hash string) ([]byte, error) {
-	if text, ok := u.known.get(hash, u.now()); ok {
-		if text == nil {
-			return nil, fs.ErrNotExist
+func (u *Upstreams) answer(ctx context.Context, hash string) (answer, error) {
+	if a, ok := u.known.get(hash, u.now()); ok {
+		if a.text == nil {
+			return a, fs.ErrNotExist
 		}
-		return text, nil
+		return a, nil
 	}
 	flight := u.flights.DoChan(hash, func() (any, error) {
 		// The first request may end; the others still wait for the answer.
@@ -174,32 +193,36 @@ func (u *Upstreams) text(ctx context.Context, hash string) ([]byte, error) {
 	})
 	select {
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return answer{}, context.Cause(ctx)
 	case r := <-flight:
-		text, _ := r.Val.([]byte)
-		return text, r.Err
+		a, _ := r.Val.(answer)
+		return a, r.Err
 	}
 }
 
 // ask asks one cache after the other. A cache that has the path settles it;
 // that none has it is known only if all said so.
-func (u *Upstreams) ask(ctx context.Context, hash string) ([]byte, error) {
+func (u *Upstreams) ask(ctx context.Context, hash string) (answer, error) {
 	u.asking <- struct{}{}
 	defer func() { <-u.asking }()
 	var unknown []error
 	for _, cache := range u.caches {
+		if _, bad := u.doubted.get(hash+" "+cache.URL, u.now()); bad {
+			continue
+		}
 		text, err := cache.ask(ctx, hash, u.cfg.StoreDir, u.cfg.Timeout, u.now)
 		switch {
 		case err == nil:
-			u.known.put(hash, text, u.now(), time.Hour)
-			return text, nil
+			a := answer{text: text, from: cache.URL}
+			u.known.put(hash, a, u.now(), time.Hour)
+			return a, nil
 		case !errors.Is(err, fs.ErrNotExist):
 			unknown = append(unknown, fmt.Errorf("upstream %s: %w", cache.URL, err))
 		}
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("%w: %w", webdav.ErrUpstream, errors.Join(unknown...))
+		return answer{}, fmt.Errorf("%w: %w", webdav.ErrUpstream, errors.Join(unknown...))
 	}
-	u.known.put(hash, nil, u.now(), u.cfg.AbsentFor)
-	return nil, fs.ErrNotExist
+	u.known.put(hash, answer{}, u.now(), u.cfg.AbsentFor)
+	return answer{}, fs.ErrNotExist
 }

@@ -1,0 +1,383 @@
+package through
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
+	"github.com/nixstatic/nixstatic/webdav"
+)
+
+const (
+	// shortRest is how many bytes of a NAR are fetched even if no reader waits for them any
+	// more. The second half of every NAR is.
+	shortRest = 16 << 20
+	// abandonAfter is how long a fetch goes on otherwise: a reader whose connection broke
+	// comes again.
+	abandonAfter = 30 * time.Second
+)
+
+// errAbandoned ends a fetch that no reader waits for.
+var errAbandoned = errors.New("no reader waits for the rest")
+
+// A fetch is one NAR on its way from an upstream into the tree, and to any number of
+// readers.
+type fetch struct {
+	filler *Filler
+	key    layout.Key // as readers ask for it
+	from   string     // the URL of the upstream
+	cancel context.CancelCauseFunc
+
+	left chan struct{} // closed when another fetch of the NAR may begin
+
+	// By hash, what leads to the NAR, and whether readers of others wait for it here. Under
+	// the filler's lock.
+	records map[string]*layout.NarInfo
+	expects map[string]bool
+
+	mu      sync.Mutex
+	more    chan struct{} // closed, and another one made, when something changes
+	file    layout.Lent   // nil before the first bytes
+	users   int           // of file: this fetch and its readers
+	readers int
+	leave   *time.Timer // runs while there are no readers
+	n       int64       // bytes in the file
+	size    int64       // that it is to have, -1 if that is not known yet
+	proven  bool        // its bytes were checked, and n is all of them
+	over    bool        // it does nothing more
+	err     error       // why there will be no more
+}
+
+// NAR opens what the record leads to that NarInfo returned for the path with this hash.
+// The error is fs.ErrNotExist only if no upstream has that.
+func (f *Filler) NAR(ctx context.Context, nar layout.Key, hash string) (webdav.Flow, error) {
+	for {
+		if key, err := f.inTree(ctx, nar, hash); err != nil || key != "" {
+			return webdav.Flow{Key: key}, err
+		}
+		ft, err := f.join(ctx, nar, hash)
+		if err != nil {
+			return webdav.Flow{}, err
+		}
+		if ft == nil {
+			continue // one ended as we came, and the NAR is in the tree by now
+		}
+		flow, err := ft.open(ctx)
+		if err == errAbandoned && ctx.Err() == nil {
+			continue
+		}
+		return flow, err
+	}
+}
+
+// inTree looks for the NAR, under the name too that its file turned out to have, or that
+// another server gave it: one of the same compression is as good.
+func (f *Filler) inTree(ctx context.Context, nar layout.Key, hash string) (layout.Key, error) {
+	if _, there, err := layout.Lookup(ctx, f.cfg.Tree, nar); there || err != nil {
+		return nar, err
+	}
+	text, err := layout.ReadAll(ctx, f.cfg.Tree, layout.NarInfoKeyOf(hash))
+	if err != nil {
+		if isAbsent(err) {
+			err = nil
+		}
+		return "", err
+	}
+	n, err := layout.ParseNarInfo(text, f.cfg.StoreDir)
+	if err != nil || !strings.HasSuffix(string(nar), ".nar"+n.Compression.Extension()) {
+		return "", nil
+	}
+	info, err := layout.FindNAR(ctx, f.cfg.Tree, n)
+	if isAbsent(err) {
+		return "", nil
+	}
+	return info.Key, err
+}
+
+// join returns the fetch of a NAR, which begins if it is not under way, and nil if one
+// has ended meanwhile. The caller counts as a reader of it.
+func (f *Filler) join(ctx context.Context, nar layout.Key, hash string) (*fetch, error) {
+	f.mu.Lock()
+	if ft := f.fetches[nar]; ft != nil && ft.records[hash] != nil && ft.enter() {
+		f.mu.Unlock()
+		return ft, nil
+	}
+	f.mu.Unlock()
+	n, url, err := f.find(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	if keyOf(n) != nar {
+		return nil, fmt.Errorf("%s is not the NAR of %s: %w", nar, n.Path, fs.ErrNotExist)
+	}
+	if err := f.cfg.Upstreams.MayAsk(url); err != nil {
+		return nil, err
+	}
+	for place := (*share.Part)(nil); ; {
+		f.mu.Lock()
+		ft := f.fetches[nar]
+		switch {
+		case f.closed:
+			f.mu.Unlock()
+			place.Release()
+			return nil, context.Canceled
+		case ft != nil && ft.enter():
+			if ft.records[hash] == nil {
+				ft.records[hash], ft.expects[hash] = n, f.expect(hash)
+			}
+			f.mu.Unlock()
+			place.Release()
+			return ft, nil
+		case ft == nil && place != nil:
+			ft = f.begin(ctx, nar, n, url, place)
+			f.mu.Unlock()
+			return ft, nil
+		}
+		f.mu.Unlock()
+		if ft != nil { // it ends at this moment
+			place.Release()
+			return nil, ft.gone(ctx)
+		}
+		if place, err = f.places.Take(ctx, 1); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begin starts a fetch with one reader. The filler's lock is held.
+func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, url string, place *share.Part) *fetch {
+	ft := &fetch{filler: f, key: nar, from: url, records: map[string]*layout.NarInfo{n.Path.Hash(): n},
+		left: make(chan struct{}), more: make(chan struct{}), users: 2, readers: 1, size: -1}
+	if n.FileSize > 0 {
+		ft.size = n.FileSize
+	}
+	f.fetches[nar] = ft
+	ft.expects = map[string]bool{n.Path.Hash(): f.expect(n.Path.Hash())}
+	fetching, cancel := context.WithCancelCause(share.As(f.ctx, share.From(ctx)))
+	ft.cancel = cancel
+	f.running.Go(func() {
+		defer cancel(nil)
+		stored, err := ft.run(fetching, n)
+		place.Release()
+		ft.end(err)
+		f.mu.Lock()
+		delete(f.fetches, nar) // the NAR is in the tree by now
+		records := ft.records
+		f.mu.Unlock()
+		close(ft.left)
+		ctx := share.As(context.WithoutCancel(f.ctx), share.From(ctx))
+		for hash, n := range records {
+			if err == nil {
+				f.publish(ctx, n, stored)
+			}
+			if ft.expects[hash] {
+				f.arrived(hash)
+			}
+		}
+	})
+	return ft
+}
+
+// run fetches the NAR and stores it. It returns where.
+func (ft *fetch) run(ctx context.Context, n *layout.NarInfo) (layout.Key, error) {
+	f := ft.filler
+	body, size, err := f.openNAR(ctx, ft.from, n)
+	source := &source{r: body, timeout: f.cfg.Timeout}
+	var stored layout.Key
+	if err != nil {
+		source.err = err
+	} else {
+		defer body.Close()
+		if ft.size < 0 && size >= 0 {
+			ft.wake(func() { ft.size = size })
+		}
+		if n.FileHash.IsZero() {
+			stored, err = ft.throughFile(ctx, n, source)
+		} else {
+			stored, err = ft.key, ft.put(ctx, n, ft.key, source, inbox.Options{Size: ft.size, Spooled: ft.spooled})
+		}
+	}
+	return stored, ft.judge(ctx, n, source, err)
+}
+
+// put stores the NAR, after it turned out to be that of the record.
+func (ft *fetch) put(ctx context.Context, n *layout.NarInfo, key layout.Key, from io.Reader, o inbox.Options) error {
+	o.Strict = true
+	o.Passed = func(sum layout.Hash, size int64) error {
+		if sum != n.NarHash || size != n.NarSize {
+			return &inbox.Refusal{Reason: inbox.NARDiffers, Msg: fmt.Sprintf("the NAR of %s has %d bytes and the hash %s, its record says %d and %s",
+				n.Path, size, sum, n.NarSize, n.NarHash)}
+		}
+		ft.wake(func() { ft.proven, ft.size = true, ft.n })
+		return nil
+	}
+	_, err := ft.filler.cfg.Inbox.Put(ctx, key, from, o)
+	return err
+}
+
+// throughFile stores a NAR whose record does not tell the hash of its file, by which
+// it is to be called: the file is whole before it is looked into.
+func (ft *fetch) throughFile(ctx context.Context, n *layout.NarInfo, from io.Reader) (layout.Key, error) {
+	file, err := layout.SpoolFor(ft.filler.cfg.Tree, "").Create()
+	if err != nil {
+		return "", err
+	}
+	defer file.Discard()
+	sum := sha256.New()
+	if _, err := io.Copy(&spooling{ft, file, sum}, from); err != nil {
+		return "", err
+	}
+	size := file.Size()
+	if err := file.Done(); err != nil {
+		return "", err
+	}
+	key := layout.NARKey(layout.Hash(sum.Sum(nil)), n.Compression.Extension())
+	return key, ft.put(ctx, n, key, io.NewSectionReader(file, 0, size), inbox.Options{Size: size})
+}
+
+// spooling writes the file of a NAR that has no name yet.
+type spooling struct {
+	ft   *fetch
+	file layout.SpoolFile
+	sum  hash.Hash
+}
+
+func (s *spooling) Write(p []byte) (int, error) {
+	s.sum.Write(p)
+	n, err := s.file.Write(p)
+	if err == nil {
+		s.ft.spooled(s.file, s.file.Size())
+	}
+	return n, err
+}
+
+// spooled is told how much of the file there is.
+func (ft *fetch) spooled(file layout.SpoolFile, n int64) {
+	ft.wake(func() {
+		if ft.file == nil && ft.err == nil {
+			if ft.file, ft.err = layout.Lend(file); ft.err != nil {
+				ft.cancel(ft.err)
+			}
+		}
+		ft.n = n
+	})
+}
+
+// openNAR opens the NAR of a record at its upstream, and tells its size, -1 if the
+// upstream does not.
+func (f *Filler) openNAR(ctx context.Context, url string, n *layout.NarInfo) (io.ReadCloser, int64, error) {
+	r := f.cfg.NARs[url]
+	if r == nil {
+		return nil, 0, fmt.Errorf("no reader for the NARs of %s", url)
+	}
+	if r, ok := r.(interface {
+		OpenURL(ctx context.Context, ref string) (io.ReadCloser, layout.Info, error)
+	}); ok {
+		body, info, err := r.OpenURL(ctx, n.URL)
+		return body, info.Size, err
+	}
+	info, err := layout.FindNAR(ctx, r, n)
+	if err != nil {
+		return nil, 0, err
+	}
+	body, info, err := r.Get(ctx, info.Key)
+	return body, info.Size, err
+}
+
+// judge finds out who is to blame for a fetch that failed, has the upstream asked less,
+// and returns the error as readers are to have it.
+func (ft *fetch) judge(ctx context.Context, n *layout.NarInfo, s *source, err error) error {
+	f := ft.filler
+	var refusal *inbox.Refusal
+	var cut *inbox.BodyError
+	about := []any{"path", n.Path.Abs(f.cfg.StoreDir), "upstream", ft.from}
+	switch {
+	case err == nil:
+		f.cfg.Upstreams.Answered(ft.from)
+		f.count(Fetched, s.n)
+		f.log.Info("fetched", append(about, "bytes", s.n)...)
+		return nil
+	case ctx.Err() != nil:
+		if err = context.Cause(ctx); err == errAbandoned {
+			f.count(Abandoned, s.n)
+			f.log.Info("a fetch was given up: no reader waited for the rest", append(about, "bytes", s.n)...)
+		}
+		return err
+	case isAbsent(s.err):
+		f.cfg.Upstreams.Doubt(n.Path.Hash(), ft.from)
+		f.count(Wrong, s.n)
+		f.log.Warn("an upstream has a record, and not the NAR that it leads to", append(about, "err", s.err)...)
+		return fmt.Errorf("fetch the NAR of %s: %w", n.Path, s.err)
+	case s.err != nil:
+		_, slow := s.err.(*slowError)
+		f.cfg.Upstreams.Failed(ft.from, s.err, slow)
+		f.count(Failed, s.n)
+		f.log.Warn("a NAR could not be fetched", append(about, "bytes", s.n, "err", s.err)...)
+		return fmt.Errorf("%w: fetch the NAR of %s from %s: %w", webdav.ErrUpstream, n.Path, ft.from, s.err)
+	case errors.As(err, &refusal) && (refusal.Reason == inbox.NoSpace || refusal.Reason == inbox.ClosedTree), errors.Is(err, share.ErrBusy):
+		f.count(Failed, s.n)
+		f.log.Error("a NAR could not be stored", append(about, "err", err)...)
+		return err
+	case refusal != nil, errors.As(err, &cut):
+		f.cfg.Upstreams.Doubt(n.Path.Hash(), ft.from)
+		f.count(Wrong, s.n)
+		f.log.Warn("an upstream sent a NAR that is not what its record says, and nobody gets it", append(about, "err", err)...)
+		return fmt.Errorf("fetch the NAR of %s: %w: %w", n.Path, fs.ErrNotExist, err)
+	}
+	f.count(Failed, s.n)
+	f.log.Error("a NAR could not be stored", append(about, "err", err)...)
+	return err
+}
+
+// source reads from an upstream, and gives up one that is too slow.
+type source struct {
+	r       io.Reader
+	timeout time.Duration
+	n       int64
+	err     error // why the upstream gave no more; nil at its end
+
+	waited time.Duration // for the bytes since
+	since  int64
+}
+
+// slowBytes is how much has to come in the time that a fetch may take for it.
+const slowBytes = 64 << 10
+
+type slowError struct {
+	n     int64
+	since time.Duration
+}
+
+func (e *slowError) Error() string {
+	return fmt.Sprintf("too slow: %d bytes in %s", e.n, e.since.Round(time.Second))
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	start := time.Now()
+	n, err := s.r.Read(p)
+	s.n += int64(n)
+	s.since += int64(n)
+	s.waited += time.Since(start)
+	switch {
+	case err == io.EOF:
+		return n, err
+	case err == nil && s.since >= slowBytes:
+		s.since, s.waited = 0, 0
+	case err == nil && s.waited > s.timeout:
+		err = &slowError{s.since, s.waited}
+	}
+	s.err = err
+	return n, err
+}
+
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,127 @@
+package through
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
+)
+
+const (
+	// publishPatience is how long a path may take to appear after its NAR.
+	publishPatience = 5 * time.Minute
+	// referencePatience is how long it waits for references that are on their way
+	// themselves. After that an upstream's word for them does.
+	referencePatience = time.Minute
+)
+
+// publishPauses are between the attempts to publish a path of which no upstream can
+// tell whether it has the references.
+var publishPauses = []time.Duration{2 * time.Second, 15 * time.Second}
+
+// expect notes that a path is on its way into the tree. The lock is held.
+func (f *Filler) expect(hash string) bool {
+	if f.pending[hash] != nil {
+		return false
+	}
+	f.pending[hash] = make(chan struct{})
+	return true
+}
+
+// arrived notes that it is not any more.
+func (f *Filler) arrived(hash string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.pending[hash])
+	delete(f.pending, hash)
+}
+
+// publish has the record of a path appear whose NAR is in the tree.
+func (f *Filler) publish(ctx context.Context, n *layout.NarInfo, nar layout.Key) {
+	ctx, cancel := context.WithTimeout(ctx, publishPatience)
+	defer cancel()
+	f.awaitReferences(ctx, n)
+	record := *n
+	record.URL = string(nar)
+	record.FileHash, record.FileSize = layout.Hash{}, 0 // the inbox knows them from the file
+	text := record.Marshal(f.cfg.StoreDir)
+	var err error
+	for _, pause := range append([]time.Duration{0}, publishPauses...) {
+		select {
+		case <-time.After(pause):
+		case <-f.ctx.Done():
+			if pause > 0 {
+				return
+			}
+		}
+		_, err = f.cfg.Inbox.Put(ctx, layout.NarInfoKey(n.Path), bytes.NewReader(text), inbox.Options{Strict: true, Size: int64(len(text))})
+		if refusal := (*inbox.Refusal)(nil); err == nil || errors.As(err, &refusal) {
+			break
+		}
+	}
+	if err != nil {
+		f.count(Withheld, 0)
+		f.log.Warn("a path that was fetched could not be published; its next reader has that tried again", "path", n.Path.Abs(f.cfg.StoreDir), "err", err)
+		return
+	}
+	f.count(Published, 0)
+}
+
+// awaitReferences waits for the references of a path that are on their way into the tree.
+func (f *Filler) awaitReferences(ctx context.Context, n *layout.NarInfo) {
+	timer := time.NewTimer(referencePatience)
+	defer timer.Stop()
+	for _, ref := range n.References {
+		f.mu.Lock()
+		coming := f.pending[ref.Hash()]
+		f.mu.Unlock()
+		if coming == nil || ref == n.Path {
+			continue
+		}
+		select {
+		case <-coming:
+		case <-timer.C:
+			return
+		case <-f.ctx.Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Settle is told that a reader got a NAR from the tree, by the URL that the tree had no
+// record for once. If it has none still, because a server was killed or the references
+// were not to be found, the path is published in the background.
+func (f *Filler) Settle(ctx context.Context, nar layout.Key, hash string) {
+	client := share.From(ctx)
+	if _, err := f.cfg.Tree.Stat(ctx, layout.NarInfoKeyOf(hash)); !isAbsent(err) {
+		return
+	}
+	select {
+	case f.settles <- struct{}{}:
+	default:
+		return // the next reader will do
+	}
+	f.mu.Lock()
+	if f.closed || !f.expect(hash) {
+		f.mu.Unlock()
+		<-f.settles
+		return
+	}
+	f.running.Add(1)
+	f.mu.Unlock()
+	go func() {
+		defer f.running.Done()
+		defer func() { <-f.settles }()
+		defer f.arrived(hash)
+		n, _, err := f.find(share.As(f.ctx, client), hash)
+		if err == nil && keyOf(n) == nar {
+			f.publish(share.As(context.WithoutCancel(f.ctx), client), n, nar)
+		}
+	}()
+}
