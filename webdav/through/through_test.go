@@ -277,8 +277,8 @@ func TestAfterRestart(t *testing.T) {
 	}
 }
 
-// An upstream that does not answer is no absence (I5), is left alone after a while, and
-// the tree tells who it is.
+// An upstream that does not answer is not taken for one that lacks a path (I5), and is
+// left alone after a while.
 func TestUpstreamAway(t *testing.T) {
 	up := newCache(t, "up-1")
 	app := treetest.Closure(t).Named("app").Info.Path
@@ -476,7 +476,7 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// What one client has fetched leaves room for another.
+// Fetches for one client leave room for another.
 func TestPlacesAreShared(t *testing.T) {
 	up := newCache(t, "up-1")
 	open := make(chan int)
