@@ -105,6 +105,9 @@ type Sight struct{ plan string }
 func Look(ctx context.Context, t Tree) (Sight, error) {
 	if f, ok := t.(Fenced); ok {
 		now, err := f.Fence().look(ctx, t, false)
+		if err == nil && now.plan.Closed {
+			err = ErrClosed
+		}
 		return Sight{now.version}, err
 	}
 	if _, ok := t.(Gater); !ok {

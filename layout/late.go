@@ -32,15 +32,24 @@ func SignBy(ctx context.Context, until time.Time) context.Context {
 	return context.WithValue(ctx, signBy{}, until)
 }
 
-// Late reports whether the time that SignBy set is over. Both clocks are asked: the
+type signWhile struct{}
+
+// SignWhile returns a context in which the same holds for a moment that moves: the end
+// of a lease that its holder renews.
+func SignWhile(ctx context.Context, until func() time.Time) context.Context {
+	return context.WithValue(ctx, signWhile{}, until)
+}
+
+// Late reports whether the time that SignBy or SignWhile set is over. Both clocks are asked: the
 // monotonic one stands still while a machine sleeps, and the other one may be set.
 func Late(ctx context.Context) bool {
-	until, ok := ctx.Value(signBy{}).(time.Time)
-	if !ok {
-		return false
-	}
 	now := time.Now()
-	return now.After(until) || now.Round(0).After(until.Round(0))
+	over := func(until time.Time) bool { return now.After(until) || now.Round(0).After(until.Round(0)) }
+	if until, ok := ctx.Value(signBy{}).(time.Time); ok && over(until) {
+		return true
+	}
+	until, ok := ctx.Value(signWhile{}).(func() time.Time)
+	return ok && over(until())
 }
 
 // Timed reports whether SignBy set a time.

@@ -34,9 +34,6 @@ func Close(ctx context.Context, t layout.Tree) error {
 	if !layout.CanSweep(t) {
 		return nil // it is never pruned
 	}
-	if _, ok := t.(layout.Fenced); ok {
-		return Unpruned(ctx, t)
-	}
 	plan, err := layout.ReadSweepPlan(ctx, t)
 	switch {
 	case err == nil && plan.Closed:
@@ -61,9 +58,14 @@ func Open(ctx context.Context, t layout.Tree) error {
 	return setClosed(ctx, t, plan, false)
 }
 
-// setClosed changes who may write to a tree. Writers that came before have gone when
-// it returns.
+// setClosed changes who may write to a tree. In a directory, writers that came before
+// have gone when it returns.
 func setClosed(ctx context.Context, t layout.Tree, plan layout.SweepPlan, closed bool) error {
+	if _, ok := t.(layout.Fenced); ok {
+		// Requests of writers that did not know may arrive for an hour. A mirror that waited
+		// for it would copy nothing: its operator has to stop them before.
+		return setClosedFenced(ctx, t, closed)
+	}
 	leave, err := layout.Exclude(ctx, t)
 	if err != nil {
 		return err
@@ -77,18 +79,36 @@ func setClosed(ctx context.Context, t layout.Tree, plan layout.SweepPlan, closed
 	return t.Put(ctx, layout.PlanKey, layout.Bytes(text), layout.PutOptions{})
 }
 
-// Unpruned returns ErrPruned for a bucket that is pruned: a mirror does not tell its
-// sweeper what it relies on.
-func Unpruned(ctx context.Context, t layout.Tree) error {
-	if _, ok := t.(layout.Fenced); !ok {
-		return nil
-	}
-	plan, err := layout.ReadSweepPlan(ctx, t)
+// setClosedFenced is setClosed in a bucket. It changes the plan that is there by then, if
+// there is one.
+func setClosedFenced(ctx context.Context, t layout.Tree, closed bool) error {
+	have, info, err := layout.ReadVersion(ctx, t, layout.PlanKey)
+	opts := layout.PutOptions{IfMatch: info.ETag}
+	var plan layout.SweepPlan
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err == nil && !plan.Closed:
+		opts = layout.PutOptions{IfAbsent: true}
+	case err != nil:
+		return err
+	default:
+		if plan, err = layout.ParseSweepPlan(have); err != nil {
+			return err
+		}
+	}
+	if closed && opts.IfMatch != "" && !plan.Closed {
 		return ErrPruned
+	}
+	plan.Closed, plan.Nonce, plan.By = closed, rand.Text(), process()
+	text, err := encode(plan)
+	if err != nil {
+		return err
+	}
+	err = t.Put(ctx, layout.PlanKey, layout.Bytes(text), opts)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = t.Put(ctx, layout.PlanKey, layout.Bytes(text), layout.PutOptions{})
+	}
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, layout.ErrChanged) {
+		return ErrOvertaken
 	}
 	return err
 }

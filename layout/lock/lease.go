@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -19,6 +20,18 @@ type lease struct {
 	boot    string    // ours
 	version string    // ETag of the object that we put; "" if there is none
 	begun   time.Time // of that Put
+	end     atomic.Pointer[time.Time]
+}
+
+// ends returns until when the holder of the lease may sign requests: others may take it
+// some time later.
+func (l *lease) ends() time.Time { return *l.end.Load() }
+
+// renewed notes that the lease was put.
+func (l *lease) renewed(version string, begun time.Time) {
+	l.version, l.begun = version, begun
+	end := begun.Add(leaseTime * 3 / 4)
+	l.end.Store(&end)
 }
 
 // text is the lease: a line that tells its holder from all others, one for
@@ -66,7 +79,7 @@ func (l *lease) put(ctx context.Context, n int, opts layout.PutOptions) error {
 		err = layout.ErrChanged
 	}
 	if err == nil {
-		l.version, l.begun = h.version, begun
+		l.renewed(h.version, begun)
 	}
 	return err
 }
@@ -152,6 +165,8 @@ func (l *lease) prove(ctx context.Context) error {
 // alone goes on without a lease.
 func (l *lease) alone() {
 	l.version = ""
+	never := time.Now().AddDate(100, 0, 0)
+	l.end.Store(&never)
 	layout.AssumeOneWriter(l.Tree)
 	l.note(errors.New("the destination knows no conditional writes: see to it that nobody else writes to it"))
 }
@@ -159,7 +174,7 @@ func (l *lease) alone() {
 // renew keeps the lease until ctx ends, and ends ctx if it cannot.
 func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
 	for n := 1; sleep(ctx, leaseRenew) == nil; n++ {
-		end := l.begun.Add(leaseTime * 3 / 4) // before others may take it
+		end := l.ends()
 		limited, done := context.WithDeadline(ctx, end)
 		err := l.put(limited, n, layout.PutOptions{IfMatch: l.version})
 		if errors.Is(err, layout.ErrChanged) {

@@ -103,7 +103,7 @@ func (l *Lock) Do(ctx context.Context, work func(context.Context) error) error {
 		defer close(done)
 		held.renew(ctx, cancel)
 	}()
-	err := work(ctx)
+	err := work(layout.SignWhile(ctx, held.ends))
 	cancel(nil)
 	<-done
 	if !errors.Is(err, errLeaseLost) {

@@ -113,7 +113,7 @@ func (p *pass) copyChunk(ctx context.Context, slots chan struct{}, tasks []task)
 	}
 	// Taken keys are those of NARs, which have their names because they have
 	// these bytes (I4).
-	if _, err := layout.PutBatch(ctx, p.run.mirror.Dest, objects); err != nil {
+	if err := p.put(ctx, objects); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

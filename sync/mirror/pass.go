@@ -12,6 +12,7 @@ import (
 // millions of entries are on shelves, in the order of keys.
 type pass struct {
 	run        *run
+	seen       layout.Sight // from when on the destination was looked at
 	there      view
 	todo       copies
 	surplus    surplus

@@ -35,6 +35,7 @@ type run struct {
 	encoded  bool         // sizes in the listing of the source may be of what is decoded when it is read
 	keys     []layout.Key // nil: all
 	storeDir string       // of the source
+	pruned   bool         // the destination is a bucket that others prune: see put
 
 	problems problems
 	kept     atomic.Int64 // objects that a removal left
@@ -90,10 +91,15 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	for n := 1; ; n++ {
-		if again, err := r.once(ctx, n); err != nil || !again {
+		again, err := r.once(ctx, n)
+		switch {
+		case errors.Is(err, layout.ErrRemoved) && n < passes:
+			r.report.note("something was removed from the destination meanwhile: looking again")
+		case err != nil || !again:
 			return err
+		default:
+			r.report.note("the source changed meanwhile: looking again")
 		}
-		r.report.note("the source changed meanwhile: looking again")
 	}
 }
 
@@ -105,6 +111,12 @@ func (r *run) once(ctx context.Context, n int) (again bool, err error) {
 	p.provisions.read = sync.OnceValues(func() (*layout.Provision, error) {
 		return layout.ReadProvision(ctx, r.mirror.Source, r.storeDir)
 	})
+	if r.pruned {
+		var err error
+		if p.seen, err = layout.Look(ctx, r.mirror.Dest); err != nil {
+			return false, fmt.Errorf("destination: %w", err)
+		}
+	}
 	if err := p.scan(ctx); err != nil {
 		return false, err
 	}
@@ -143,11 +155,12 @@ func (r *run) check(ctx context.Context) error {
 	if r.blind {
 		return nil
 	}
-	agree := gc.Unpruned
 	if r.mirror.Delete {
-		agree = gc.Close
+		err = gc.Close(ctx, r.mirror.Dest)
+	} else {
+		err = r.others(ctx)
 	}
-	if err := agree(ctx, r.mirror.Dest); err != nil {
+	if err != nil {
 		return fmt.Errorf("destination: %w", err)
 	}
 	return nil

@@ -45,7 +45,12 @@ func TestBuckets(t *testing.T) {
 	w.sync(t, "--delete", w.dir, oneURL)
 	treetest.Equal(t, treetest.OpenDir(t, w.dir), one)
 	for info, err := range one.List(t.Context(), layout.PrivatePrefix) {
-		t.Errorf("left behind: %s, %v", info.Key, err)
+		if info.Key != layout.PlanKey {
+			t.Errorf("left behind: %s, %v", info.Key, err)
+		}
+	}
+	if plan, err := layout.ReadSweepPlan(t.Context(), one); err != nil || !plan.Closed {
+		t.Errorf("a mirror that removes owns its destination: %+v, %v", plan, err)
 	}
 }
 
