@@ -46,6 +46,7 @@ func (e Edit) Apply(name string) (changed bool, err error) {
 		return false, fmt.Errorf("edit %s: %w", name, err)
 	}
 	defer folder.Close()
+	sweep(name)
 	text, st, err := current(name)
 	if err != nil {
 		return false, err
@@ -140,10 +141,27 @@ func current(name string) (text []byte, st fs.FileInfo, err error) {
 	return text, st, err
 }
 
+// temporary is what the names of a file's temporary ones begin with.
+func temporary(name string) string { return "." + filepath.Base(name) + ".nixstatic-" }
+
+// sweep removes temporary files of processes that died, which may hold a token. The
+// lock of the folder is held, so that no process writes one.
+func sweep(name string) {
+	entries, err := os.ReadDir(filepath.Dir(name))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary(name)) && e.Type().IsRegular() {
+			os.Remove(filepath.Join(filepath.Dir(name), e.Name()))
+		}
+	}
+}
+
 // replace puts a new file into the place of the old one. After a crash the name
 // has the old text or the new, and perhaps a temporary file lies beside it.
 func replace(name string, text []byte, mode fs.FileMode, old fs.FileInfo) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".nixstatic-*") // mode 0600
+	f, err := os.CreateTemp(filepath.Dir(name), temporary(name)+"*") // mode 0600
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -94,6 +95,25 @@ func TestEditLinks(t *testing.T) {
 	}
 	if _, err := appendLine("e = f").Apply(link); err == nil {
 		t.Error("written through a link that leads nowhere")
+	}
+}
+
+// TestEditSweeps: what a process that was killed left goes with the next edit, and
+// nothing else.
+func TestEditSweeps(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, ".netrc.nixstatic-123"), "machine h password secret")
+	write(t, filepath.Join(dir, ".nix.conf.nixstatic-123"), "another's")
+	if _, err := appendLine("machine h").Apply(filepath.Join(dir, "netrc")); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{".nix.conf.nixstatic-123", "netrc"}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("%q is left, want %q: %v", left, want, err)
 	}
 }
 
