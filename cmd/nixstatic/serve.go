@@ -135,6 +135,9 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	wait.Go(func() { s.keepSettling(background) })
 	wait.Go(func() { s.pruning.keepPruning(background) })
 	wait.Go(func() { s.page.keepCurrent(background, s) })
+	if s.auth.Tokens != nil {
+		wait.Go(func() { s.auth.Tokens.KeepUsed(background) })
+	}
 	if s.uses != nil {
 		wait.Go(func() {
 			s.uses.Keep(background, writeUses, func(err error) { s.log.Warn("the paths that were read cannot be written down", "err", err) })
@@ -281,7 +284,7 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 			s.log.Warn("tokens cross the network in plain text: give --tls-cert and --tls-key, or let a web server with TLS stand before", "listen", l.Addr().String())
 		}
 	}
-	if s.auth.Tokens != nil && s.auth.Tokens.Len() > 0 || s.auth.AnonymousUpload {
+	if s.auth.Tokens != nil && s.auth.Tokens.Len() > 0 || s.auth.AnonymousUpload || s.auth.Exchange != nil {
 		return
 	}
 	s.log.Warn("no client may upload: there is no token, see --tokens")

@@ -43,6 +43,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "redirect", Usage: "send readers of NARs to the store of a bucket: presigned, or the public `URL` of the same tree"},
 		&cli.StringFlag{Name: "upload-prefix", Value: "/upload/", Usage: "uploads go to `PATH` of the URL"},
 		&cli.StringFlag{Name: "tokens", Usage: "the tokens in `FILE` say who may; nixstatic token makes them"},
+		&cli.StringSliceFlag{Name: "oidc", Usage: "let clients in that show an ID token which fits `RULE`: issuer=URL,audience=TEXT,claim:NAME=PATTERN,scope=SCOPE[,root=PATTERN][,ttl=TIME]; may be repeated, see docs/ci.md"},
 		&cli.BoolFlag{Name: "private", Usage: "reading needs a token as well"},
 		&cli.BoolFlag{Name: "unlisted", Usage: "let only those who may upload list the tree (PROPFIND) or search it; --private does so too, unless --unlisted=false"},
 		&cli.BoolFlag{Name: "anonymous-upload", Usage: "everyone who reaches the server may upload"},
@@ -208,7 +209,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if s.uses != nil {
 		config.Uses = s.uses
 	}
-	s.handler = realClient(s.auth, webdav.New(config))
+	s.handler = realClient(s.auth, s.auth.Handler(uploadPrefix(c), webdav.New(config)))
 	return s, nil
 }
 
@@ -292,8 +293,11 @@ func openAuth(c *cli.Context, log *slog.Logger) (*token.Auth, error) {
 		}
 		auth.TrustedProxies = append(auth.TrustedProxies, prefix.Masked())
 	}
-	if auth.Private && c.String("tokens") == "" {
+	if auth.Private && c.String("tokens") == "" && len(c.StringSlice("oidc")) == 0 {
 		return nil, usage("--private needs --tokens: without tokens no client could read")
+	}
+	if err := openExchange(c, auth); err != nil {
+		return nil, err
 	}
 	if file := c.String("tokens"); file != "" {
 		var err error

@@ -21,7 +21,7 @@ func tokenCommand() *cli.Command {
 		Name:  "token",
 		Usage: "say who may upload to a tree that is served",
 		Description: "A token is a password that a machine has. nixstatic serve --tokens FILE lets those\n" +
-			"in who show one that is in FILE, and notices within a second when FILE changes.\n" +
+			"in who show one that is in FILE, and notices at the next request that FILE has changed.\n" +
 			"FILE holds no secrets, only what is needed to know one again.\n\n" +
 			"Examples:\n" +
 			"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc\n" +
@@ -43,7 +43,7 @@ func tokenCommand() *cli.Command {
 				"   upload   adding store paths, logs and signatures\n" +
 				"   admin    pages for people, such as index.html, and all else that changes the tree\n\n" +
 				"Example:\n" +
-				"   nixstatic token create --file tokens --name ci --scope upload --expires 90d > ci.token\n" +
+				"   nixstatic token create --file tokens --name ci --scope upload --for 90d > ci.token\n" +
 				"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc\n" +
 				"   nixstatic token create --file tokens --name acme --scope upload --root 'acme/*'",
 			Flags: []cli.Flag{
@@ -52,14 +52,15 @@ func tokenCommand() *cli.Command {
 				&cli.StringSliceFlag{Name: "scope", Usage: "what it is good for: `SCOPE` read, upload or admin; may be repeated"},
 				&cli.StringFlag{Name: "netrc", Usage: "print the line of a netrc for `HOST`, not the token alone"},
 				&cli.StringSliceFlag{Name: "root", Usage: "good for uploads to the roots that match `PATTERN`, and for no others, such as 'acme/*'; may be repeated"},
-				&cli.StringFlag{Name: "expires", Usage: "good for `DURATION`, such as 90d or 12h (default: for ever)"},
+				&cli.StringFlag{Name: "for", Aliases: []string{"expires"}, Usage: "good for `DURATION`, such as 90d or 12h (default: for ever)"},
 			},
 			Action: runTokenCreate,
 		}, {
 			Name:      "list",
 			Usage:     "show who has a token",
 			ArgsUsage: " ",
-			Description: "A line for each: the name, the scopes, and until when it is good.\n\n" +
+			Description: "A line for each: the name, the scopes, until when it is good, and when a server\n" +
+				"of this machine let it in last, give or take a minute.\n\n" +
 				"Example:\n" +
 				"   nixstatic token list --file tokens",
 			Flags:  []cli.Flag{tokenFileFlag(), jsonFlag()},
@@ -68,7 +69,7 @@ func tokenCommand() *cli.Command {
 			Name:      "revoke",
 			Usage:     "remove a token",
 			ArgsUsage: "NAME",
-			Description: "A server that runs takes it no more, a second later. All else in the file stays.\n\n" +
+			Description: "A server that runs refuses it from the next request on. All else in the file stays.\n\n" +
 				"Example:\n" +
 				"   nixstatic token revoke --file tokens ci",
 			Flags:  []cli.Flag{tokenFileFlag()},
@@ -95,10 +96,10 @@ func runTokenCreate(c *cli.Context) error {
 		return usage("--scope: %v", err)
 	}
 	var until time.Time
-	if c.IsSet("expires") {
-		d, err := parseDuration(c.String("expires"))
+	if c.IsSet("for") {
+		d, err := parseDuration(c.String("for"))
 		if err != nil {
-			return usage("--expires: %v", err)
+			return usage("--for: %v", err)
 		}
 		until = time.Now().Add(d)
 	}
@@ -136,6 +137,7 @@ type tokenResult struct {
 	Until   *time.Time           `json:"until,omitempty"`
 	Roots   []layout.RootPattern `json:"roots,omitempty"`
 	Expired bool                 `json:"expired"`
+	Used    *time.Time           `json:"used,omitempty"` // last
 }
 
 func runTokenList(c *cli.Context) error {
@@ -149,13 +151,16 @@ func runTokenList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now, used := time.Now(), token.Used(c.String("file"))
 	if c.Bool("json") {
 		results := []tokenResult{}
 		for _, t := range tokens {
 			r := tokenResult{Name: t.Name, Scopes: strings.Split(t.ScopeList(), ","), Roots: t.Roots, Expired: t.Expired(now)}
 			if !t.Until.IsZero() {
 				r.Until = &t.Until
+			}
+			if at, ok := used[t.Name]; ok {
+				r.Used = &at
 			}
 			results = append(results, r)
 		}
@@ -173,6 +178,9 @@ func runTokenList(c *cli.Context) error {
 		bound := ""
 		if len(t.Roots) > 0 {
 			bound = "\troots " + t.RootList()
+		}
+		if at, ok := used[t.Name]; ok {
+			bound += "\tused " + at.Format(time.RFC3339)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s%s\n", t.Name, t.ScopeList(), until, bound)
 	}

@@ -77,7 +77,11 @@ func openPush(c *cli.Context, text string) (openedTree, error) {
 	if loc.scheme != onWeb {
 		return openLocated(c, loc)
 	}
-	put, err := httpcache.OpenPut(loc.web, httpOptions(c))
+	web, err := withIdentity(c.Context, loc.web, httpOptions(c))
+	if err != nil {
+		return nil, err
+	}
+	put, err := httpcache.OpenPut(web, httpOptions(c))
 	if err != nil {
 		return nil, err // a nil PutServer in the interface would not be nil
 	}

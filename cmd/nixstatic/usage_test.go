@@ -85,7 +85,7 @@ func TestUsage(t *testing.T) {
 		"token create --file f --scope upload":            "token create needs --name",
 		"token create --file f --name n --scope root":     "--scope: ",
 		"token create --file f --name n --scope upload x": "token create takes no arguments",
-		"token create --file f --name n --scope upload --expires never": "--expires: ",
+		"token create --file f --name n --scope upload --expires never": "--for: ",
 		"token list --file f x": "token list takes no arguments",
 		"token revoke --file f": "token revoke takes one argument",
 	} {

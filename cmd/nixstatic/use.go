@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -92,6 +93,9 @@ func runUse(c *cli.Context) error {
 			return err
 		}
 	}
+	if err := u.askPass(); err != nil {
+		return err
+	}
 	if err := u.ask(); err != nil {
 		return err
 	}
@@ -171,6 +175,24 @@ func readToken(c *cli.Context, name string) (nixconf.Login, error) {
 		login = nixconf.Login{Name: name, Password: secret}
 	}
 	return login, nil
+}
+
+// askPass gets a token for a job that a runner says is who it is.
+func (u *using) askPass() error {
+	if u.token.Password != "" || u.loc.scheme != onWeb || u.text() || u.c.Bool("dry-run") {
+		return nil
+	}
+	p, err := passFor(u.c.Context, u.url)
+	if err != nil {
+		// A public cache is of use without.
+		say(u.c, "note: %s", printable(err.Error()))
+		return nil
+	}
+	if p.Token != "" {
+		u.token = nixconf.Login{Name: "oidc", Password: p.Token}
+		say(u.c, "the cache lets this job in until %s", p.Until.Format(time.TimeOnly))
+	}
+	return nil
 }
 
 // ask has the cache say what it is, and the user whether its keys are to be

@@ -160,6 +160,14 @@ func runWatch(c *cli.Context) error {
 		return err
 	}
 	s := newSender(c, q, to)
+	ctx := c.Context
+	if c.Bool("store") {
+		stop, err := s.feed(ctx)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	d := s.drainer()
 	if err := d.Lock(); errors.Is(err, queue.ErrBusy) {
 		return withHint(fmt.Errorf("%s: %w", dir, err), "nixstatic watch status tells what it does; --queue names another queue")
@@ -170,14 +178,6 @@ func runWatch(c *cli.Context) error {
 	defer s.close()
 	if !c.Bool("quiet") {
 		say(c, "sending what comes into %s to %s", dir, withoutUser(to))
-	}
-	ctx := c.Context
-	if c.Bool("store") {
-		stop, err := s.feed(ctx)
-		if err != nil {
-			return err
-		}
-		defer stop()
 	}
 	notify(logOf(c), daemon.SdNotifyReady)
 	return d.Run(ctx)

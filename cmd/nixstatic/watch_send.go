@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,21 +28,25 @@ type sender struct {
 	// store is opened for what waits and closed when nothing does: its roots keep what
 	// was sent from the garbage collector of the machine.
 	store  *nixstore.Store
-	looked atomic.Int64 // Unix time until when all that was built has been added
+	looked atomic.Int64    // Unix time until when all that was built has been added; 0: no feeder looks
+	sent   map[string]bool // since the store was searched last
 }
 
 func newSender(c *cli.Context, q *queue.Queue, to string) *sender {
-	return &sender{c: c, queue: q, to: to}
+	return &sender{c: c, queue: q, to: to, sent: map[string]bool{}}
 }
 
 func (s *sender) drainer() *queue.Drainer {
-	return &queue.Drainer{Queue: s.queue, To: withoutUser(s.to), Send: s.send, Keep: s.keep, Idle: s.close, Search: s.search,
-		Looked: func() time.Time { return time.Unix(s.looked.Load(), 0) },
+	d := &queue.Drainer{Queue: s.queue, To: withoutUser(s.to), Send: s.send, Keep: s.keep, Idle: s.close, Search: s.search,
 		Log: func(format string, args ...any) {
 			if s.c.Context.Err() == nil {
 				say(s.c, "%s", printable(fmt.Sprintf(format, args...)))
 			}
 		}}
+	if s.looked.Load() > 0 {
+		d.Looked = func() time.Time { return time.Unix(s.looked.Load(), 0) }
+	}
+	return d
 }
 
 func (s *sender) close() {
@@ -115,6 +120,7 @@ func (s *sender) trySend(ctx context.Context, texts []string) (sent queue.Sent, 
 	}
 	for _, p := range here {
 		sent.Sent = append(sent.Sent, p.Abs(s.store.StoreDir()))
+		s.sent[p.Abs(s.store.StoreDir())] = true
 	}
 	return sent, nil
 }
@@ -191,15 +197,16 @@ func (s *sender) search(ctx context.Context, since time.Time) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	return s.addBuilt(ctx, s.store, since)
-}
-
-func (s *sender) addBuilt(ctx context.Context, store *nixstore.Store, since time.Time) error {
-	built, err := store.BuiltSince(ctx, since)
+	built, err := s.store.BuiltSince(ctx, since)
 	if err != nil {
 		return err
 	}
-	return s.add(store, built)
+	built = slices.DeleteFunc(built, func(p layout.StorePath) bool { return s.sent[p.Abs(s.store.StoreDir())] })
+	if err := s.add(s.store, built); err != nil {
+		return err
+	}
+	clear(s.sent)
+	return nil
 }
 
 func (s *sender) add(store *nixstore.Store, paths []layout.StorePath) error {

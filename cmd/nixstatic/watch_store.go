@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/sync/nixstore"
 )
 
@@ -25,7 +26,10 @@ func (s *sender) newFeeder(ctx context.Context) (*feeder, error) {
 	begun := time.Now()
 	if f.news, err = store.Watch(ctx); err == nil {
 		if st, e := s.queue.Status(); e == nil && st.Looked.Unix() > 0 {
-			err = s.addBuilt(ctx, store, st.Looked)
+			var built []layout.StorePath
+			if built, err = store.BuiltSince(ctx, st.Looked); err == nil {
+				err = s.add(store, built)
+			}
 		}
 	}
 	if err != nil {

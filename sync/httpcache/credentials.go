@@ -51,6 +51,17 @@ func findCredentials(base *url.URL, user *url.Userinfo, file string) (auth strin
 	return "", unread, nil
 }
 
+// Authorized reports whether there are a user name and a password for the cache at a URL,
+// in it or in netrc.
+func Authorized(rawURL string, o Options) (bool, error) {
+	base, user, err := parseBase(rawURL)
+	if err != nil {
+		return false, err
+	}
+	auth, _, err := findCredentials(base, user, o.Netrc)
+	return auth != "", err
+}
+
 func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }

@@ -286,12 +286,13 @@ func (s *Store) BuiltSince(ctx context.Context, since time.Time) ([]layout.Store
 	if err != nil {
 		return nil, err
 	}
-	// The times of modification in a store are all the same; those of change are not.
+	// The times of modification in a store are all the same; those of change are not. A
+	// path is valid some time after it is there.
 	var recent []layout.StorePath
 	for _, p := range pathsOf(names) {
 		var st unix.Stat_t
 		err := unix.Fstatat(int(dir.Fd()), string(p), &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == nil && !time.Unix(st.Ctim.Unix()).Before(since) {
+		if err == nil && !time.Unix(st.Ctim.Unix()).Before(since.Add(-making)) {
 			recent = append(recent, p)
 		}
 	}

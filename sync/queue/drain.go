@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -43,9 +44,11 @@ type Drainer struct {
 	// Idle is called when nothing waits any more; nil: nothing is to be done.
 	Idle func()
 	// Search looks into the store for what was built since a moment, and adds it; nil:
-	// the queue is all there is. It is called where the queue missed something.
+	// the queue is all there is. It is called where the queue missed something, at the
+	// beginning and now and then: a Nix that is killed tells its hook nothing.
 	Search func(ctx context.Context, since time.Time) error
-	// Looked returns until when all that was built has been added; nil: nothing is known.
+	// Looked returns until when all that was built has been added, by one who looks all
+	// the time; nil: Search is the one who looks.
 	Looked func() time.Time
 	Batch  int // paths of a Send at most; 0 for 100
 	To     string
@@ -57,6 +60,8 @@ type Drainer struct {
 	kept   map[string]bool      // by name
 	wake   time.Time            // of the file
 	saved  time.Time
+
+	searchNext, searchMissed time.Time // not before
 }
 
 // Sent says what became of paths.
@@ -253,22 +258,38 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// search makes good what could not be added.
+// Searches are so far apart; where one failed or something was missed, less.
+const (
+	searching      = 10 * time.Minute
+	searchingAgain = 10 * time.Second
+)
+
+// search looks for what was not added.
 func (d *Drainer) search(ctx context.Context) {
+	now := time.Now()
 	since, missed := d.Queue.Missed()
-	if !missed || d.Search == nil || time.Now().Before(d.status.searchNext) {
+	if d.Search == nil || now.Before(d.searchNext) && !(missed && !now.Before(d.searchMissed)) {
 		return
 	}
-	begun := time.Now()
+	if d.Looked == nil && (!missed || d.status.Looked.Before(since)) {
+		since = d.status.Looked
+	} else if !missed {
+		return
+	}
+	d.searchNext, d.searchMissed = now.Add(searching), now.Add(searchingAgain)
 	err := d.Search(ctx, since)
 	if err == nil {
-		err = d.Queue.foundAll(begun)
+		err = d.Queue.foundAll(now)
 	}
-	if err != nil && ctx.Err() == nil {
-		d.log("what could not be added to the queue was not found: %v", err)
+	if err != nil {
+		d.searchNext = d.searchMissed
+		if ctx.Err() == nil {
+			d.log("builds that are not in the queue cannot be looked for: %v", err)
+		}
+		return
 	}
-	// A disk that is still full fails it again and again.
-	d.status.searchNext = time.Now().Add(10 * time.Second)
+	// The store knows of seconds alone.
+	d.status.Looked = now.Add(-2 * time.Second)
 }
 
 // woken forgets the pauses if another process asks for that.
@@ -395,7 +416,12 @@ func (d *Drainer) send(ctx context.Context, entries []Entry) error {
 	}
 	sent, err := d.Send(ctx, paths)
 	for drv, outputs := range sent.Outputs {
-		// The outputs wait before the derivation does not.
+		// The outputs wait before the derivation does not. Those that wait already, or are
+		// sent with it, are not sent again.
+		outputs = slices.DeleteFunc(outputs, func(p string) bool {
+			_, err := os.Lstat(d.Queue.in("work/" + filepath.Base(p)))
+			return err == nil
+		})
 		if added := d.Queue.Add(outputs...); added != nil {
 			err = errors.Join(err, added)
 			continue

@@ -38,6 +38,12 @@ func Make(dir string) (*Queue, error) {
 			return nil, err
 		}
 	}
+	if _, err := os.Stat(q.in("status")); errors.Is(err, fs.ErrNotExist) {
+		// Earlier builds are not the queue's.
+		if err := q.writeStatus(Status{Looked: time.Now()}); err != nil {
+			return nil, err
+		}
+	}
 	return q, nil
 }
 

@@ -39,8 +39,7 @@ type Status struct {
 	// Looked is until when all that was built has been added, as far as the process knows.
 	Looked time.Time `json:"looked,omitzero"`
 
-	tries      int
-	searchNext time.Time
+	tries int
 }
 
 // A Failing is a path that cannot be sent while others can.
@@ -119,13 +118,17 @@ func (d *Drainer) save() {
 			s.Failing = append(s.Failing, Failing{path, clip(a.err.Error()), a.tries, a.next})
 		}
 	}
-	text, err := json.Marshal(s)
-	if err == nil {
-		err = d.Queue.replace("status", append(text, '\n'), 0o644)
-	}
-	if err != nil {
+	if err := d.Queue.writeStatus(s); err != nil {
 		d.log("the status of the queue cannot be written: %v", err)
 	}
+}
+
+func (q *Queue) writeStatus(s Status) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return q.replace("status", append(text, '\n'), 0o644)
 }
 
 // bootID names the start of the machine, "" if the system does not say.

@@ -48,6 +48,8 @@ var own = map[string][]string{
 	"sync/nixconf": {},
 	// It looks at caches and at this machine, and changes nothing.
 	"sync/doctor": {"layout", "layout/compress", "layout/parallel", "signer", "sync/internal/netx", "sync/nixconf", "sync/nixstore"},
+	// It asks for the identity of a CI job, and shows it.
+	"sync/runner": {"sync/internal/netx"},
 	// Clients of servers, whatever the servers are for.
 	"sync/internal/netx": {"layout/compress"},
 	"sync/export":        append([]string{"layout/recent", "sync/httpcache"}, onLayout...),
@@ -59,12 +61,13 @@ var own = map[string][]string{
 	"sync/watch":         {"layout", "sync/mirror"},
 	"webdav":             append([]string{"layout/inbox", "layout/recent"}, onLayout...),
 	"webdav/token":       {"layout", "webdav"},
+	"webdav/oidc":        {"layout", "webdav", "webdav/token"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav", "webdav/through"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
 	"webdav/through":     {"layout", "layout/compress", "layout/inbox", "layout/share", "signer", "webdav", "webdav/upstream"},
 	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/adopt", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
-		"webdav", "webdav/metrics", "webdav/token", "webdav/through", "webdav/upstream",
-		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/s3", "sync/watch"}, onLayout...),
+		"webdav", "webdav/metrics", "webdav/oidc", "webdav/token", "webdav/through", "webdav/upstream",
+		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/runner", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.
 	"sync/webtest":      {"layout", "layout/treetest"},
@@ -103,6 +106,8 @@ var others = map[string][]string{
 	"github.com/prometheus":         {"webdav/metrics"},
 	"github.com/coreos/go-systemd":  {"cmd/nixstatic"},
 	"github.com/fsnotify/fsnotify":  {"sync/watch"},
+	"github.com/coreos/go-oidc":     {"webdav/oidc"},
+	"github.com/go-jose/go-jose":    {"webdav/oidc"},
 	"github.com/urfave/cli":         {"cmd/nixstatic"},
 	"modernc.org/sqlite":            {"sync/doctor", "sync/nixstore"},
 	"github.com/klauspost/compress": {"layout/compress", "tests/bench/bound"},

@@ -24,6 +24,8 @@ type Auth struct {
 	Tokens          *File // nil: there are none
 	Private         bool  // reading needs a token as well
 	AnonymousUpload bool  // everyone may upload, and read at the upload URL
+	// Exchange gives tokens to clients that show who they are; nil: none are given.
+	Exchange *Exchange
 
 	// TrustedProxies are believed when they name their client in X-Forwarded-For.
 	// TrustLocal believes clients of a Unix socket likewise.
@@ -50,13 +52,18 @@ func (a *Auth) Authorize(r *http.Request, need webdav.Scope) (string, error) {
 	if !shown {
 		return "", a.anonymous(need)
 	}
-	now := time.Now
-	if a.now != nil {
-		now = a.now
-	}
-	moment := now()
+	moment := a.moment()
 	if a.Tokens != nil && isSecret(secret) {
-		if t, ok := a.Tokens.find(secret, moment); ok {
+		if t, ok := a.Tokens.find(secret); ok {
+			refused := a.known(r, &t, need, moment)
+			if refused == nil {
+				a.Tokens.use(t.Name, moment)
+			}
+			return t.Name, refused
+		}
+	}
+	if a.Exchange != nil {
+		if t, ok := a.Exchange.Mint.open(secret); ok {
 			return t.Name, a.known(r, &t, need, moment)
 		}
 	}
@@ -73,7 +80,7 @@ func describes(r *http.Request) bool {
 // anonymous answers who shows nothing. A challenge where no token would help
 // would make programs ask people for passwords.
 func (a *Auth) anonymous(need webdav.Scope) error {
-	if a.Tokens == nil {
+	if a.Tokens == nil && a.Exchange == nil {
 		return &webdav.AuthError{Status: http.StatusForbidden, Msg: noTokens(need)}
 	}
 	return &webdav.AuthError{Status: http.StatusUnauthorized, Challenge: webdav.Challenge,
@@ -130,7 +137,7 @@ func (a *Auth) unknown(r *http.Request, now time.Time) error {
 		return refused
 	}
 	a.log().Warn("wrong token", "from", addr.String())
-	if a.Tokens == nil {
+	if a.Tokens == nil && a.Exchange == nil {
 		return &webdav.AuthError{Status: http.StatusForbidden, Msg: noTokens(webdav.Upload)}
 	}
 	return &webdav.AuthError{Status: http.StatusUnauthorized, Challenge: webdav.Challenge,

@@ -15,8 +15,8 @@ import (
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
-// A File is a token file that is read again when it changes, at most once
-// a second. A file that is broken, or gone, is an error in the log, and its
+// A File is a token file that is read again when it changes, so that a token that is
+// revoked is refused at the next request. A file that is broken, or gone, is an error in the log, and its
 // last good content stays in force: a slip of an editor does not lock people out. To revoke
 // all tokens, empty the file.
 type File struct {
@@ -24,9 +24,9 @@ type File struct {
 	log  *slog.Logger
 
 	mu      sync.Mutex
-	tokens  []Token // never changed in place
-	version string  // of the file; "" if it is not there
-	looked  time.Time
+	tokens  []Token              // never changed in place
+	version string               // of the file; "" if it is not there
+	used    map[string]time.Time // since it was written down last
 }
 
 // OpenFile reads the token file at path. A missing file counts as
@@ -35,7 +35,7 @@ func OpenFile(path string, log *slog.Logger) (*File, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	f := &File{path: path, log: log, looked: time.Now()}
+	f := &File{path: path, log: log}
 	f.version = f.stat()
 	tokens, err := Read(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,13 +50,13 @@ func OpenFile(path string, log *slog.Logger) (*File, error) {
 }
 
 // Len returns the number of tokens, expired ones included.
-func (f *File) Len() int { return len(f.current(time.Now())) }
+func (f *File) Len() int { return len(f.current()) }
 
 // Holders returns the names of the tokens that are good for a scope now.
 func (f *File) Holders(need webdav.Scope) []string {
 	now := time.Now()
 	var names []string
-	for _, t := range f.current(now) {
+	for _, t := range f.current() {
 		if t.Allows(need) && !t.Expired(now) {
 			names = append(names, t.Name)
 		}
@@ -66,8 +66,8 @@ func (f *File) Holders(need webdav.Scope) []string {
 
 // find returns the token that a secret belongs to. The time it takes depends on
 // the number of tokens alone.
-func (f *File) find(secret string, now time.Time) (Token, bool) {
-	tokens := f.current(now)
+func (f *File) find(secret string) (Token, bool) {
+	tokens := f.current()
 	hash := sha256.Sum256([]byte(secret))
 	found := -1
 	for i := range tokens {
@@ -80,13 +80,9 @@ func (f *File) find(secret string, now time.Time) (Token, bool) {
 	return tokens[found], true
 }
 
-func (f *File) current(now time.Time) []Token {
+func (f *File) current() []Token {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if since := now.Sub(f.looked); since >= 0 && since < time.Second {
-		return f.tokens
-	}
-	f.looked = now
 	// The version comes before the text: a change in between shows next time.
 	version := f.stat()
 	if version == f.version {
