@@ -21,6 +21,12 @@ func ReadAll(ctx context.Context, r Reader, key Key) ([]byte, error) {
 
 // ReadVersion is ReadAll, and describes the version that it read.
 func ReadVersion(ctx context.Context, r Reader, key Key) ([]byte, Info, error) {
+	return ReadInTurn(ctx, r, key, func(int64) error { return nil })
+}
+
+// ReadInTurn is ReadVersion, and calls turn with how many bytes there may be before it
+// reads any of them. If turn fails, that is the error.
+func ReadInTurn(ctx context.Context, r Reader, key Key, turn func(most int64) error) ([]byte, Info, error) {
 	body, info, err := r.Get(ctx, key)
 	if err != nil {
 		return nil, info, err
@@ -29,6 +35,13 @@ func ReadVersion(ctx context.Context, r Reader, key Key) ([]byte, Info, error) {
 	most := key.Kind().MaxBytes()
 	var text []byte
 	if info.Size <= most {
+		expected := info.Size
+		if expected < 0 {
+			expected = most
+		}
+		if err := turn(expected); err != nil {
+			return nil, info, err
+		}
 		text, err = io.ReadAll(io.LimitReader(&contextReader{ctx, body}, most+1))
 	}
 	switch {

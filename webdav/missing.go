@@ -114,8 +114,10 @@ func (h *Handler) noteMany(r *http.Request, t *target, hashes []string) *failure
 	return nil
 }
 
-// readHashes reads the question.
+// readHashes reads the question. Each path is in it once: the answer to a line may cost
+// much more than the line.
 func readHashes(in *body) (hashes []string, _ *failure) {
+	asked, seen := 0, map[string]bool{}
 	lines := bufio.NewScanner(io.LimitReader(in, maxQuestion+1))
 	lines.Buffer(nil, 256)
 	for lines.Scan() {
@@ -123,9 +125,13 @@ func readHashes(in *body) (hashes []string, _ *failure) {
 		if layout.NarInfoKeyOf(hash).PathHash() != hash {
 			return nil, &failure{status: http.StatusBadRequest, text: fmt.Sprintf("%.40q is not the hash of a store path: one of 32 characters is expected on each line", hash)}
 		}
-		if hashes = append(hashes, hash); len(hashes) > maxAsked {
+		if asked++; asked > maxAsked {
 			return nil, &failure{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("no more than %d paths are asked for at once", maxAsked)}
 		}
+		if !seen[hash] {
+			hashes = append(hashes, hash)
+		}
+		seen[hash] = true
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // smallObject is the size in bytes up to which an object goes out in one write
@@ -210,8 +211,11 @@ func sendSmall(w *response, from io.Reader, info layout.Info, known *lately) *fa
 // Only one that is known to be absent is 404: clients remember that for an hour,
 // and take it for an answer (I5). After 503 every Nix tries again.
 func unreadable(err error) *failure {
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return absent()
+	case errors.Is(err, share.ErrBusy):
+		return failureOf(err)
 	}
 	return &failure{status: http.StatusServiceUnavailable, text: "the object cannot be read just now, try again later",
 		cause: err, retryAfter: 5 * time.Second}

@@ -7,11 +7,13 @@ import (
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // Facts are what is true of the tree, as far as it matters to a record.
 type facts struct {
 	have  *layout.NarInfo // the narinfo that is there; nil if there is none that can be read
+	room  *share.Part     // for that, and for one that is put in its place
 	leads bool            // to a NAR that is there: readers see the path
 
 	missing []need       // references that are neither there nor provided
@@ -41,6 +43,7 @@ type ahead struct {
 }
 
 func (f *facts) release() {
+	f.room.Release()
 	if f.known != nil {
 		f.known.release()
 	}
@@ -62,7 +65,7 @@ func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
 			f.release()
 		}
 	}()
-	if f.have, err = b.recordAt(ctx, r.key); err != nil {
+	if f.have, f.room, err = b.recordAt(ctx, r.key); err != nil {
 		return nil, err
 	}
 	object := layout.Info{Key: r.nar}
@@ -114,28 +117,6 @@ func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
 	}
 	f.sent, err = b.checkSent(ctx, r.Path, f.known)
 	return f, err
-}
-
-// recordAt returns the narinfo in the tree, nil if there is none that can be
-// read: such a one leads nowhere and is written anew.
-func (b *Inbox) recordAt(ctx context.Context, key layout.Key) (*layout.NarInfo, error) {
-	text, err := layout.ReadAll(ctx, b.writer.Tree, key)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return b.parseRecord(key, text), nil
-}
-
-// parseRecord returns nil for a narinfo that no client could use.
-func (b *Inbox) parseRecord(key layout.Key, text []byte) *layout.NarInfo {
-	n, err := layout.ParseNarInfo(text, b.writer.StoreDir)
-	if err != nil || n.Path.Hash() != key.PathHash() {
-		return nil
-	}
-	return n
 }
 
 // leads reports whether the NAR of a record in the tree is there, and not known

@@ -70,7 +70,8 @@ func (f forNix) stays(ctx context.Context, info layout.Info) error {
 // narInfo returns a narinfo that leads to a NAR. The error is fs.ErrNotExist for
 // any other.
 func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Info, error) {
-	text, info, err := layout.ReadVersion(ctx, f.b.writer.Tree, key)
+	text, info, room, err := f.b.readStored(as(ctx), key)
+	defer room.Release()
 	if err != nil && !errors.Is(err, layout.ErrTooLarge) {
 		return nil, info, err
 	}

@@ -30,6 +30,7 @@ type Inbox struct {
 
 	damaged damaged
 	readers *share.Pool // of NARs in the tree
+	stored  *share.Pool // memory for records in the tree
 
 	mu       sync.Mutex
 	receipts *recent[layout.Key, *receipt] // by the keys of NARs
@@ -87,6 +88,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 		needed: map[layout.Key]map[*held]bool{}, holds: map[share.Client]holding{}, worksFor: map[share.Client]int64{},
 	}
 	b.readers = share.NewPool(maxReading, decodingPatience)
+	b.stored = share.NewPool(storedMemory, decodingPatience)
 	b.work = sync.NewCond(&b.mu)
 	b.receipts = newRecent(c.Memory/2, func(_ layout.Key, r *receipt) { r.release() })
 	b.notes = newRecent(c.Memory/2, b.forgotNote)

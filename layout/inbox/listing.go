@@ -46,10 +46,11 @@ func (b *Inbox) placeListing(ctx context.Context, key layout.Key, sent *kept, o 
 		return 0, err
 	}
 	defer unlock()
-	have, err := b.recordAt(ctx, record)
+	have, room, err := b.recordAt(ctx, record)
 	if err != nil {
 		return 0, err
 	}
+	defer room.Release()
 	if have != nil {
 		var outcome Outcome
 		err := b.relying(ctx, func() (err error) {

@@ -153,8 +153,12 @@ func (b *Inbox) update(ctx context.Context, r *record, d *decision) (outcome Out
 // relist gives a path its own listing back, which one of other content took the
 // place of, for a moment.
 func (b *Inbox) relist(ctx context.Context, r *record) {
-	have, err := b.recordAt(ctx, r.key)
-	if err != nil || have == nil {
+	text, err := layout.ReadAll(ctx, b.writer.Tree, r.key) // in the room of the facts
+	if err != nil {
+		return
+	}
+	have := b.parseRecord(r.key, text)
+	if have == nil {
 		return
 	}
 	nar, err := layout.FindNAR(ctx, b.writer.Tree, have)

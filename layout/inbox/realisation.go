@@ -52,6 +52,11 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 // however many do so at once. Whole says that a known key has signed all of it, its
 // dependents too.
 func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layout.Realisation, whole bool) (Outcome, error) {
+	room, err := b.stored.Take(ctx, storedCost*layout.MaxRealisation) // whatever is there
+	if err != nil {
+		return 0, err
+	}
+	defer room.Release()
 	var outcome Outcome
 	var refused error
 	change := func(have []byte) (_ []byte, err error) {
@@ -84,7 +89,7 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 		}
 		return text, nil
 	}
-	err := b.publishing(ctx, func(ctx context.Context) error { return layout.Update(ctx, b.writer.Tree, key, change) },
+	err = b.publishing(ctx, func(ctx context.Context) error { return layout.Update(ctx, b.writer.Tree, key, change) },
 		key, layout.NarInfoKey(sent.OutPath))
 	if refused != nil {
 		return 0, refused
