@@ -122,10 +122,13 @@ func (f *stagedFile) copyOf(ctx context.Context, body Body) error {
 	if err == nil && n != body.Size() {
 		err = fmt.Errorf("%d bytes of %d: %w", n, body.Size(), io.ErrUnexpectedEOF)
 	}
+	if err == nil {
+		err = f.sync()
+	}
 	if err != nil {
 		return err
 	}
-	return f.sync()
+	return f.close() // there may be more files in a batch than may be open
 }
 
 // publish gives a durable file its final name. If the folder turns out to be on

@@ -158,6 +158,10 @@ func TestMissing(t *testing.T) {
 	if got, _ := ask(question); !cmp.Equal(want, got) {
 		t.Errorf("after a NAR was lost: %s", cmp.Diff(want, got))
 	}
+	// A line of a question may cost much more than its bytes: a path is looked up once.
+	if got, _ := ask(question + strings.Repeat("\n"+want.Missing[0], 1000)); !cmp.Equal(want, got) {
+		t.Errorf("asked a thousand times: %s", cmp.Diff(want, got))
+	}
 	for body, status := range map[string]int{
 		"":                                       http.StatusOK,
 		"app\n":                                  http.StatusBadRequest,
