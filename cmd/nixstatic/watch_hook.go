@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -39,6 +40,15 @@ func makeHook(c *cli.Context, q *queue.Queue) error {
 	t, err := hookTarget(c)
 	if err != nil {
 		return err
+	}
+	if t.system {
+		// The daemon runs the hook as root.
+		if st, err := os.Stat(q.Dir()); err == nil {
+			if owner, ok := st.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
+				return withHint(fmt.Errorf("the queue %s does not belong to root: who owns it could run anything as root by its hook", q.Dir()),
+					"take the hook from examples/systemd/nixstatic-hook, which belongs to root, and is for such queues")
+			}
+		}
 	}
 	if old := nixconf.Here().Load().Get("post-build-hook"); old != "" && old != link {
 		return withHint(fmt.Errorf("there is another post-build-hook: %s", old),

@@ -106,8 +106,11 @@ func (d *Drainer) Lock() error {
 	return nil
 }
 
-// Close lets other processes drain the queue.
-func (d *Drainer) Close() error { return d.lock.Close() }
+// Close writes down how things are, and lets other processes drain the queue.
+func (d *Drainer) Close() error {
+	d.save()
+	return d.lock.Close()
+}
 
 // looking is how often a Drainer looks for new entries.
 const looking = 300 * time.Millisecond

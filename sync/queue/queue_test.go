@@ -90,7 +90,7 @@ func drainer(t testing.TB, q *Queue, s *server) *Drainer {
 	if err := d.Lock(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { d.Close() })
+	t.Cleanup(func() { d.lock.Close() })
 	return d
 }
 
@@ -319,9 +319,7 @@ func TestMissed(t *testing.T) {
 func TestCrashOfTheMachine(t *testing.T) {
 	q := newQueue(t)
 	d := drainer(t, q, &server{})
-	d.save()
 	d.status.Boot = "another"
-	d.save()
 	d.Close()
 	if _, missed := q.Missed(); missed {
 		t.Fatal("missed too early")
@@ -348,6 +346,20 @@ func TestWaitingForeign(t *testing.T) {
 	}
 	if got := waiting(t, q); len(got) > 0 {
 		t.Errorf("waiting: %q", got)
+	}
+}
+
+// A hook that is root's adds nothing outside of the queue of a user.
+func TestAddThroughLinks(t *testing.T) {
+	q, elsewhere := newQueue(t), t.TempDir()
+	if err := errors.Join(os.Remove(q.in("new")), os.Symlink(elsewhere, q.in("new"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Add(path(1)); err == nil {
+		t.Error("added")
+	}
+	if there, err := os.ReadDir(elsewhere); err != nil || len(there) > 0 {
+		t.Errorf("%v %v", there, err)
 	}
 }
 

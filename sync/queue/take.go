@@ -86,7 +86,12 @@ func (q *Queue) File(e Entry) string { return q.in(e.file) }
 // foundAll notes that a search of the store, begun at a moment, has added what was
 // missed until then.
 func (q *Queue) foundAll(begun time.Time) error {
-	return intake.Change(q.dir, func(since, last time.Time) (time.Time, time.Time) {
+	queue, err := os.OpenRoot(q.dir)
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+	return intake.Change(queue, func(since, last time.Time) (time.Time, time.Time) {
 		if last.Before(begun) {
 			return intake.Epoch, intake.Epoch
 		}

@@ -27,7 +27,15 @@ var Epoch = time.Unix(0, 0)
 // Add adds store paths, each named in full, to the queue in a directory. A derivation
 // stands for its outputs. A path that cannot be added is missed: the process that drains
 // the queue looks into the store for it.
+//
+// The hook of a build is root's, and the queue may be of a user who is not: links in it
+// lead out of it nowhere.
 func Add(dir string, paths ...string) error {
+	queue, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
 	var errs []error
 	for _, path := range paths {
 		name := path[strings.LastIndexByte(path, '/')+1:]
@@ -35,8 +43,8 @@ func Add(dir string, paths ...string) error {
 			errs = append(errs, fmt.Errorf("%.300q is not a store path", path))
 			continue
 		}
-		if err := os.Symlink(path, dir+"/"+New+"/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
-			errs = append(errs, err, MissedSince(dir, time.Now().Add(-Before)))
+		if err := queue.Symlink(path, New+"/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
+			errs = append(errs, err, missedSince(queue, time.Now().Add(-Before)))
 		}
 	}
 	return errors.Join(errs...)
@@ -49,7 +57,16 @@ const Before = 10 * time.Minute
 // MissedSince notes that paths that were built since a moment are not in the queue: where
 // the disk is full, the time of a file can still be changed.
 func MissedSince(dir string, moment time.Time) error {
-	return Change(dir, func(since, _ time.Time) (time.Time, time.Time) {
+	queue, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer queue.Close()
+	return missedSince(queue, moment)
+}
+
+func missedSince(queue *os.Root, moment time.Time) error {
+	return Change(queue, func(since, _ time.Time) (time.Time, time.Time) {
 		if since.Equal(Epoch) || since.After(moment) {
 			since = moment
 		}
@@ -58,8 +75,8 @@ func MissedSince(dir string, moment time.Time) error {
 }
 
 // Change changes the times of the two files while other processes wait.
-func Change(dir string, change func(since, last time.Time) (time.Time, time.Time)) error {
-	f, err := os.Open(dir + "/" + Missed)
+func Change(queue *os.Root, change func(since, last time.Time) (time.Time, time.Time)) error {
+	f, err := queue.Open(Missed)
 	if err != nil {
 		return err
 	}
@@ -67,16 +84,16 @@ func Change(dir string, change func(since, last time.Time) (time.Time, time.Time
 	if err := Flock(f, syscall.LOCK_EX); err != nil {
 		return err
 	}
-	since, err := os.Stat(dir + "/" + Missed)
+	since, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	last, err := os.Stat(dir + "/" + MissedLast)
+	last, err := queue.Stat(MissedLast)
 	if err != nil {
 		return err
 	}
 	first, latest := change(since.ModTime(), last.ModTime())
-	return errors.Join(os.Chtimes(dir+"/"+Missed, first, first), os.Chtimes(dir+"/"+MissedLast, latest, latest))
+	return errors.Join(queue.Chtimes(Missed, first, first), queue.Chtimes(MissedLast, latest, latest))
 }
 
 // Flock locks a file, however often a signal comes.

@@ -1,4 +1,4 @@
-# Many small builds, each with a path that nothing refers to and one that is refers to.
+# Many small builds, each with and one path that all of them refer to.
 { count, from ? 0 }:
 let
   derive = name: script: derivation {
