@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Dir is a tree in a directory of a local file system. Keys are paths below
@@ -226,10 +227,14 @@ func FileVersion(st fs.FileInfo) string {
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
 		ino, changed = uint64(sys.Ino), changeTime(sys)
 	}
+	return fileVersion(ino, st.Size(), st.ModTime(), changed)
+}
+
+func fileVersion(ino uint64, size int64, modified time.Time, changed int64) string {
 	b := make([]byte, 0, 64)
 	b = append(strconv.AppendUint(b, ino, 16), '-')
-	b = append(strconv.AppendInt(b, st.Size(), 16), '-')
-	b = append(strconv.AppendInt(b, st.ModTime().UnixNano(), 16), '-')
+	b = append(strconv.AppendInt(b, size, 16), '-')
+	b = append(strconv.AppendInt(b, modified.UnixNano(), 16), '-')
 	return string(strconv.AppendInt(b, changed, 16))
 }
 

@@ -74,10 +74,14 @@ func (w *dirWalk) walk(dir string) bool {
 		here, err = openFolder(root, name)
 		return err
 	})
+	var open *os.File
 	var names []string
 	if err == nil {
 		defer here.Close()
-		names, err = w.names(here, dir)
+		if open, err = here.Open("."); err == nil {
+			defer open.Close()
+			names, err = w.names(here, open, dir)
+		}
 	}
 	if errors.Is(absent(err), fs.ErrNotExist) {
 		return true // removed a moment ago, perhaps while it was read
@@ -85,7 +89,7 @@ func (w *dirWalk) walk(dir string) bool {
 	if err != nil {
 		return w.fail(dir, err)
 	}
-	for name, seen := range w.look(here, names) {
+	for name, seen := range w.look(here, open, names) {
 		if err := w.ctx.Err(); err != nil {
 			w.yield(TopEntry{}, err)
 			return false
@@ -104,12 +108,17 @@ func (w *dirWalk) walk(dir string) bool {
 		if err != nil {
 			continue // a name that no client can ask for
 		}
-		st, err := seen.FileInfo, seen.err
-		if err == nil && !st.Mode().IsRegular() {
+		info, err := seen.info, seen.err
+		info.Key = key
+		if err == nil && !seen.file {
 			// A link, a pipe or a device is listed as a reader finds it. If it cannot
 			// be read, that matters for the keys of a cache alone.
+			var st fs.FileInfo
 			if st, err = w.dir.stat(string(key)); err == nil {
 				err = regular(st)
+			}
+			if err == nil {
+				info = infoOf(key, st)
 			}
 			if err != nil && key.Kind() == KindForeign {
 				continue
@@ -124,7 +133,7 @@ func (w *dirWalk) walk(dir string) bool {
 			}
 			continue
 		}
-		if !w.yield(TopEntry{Info: infoOf(key, st)}, nil) {
+		if !w.yield(TopEntry{Info: info}, nil) {
 			return false
 		}
 	}
@@ -135,24 +144,33 @@ func (w *dirWalk) walk(dir string) bool {
 	return true
 }
 
-// A seen is what a name in a directory stands for.
+// A seen is what a name in a directory stands for, links not followed.
 type seen struct {
-	fs.FileInfo
-	err error
+	info Info // without its key
+	file bool // it is a regular file
+	err  error
+}
+
+// seenOf describes a file.
+func seenOf(st fs.FileInfo, err error) seen {
+	if err != nil {
+		return seen{err: err}
+	}
+	return seen{info: infoOf("", st), file: st.Mode().IsRegular()}
 }
 
 // atOnce is how many files are looked at by one goroutine.
 const atOnce = 256
 
 // look yields names, and what those of files stand for. Several goroutines look ahead.
-func (w *dirWalk) look(here *os.Root, names []string) iter.Seq2[string, seen] {
+func (w *dirWalk) look(here *os.Root, dir *os.File, names []string) iter.Seq2[string, seen] {
 	return func(yield func(string, seen) bool) {
 		some := slices.Chunk(names, atOnce)
 		each := parallel.Map(w.ctx, runtime.GOMAXPROCS(0), some, func(_ context.Context, names []string) []seen {
 			infos := make([]seen, len(names))
 			for i, name := range names {
 				if !strings.HasSuffix(name, "/") {
-					infos[i].FileInfo, infos[i].err = here.Lstat(name)
+					infos[i] = lookAt(here, dir, name)
 				}
 			}
 			return infos
@@ -183,8 +201,8 @@ func (e *EntryError) Unwrap() error { return e.Err }
 // keys, with a slash behind the names of directories. A directory that is called
 // like a narinfo, a listing or a NAR is nothing of ours: what has such a name is
 // taken for a file, so that most names need no second look.
-func (w *dirWalk) names(here *os.Root, dir string) ([]string, error) {
-	all, err := readNames(here, ".")
+func (w *dirWalk) names(here *os.Root, open *os.File, dir string) ([]string, error) {
+	all, err := namesIn(open)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +233,9 @@ func (w *dirWalk) names(here *os.Root, dir string) ([]string, error) {
 			marked = append(marked, full[len(dir):])
 		}
 	}
-	slices.Sort(marked)
+	if !slices.IsSorted(marked) { // a slash moved a name
+		slices.Sort(marked)
+	}
 	return slices.Compact(marked), nil // some file systems name a file twice while others change the directory
 }
 
@@ -235,6 +255,10 @@ func readNames(root *os.Root, dir string) ([]string, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return namesIn(f)
+}
+
+func namesIn(f *os.File) ([]string, error) {
 	var names []string
 	for {
 		some, err := f.Readdirnames(4096)

@@ -40,9 +40,9 @@ type duResult struct {
 	*gc.Usage
 }
 
-// duMemory is where garbage is collected as often as needed: the facts of a million
+// pruneMemory is where garbage is collected as often as needed: the facts of a million
 // paths take 200 MB.
-const duMemory = 280 << 20
+const pruneMemory = 280 << 20
 
 func runDu(c *cli.Context) error {
 	if c.NArg() < 1 {
@@ -61,7 +61,7 @@ func runDu(c *cli.Context) error {
 	if o, err = underPolicy(c.Context, c, tree, o); err != nil {
 		return err
 	}
-	debug.SetMemoryLimit(duMemory)
+	debug.SetMemoryLimit(pruneMemory)
 	o.Jobs, o.Progress, o.Memory = c.Int("jobs"), &gc.Progress{}, cacheFile("gc", treeName(tree, location))
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		return fmt.Sprintf("du: %d of %s looked at", o.Progress.Read.Load(), plural(o.Progress.Listed.Load(), "path"))

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -49,6 +50,8 @@ func runGC(c *cli.Context) error {
 	if o, err = underPolicy(c.Context, c, tree, o); err != nil {
 		return err
 	}
+	debug.SetMemoryLimit(pruneMemory)
+	debug.SetGCPercent(400) // below that
 	o.Progress, o.Memory = &gc.Progress{}, cacheFile("gc", treeName(tree, location))
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		if gone := o.Progress.Withdrawn.Load() + o.Progress.Reclaimed.Load(); gone > 0 {
