@@ -14,8 +14,8 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// Each Nix gets paths through an empty tree by the server's key alone. What came is there
-// without the upstream, and for a web server of files, and the tree is whole.
+// Each Nix gets paths through an empty tree by the server's key alone. The tree has them
+// then without the upstream, for readers of its files too, and is whole.
 func TestThrough(t *testing.T) {
 	up := startUpstream(t, "up-1", some(t)...)
 	for _, nix := range peers.Nixes(t) {
