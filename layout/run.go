@@ -18,21 +18,12 @@ type RunID struct {
 	Run  string // the same, without slashes
 }
 
-// String returns what ParseRunID reads.
+// String returns NAME@RUN.
 func (r RunID) String() string { return r.Root + "@" + r.Run }
-
-// ParseRunID reads NAME@RUN.
-func ParseRunID(text string) (RunID, error) {
-	name, run, ok := strings.Cut(text, "@")
-	if !ok {
-		return RunID{}, fmt.Errorf("%.60q has no @ between a root and a run", text)
-	}
-	return MakeRunID(name, run)
-}
 
 // MakeRunID checks both names.
 func MakeRunID(name, run string) (RunID, error) {
-	if err := CheckRootName(name); err != nil {
+	if err := checkRootName(name); err != nil {
 		return RunID{}, err
 	}
 	if err := checkRootPart(run); err != nil {
@@ -44,8 +35,8 @@ func MakeRunID(name, run string) (RunID, error) {
 	return RunID{name, run}, nil
 }
 
-// CheckRootName reports why name cannot be that of a root.
-func CheckRootName(name string) error {
+// checkRootName reports why name cannot be that of a root.
+func checkRootName(name string) error {
 	if len(name) > maxRootName {
 		return fmt.Errorf("the name of a root has %d bytes, more than %d", len(name), maxRootName)
 	}

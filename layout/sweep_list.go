@@ -54,9 +54,9 @@ func (l SweepList) Marshal() []byte {
 	return b
 }
 
-// ParseSweepList reads a SweepList. A list that makes no sense is an error, since its
+// parseSweepList reads a SweepList. A list that makes no sense is an error, since its
 // reader would not know what it names.
-func ParseSweepList(text []byte) (SweepList, error) {
+func parseSweepList(text []byte) (SweepList, error) {
 	if len(text)%condemnedSize != 0 {
 		return nil, fmt.Errorf("%d bytes are not a list of what is condemned", len(text))
 	}
@@ -83,7 +83,7 @@ func ReadSweepList(ctx context.Context, r Reader, round string, slice int) (Swee
 	if err != nil {
 		return nil, err
 	}
-	list, err := ParseSweepList(text)
+	list, err := parseSweepList(text)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}

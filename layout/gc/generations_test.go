@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +26,8 @@ func policy(t *testing.T, text string) *gc.Policy {
 // ran notes a run that pushed some paths.
 func ran(t *testing.T, tree layout.Tree, id string, paths ...layout.StorePath) {
 	t.Helper()
-	run, err := layout.ParseRunID(id)
+	root, name, _ := strings.Cut(id, "@")
+	run, err := layout.MakeRunID(root, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ type Keep struct {
 	Within                               Age // counted back from the newest generation
 }
 
-// String returns what ParseKeep reads.
+// String returns what parseKeep reads.
 func (k Keep) String() string {
 	var parts []string
 	if k.All {

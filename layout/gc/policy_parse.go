@@ -143,7 +143,7 @@ func rootRule(words []string) (r RootRule, err error) {
 	if r.Pattern, err = layout.ParseRootPattern(words[0]); err != nil {
 		return r, err
 	}
-	r.Keep, err = ParseKeep(strings.Join(words[1:], " "))
+	r.Keep, err = parseKeep(strings.Join(words[1:], " "))
 	return r, err
 }
 
@@ -182,8 +182,8 @@ func (p *Policy) maxSize(words []string) (err error) {
 	return nil
 }
 
-// ParseKeep reads how many generations stay: "last 5, daily 7", or "all".
-func ParseKeep(text string) (k Keep, err error) {
+// parseKeep reads how many generations stay: "last 5, daily 7", or "all".
+func parseKeep(text string) (k Keep, err error) {
 	if strings.TrimSpace(text) == "" {
 		return k, errors.New(`say how many stay, such as: last 5, daily 7; or: all`)
 	}

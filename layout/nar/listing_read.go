@@ -90,16 +90,11 @@ type BadListing struct{ err error }
 // Error says what is wrong with them.
 func (b *BadListing) Error() string { return "parse listing: " + b.err.Error() }
 
-// ReadListing tells v of what a listing says, in the order in which it is
+// readListing tells v of what a listing says, in the order in which it is
 // written. It accepts what ParseListing accepts, but does not notice a name that
 // stands twice. An error is a *BadListing, or that of r or of v.
 //
 // Memory grows with the depth of the tree alone, whatever r has.
-func ReadListing(r io.Reader, v Visitor) error {
-	_, err := readListing(r, v)
-	return err
-}
-
 func readListing(r io.Reader, v Visitor) (*Seek, error) {
 	source := &tokenSource{r: r}
 	d := &listingReader{json: json.NewDecoder(source), source: source, visitor: v}

@@ -10,7 +10,7 @@ import (
 	"testing/iotest"
 )
 
-// ReadListing refuses all that ParseListing refuses, but for names that stand
+// readListing refuses all that ParseListing refuses, but for names that stand
 // twice.
 func TestReadListingRefuses(t *testing.T) {
 	const link = `{"type":"symlink","target":"t"}`
@@ -23,19 +23,19 @@ func TestReadListingRefuses(t *testing.T) {
 		doc(`{"type":"directory","entries":{},"entries":{}}`), nestedListing(MaxDepth + 1),
 		doc(link[:len(link)-1] + `,"x":` + strings.Repeat("[", MaxDepth+1) + strings.Repeat("]", MaxDepth+1) + `}`),
 	} {
-		err := ReadListing(strings.NewReader(ls), Discard{})
+		_, err := readListing(strings.NewReader(ls), Discard{})
 		if bad := (*BadListing)(nil); !errors.As(err, &bad) || len(err.Error()) > 300 {
 			t.Errorf("%.60s: %v", ls, err)
 		}
 	}
-	if err := ReadListing(strings.NewReader(nestedListing(MaxDepth)), Discard{}); err != nil {
+	if _, err := readListing(strings.NewReader(nestedListing(MaxDepth)), Discard{}); err != nil {
 		t.Errorf("deepest listing: %v", err)
 	}
 	broken := io.MultiReader(strings.NewReader(doc(link)[:20]), iotest.ErrReader(errVisit))
-	if err := ReadListing(broken, Discard{}); err != errVisit {
+	if _, err := readListing(broken, Discard{}); err != errVisit {
 		t.Errorf("got %v, want the reader's error", err)
 	}
-	if err := ReadListing(strings.NewReader(doc(link)), NewListingWriter(fullDisk{})); err != nil {
+	if _, err := readListing(strings.NewReader(doc(link)), NewListingWriter(fullDisk{})); err != nil {
 		t.Errorf("what is only buffered failed: %v", err)
 	}
 }

@@ -55,7 +55,7 @@ func TestSeekRefused(t *testing.T) {
 		if _, _, err := ParseSeekable(strings.NewReader(ls), 1<<30); err == nil || len(err.Error()) > 300 {
 			t.Errorf("%.80s: parsed, %v", value, err)
 		}
-		err := ReadListing(strings.NewReader(ls), Discard{})
+		_, err := readListing(strings.NewReader(ls), Discard{})
 		if bad := (*BadListing)(nil); !errors.As(err, &bad) || len(err.Error()) > 300 {
 			t.Errorf("%.80s: read, %v", value, err)
 		}
@@ -64,7 +64,7 @@ func TestSeekRefused(t *testing.T) {
 	if _, seek, err := ParseSeekable(strings.NewReader(most), 1<<30); err != nil || len(seek.Frames) != MaxFrames {
 		t.Errorf("as many frames as there may be: %v", err)
 	}
-	if err := ReadListing(strings.NewReader(most), Discard{}); err != nil {
+	if _, err := readListing(strings.NewReader(most), Discard{}); err != nil {
 		t.Errorf("as many frames as there may be: %v", err)
 	}
 }

@@ -11,24 +11,23 @@ import (
 // on the way from a node down to its lowest reference eight more; who refers to
 // whom is in a scratch.
 type Graph struct {
-	state []atomic.Uint32 // a nodeState, and above it the level
+	state []atomic.Uint32 // a State, and above it the level
 	nodes *Shelf          // where kept has what a node refers to
 	kept  scratch
 	added int
 }
 
-// A nodeState says what is known of a node.
+// A State says what is known of a node. A new node has 0: nothing is known.
 type State = uint32
 
 const (
-	Unknown   State = iota
-	Ready           // may be published once all that it refers to is
-	above           // likewise; the walk came through here
-	placed          // likewise; its level is known
-	Published       //
-	Out             // left out
-	Gone            // left out because the source has it no more
-	Stays           // of what is removed: to refer to it counts for nothing
+	Ready     State = iota + 1 // may be published once all that it refers to is
+	above                      // likewise; the walk came through here
+	placed                     // likewise; its level is known
+	Published                  //
+	Out                        // left out
+	Gone                       // left out because the source has it no more
+	Stays                      // of what is removed: to refer to it counts for nothing
 
 	stateBits = 3
 	stateMask = 1<<stateBits - 1
@@ -40,7 +39,7 @@ func NewGraph(n int, dir string) *Graph {
 	return &Graph{state: make([]atomic.Uint32, n), nodes: NewShelf(dir, nodeRecord, 0), kept: scratch{dir: dir}}
 }
 
-// add adds the next node, with a text to be had back.
+// Add adds the next node, with a text to be had back.
 func (g *Graph) Add(state State, refs []int32, text []byte) {
 	var record [nodeRecord]byte
 	binary.LittleEndian.PutUint64(record[:], uint64(g.kept.size))
@@ -59,7 +58,7 @@ func (g *Graph) Add(state State, refs []int32, text []byte) {
 	g.added++
 }
 
-// seal ends the adding.
+// Seal ends the adding.
 func (g *Graph) Seal() error { return errors.Join(g.nodes.Seal(), g.kept.Seal()) }
 
 func (g *Graph) Close() {
@@ -71,18 +70,18 @@ func (g *Graph) Close() {
 
 func (g *Graph) SetState(node int32, state State) { g.state[node].Store(state) }
 
-// keptBytes is how much references and texts take in a temporary file.
+// KeptBytes is how much references and texts take in a temporary file.
 func (g *Graph) KeptBytes() int64 { return g.kept.size }
 
 func (g *Graph) StateOf(node int32) State { return g.state[node].Load() & stateMask }
 
-// refs returns what a node refers to, in room if that suffices.
+// Refs returns what a node refers to, in room if that suffices.
 func (g *Graph) Refs(node int32, room []int32) ([]int32, error) {
 	raw, count, err := g.read(node, false)
 	return appendRefs(room[:0], raw[:4*count]), err
 }
 
-// recall returns what a node refers to and its text, nil if it has none.
+// Recall returns what a node refers to and its text, nil if it has none.
 func (g *Graph) Recall(node int32) (refs []int32, text []byte, err error) {
 	raw, count, err := g.read(node, true)
 	if len(raw) > 4*count {
@@ -113,7 +112,7 @@ func appendRefs(refs []int32, raw []byte) []int32 {
 	return refs
 }
 
-// arrange finds the levels of all ready nodes, each one above the highest that
+// Arrange finds the levels of all ready nodes, each one above the highest that
 // it refers to, and returns the nodes by level, lowest first. Nodes that lean on
 // one that is left out, or on themselves in a circle, are left out too; out is
 // told of each with the node at fault. The walk keeps its own stack: chains of

@@ -21,7 +21,8 @@ func hashOf(n int) string { return fmt.Sprintf("%032d", n) }
 
 func run(t *testing.T, text string) layout.RunID {
 	t.Helper()
-	id, err := layout.ParseRunID(text)
+	root, name, _ := strings.Cut(text, "@")
+	id, err := layout.MakeRunID(root, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,9 +48,6 @@ func Open(ctx context.Context, r layout.Reader, record *layout.NarInfo) (*Archiv
 	return a, nil
 }
 
-// Record is the record of the path.
-func (a *Archive) Record() *layout.NarInfo { return a.record }
-
 // fits reports whether frames are those of the record's file.
 func (a *Archive) fits(s *nar.Seek) bool {
 	if s == nil || len(s.Frames) < 2 {

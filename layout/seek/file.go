@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -183,10 +182,4 @@ func (a *Archive) Root(ctx context.Context) (*nar.Node, error) {
 	}
 	a.root = root
 	return root, nil
-}
-
-// Absent reports whether an error says that there is nothing at a path in a NAR.
-func Absent(err error) bool {
-	var p *PathError
-	return errors.As(err, &p) && errors.Is(p.Err, fs.ErrNotExist)
 }

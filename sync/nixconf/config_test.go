@@ -25,7 +25,7 @@ func TestFindFiles(t *testing.T) {
 			name, value, _ := strings.Cut(word, "=")
 			env[name] = value
 		}
-		got := FindFiles(func(name string) (string, bool) { v, ok := env[name]; return v, ok }, "/home/u")
+		got := findFiles(func(name string) (string, bool) { v, ok := env[name]; return v, ok }, "/home/u")
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s:\n%s", test.env, diff)
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/nixstatic/nixstatic/layout"
 )
 
 // ErrManaged says that a file is made by something else, as NixOS and home-manager
@@ -194,24 +196,23 @@ func replace(name string, text []byte, mode fs.FileMode, old fs.FileInfo) (err e
 }
 
 // lock locks a folder against other edits. The kernel frees the lock when the
-// process ends.
+// process ends. On a file system without locks of folders there is none: the rename
+// is atomic nevertheless.
 func lock(dir string) (*os.File, error) {
 	folder, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := layout.Flock(folder, false)
+		held := errors.Is(err, syscall.EWOULDBLOCK)
 		switch {
-		case err == nil:
+		case err == nil, errors.As(err, new(*layout.UnableError)):
 			return folder, nil
-		case err == syscall.EWOULDBLOCK && time.Since(start) < patience, err == syscall.EINTR:
+		case held && time.Since(start) < patience:
 			continue
-		case err == syscall.EWOULDBLOCK:
+		case held:
 			err = ErrBusy
-		case err == syscall.ENOTSUP, err == syscall.ENOSYS, err == syscall.EBADF, err == syscall.ENOLCK:
-			// A file system without locks of folders: the rename is still atomic.
-			return folder, nil
 		}
 		folder.Close()
 		return nil, err

@@ -16,9 +16,9 @@ type Files struct {
 	Inline string
 }
 
-// FindFiles returns the files of the user who runs this process. getenv is
+// findFiles returns the files of the user who runs this process. getenv is
 // os.LookupEnv but in tests; home is the user's home directory, "" if unknown.
-func FindFiles(lookup func(string) (string, bool), home string) Files {
+func findFiles(lookup func(string) (string, bool), home string) Files {
 	get := func(name, fallback string) string {
 		if v, ok := lookup(name); ok && v != "" {
 			return v
@@ -54,7 +54,7 @@ func Here() Files {
 	if err != nil {
 		home = ""
 	}
-	return FindFiles(os.LookupEnv, home)
+	return findFiles(os.LookupEnv, home)
 }
 
 // Own returns the user's own file that counts most, "" if there is none.

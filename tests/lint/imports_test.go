@@ -44,8 +44,9 @@ var own = map[string][]string{
 	// It reads the files of other programs, and knows nothing of trees.
 	"sync/s3/awsconfig": {},
 	"sync/httpcache":    {"layout", "layout/compress", "sync/internal/netx", "sync/nixconf"},
-	// It reads and edits the files of Nix, and contacts nothing.
-	"sync/nixconf": {},
+	// It reads and edits the files of Nix, which it locks as trees lock theirs, and
+	// contacts nothing.
+	"sync/nixconf": {"layout"},
 	// It looks at caches and at this machine, and changes nothing.
 	"sync/doctor": {"layout", "layout/compress", "layout/parallel", "signer", "sync/internal/netx", "sync/nixconf", "sync/nixstore"},
 	// It asks for the identity of a CI job, and shows it.

@@ -37,6 +37,15 @@ done
 say staticcheck
 bin/staticcheck -tags real ./...
 
+# A function that neither the program nor a test can reach is removed. The examples of
+# the documentation are compiled and not run.
+say deadcode
+dead=$(bin/deadcode -test -tags real ./...)
+if dead=$(grep -v 'unreachable func: Example' <<<"$dead") && [ -n "$dead" ]; then
+	printf 'lint: error: %s\n' "$dead" >&2
+	exit 1
+fi
+
 # The one check that needs the network: without its database there is nothing to
 # check against, and that is said, not passed over.
 say govulncheck

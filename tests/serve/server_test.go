@@ -4,7 +4,6 @@ package serve_test
 
 import (
 	"bufio"
-	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
@@ -205,5 +204,3 @@ func (s *server) metric(t testing.TB, name string) []string {
 	}
 	return found
 }
-
-func (s *server) String() string { return fmt.Sprintf("serve %s at %s", s.Tree, s.URL) }
