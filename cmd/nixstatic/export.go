@@ -145,11 +145,14 @@ func carryOut(c *cli.Context, im *export.Run, plan *export.Plan) error {
 	if err := noteExport(c, im.Writer.Tree, plan); err != nil {
 		return err
 	}
-	shown, err := followPage(c.Context, im.Writer)
-	if err != nil {
-		return err
+	// The URL of a run has not got a page; its server keeps its own up to date.
+	if !(c.String("root") != "" && layout.TraitsOf(im.Writer.Tree).Blind) {
+		shown, err := followPage(c.Context, im.Writer)
+		if err != nil {
+			return err
+		}
+		defer shown.finish(c, im.Writer.Keys)
 	}
-	defer shown.finish(c, im.Writer.Keys)
 	if len(plan.Missing) > 0 || im.Logs {
 		im.Writer.Pool = compress.NewPool(0)
 		defer im.Writer.Pool.Close()

@@ -102,6 +102,9 @@ func TestIdentity(t *testing.T) {
 	b.run(t, nil, "push", "--store", b.store, "--root", "acme/app/main@3", s.upload(), built[1]).Refused(t, "401")
 	b.run(t, append([]string{"NIXSTATIC_ID_TOKEN=" + f.token(t, "AUDIENCE")}, audience...), "push", "--store", b.store, "--root", "acme/app/main@4", s.upload(), built[1]).Want(t, 0)
 
+	// A token of the file may push to any root.
+	b.program().Run(t, "push", "--store", b.store, "--root", "beta/app@1", "--netrc-file", s.Netrc, s.upload(), built[0]).Want(t, 0)
+
 	f.Claims["repository"] = "evil/app"
 	b.run(t, env, "push", "--store", b.store, "--root", "acme/app/main@5", s.upload(), built[2]).Refused(t, "does not let this job in", "repository")
 	f.Claims["repository"] = "acme/app"

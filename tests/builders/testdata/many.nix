@@ -1,4 +1,4 @@
-# Many small builds, each with and one path that all of them refer to.
+# Many small builds, and one path that all of them refer to.
 { count, from ? 0 }:
 let
   derive = name: script: derivation {
