@@ -36,6 +36,7 @@ func exportCommand() *cli.Command {
 			"   nixstatic export --to ./cache -k secret.key --debug-info --logs /nix/store/…-hello-2.12\n" +
 			"   nixstatic export --to ./cache --root acme/app/main@$CI_PIPELINE_ID ./result\n" +
 			"   nix-store -q --requisites ./result | nixstatic export --to ./cache -\n" +
+			"   nixstatic export --to ./cache --upstream https://cache.nixos.org -k secret.key ./result\n" +
 			"   nixstatic export --from https://cache.nixos.org --to ./cache /nix/store/…-hello-2.12",
 		Flags: append(append([]cli.Flag{
 			toFlag(),
@@ -48,6 +49,8 @@ func exportCommand() *cli.Command {
 			rootFlag(),
 			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (with --from)"},
 			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with --from)"},
+			&cli.StringSliceFlag{Name: "upstream", Usage: "leave out what the cache at `URL` has, and declare that in the tree; may be repeated"},
+			&cli.StringSliceFlag{Name: "upstream-key", Usage: "the public `KEY` of the upstream (not needed for cache.nixos.org)"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for --from are in `FILE` instead of ~/.netrc"},
 		}, writeFlags()...),
 			jobsFlag("paths"),
@@ -68,6 +71,9 @@ func runExport(c *cli.Context) error {
 		return err
 	}
 	if _, err := runOfExport(c); err != nil {
+		return err
+	}
+	if err := upstreamFlags(c); err != nil {
 		return err
 	}
 	if _, err := checkLocation(c.String("to"), writeTree); err != nil {
@@ -107,6 +113,9 @@ func runExport(c *cli.Context) error {
 	im := &export.Run{Source: source, Writer: writer, Trust: trust,
 		NoClosure: c.Bool("no-closure"), Force: c.Bool("force"), Logs: c.Bool("logs"),
 		Recompress: c.IsSet("compression"), Jobs: c.Int("jobs"), Progress: &export.Progress{}}
+	if im.Provided, err = providedBy(c, writer); err != nil {
+		return err
+	}
 	return planAndExport(c, im, roots, c.String("to"))
 }
 

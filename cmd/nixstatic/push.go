@@ -89,8 +89,8 @@ func runPush(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(c.StringSlice("upstream-key")) > 0 && len(c.StringSlice("upstream")) == 0 {
-		return usage("--upstream-key goes with --upstream")
+	if err := upstreamFlags(c); err != nil {
+		return err
 	}
 	id, err := runOfExport(c)
 	if err != nil {
@@ -212,6 +212,16 @@ func withBuildDeps(c *cli.Context, store *nixstore.Store, roots []layout.StorePa
 		say(c, "note: the derivations of %s are not in the store, so that nobody can tell what they were built from", plural(int64(unknown), "path"))
 	}
 	return append(roots, deps...), nil
+}
+
+// upstreamFlags refuses keys that belong to no upstream, and upstreams without keys.
+func upstreamFlags(c *cli.Context) error {
+	urls, keys := c.StringSlice("upstream"), c.StringSlice("upstream-key")
+	if len(keys) > 0 && len(urls) == 0 {
+		return usage("--upstream-key goes with --upstream")
+	}
+	_, err := pairKeys("upstream", urls, keys)
+	return err
 }
 
 // providedBy returns what tells the paths that an upstream provides, nil if there is
