@@ -11,7 +11,6 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/seek"
-	"github.com/nixstatic/nixstatic/signer"
 )
 
 func catCommand() *cli.Command {
@@ -42,23 +41,15 @@ func catCommand() *cli.Command {
 }
 
 func runCat(c *cli.Context) error {
-	location, arg, err := cacheAndPath(c)
+	trusted, err := trustedKeys(c)
 	if err != nil {
 		return err
 	}
-	trusted, err := signer.ParseTrusted(c.StringSlice("trusted-public-key")...)
-	if err != nil {
-		return usage("--trusted-public-key: %v", err)
-	}
-	cache, err := openToLookAt(c, location, arg)
+	cache, n, inside, err := lookAt(c)
 	if err != nil {
 		return err
 	}
 	defer cache.Close()
-	n, inside, err := cache.record(c.Context, arg)
-	if err != nil {
-		return err
-	}
 	verify := c.Bool("verify") || len(trusted) > 0
 	for range maxLinks {
 		if len(trusted) > 0 {

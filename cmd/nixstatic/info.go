@@ -82,23 +82,15 @@ type infoFetch struct {
 }
 
 func runInfo(c *cli.Context) error {
-	location, arg, err := cacheAndPath(c)
+	trusted, err := trustedKeys(c)
 	if err != nil {
 		return err
 	}
-	trusted, err := signer.ParseTrusted(c.StringSlice("trusted-public-key")...)
-	if err != nil {
-		return usage("--trusted-public-key: %v", err)
-	}
-	cache, err := openToLookAt(c, location, arg)
+	cache, n, _, err := lookAt(c)
 	if err != nil {
 		return err
 	}
 	defer cache.Close()
-	n, _, err := cache.record(c.Context, arg)
-	if err != nil {
-		return err
-	}
 	r := infoResult{Version: 1, StorePath: n.Path.Abs(cache.storeDir), URL: httpcache.RedactRef(n.URL), Compression: string(n.Compression),
 		FileSize: n.FileSize, NarHash: n.NarHash.String(), NarSize: n.NarSize, CA: n.CA, References: []string{}, Signatures: []infoSignature{}}
 	if !n.FileHash.IsZero() {

@@ -16,6 +16,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/pages"
 	"github.com/nixstatic/nixstatic/layout/seek"
+	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 )
 
@@ -54,12 +55,30 @@ func openToLookAt(c *cli.Context, text, arg string) (*looked, error) {
 	return openToFind(c, text)
 }
 
-// cacheAndPath returns the arguments of a command that looks at a path.
-func cacheAndPath(c *cli.Context) (cache, path string, err error) {
+// lookAt opens the cache and finds the path that a command is to look at: its arguments.
+// It returns the record of the path, and what inside of it was named.
+func lookAt(c *cli.Context) (cache *looked, n *layout.NarInfo, inside string, err error) {
 	if c.NArg() != 2 {
-		return "", "", usage("%s takes two arguments, the cache and the path", c.Command.Name)
+		return nil, nil, "", usage("%s takes two arguments, the cache and the path", c.Command.Name)
 	}
-	return c.Args().Get(0), c.Args().Get(1), nil
+	arg := c.Args().Get(1)
+	if cache, err = openToLookAt(c, c.Args().Get(0), arg); err != nil {
+		return nil, nil, "", err
+	}
+	if n, inside, err = cache.record(c.Context, arg); err != nil {
+		cache.Close()
+		return nil, nil, "", err
+	}
+	return cache, n, inside, nil
+}
+
+// trustedKeys returns the keys that a reader trusts by a flag.
+func trustedKeys(c *cli.Context) (signer.Trusted, error) {
+	trusted, err := signer.ParseTrusted(c.StringSlice("trusted-public-key")...)
+	if err != nil {
+		return nil, usage("--trusted-public-key: %v", err)
+	}
+	return trusted, nil
 }
 
 const pathForms = "want /nix/store/<hash>-<name>, <hash>-<name>, the <hash> alone or a name, and behind a slash what is inside"

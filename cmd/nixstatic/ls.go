@@ -59,19 +59,11 @@ type lsNode struct {
 }
 
 func runLs(c *cli.Context) error {
-	location, arg, err := cacheAndPath(c)
-	if err != nil {
-		return err
-	}
-	cache, err := openToLookAt(c, location, arg)
+	cache, n, inside, err := lookAt(c)
 	if err != nil {
 		return err
 	}
 	defer cache.Close()
-	n, inside, err := cache.record(c.Context, arg)
-	if err != nil {
-		return err
-	}
 	var node *nar.Node
 	for range maxLinks {
 		node, err = lsNodeAt(c, cache, n, inside)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/fsck"
-	"github.com/nixstatic/nixstatic/signer"
 )
 
 func verifyCommand() *cli.Command {
@@ -61,9 +60,9 @@ func runVerify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	trusted, err := signer.ParseTrusted(c.StringSlice("trusted-public-key")...)
+	trusted, err := trustedKeys(c)
 	if err != nil {
-		return usage("--trusted-public-key: %v", err)
+		return err
 	}
 	tree, err := openTree(c, location, checkTree)
 	if err != nil {

@@ -22,7 +22,7 @@ func (p *pass) copyPaths(ctx context.Context) error {
 	if err := p.readPaths(ctx); err != nil {
 		return err
 	}
-	levels, err := p.fate.graph.Arrange(p.leanOut)
+	levels, err := p.fate.graph.Arrange(p.withholdDependant)
 	if err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func (p *pass) copyPaths(ctx context.Context) error {
 	return nil
 }
 
-// leanOut leaves out a narinfo because of another one that it refers to.
-func (p *pass) leanOut(node, because int32) {
+// withholdDependant leaves out a narinfo because of another one that it refers to.
+func (p *pass) withholdDependant(node, because int32) {
 	err := fmt.Errorf("it refers to %s, which was left out", p.newPath(because).Hash())
 	if p.fate.graph.StateOf(because) == refgraph.Gone {
 		err = notYetf("it refers to %s, which was withdrawn meanwhile", p.newPath(because).Hash())

@@ -61,5 +61,5 @@ func (p *part) judge(err error) error {
 	if errors.As(err, &broken) {
 		return err
 	}
-	return meaning(err)
+	return classify(err)
 }

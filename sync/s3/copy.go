@@ -41,7 +41,7 @@ func (b *Bucket) CopyObject(ctx context.Context, from layout.Info, to layout.Key
 		_, err := b.client.Load().Client.CopyObject(ctx,
 			minio.CopyDestOptions{Bucket: b.loc.Bucket, Object: b.object(to), UserMetadata: meta, ReplaceMetadata: true},
 			minio.CopySrcOptions{Bucket: b.loc.Bucket, Object: b.object(from.Key), MatchETag: from.ETag})
-		return meaning(err)
+		return classify(err)
 	})
 	switch {
 	case errors.Is(err, errPrecondition):

@@ -47,7 +47,7 @@ func (b *Bucket) lost(ctx context.Context, lost *atomic.Bool, err error) error {
 
 func (b *Bucket) deleteOne(ctx context.Context, key layout.Key, lost *atomic.Bool) error {
 	err := b.retry(ctx, "delete "+string(key), func(int) error {
-		return answered(meaning(b.client.Load().RemoveObject(ctx, b.loc.Bucket, b.object(key), minio.RemoveObjectOptions{})), lost)
+		return answered(classify(b.client.Load().RemoveObject(ctx, b.loc.Bucket, b.object(key), minio.RemoveObjectOptions{})), lost)
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return b.about("delete", key, err)
@@ -138,7 +138,7 @@ func (b *Bucket) deleteAtOnce(ctx context.Context, keys []layout.Key) ([]layout.
 		left[b.object(key)] = true
 	}
 	for r := range results {
-		failed := meaning(r.Err)
+		failed := classify(r.Err)
 		if failed == nil || errors.Is(failed, fs.ErrNotExist) {
 			delete(left, r.ObjectName)
 		} else if err == nil || transientOnly(err) {

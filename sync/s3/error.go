@@ -62,8 +62,8 @@ func (e *refusal) Error() string {
 
 func (e *refusal) Unwrap() error { return e.is }
 
-// meaning turns an error of the client library into one of ours.
-func meaning(err error) error {
+// classify turns an error of the client library into one of ours.
+func classify(err error) error {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {
 		return netx.WithoutURL(err)

@@ -33,7 +33,7 @@ func TestNoAnswer(t *testing.T) {
 				transport := netx.NewTransport(netx.Config{})
 				transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, c.err }
 				_, err := (&http.Client{Transport: &guard{transport}}).Get(scheme + "://store.example.org/bucket/key")
-				err = meaning(err)
+				err = classify(err)
 				if again, throttled := transient(err); again != c.again || throttled {
 					t.Errorf("%v: again %v, throttled %v; want again %v", err, again, throttled, c.again)
 				}

@@ -66,7 +66,7 @@ func (b *Bucket) headDated(ctx context.Context, at time.Time) (taken bool, err e
 		// The library knows where the bucket is, and signs with the time of now alone.
 		target, err := c.Presign(ctx, http.MethodHead, b.loc.Bucket, b.object(layout.Key(layout.ProbePrefix+rand.Text())), time.Minute, nil)
 		if err != nil {
-			return meaning(err)
+			return classify(err)
 		}
 		target.RawQuery = ""
 		req, err := http.NewRequestWithContext(ctx, http.MethodHead, target.String(), nil)

@@ -109,7 +109,7 @@ func readNow(answer *netx.Answer) (io.ReadCloser, error) {
 func (b *Bucket) ask(ctx context.Context, key layout.Key, opts minio.GetObjectOptions) (*netx.Answer, minio.ObjectInfo, error) {
 	raw, o, header, err := b.client.Load().GetObject(ctx, b.loc.Bucket, b.object(key), opts)
 	if err != nil {
-		return nil, o, meaning(err)
+		return nil, o, classify(err)
 	}
 	header = header.Clone()
 	header.Set("ETag", quoted(o.ETag)) // some stores forget the quotes
@@ -187,7 +187,7 @@ func (b *Bucket) Stat(ctx context.Context, key layout.Key) (layout.Info, error) 
 func (b *Bucket) stat(ctx context.Context, key layout.Key) (minio.ObjectInfo, error) {
 	o, err := b.client.Load().StatObject(ctx, b.loc.Bucket, b.object(key), minio.StatObjectOptions{})
 	if err != nil {
-		return minio.ObjectInfo{}, meaning(err)
+		return minio.ObjectInfo{}, classify(err)
 	}
 	return o, nil
 }

@@ -84,7 +84,7 @@ func (b *Bucket) uploads(ctx context.Context, prefix string) iter.Seq2[minio.Obj
 			var page minio.ListMultipartUploadsResult
 			err := b.retry(ctx, "list unfinished uploads", func(int) (err error) {
 				page, err = b.client.Load().ListMultipartUploads(ctx, b.loc.Bucket, prefix, key, id, "", pageSize)
-				return meaning(err)
+				return classify(err)
 			})
 			if err != nil {
 				yield(minio.ObjectMultipartInfo{}, err)

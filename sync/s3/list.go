@@ -201,7 +201,7 @@ func (w *walk) more(ctx context.Context, yield func(layout.TopEntry) bool) (done
 	w.passed = 0
 	for o := range w.b.client.Load().ListObjectsIter(ctx, w.b.loc.Bucket, w.b.listing(w.prefix, after, pageSize)) {
 		if o.Err != nil {
-			return false, w.b.older(meaning(o.Err))
+			return false, w.b.older(classify(o.Err))
 		}
 		entry, use, err := w.take(listed{o.Key, o.ETag, o.Size, o.LastModified})
 		if err != nil {

@@ -209,7 +209,7 @@ func (b *Bucket) check(ctx context.Context) error {
 func (b *Bucket) listOne(ctx context.Context) error {
 	for o := range b.client.Load().ListObjectsIter(ctx, b.loc.Bucket, b.listing("", "", 1)) {
 		if o.Err != nil {
-			return meaning(o.Err)
+			return classify(o.Err)
 		}
 		break
 	}

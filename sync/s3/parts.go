@@ -112,7 +112,7 @@ func (b *Bucket) resumeParts(ctx context.Context, u *upload, step int64) (*parts
 			}
 			// An upload whose answer was lost stays behind empty. Leftovers finds it.
 			p.id, err = b.client.Load().NewMultipartUpload(ctx, b.loc.Bucket, b.object(u.key), opts)
-			return meaning(err)
+			return classify(err)
 		})
 	})
 	return p, err
@@ -126,7 +126,7 @@ func (p *parts) take(ctx context.Context) (kept int, err error) {
 		result, err := p.b.client.Load().ListObjectParts(ctx, p.b.loc.Bucket, object, p.id, marker, pageSize)
 		if err != nil {
 			// A client that may put need not be allowed to list parts.
-			p.b.log.Debug("parts cannot be listed", "key", string(p.u.key), "error", meaning(err))
+			p.b.log.Debug("parts cannot be listed", "key", string(p.u.key), "error", classify(err))
 			return kept, ctx.Err()
 		}
 		for _, have := range result.ObjectParts {
@@ -212,7 +212,7 @@ func (p *parts) join(ctx context.Context) error {
 	p.u.condition(&opts)
 	err := p.b.retry(ctx, "put "+string(p.u.key), func(n int) error {
 		_, err := p.b.client.Load().CompleteMultipartUpload(ctx, p.b.loc.Bucket, p.b.object(p.u.key), p.id, p.parts, opts)
-		err = p.b.unconditional(p.u, meaning(err))
+		err = p.b.unconditional(p.u, classify(err))
 		if n > 1 && (p.u.refused(err) || errors.Is(err, errNoUpload)) {
 			// An earlier attempt may have joined them.
 			have, statErr := p.b.stat(ctx, p.u.key)
@@ -241,7 +241,7 @@ func (p *parts) giveUp(ctx context.Context, cause error) {
 
 func (b *Bucket) abort(ctx context.Context, key layout.Key, id string) error {
 	err := b.retry(ctx, "remove parts of "+string(key), func(int) error {
-		return meaning(b.client.Load().AbortMultipartUpload(ctx, b.loc.Bucket, b.object(key), id))
+		return classify(b.client.Load().AbortMultipartUpload(ctx, b.loc.Bucket, b.object(key), id))
 	})
 	if errors.Is(err, errNoUpload) || errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -77,12 +77,12 @@ func (b *Bucket) create(ctx context.Context) (bool, error) {
 	c := b.client.Load()
 	created := true
 	err := b.retry(ctx, "make bucket", func(int) error {
-		err := meaning(c.MakeBucket(ctx, b.loc.Bucket, minio.MakeBucketOptions{Region: c.region}))
+		err := classify(c.MakeBucket(ctx, b.loc.Bucket, minio.MakeBucketOptions{Region: c.region}))
 		var e *refusal
 		if errors.As(err, &e) && (strings.HasSuffix(e.code, "LocationConstraint") || e.code == "IllegalLocationConstraintException" || unknown(err)) && c.region != defaultRegion {
 			// The store may know its region by another name than the bucket is to have,
 			// or no regions at all.
-			if again := meaning(c.MakeBucket(ctx, b.loc.Bucket, minio.MakeBucketOptions{Region: defaultRegion})); again == nil {
+			if again := classify(c.MakeBucket(ctx, b.loc.Bucket, minio.MakeBucketOptions{Region: defaultRegion})); again == nil {
 				return nil
 			}
 		}
@@ -105,7 +105,7 @@ func (b *Bucket) publish(ctx context.Context) error {
 	var text string
 	err := b.retry(ctx, "get policy", func(int) (err error) {
 		text, err = c.Client.GetBucketPolicy(ctx, b.loc.Bucket) // "" if there is none
-		return meaning(err)
+		return classify(err)
 	})
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (b *Bucket) publish(ctx context.Context) error {
 		return err
 	}
 	return b.retry(ctx, "put policy", func(int) error {
-		return meaning(c.SetBucketPolicy(ctx, b.loc.Bucket, text))
+		return classify(c.SetBucketPolicy(ctx, b.loc.Bucket, text))
 	})
 }
 
@@ -192,7 +192,7 @@ func (b *Bucket) cleanUp(ctx context.Context) error {
 	config := lifecycle.NewConfiguration()
 	err := b.retry(ctx, "get lifecycle", func(int) error {
 		have, err := c.GetBucketLifecycle(ctx, b.loc.Bucket)
-		err = meaning(err)
+		err = classify(err)
 		var e *refusal
 		if errors.As(err, &e) && e.code == "NoSuchLifecycleConfiguration" {
 			return nil
@@ -228,6 +228,6 @@ func (b *Bucket) cleanUp(ctx context.Context) error {
 	}
 	config.Rules = append(slices.DeleteFunc(config.Rules, func(r lifecycle.Rule) bool { return r.ID == ours.ID }), ours)
 	return b.retry(ctx, "put lifecycle", func(int) error {
-		return meaning(c.SetBucketLifecycle(ctx, b.loc.Bucket, config))
+		return classify(c.SetBucketLifecycle(ctx, b.loc.Bucket, config))
 	})
 }

@@ -5,7 +5,6 @@
 package corpus
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -274,24 +272,7 @@ func TestCorpus(t *testing.T) {
 // serve serves a tree until the test ends.
 func serve(t *testing.T, program nixtest.Program, tree string) string {
 	t.Helper()
-	cmd := program.Command(t, "serve", tree, "--read-only", "--listen", "127.0.0.1:0")
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSuffix(strings.TrimSpace(line), "/")
+	return strings.TrimSuffix(nixtest.Serve(t, program.Command(t, "serve", tree, "--read-only", "--listen", "127.0.0.1:0")), "/")
 }
 
 // same compares the files of two trees, but for what is private.

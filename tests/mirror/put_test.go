@@ -3,7 +3,6 @@
 package mirror_test
 
 import (
-	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -102,24 +101,7 @@ func start(t *testing.T, address string, cmd *exec.Cmd) string {
 // serve runs our own server until the test ends and returns its URL.
 func (w *world) serve(t *testing.T, tree string, args ...string) string {
 	t.Helper()
-	cmd := w.command(t, append([]string{"serve", tree, "--listen", "127.0.0.1:0"}, args...)...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(line)
+	return nixtest.Serve(t, w.command(t, append([]string{"serve", tree, "--listen", "127.0.0.1:0"}, args...)...))
 }
 
 // TestServe mirrors to the upload URL of our own server, which checks and signs

@@ -6,7 +6,6 @@
 package soak_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -116,22 +115,7 @@ func (s *soak) serve(t *testing.T, key nixtest.Key) {
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	token := s.Output(t, "token", "create", "--file", tokens, "--name", "builder", "--scope", "upload")
 	cmd := s.Command(t, "serve", s.tree, "--listen", "127.0.0.1:0", "-k", key.File, "--tokens", tokens)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("serve does not start: %v", err)
-	}
-	s.url = strings.Replace(strings.TrimSpace(line), "://", "://builder:"+token+"@", 1)
+	s.url = strings.Replace(nixtest.Serve(t, cmd), "://", "://builder:"+token+"@", 1)
 }
 
 // A made is a path in a store.
