@@ -17,7 +17,7 @@ import (
 )
 
 func addCommand() *cli.Command {
-	return &cli.Command{
+	return telling(&cli.Command{
 		Name:      "add",
 		Usage:     "put any file or directory into a tree as a store path",
 		ArgsUsage: "FILE-OR-DIR…",
@@ -35,7 +35,7 @@ func addCommand() *cli.Command {
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for https:// are in `FILE` instead of ~/.netrc"},
 		}, writeFlags()...), jsonFlag()),
 		Action: runAdd,
-	}
+	})
 }
 
 // addResult is what --json prints for each path.

@@ -21,7 +21,7 @@ import (
 const nixosKey = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
 
 func exportCommand() *cli.Command {
-	return &cli.Command{
+	return telling(&cli.Command{
 		Name:      "export",
 		Usage:     "write store paths and their closure into a tree",
 		ArgsUsage: "PATH…",
@@ -57,7 +57,7 @@ func exportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be written, and write nothing"},
 			jsonFlag(), quietFlag()),
 		Action: runExport,
-	}
+	})
 }
 
 // A pathSource is a source that understands what people type.

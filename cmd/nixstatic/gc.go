@@ -43,7 +43,7 @@ func gcCommand() *cli.Command {
 				"   nixstatic gc why ./cache /nix/store/…-openssl-3.0.14",
 			Flags:  []cli.Flag{keepYoungFlag(), jsonFlag()},
 			Action: runGCWhy,
-		}, {
+		}, telling(&cli.Command{
 			Name:      "undo",
 			Usage:     "bring back what was withdrawn",
 			ArgsUsage: "TREE [RUN | PATH…]",
@@ -56,7 +56,7 @@ func gcCommand() *cli.Command {
 				"   nixstatic gc undo ./cache /nix/store/…-hello-2.12",
 			Flags:  []cli.Flag{jsonFlag(), quietFlag()},
 			Action: runGCUndo,
-		}, {
+		}), {
 			Name:        "runs",
 			Usage:       "list the runs that removed something",
 			ArgsUsage:   "TREE",

@@ -31,6 +31,9 @@ func runGCUndo(c *cli.Context) error {
 		return err
 	}
 	done, err := gc.Undo(c.Context, tree, epoch, paths)
+	for _, p := range done.Back {
+		purgerOf(c).add(layout.NarInfoKey(p)) // others may remember that it is not there
+	}
 	refreshPage(c, tree, info.StoreDir, false)
 	if err != nil {
 		return aboutGC(err, location)

@@ -16,7 +16,7 @@ import (
 )
 
 func pageCommand() *cli.Command {
-	return &cli.Command{
+	return telling(&cli.Command{
 		Name:      "page",
 		Usage:     "write a page for browsers into a tree",
 		ArgsUsage: "TREE",
@@ -38,7 +38,7 @@ func pageCommand() *cli.Command {
 			jsonFlag(), quietFlag(),
 		},
 		Action: runPage,
-	}
+	})
 }
 
 // pageResult is what page --json prints.

@@ -18,7 +18,7 @@ import (
 )
 
 func pinCommand() *cli.Command {
-	return &cli.Command{
+	return telling(&cli.Command{
 		Name:      "pin",
 		Usage:     "keep paths in a tree that is pruned",
 		ArgsUsage: "TREE NAME PATH…",
@@ -48,21 +48,21 @@ func pinCommand() *cli.Command {
 			Description: "Example:\n   nixstatic pin list ./cache",
 			Flags:       []cli.Flag{jsonFlag()},
 			Action:      runPinList,
-		}, {
+		}, telling(&cli.Command{
 			Name:        "remove",
 			Usage:       "remove a pin, or one of its generations",
 			ArgsUsage:   "TREE NAME[@N]",
 			Description: "What nothing else keeps goes in one of the next runs of gc.\n\nExamples:\n   nixstatic pin remove ./cache host-a\n   nixstatic pin remove ./cache host-a@2",
 			Action:      runPinRemove,
-		}, {
+		}), telling(&cli.Command{
 			Name:        "rollback",
 			Usage:       "make an older generation the newest",
 			ArgsUsage:   "TREE NAME [N]",
 			Description: "Without N it is the one before the newest.\n\nExample:\n   nixstatic pin rollback ./cache host-a",
 			Action:      runPinRollback,
-		}},
+		})},
 		Action: runPin,
-	}
+	})
 }
 
 func runPin(c *cli.Context) error {
@@ -194,6 +194,7 @@ func runPinRemove(c *cli.Context) error {
 	if err := gc.RemovePin(c.Context, tree, name, number); err != nil {
 		return aboutPin(err, c.Args().First(), c.Args().Get(1))
 	}
+	purgerOf(c).add(layout.PinKey(name))
 	refreshPage(c, tree, info.StoreDir, true)
 	return nil
 }

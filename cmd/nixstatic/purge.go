@@ -77,6 +77,8 @@ func (p *purger) run(ctx context.Context) error {
 	keys := p.keys
 	p.keys = nil
 	p.mu.Unlock()
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
 	for some := range slices.Chunk(keys, purgeBatch) {
 		var list strings.Builder
 		for _, key := range some {

@@ -10,7 +10,7 @@ import (
 )
 
 func signCommand() *cli.Command {
-	return &cli.Command{
+	return telling(&cli.Command{
 		Name:      "sign",
 		Usage:     "sign what is in a tree",
 		ArgsUsage: "TREE",
@@ -26,7 +26,7 @@ func signCommand() *cli.Command {
 			jsonFlag(), quietFlag(),
 		},
 		Action: runSign,
-	}
+	})
 }
 
 func runSign(c *cli.Context) error {

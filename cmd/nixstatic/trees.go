@@ -36,13 +36,13 @@ func openLocated(c *cli.Context, loc location) (openedTree, error) {
 		if err != nil {
 			return nil, err
 		}
-		return bucket, nil
+		return tellBucket(c, bucket), nil
 	}
 	dir, err := layout.OpenDir(loc.path)
 	if err != nil {
 		return nil, err
 	}
-	return dir, nil
+	return tellDir(c, dir), nil
 }
 
 // openPruned opens a tree to be pruned. A run that finds nothing to do is not to try

@@ -14,7 +14,7 @@ import (
 )
 
 func verifyCommand() *cli.Command {
-	return &cli.Command{
+	return telling(&cli.Command{
 		Name:      "verify",
 		Usage:     "check a tree, and change nothing but with --repair",
 		ArgsUsage: "TREE",
@@ -38,7 +38,7 @@ func verifyCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "demand a signature by `KEY` (name:base64) of every path; may be repeated"},
 			jobsFlag("NARs"), jsonFlag(), quietFlag()),
 		Action: runVerify,
-	}
+	})
 }
 
 // verifyResult is what --json prints.
