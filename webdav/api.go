@@ -41,9 +41,9 @@ type Config struct {
 	// Pins takes pins. Nil: none are taken.
 	Pins Pinner
 
-	// Uses is told what readers were sent, or were told that they have still. It must
-	// be cheap. Nil: no use is remembered.
-	Uses interface{ Read(key layout.Key) }
+	// Uses is told what readers were sent, or were told that they have still. Nil: no
+	// use is remembered.
+	Uses Uses
 
 	// Unlisted keeps what the tree has from readers who do not know its names: PROPFIND
 	// at the read URL, and the search index, need the scope Upload.
@@ -147,6 +147,13 @@ type Upstream interface {
 	// characters, the first of its name), with a signature that was verified. The
 	// error is fs.ErrNotExist only if no upstream has it (I5).
 	Has(ctx context.Context, hash string) (*layout.NarInfo, error)
+}
+
+// Uses remembers what is read. Its methods must be cheap.
+type Uses interface {
+	Read(key layout.Key)
+	// Known reports whether Read would change nothing.
+	Known(key layout.Key) bool
 }
 
 // Roots remembers what runs rely upon.

@@ -117,7 +117,7 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 	f := h.serve(w, r, &t, in, start)
 	if f == nil && h.cfg.Uses != nil && r.Method == http.MethodGet && (!t.upload || h.shared && t.run == nil) {
-		h.used(&t, w.status)
+		h.used(w, r, &t)
 	}
 	if f != nil {
 		if r.Method == http.MethodPut {

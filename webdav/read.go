@@ -135,11 +135,18 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 	return nil
 }
 
-// used tells of an object that a reader got, or has still.
-func (h *Handler) used(t *target, status int) {
-	switch status {
-	case http.StatusOK, http.StatusPartialContent, http.StatusFound, http.StatusNotModified:
-		if t.kind == layout.KindNAR || t.kind == layout.KindNarInfo {
+// used tells of an object that a reader got, or has still. A reader that was sent
+// elsewhere may have made its name up: many of those would crowd out what is read.
+func (h *Handler) used(w *response, r *http.Request, t *target) {
+	if t.kind != layout.KindNAR && t.kind != layout.KindNarInfo || h.cfg.Uses.Known(t.key) {
+		return
+	}
+	switch w.status {
+	case http.StatusOK, http.StatusPartialContent, http.StatusNotModified:
+		h.cfg.Uses.Read(t.key)
+	case http.StatusFound:
+		http.NewResponseController(w).Flush() // the reader need not wait
+		if _, err := h.cfg.Tree.Stat(r.Context(), t.key); !isAbsent(err) {
 			h.cfg.Uses.Read(t.key)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/layout/treetest"
@@ -57,5 +59,34 @@ func TestRedirect(t *testing.T) {
 	h.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
 	if w.Code != 200 || !bytes.Equal(w.Body.Bytes(), text) {
 		t.Errorf("where readers and uploads share one URL: %d", w.Code)
+	}
+}
+
+// used counts what is read.
+type used map[layout.Key]int
+
+func (u used) Read(key layout.Key)       { u[key]++ }
+func (u used) Known(key layout.Key) bool { return u[key] > 0 }
+
+// A reader that is sent elsewhere for a NAR that is not there leaves no trace of it: the
+// memory of what is read has room for so much. One that is there is looked for once.
+func TestRedirectsOfMadeUpNames(t *testing.T) {
+	mem, read := treetest.NewMem(t), used{}
+	path, _ := aNAR(t, mem)
+	h := New(Config{Tree: mem, Auth: AllowAll, Log: quiet, Uses: read, Redirect: func(context.Context, layout.Key) (string, error) { return "https://x/", nil }})
+	mem.Counts()
+	for range 3 {
+		for _, at := range []string{path, "/nar/0000000000000000000000000000000000000000000000000000.nar.zst"} {
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, httptest.NewRequest("GET", at, nil)); w.Code != 302 {
+				t.Errorf("GET %s: %d", at, w.Code)
+			}
+		}
+	}
+	if diff := cmp.Diff(used{layout.Key(path[1:]): 1}, read); diff != "" {
+		t.Errorf("what was read (-want +got):\n%s", diff)
+	}
+	if n := mem.Counts(); n.Stat != 1+3 {
+		t.Errorf("the tree was asked %+v", n)
 	}
 }

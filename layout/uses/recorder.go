@@ -39,13 +39,10 @@ func (r *Recorder) Read(key layout.Key) {
 	if entry == "" {
 		return
 	}
-	day := r.now().UTC().Truncate(24 * time.Hour)
-	r.mu.RLock()
-	known := r.day.Equal(day) && r.seen[entry]
-	r.mu.RUnlock()
-	if known {
+	if r.known(entry) {
 		return
 	}
+	day := r.today()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen == nil {
@@ -57,6 +54,21 @@ func (r *Recorder) Read(key layout.Key) {
 	r.seen[entry] = true
 	r.dirty = true
 }
+
+// Known reports whether an object needs no more to be noted today.
+func (r *Recorder) Known(key layout.Key) bool {
+	entry := entryOf(key)
+	return entry == "" || r.known(entry)
+}
+
+func (r *Recorder) known(entry string) bool {
+	day := r.today()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.day.Equal(day) && r.seen[entry]
+}
+
+func (r *Recorder) today() time.Time { return r.now().UTC().Truncate(24 * time.Hour) }
 
 func (r *Recorder) begin(day time.Time) {
 	r.day, r.seen, r.dirty = day, map[string]bool{}, false
@@ -73,7 +85,7 @@ func (r *Recorder) Write(ctx context.Context) error {
 		}
 		r.dirty = false
 	}
-	if day := r.now().UTC().Truncate(24 * time.Hour); r.seen != nil && (!r.day.Equal(day) || len(r.seen) >= maxSeen) {
+	if day := r.today(); r.seen != nil && (!r.day.Equal(day) || len(r.seen) >= maxSeen) {
 		r.begin(day)
 	}
 	return nil
