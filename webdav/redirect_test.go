@@ -69,7 +69,7 @@ func (u used) Read(key layout.Key)       { u[key]++ }
 func (u used) Known(key layout.Key) bool { return u[key] > 0 }
 
 // A reader that is sent elsewhere for a NAR that is not there leaves no trace of it: the
-// memory of what is read has room for so much. One that is there is looked for once.
+// memory of what is read has room for so much. A NAR that is there is looked for once.
 func TestRedirectsOfMadeUpNames(t *testing.T) {
 	mem, read := treetest.NewMem(t), used{}
 	path, _ := aNAR(t, mem)
