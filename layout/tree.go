@@ -57,6 +57,10 @@ type Lister interface {
 	List(ctx context.Context, prefix string) iter.Seq2[Info, error]
 }
 
+// ErrAdminOnly says that a tree takes other objects from this client, but not one that
+// people see or that keeps others.
+var ErrAdminOnly = errors.New("only an administrator may put it")
+
 // ErrNotListable says that a tree does not tell what it has.
 var ErrNotListable = fmt.Errorf("it cannot be listed: %w", errors.ErrUnsupported)
 

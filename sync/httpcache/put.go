@@ -106,6 +106,8 @@ func (s *PutServer) Put(ctx context.Context, key layout.Key, body layout.Body, o
 		return fmt.Errorf("put %s: %w", key, fs.ErrExist)
 	case isStatus(err, http.StatusPreconditionFailed) && opts.IfMatch != "":
 		return fmt.Errorf("put %s: %w", key, layout.ErrChanged)
+	case isStatus(err, http.StatusForbidden) && (key.Kind() == layout.KindPage || key.Kind() == layout.KindPin):
+		return fmt.Errorf("%w: %w", layout.ErrAdminOnly, refused(err))
 	}
 	return refused(err)
 }

@@ -224,13 +224,18 @@ func (p *pass) copyListings(ctx context.Context) error {
 }
 
 func (p *pass) copyPages(ctx context.Context) error {
-	return p.copyTasks(ctx, func(yield func(task, error) bool) {
+	err := p.copyTasks(ctx, func(yield func(task, error) bool) {
 		for _, c := range p.todo.pages {
 			if !yield(task{Change: c}, nil) {
 				return
 			}
 		}
 	})
+	if errors.Is(err, layout.ErrAdminOnly) { // no path needs them
+		p.run.report.note(fmt.Sprintf("the pages for browsers are left out: %v", err))
+		return nil
+	}
+	return err
 }
 
 // copyPins copies the pins if no path was left out: a reader of a pin asks for all

@@ -130,7 +130,26 @@ func TestServe(t *testing.T) {
 	if r := w.sync(t, w.dir, upload); !strings.Contains(r.Stderr, ": 0 objects copied") {
 		t.Errorf("nothing to do: %s", r.Stderr)
 	}
-	r := nixtest.Wait(t, w.command(t, "sync", w.dir, strings.Replace(upload, token, "wrong", 1)))
+	// Pages are for administrators: the rest goes without them.
+	page := []byte("<!DOCTYPE html>\n<title>hello</title>\n")
+	if err := os.WriteFile(filepath.Join(w.dir, "index.html"), page, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log := layout.Key("log/" + strings.Repeat("0", 32) + "-late.drv")
+	if err := os.MkdirAll(filepath.Join(w.dir, "log"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, string(log)), []byte("late\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := w.sync(t, w.dir, upload)
+	if strings.Count(r.Stderr, "are left out: ") != 1 || !strings.Contains(r.Stderr, "note: the pages for browsers are left out: ") {
+		t.Errorf("not told once that pages are left out: %s", r.Stderr)
+	}
+	if text, err := os.ReadFile(filepath.Join(tree, string(log))); err != nil || string(text) != "late\n" {
+		t.Errorf("what else is new did not come: %q, %v", text, err)
+	}
+	r = nixtest.Wait(t, w.command(t, "sync", w.dir, strings.Replace(upload, token, "wrong", 1)))
 	r.Refused(t, "401")
 	if strings.Contains(r.Stderr, token) {
 		t.Error("the token is printed")

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"time"
 
@@ -75,6 +76,24 @@ var attacks = map[string]attack{
 	"PROPPATCH": {do: func(ctx context.Context, a *attacker) {
 		body := `<D:propertyupdate xmlns:D="DAV:" xmlns:Z="` + strings.Repeat("u", 30_000) + `"><D:set><D:prop>` + strings.Repeat("<Z:a/>", 1000) + "</D:prop></D:set></D:propertyupdate>"
 		a.send(ctx, "PROPPATCH", "/upload/nix-cache-info", strings.NewReader(body))
+	}},
+	"PROPPATCH of values in long namespaces": {do: func(ctx context.Context, a *attacker) {
+		body := `<D:propertyupdate xmlns:D="DAV:" xmlns:Z="` + strings.Repeat("u", 30_000) + `"><D:set><D:prop><D:x>` + strings.Repeat("<Z:a/>", 4000) + "</D:x></D:prop></D:set></D:propertyupdate>"
+		a.send(ctx, "PROPPATCH", "/upload/nix-cache-info", strings.NewReader(body))
+	}},
+	"bodies of WebDAV that do not end": {stranger: true, copies: 100, do: func(ctx context.Context, a *attacker) {
+		a.hold(ctx, "PROPFIND /nar/ HTTP/1.1\r\nHost: x\r\nDepth: 1\r\nContent-Length: 65536\r\n\r\n"+strings.Repeat("x", 65_000), 1, time.Second)
+	}},
+	"small pieces of NARs": {do: func(ctx context.Context, a *attacker) {
+		a.send(ctx, "PUT", nar(), strings.NewReader("x"), "Content-Range: bytes 33554432-33554432/33554433")
+		a.send(ctx, "PUT", nar(), http.NoBody, "Content-Range: bytes */300000000000")
+	}},
+	"long questions": {do: func(ctx context.Context, a *attacker) {
+		var hashes strings.Builder
+		for range 10_000 {
+			hashes.WriteString(hash() + "\n")
+		}
+		a.send(ctx, "POST", "/upload/?missing", strings.NewReader(hashes.String()))
 	}},
 	"LOCK": {do: func(ctx context.Context, a *attacker) {
 		body := `<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockinfo>`
