@@ -105,7 +105,7 @@ func Init(ctx context.Context, t Tree, info CacheInfo) (CacheInfo, error) {
 		return have, err
 	}
 	if have.StoreDir != info.StoreDir {
-		return have, fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, info.StoreDir)
+		return have, fmt.Errorf("the cache is for the store directory %s, not %s", have.StoreDir, info.StoreDir)
 	}
 	return have, nil
 }

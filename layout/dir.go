@@ -38,11 +38,11 @@ type Dir struct {
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
-		return nil, fmt.Errorf("open tree: %w", err)
+		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	d := &Dir{path: abs, folders: map[string]*folder{}}
 	if _, err := d.open(false); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open tree: %w", err)
+		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	return d, nil
 }
@@ -160,7 +160,7 @@ func (d *Dir) DeleteBatch(ctx context.Context, groups ...[]Key) error {
 		return ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("open tree: %w", err)
+		return fmt.Errorf("open cache: %w", err)
 	}
 	for _, group := range groups {
 		if err := d.deleteGroup(ctx, group); err != nil {

@@ -47,12 +47,12 @@ func (d *Dir) narInfoKeys(ctx context.Context) ([]prefixed, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, keyError("list", "the tree", err)
+		return nil, keyError("list", "the cache", err)
 	}
 	defer here.Close()
 	f, err := here.Open(".")
 	if err != nil {
-		return nil, keyError("list", "the tree", err)
+		return nil, keyError("list", "the cache", err)
 	}
 	defer f.Close()
 	var keys []prefixed
@@ -70,7 +70,7 @@ func (d *Dir) narInfoKeys(ctx context.Context) ([]prefixed, error) {
 			break
 		}
 		if err != nil {
-			return nil, keyError("list", "the tree", err)
+			return nil, keyError("list", "the cache", err)
 		}
 	}
 	slices.SortFunc(keys, func(a, b prefixed) int {

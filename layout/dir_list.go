@@ -63,7 +63,7 @@ type dirWalk struct {
 }
 
 func (w *dirWalk) fail(name string, err error) bool {
-	return w.yield(TopEntry{}, fmt.Errorf("list %s: %w", cmp.Or(name, "the tree"), err))
+	return w.yield(TopEntry{}, fmt.Errorf("list %s: %w", cmp.Or(name, "the cache"), err))
 }
 
 // walk yields what is below dir, "" or a path below the tree's directory that ends

@@ -34,7 +34,7 @@ func (d *Dir) Put(ctx context.Context, key Key, body Body, opts PutOptions) erro
 // group.
 func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, err error) {
 	if _, err := d.open(true); err != nil {
-		return nil, fmt.Errorf("open tree: %w", err)
+		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	files := make([][]*stagedFile, len(groups))
 	defer func() {

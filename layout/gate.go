@@ -36,15 +36,15 @@ type Gater interface {
 
 // ErrNoGate says that nothing can be removed safely from a tree while others
 // write to it.
-var ErrNoGate = fmt.Errorf("writers and removals cannot be kept apart in this kind of tree: %w", errors.ErrUnsupported)
+var ErrNoGate = fmt.Errorf("writers and removals cannot be kept apart in this kind of cache: %w", errors.ErrUnsupported)
 
 // ErrRemoved says that something which a writer relied upon was removed before
 // the writer published. The writer looks again, and puts what is missing.
-var ErrRemoved = errors.New("removed from the tree meanwhile")
+var ErrRemoved = errors.New("removed from the cache meanwhile")
 
 // ErrClosed says that a mirror owns a tree: what anybody else writes to it, the next
 // run of the mirror removes, with no regard for what rests on it.
-var ErrClosed = errors.New("the tree is a mirror that is kept equal to another tree")
+var ErrClosed = errors.New("the cache is a mirror that is kept equal to another cache")
 
 // A SweepPlan is changed by a sweeper before it removes anything: no two versions
 // are equal, and it is never deleted. So a writer knows by its version alone

@@ -35,8 +35,8 @@ type LinkReason string
 // The reasons.
 const (
 	LinkDangles   LinkReason = "and nothing is there"
-	LinkLeaves    LinkReason = "and a link there has to be relative and to stay inside of the tree"
-	LinkUntrusted LinkReason = "and belongs to neither root nor the owner of the tree"
+	LinkLeaves    LinkReason = "and a link there has to be relative and to stay inside of the cache"
+	LinkUntrusted LinkReason = "and belongs to neither root nor the owner of the cache"
 )
 
 func (e *LinkError) Error() string {

@@ -103,7 +103,7 @@ func (k Key) Immutable() bool {
 
 // errOut says that a URL is not that of an object of the same tree. It does not
 // quote the URL, which may hold a password.
-var errOut = errors.New("the URL leads out of the tree")
+var errOut = errors.New("the URL leads out of the cache")
 
 // URLKeys returns the keys that the URL of a record can mean in the record's own
 // tree, the likeliest first. Nix takes it literally in a directory; but a tree

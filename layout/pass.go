@@ -121,7 +121,7 @@ func (p *pass) finish(want *PathInfo) (Hash, error) {
 	sum := Hash(p.sum.Sum(nil))
 	if want != nil {
 		if want.NarSize > 0 && p.size != want.NarSize {
-			return sum, fmt.Errorf("the NAR has %d bytes, its record says %d", p.size, want.NarSize)
+			return sum, fmt.Errorf("the NAR has %d bytes, its narinfo says %d", p.size, want.NarSize)
 		}
 		if !want.NarHash.IsZero() && sum != want.NarHash {
 			return sum, &HashMismatch{What: "NAR", Got: sum, Want: want.NarHash}
@@ -154,7 +154,7 @@ type NARTooLong struct {
 
 func (e *NARTooLong) Error() string {
 	if e.Announced {
-		return fmt.Sprintf("the NAR has more than the %d bytes of its record", e.Limit)
+		return fmt.Sprintf("the NAR has more than the %d bytes of its narinfo", e.Limit)
 	}
 	return fmt.Sprintf("the NAR has more than the %d bytes that are allowed", e.Limit)
 }
@@ -166,5 +166,5 @@ type HashMismatch struct {
 }
 
 func (e *HashMismatch) Error() string {
-	return fmt.Sprintf("the %s hashes to %s, its record says %s", e.What, e.Got, e.Want)
+	return fmt.Sprintf("the %s hashes to %s, its narinfo says %s", e.What, e.Got, e.Want)
 }

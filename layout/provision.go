@@ -64,7 +64,7 @@ func VerifyNarInfo(text []byte, hash, storeDir string, keys signer.Trusted) (*Na
 		return nil, err
 	}
 	if n.Path.Hash() != hash {
-		return nil, fmt.Errorf("it is the record of %s", n.Path)
+		return nil, fmt.Errorf("it is the narinfo of %s", n.Path)
 	}
 	if _, ok := keys.Verify(n.Fingerprint(storeDir), n.Sigs); !ok {
 		return nil, fmt.Errorf("%s has no good signature by a key of this upstream", n.Path)

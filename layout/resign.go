@@ -87,7 +87,7 @@ func signOne(ctx context.Context, t Tree, key Key, storeDir string, keys []signe
 		return false, err
 	}
 	if NarInfoKey(n.Path) != key {
-		return false, fmt.Errorf("it is the record of %s", n.Path)
+		return false, fmt.Errorf("it is the narinfo of %s", n.Path)
 	}
 	before := slices.Clone(n.Sigs)
 	if err := n.Sign(storeDir, keys); err != nil {

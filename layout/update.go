@@ -27,7 +27,7 @@ func Update(ctx context.Context, t Tree, key Key, change func(have []byte) ([]by
 		}
 		switch {
 		case err == nil && info.ETag == "":
-			return fmt.Errorf("update %s: the tree does not tell one version from another", key)
+			return fmt.Errorf("update %s: the cache does not tell one version from another", key)
 		case err == nil:
 			opts = PutOptions{IfMatch: info.ETag}
 		case !errors.Is(err, fs.ErrNotExist):

@@ -19,7 +19,7 @@ import (
 func addCommand() *cli.Command {
 	return telling(&cli.Command{
 		Name:      "add",
-		Usage:     "put any file or directory into a tree as a store path",
+		Usage:     "put any file or directory into a cache as a store path",
 		ArgsUsage: "FILE-OR-DIR…",
 		Description: "The store path is the one that nix-store --add prints for the same content. It is\n" +
 			"content-addressed, so that clients need no key for it; no Nix is needed here. It\n" +
@@ -31,7 +31,7 @@ func addCommand() *cli.Command {
 		Flags: append(append([]cli.Flag{
 			toFlag(),
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` in the store path, instead of the file's own"},
-			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a new tree"},
+			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a new cache"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for https:// are in `FILE` instead of ~/.netrc"},
 		}, writeFlags()...), jsonFlag()),
 		Action: runAdd,

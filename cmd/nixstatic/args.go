@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -51,7 +52,7 @@ func flagsFirst(app *cli.App, args []string) ([]string, error) {
 		name, _, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if takesValue(flags, name) && !hasValue {
 			if len(rest) == 0 {
-				return nil, usage("the flag %s needs a value", arg)
+				return nil, &usageError{fmt.Sprintf("the flag %s needs a value", arg), strings.Join(append([]string{"nixstatic"}, head[1:]...), " ")}
 			}
 			before = append(before, rest[0])
 			rest = rest[1:]

@@ -26,7 +26,7 @@ func newBucket(c *cli.Context, loc s3.Location) (*s3.Bucket, error) {
 }
 
 // noConditions is said of a store that may have one writer.
-const noConditions = "the store keeps to no conditions when it is written to: nothing else may write to this tree meanwhile"
+const noConditions = "the store does not support conditional writes: nothing else may write to this cache meanwhile"
 
 // openBucket opens a bucket that is there.
 func openBucket(c *cli.Context, loc location) (*s3.Bucket, error) {
@@ -84,6 +84,6 @@ func proveWriters(ctx context.Context, bucket *s3.Bucket, loc location, log *slo
 	if strings.Contains(loc.text, "?") {
 		parameter = "&"
 	}
-	return withHint(fmt.Errorf("the store of %s keeps to no conditions (If-None-Match, If-Match) when it is written to: two who write at once would undo each other's work", bucket.URL()),
+	return withHint(fmt.Errorf("the store of %s does not support conditional writes (If-None-Match, If-Match): two who write at once would undo each other's work", bucket.URL()),
 		"if this server is the only one that ever writes there, say so: '%s%sone-writer=true'", loc.text, parameter)
 }

@@ -31,7 +31,7 @@ func catCommand() *cli.Command {
 			"   nixstatic cat https://cache.nixos.org 63l345l7dgcfz789w1y93j1540czafqh-hello-2.12/bin/hello >hello\n" +
 			"   nixstatic cat --trusted-public-key \"$(cat key.pub)\" s3://cache ./result/etc/os-release",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "verify", Usage: "read the whole NAR, and print nothing unless it has the hash of its record"},
+			&cli.BoolFlag{Name: "verify", Usage: "read the whole NAR, and print nothing unless it has the hash of its narinfo"},
 			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "demand a signature by `KEY` (name:base64), and the hash; may be repeated"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
 			quietFlag(),
@@ -119,7 +119,7 @@ func fileHint(err error, cache *looked, n *layout.NarInfo) error {
 			return withHint(err, "the NAR is damaged in %s, or is another: nothing of it was printed", cache.text)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return withHint(fmt.Errorf("the NAR of %s is gone: %w", n.Path, err), "nixstatic verify tells what else is wrong with a tree")
+			return withHint(fmt.Errorf("the NAR of %s is gone: %w", n.Path, err), "nixstatic verify tells what else is wrong with a cache")
 		}
 		return err
 	}

@@ -24,13 +24,13 @@ func doctorCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "doctor",
 		Usage:     "find out why Nix builds what is in a cache",
-		ArgsUsage: "[URL | TREE] [PATH]",
+		ArgsUsage: "[URL | CACHE] [PATH]",
 		Description: "Looks at the settings of this machine, at the cache as Nix meets it, and at what\n" +
 			"Nix remembers of it, in the order in which things go wrong. Each finding says what\n" +
 			"is wrong, why that matters, and the command that cures it. It changes nothing.\n\n" +
 			"Without URL it looks at all caches that Nix uses here. With PATH, a store path or a\n" +
-			"link to one, it looks at its record, its signatures, all that it refers to and its\n" +
-			"archive as well. With a TREE, a directory or a bucket, it looks at the serving side.\n\n" +
+			"link to one, it looks at its narinfo, its signatures, all that it refers to and its\n" +
+			"archive as well. With a CACHE, a directory or a bucket, it looks at the serving side.\n\n" +
 			"The checks: " + strings.Join(doctor.Names(), ", ") + ".\n\n" +
 			"Exit code 1 says that something keeps Nix from using a cache. Root sees more than\n" +
 			"others: what the Nix daemon remembers, and its netrc.\n\n" +

@@ -15,8 +15,8 @@ import (
 func duCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "du",
-		Usage:     "tell what takes the room in a tree",
-		ArgsUsage: "TREE [ROOT…]",
+		Usage:     "tell what takes the room in a cache",
+		ArgsUsage: "CACHE [ROOT…]",
 		Description: "A line for each root: how many paths its closure has, their bytes, each file counted\n" +
 			"once, and what only this root keeps, which is what its removal would set free; when\n" +
 			"something of it came last, and when something of it was read last. Then the bytes by\n" +
@@ -46,7 +46,7 @@ const pruneMemory = 280 << 20
 
 func runDu(c *cli.Context) error {
 	if c.NArg() < 1 {
-		return usage("du needs the tree")
+		return usage("du needs the cache")
 	}
 	location := c.Args().First()
 	o, err := keepOptions(c)
@@ -73,7 +73,7 @@ func runDu(c *cli.Context) error {
 	}
 	for _, word := range c.Args().Tail() {
 		if !slices.ContainsFunc(used.Roots, func(r gc.Root) bool { return r.Named(word) }) {
-			return withHint(fmt.Errorf("nothing in the tree is kept by a root of the name %s", word), "nixstatic du %s shows all roots", location)
+			return withHint(fmt.Errorf("nothing in the cache is kept by a root of the name %s", word), "nixstatic du %s shows all roots", location)
 		}
 	}
 	if words := c.Args().Tail(); len(words) > 0 {

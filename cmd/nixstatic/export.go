@@ -23,10 +23,10 @@ const nixosKey = "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=
 func exportCommand() *cli.Command {
 	return telling(&cli.Command{
 		Name:      "export",
-		Usage:     "write store paths and their closure into a tree",
+		Usage:     "write store paths and their closure into a cache",
 		ArgsUsage: "PATH…",
 		Description: "PATH is a store path, a path inside one, a symbolic link to one such as ./result,\n" +
-			"or - for a list on standard input. What the tree has already is not read again,\n" +
+			"or - for a list on standard input. What the cache has already is not read again,\n" +
 			"so a run that was interrupted is completed by running it again.\n\n" +
 			"With --from the paths come from another binary cache, and no Nix is needed. Its\n" +
 			"NARs are kept as they are unless --compression is given. Paths must be signed by\n" +
@@ -42,8 +42,8 @@ func exportCommand() *cli.Command {
 			toFlag(),
 			&cli.StringFlag{Name: "from", Usage: "take the paths from the binary cache at `URL` (https://, http://, file:// or a directory)"},
 			&cli.StringFlag{Name: "store", Usage: "take the paths from `STORE`: a root as for nix --store, or unix:// and a socket"},
-			&cli.BoolFlag{Name: "no-closure", Usage: "the paths alone; what they refer to must be in the tree"},
-			&cli.BoolFlag{Name: "force", Usage: "write again what the tree has already"},
+			&cli.BoolFlag{Name: "no-closure", Usage: "the paths alone; what they refer to must be in the cache"},
+			&cli.BoolFlag{Name: "force", Usage: "write again what the cache has already"},
 			&cli.BoolFlag{Name: "debug-info", Usage: "link build IDs to the debug files in the paths"},
 			&cli.BoolFlag{Name: "logs", Usage: "bring the build logs along"},
 			rootFlag(),
@@ -224,7 +224,7 @@ func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, t
 	r.FileBytes, r.Logs, r.Realisations = im.Progress.Stored.Load(), im.Progress.Logs.Load(), im.Progress.Realisations.Load()
 	r.Seconds = took.Seconds()
 	if unsigned := im.Unsigned(plan); unsigned > 0 {
-		say(c, "note: the keys given have not signed %s of the tree; nixstatic sign does", plural(unsigned, "path"))
+		say(c, "note: the keys given have not signed %s of the cache; nixstatic sign does", plural(unsigned, "path"))
 	}
 	if deep := im.Progress.Deep.Load(); deep > 0 {
 		say(c, "note: %s; %s", plural(deep, "path")+" with more than "+deepLevels, deepNote)

@@ -33,11 +33,14 @@ const (
 )
 
 // A usageError is a mistake in the command line.
-type usageError struct{ msg string }
+type usageError struct {
+	msg     string
+	command string // such as "nixstatic gc why"; "" where it is not known
+}
 
 func (e *usageError) Error() string { return e.msg }
 
-func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+func usage(format string, args ...any) error { return &usageError{msg: fmt.Sprintf(format, args...)} }
 
 // A hinted error knows better than hintFor what to do about it.
 type hinted struct {
@@ -55,7 +58,7 @@ func withHint(err error, format string, args ...any) error {
 }
 
 // errProblems ends a verify that found something and has said so already.
-var errProblems = errors.New("the tree has problems")
+var errProblems = errors.New("the cache has problems")
 
 // errUnwell ends a doctor that found a failure and has said so already.
 var errUnwell = errors.New("something keeps Nix from using the cache")
@@ -88,7 +91,7 @@ func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) i
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "nixstatic: error: interrupted")
-		fmt.Fprintln(stderr, "nixstatic: hint: what was finished is in the tree; run the command again to go on")
+		fmt.Fprintln(stderr, "nixstatic: hint: what was finished is in the cache; run the command again to go on")
 		return exitInterrupted
 	}
 	fmt.Fprintf(stderr, "nixstatic: error: %s\n", printable(err.Error()))
@@ -125,7 +128,7 @@ func hintFor(err error) string {
 	case errors.Is(err, gc.ErrPruned):
 		return "leave out --delete, or mirror to another place; nothing was changed"
 	case errors.Is(err, layout.ErrClosed):
-		return "write to the tree that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open TREE"
+		return "write to the cache that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open CACHE"
 	case errors.Is(err, layout.ErrRemoved):
 		return "a garbage collection was faster, again and again: run the command once more"
 	case errors.As(err, &incomplete):
@@ -137,7 +140,7 @@ func hintFor(err error) string {
 	case errors.Is(err, s3.ErrNoBucket):
 		return "make the bucket, or check its name and the endpoint"
 	case errors.As(err, &wrong):
-		return "nixstatic COMMAND --help explains each command with examples"
+		return helpHint(wrong.command)
 	case errors.As(err, &untrusted):
 		return "name the key with --trusted-public-key NAME:BASE64, or take the cache's word with --no-check-sigs"
 	case errors.Is(err, export.ErrEndless):
@@ -149,13 +152,13 @@ func hintFor(err error) string {
 	case errors.As(err, &syntax):
 		return "the NAR is damaged or was not made by Nix; nothing of this path was written"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room and run the command again: what was finished is in the tree"
+		return "make room and run the command again: what was finished is in the cache"
 	case errors.Is(err, s3.ErrClock):
 		return "set the clock of this machine, as with timedatectl set-ntp true; nothing is wrong with the credentials"
 	case errors.Is(err, s3.ErrUnsigned):
 		return "give credentials as for the AWS tools: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
 	case errors.Is(err, s3.ErrCredentials):
-		return "the credentials are wrong, or have run out: get new ones, or name a profile with a credential_process, which renews them by itself; what was finished is in the tree"
+		return "the credentials are wrong, or have run out: get new ones, or name a profile with a credential_process, which renews them by itself; what was finished is in the cache"
 	case errors.Is(err, s3.ErrDenied):
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
 	case errors.Is(err, httpcache.ErrRefused) && strings.Contains(err.Error(), "not for admin"):
@@ -173,9 +176,9 @@ func hintFor(err error) string {
 	case errors.As(err, &link):
 		return linkHint(link)
 	case errors.As(err, new(*layout.UnableError)), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.ENOTSUP):
-		return "docs/file-systems.md tells what a tree needs of its file system; keep the tree on another one, or mount this one so that it can do this"
+		return "docs/file-systems.md tells what a cache needs of its file system; keep the cache on another one, or mount this one so that it can do this"
 	case errors.Is(err, syscall.ENAMETOOLONG):
-		return "the file system takes no names that long; keep the tree on another one"
+		return "the file system takes no names that long; keep the cache on another one"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):
@@ -212,9 +215,9 @@ func linkHint(link *layout.LinkError) string {
 	case layout.LinkDangles:
 		return "mount what the link leads to, or remove the link; until then nothing can be said of what it stands for"
 	case layout.LinkUntrusted:
-		return fmt.Sprintf("if it is meant to lead there, make it root's or the tree owner's: chown -h root %s", link.Name)
+		return fmt.Sprintf("if it is meant to lead there, make it root's or the cache owner's: chown -h root %s", link.Name)
 	}
-	return "put what it leads to in its place; only the folders at the top of a tree may be links that lead out of it, see docs/file-systems.md"
+	return "put what it leads to in its place; only the folders at the top of a cache may be links that lead out of it, see docs/file-systems.md"
 }
 
 // unreachable reports whether no server answers at an address.

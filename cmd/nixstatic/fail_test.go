@@ -35,7 +35,7 @@ func TestFail(t *testing.T) {
 		{"nothing", t.Context(), nil, 0, "", ""},
 		{"nothing, after a signal", done, nil, 0, "", ""},
 		{"problems", t.Context(), within(errProblems), exitProblems, "", ""},
-		{"a signal", done, within(context.Canceled), exitInterrupted, "interrupted", "what was finished is in the tree"},
+		{"a signal", done, within(context.Canceled), exitInterrupted, "interrupted", "what was finished is in the cache"},
 		{"another error after a signal", done, within(fs.ErrExist), exitFailed, "do something: file already exists", ""},
 		{"cancelled without a signal", t.Context(), context.Canceled, exitFailed, "context canceled", ""},
 		{"usage", t.Context(), usage("--level %d", 7), exitUsage, "--level 7", "nixstatic COMMAND --help"},

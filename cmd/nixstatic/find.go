@@ -34,8 +34,8 @@ func findCommand() *cli.Command {
 			"--file looks into the listings of these paths and prints the files that match: a glob\n" +
 			"without a slash is for the last name of a file, one with a slash for its whole path in\n" +
 			"the store path. A path without a listing is told of, and left out.\n\n" +
-			"Names come from the search index of the page (nixstatic page), where the tree has one. In\n" +
-			"a directory an index that is old is noticed; elsewhere --scan reads the records.\n\n" +
+			"Names come from the search index of the page (nixstatic page), where the cache has one. In\n" +
+			"a directory an index that is old is noticed; elsewhere --scan reads the narinfos.\n\n" +
 			"The exit code is 0 if something was found, and 1 if nothing was.\n\n" +
 			"Examples:\n" +
 			"   nixstatic find ./cache hello\n" +
@@ -44,7 +44,7 @@ func findCommand() *cli.Command {
 			"   nixstatic find 's3://cache' openssl --file 'bin/*'",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "file", Usage: "find the files in the paths that match `GLOB`"},
-			&cli.BoolFlag{Name: "scan", Usage: "read the records themselves, and not the search index"},
+			&cli.BoolFlag{Name: "scan", Usage: "read the narinfos themselves, and not the search index"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
 			jsonFlag(), quietFlag(),
 		},
@@ -151,7 +151,7 @@ func runFind(c *cli.Context) error {
 		}
 	}
 	if len(bad) > 0 {
-		return withHint(fmt.Errorf("%s could not be read, and may be what was looked for: %w", plural(int64(len(bad)), "record"), bad[0]), "nixstatic verify tells what is wrong with a tree")
+		return withHint(fmt.Errorf("%s could not be read, and may be what was looked for: %w", plural(int64(len(bad)), "record"), bad[0]), "nixstatic verify tells what is wrong with a cache")
 	}
 	if found == 0 {
 		return withHint(errNothing, "a pattern without * ? [ finds every name that has it in it; nixstatic find %s '*' lists all", cache.text)

@@ -79,12 +79,12 @@ func explain(p *gc.Policy, plan *gc.Plan) (text []string) {
 	switch {
 	case p.MaxSize == 0:
 	case plan.Over != nil:
-		say("What is pinned takes %s, more than the %s that the tree may have: nothing goes because of that.", bytesize(plan.Over.Bytes), bytesize(p.MaxSize))
+		say("What is pinned takes %s, more than the %s that the cache may have: nothing goes because of that.", bytesize(plan.Over.Bytes), bytesize(p.MaxSize))
 	case len(plan.ForSize) > 0 || plan.LooseForSize > 0:
-		say("Of these, %s and %s go because the tree may have no more than %s: what was used longest ago goes first.",
+		say("Of these, %s and %s go because the cache may have no more than %s: what was used longest ago goes first.",
 			plural(int64(len(plan.ForSize)), "run"), plural(int64(plan.LooseForSize), "young path"), bytesize(p.MaxSize))
 	default:
-		say("That is %d%% of the %s that the tree may have.", 100*plan.Live.Bytes/p.MaxSize, bytesize(p.MaxSize))
+		say("That is %d%% of the %s that the cache may have.", 100*plan.Live.Bytes/p.MaxSize, bytesize(p.MaxSize))
 	}
 	if p.Undo.IsZero() {
 		say("What goes cannot be brought back.")

@@ -21,9 +21,9 @@ func aboutGC(err error, location string) error {
 	case errors.As(err, new(*gc.OverError)):
 		return withHint(err, "raise max-size in the policy, or pin less (nixstatic pin list %s); nothing went because of max-size", location)
 	case errors.As(err, new(*gc.MemoryError)):
-		return withHint(err, "the store of the tree does not tell that an object has changed, or the file is damaged: remove the file, and if this comes again, do not prune the tree there; nothing was removed")
+		return withHint(err, "the store of the cache does not tell that an object has changed, or the file is damaged: remove the file, and if this comes again, do not prune the cache there; nothing was removed")
 	case errors.As(err, new(*gc.ClockError)):
-		return withHint(err, "set the clocks of this machine and of those that write to the tree: the age of a path decides whether it goes")
+		return withHint(err, "set the clocks of this machine and of those that write to the cache: the age of a path decides whether it goes")
 	case errors.As(err, new(*gc.RecordedError)):
 		return withHint(err, "nixstatic gc undo %s PATH brings it back", location)
 	case errors.As(err, new(*gc.MissingPathError)):
@@ -31,7 +31,7 @@ func aboutGC(err error, location string) error {
 	case errors.Is(err, gc.ErrNothingWithdrawn):
 		return withHint(err, "nixstatic gc runs %s tells which runs can be undone", location)
 	case errors.Is(err, layout.ErrClosed):
-		return withHint(err, "prune the tree that it is a copy of; or, if no sync --delete runs to this one any more, say --open")
+		return withHint(err, "prune the cache that it is a copy of; or, if no sync --delete runs to this one any more, say --open")
 	case errors.As(err, new(*gc.UnsettledError)):
 		return withHint(err, "run gc again then: it ends that run, and goes on; nothing was removed now")
 	case errors.Is(err, gc.ErrOvertaken):

@@ -16,8 +16,8 @@ func gcPolicyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "policy",
 		Usage:     "show or set the rules by which paths stay",
-		ArgsUsage: "TREE",
-		Description: "The policy is text in the tree itself, a rule on each line; gc, serve --gc and du go by\n" +
+		ArgsUsage: "CACHE",
+		Description: "The policy is text in the cache itself, a rule on each line; gc, serve --gc and du go by\n" +
 			"it, and sync carries it along. A path stays if one keep rule keeps it:\n\n" +
 			"   keep pins                              nixstatic pin\n" +
 			"   keep roots  */main/*  last 5, daily 7  runs that named a root, see export --root\n" +
@@ -31,7 +31,7 @@ func gcPolicyCommand() *cli.Command {
 			"last, daily, weekly, monthly, yearly N and within AGE mean what the options --keep-… of\n" +
 			"restic mean, for each name; all keeps all. In a pattern * stands for any characters, and\n" +
 			"is compared with NAME and NAME/RUN. Ages: 30d, 2w, 12h, 6m (months), 1y. # begins a\n" +
-			"comment. A tree without a policy has this one:\n\n" +
+			"comment. A cache without a policy has this one:\n\n" +
 			indented(gc.DefaultPolicy().String()) + "\n" +
 			"Examples:\n" +
 			"   nixstatic gc policy ./cache > policy\n" +
@@ -40,9 +40,9 @@ func gcPolicyCommand() *cli.Command {
 			"   nixstatic gc policy ./cache --explain",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "check", Usage: "read the policy in `FILE`, or - for standard input, and change nothing"},
-			&cli.StringFlag{Name: "set", Usage: "give the tree the policy in `FILE`, or - for standard input"},
-			&cli.BoolFlag{Name: "explain", Usage: "say in words what the policy does to this tree"},
-			&cli.BoolFlag{Name: "reset", Usage: "give the tree the default again"},
+			&cli.StringFlag{Name: "set", Usage: "give the cache the policy in `FILE`, or - for standard input"},
+			&cli.BoolFlag{Name: "explain", Usage: "say in words what the policy does to this cache"},
+			&cli.BoolFlag{Name: "reset", Usage: "give the cache the default again"},
 			jsonFlag(), quietFlag(),
 		},
 		Action: runGCPolicy,
@@ -160,5 +160,5 @@ func aboutPolicy(err error) error {
 	if err == nil {
 		return nil
 	}
-	return withHint(err, "nixstatic gc policy --help lists the rules; until that is corrected, gc removes nothing from a tree with this policy")
+	return withHint(err, "nixstatic gc policy --help lists the rules; until that is corrected, gc removes nothing from a cache with this policy")
 }

@@ -14,7 +14,7 @@ import (
 
 func runGCUndo(c *cli.Context) error {
 	if c.NArg() < 1 {
-		return usage("gc undo needs the tree")
+		return usage("gc undo needs the cache")
 	}
 	location := c.Args().First()
 	tree, info, err := existingTree(c, location)

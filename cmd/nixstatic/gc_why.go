@@ -12,7 +12,7 @@ import (
 
 func runGCWhy(c *cli.Context) error {
 	if c.NArg() != 2 {
-		return usage("gc why takes two arguments, the tree and a path")
+		return usage("gc why takes two arguments, the cache and a path")
 	}
 	o, err := keepOptions(c)
 	if err != nil {

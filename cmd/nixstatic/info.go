@@ -24,7 +24,7 @@ func infoCommand() *cli.Command {
 		ArgsUsage: "CACHE PATH",
 		Description: "CACHE is a directory, s3://… or https://…, ours or another. PATH is a store path, its\n" +
 			"<hash>-<name>, the hash alone, or a name that only one path has.\n\n" +
-			"Shows the record; the closure with its sizes, and what of it is neither in the cache nor,\n" +
+			"Shows the narinfo; the closure with its sizes, and what of it is neither in the cache nor,\n" +
 			"where this machine has a store, in that; and for each signature whether it is good, by\n" +
 			"the keys that are given. A key that is not given can vouch for nothing.\n\n" +
 			"Examples:\n" +
@@ -195,7 +195,7 @@ func printInfo(c *cli.Context, r infoResult) error {
 	}
 	for _, s := range r.Signatures {
 		line("signature", "%s: %s", shown(s.Key), map[string]string{
-			"good": "good", "bad": "BAD: the key of that name did not sign this record", "unknown": "by a key that was not given"}[s.State])
+			"good": "good", "bad": "BAD: the key of that name did not sign this narinfo", "unknown": "by a key that was not given"}[s.State])
 	}
 	if len(r.Signatures) == 0 {
 		line("signature", "none")

@@ -13,14 +13,14 @@ import (
 func initCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "init",
-		Usage:     "make an empty tree, and the bucket for it",
-		ArgsUsage: "TREE",
-		Description: "Writes nix-cache-info, and a page for browsers (see nixstatic page). A tree that is there already is left as it is, but for a\n" +
-			"nix-cache-info that is damaged, which is written anew; it is an error if the tree\n" +
-			"is one for another store directory. export and add make a tree\n" +
+		Usage:     "make an empty cache, and the bucket for it",
+		ArgsUsage: "CACHE",
+		Description: "Writes nix-cache-info, and a page for browsers (see nixstatic page). A cache that is there already is left as it is, but for a\n" +
+			"nix-cache-info that is damaged, which is written anew; it is an error if the cache\n" +
+			"is one for another store directory. export and add make a cache\n" +
 			"by themselves; init is for one that differs from the defaults.\n\n" +
 			"For s3://bucket/prefix?endpoint=… it makes the bucket if there is none, asks the\n" +
-			"store to remove what broken uploads leave, and tells what the store keeps to.\n" +
+			"store to remove what broken uploads leave, and tells what the store supports.\n" +
 			"With --public anyone may read the cache, and neither list it nor read what is in\n" +
 			".nixstatic. Other rules of the bucket stay as they are; to run it again is safe.\n\n" +
 			"Examples:\n" +
@@ -77,7 +77,7 @@ func runInit(c *cli.Context) error {
 		fmt.Fprintf(c.App.ErrWriter, "nixstatic: note: %s was damaged, and is written anew\n", layout.CacheInfoKey)
 	}
 	if have != want {
-		return withHint(fmt.Errorf("%s is a tree already, with other settings (priority %d, mass query %v)", location, have.Priority, have.WantMassQuery),
+		return withHint(fmt.Errorf("%s is a cache already, with other settings (priority %d, mass query %v)", location, have.Priority, have.WantMassQuery),
 			"edit the file %s in it; clients notice within a week", layout.CacheInfoKey)
 	}
 	if c.Bool("json") {

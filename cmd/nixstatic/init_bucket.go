@@ -75,7 +75,7 @@ func (s *preparedStore) tell(c *cli.Context) {
 	}
 	switch {
 	case s.SeveralWriters:
-		say(c, "the store keeps to conditions: several processes may write to the tree at once")
+		say(c, "the store supports conditional writes: several processes may write to the cache at once")
 	case s.oneWriter:
 		say(c, "warning: %s", noConditions)
 	default:

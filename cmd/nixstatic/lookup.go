@@ -229,7 +229,7 @@ func (l *looked) paths(ctx context.Context, scan bool) iter.Seq2[layout.StorePat
 			}
 			var damaged *pages.DamagedError
 			if errors.As(err, &damaged) {
-				err = withHint(err, "--scan reads the records instead; nixstatic page makes the index anew")
+				err = withHint(err, "--scan reads the narinfos instead; nixstatic page makes the index anew")
 			}
 			if !yield(p, err) {
 				return

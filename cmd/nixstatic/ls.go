@@ -22,7 +22,7 @@ func lsCommand() *cli.Command {
 		ArgsUsage: "CACHE PATH[/DIR]",
 		Description: "CACHE is a directory, s3://… or https://…, ours or another. PATH is a store path, its\n" +
 			"<hash>-<name>, the hash alone, or a name that only one path has.\n\n" +
-			"What is read is the listing beside the record; where a cache has none, the NAR.\n" +
+			"What is read is the listing beside the narinfo; where a cache has none, the NAR.\n" +
 			"Bytes of names that could steer a terminal are shown as escapes, such as \\x1b.\n\n" +
 			"Examples:\n" +
 			"   nixstatic ls ./cache /nix/store/…-hello-2.12/bin\n" +

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,50 +43,65 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:      "nixstatic",
 		Usage:     "a Nix binary cache that is nothing but files",
+		HelpName:  "nixstatic",
 		Version:   version(),
 		Reader:    stdin,
 		Writer:    stdout,
 		ErrWriter: stderr,
-		Description: "A tree is a directory that any web server can host as a Nix binary cache.\n" +
-			"Every command is explained, with examples, by nixstatic COMMAND --help.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify or adopt found problems, or nothing keeps a path, 4 what is pinned is larger than max-size, 130 interrupted.",
+		Description: "CACHE is a directory, file://…, or a bucket as s3://bucket/prefix?endpoint=…; commands that only read take " +
+			"https://… as well. PATH is a store path, or a link to one such as ./result.\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify or adopt found problems, or nothing keeps a path, " +
+			"4 what is pinned is larger than max-size, 130 interrupted.",
 		Commands: []*cli.Command{
 			exportCommand(), pushCommand(), watchCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), adoptCommand(),
 			findCommand(), lsCommand(), catCommand(), infoCommand(),
 			keyCommand(), syncCommand(), pinCommand(), gcCommand(), duCommand(), usesCommand(), rmCommand(), serveCommand(), tokenCommand(), useCommand(), doctorCommand(), quickstartCommand(),
-			pageCommand(),
+			pageCommand(), helpCommand(),
 		},
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
-		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usage("%v", err) },
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usage("there is no command %q", c.Args().First())
+				return noCommand("nixstatic", c.App.Commands, c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
 	}
+	app.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return mistyped("nixstatic", app.Flags, err) }
 	for _, c := range app.Commands {
-		prepare(c)
+		prepare(c, "nixstatic")
 	}
 	return app
 }
 
 // prepare gives every command what all commands share.
-func prepare(c *cli.Command) {
-	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return usage("%v", err) }
+func prepare(c *cli.Command, parent string) {
+	full := parent + " " + c.Name
+	if parent != "nixstatic" {
+		c.HelpName = full // the library names the others so by itself
+	}
 	c.HideHelpCommand = true
+	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return mistyped(full, c.Flags, err) }
 	if len(c.Subcommands) > 0 && c.Action == nil {
 		c.Action = func(ctx *cli.Context) error {
 			if ctx.NArg() > 0 {
-				return usage("there is no command %q of %s", ctx.Args().First(), c.Name)
+				return noCommand(full, c.Subcommands, ctx.Args().First())
 			}
 			return cli.ShowSubcommandHelp(ctx)
 		}
 	}
+	// A mistake in the command line is told with the name of the command.
+	action := c.Action
+	c.Action = func(ctx *cli.Context) error {
+		err := action(ctx)
+		if u := (*usageError)(nil); errors.As(err, &u) && u.command == "" {
+			u.command = full
+		}
+		return err
+	}
 	for _, sub := range c.Subcommands {
-		prepare(sub)
+		prepare(sub, full)
 	}
 }
 

@@ -18,13 +18,13 @@ import (
 func pageCommand() *cli.Command {
 	return telling(&cli.Command{
 		Name:      "page",
-		Usage:     "write a page for browsers into a tree",
-		ArgsUsage: "TREE",
+		Usage:     "write a page for browsers into a cache",
+		ArgsUsage: "CACHE",
 		Description: "Writes index.html and what it needs beside the cache: how to use it, its keys, its\n" +
 			"size and pins, a search by name and hash, and a page for every path, with its files.\n" +
 			"All of it is plain files: any web server, CDN or bucket can host it.\n\n" +
 			"From then on export, add, sign, pin, gc, rm and serve keep it current. To run this\n" +
-			"again looks for what else changed the tree. What is not said stays as it was.\n\n" +
+			"again looks for what else changed the cache. What is not said stays as it was.\n\n" +
 			"Examples:\n" +
 			"   nixstatic page ./cache --title 'Example cache' --url https://cache.example.org\n" +
 			"   nixstatic page ./cache --public-key cache.example.org-1:…\n" +

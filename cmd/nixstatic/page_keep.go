@@ -157,7 +157,7 @@ func (p *page) differences(ctx context.Context) (change pages.Change, err error)
 		var listing layout.Info
 		for entry, err := range layout.ListTop(ctx, p.tree) {
 			if err != nil {
-				yield(arrival{}, fmt.Errorf("list the tree: %w", err))
+				yield(arrival{}, fmt.Errorf("list the cache: %w", err))
 				return
 			}
 			hash := entry.Key.PathHash()

@@ -20,9 +20,9 @@ import (
 func pinCommand() *cli.Command {
 	return telling(&cli.Command{
 		Name:      "pin",
-		Usage:     "keep paths in a tree that is pruned",
-		ArgsUsage: "TREE NAME PATH…",
-		Description: "Gives the pin NAME a new generation: these paths, which are in the tree already, and\n" +
+		Usage:     "keep paths in a cache that is pruned",
+		ArgsUsage: "CACHE NAME PATH…",
+		Description: "Gives the pin NAME a new generation: these paths, which are in the cache already, and\n" +
 			"all that they refer to stay. Older generations stay as well, unless the pin is told\n" +
 			"otherwise. The newest is public at pins/NAME, a path on each line:\n" +
 			"   nix-store -r $(curl -sf https://cache.example.org/pins/host-a)\n\n" +
@@ -44,20 +44,20 @@ func pinCommand() *cli.Command {
 		Subcommands: []*cli.Command{{
 			Name:        "list",
 			Usage:       "show pins and their generations",
-			ArgsUsage:   "TREE [NAME]",
+			ArgsUsage:   "CACHE [NAME]",
 			Description: "Example:\n   nixstatic pin list ./cache",
 			Flags:       []cli.Flag{jsonFlag()},
 			Action:      runPinList,
 		}, telling(&cli.Command{
 			Name:        "remove",
 			Usage:       "remove a pin, or one of its generations",
-			ArgsUsage:   "TREE NAME[@N]",
+			ArgsUsage:   "CACHE NAME[@N]",
 			Description: "What nothing else keeps goes in one of the next runs of gc.\n\nExamples:\n   nixstatic pin remove ./cache host-a\n   nixstatic pin remove ./cache host-a@2",
 			Action:      runPinRemove,
 		}), telling(&cli.Command{
 			Name:        "rollback",
 			Usage:       "make an older generation the newest",
-			ArgsUsage:   "TREE NAME [N]",
+			ArgsUsage:   "CACHE NAME [N]",
 			Description: "Without N it is the one before the newest.\n\nExample:\n   nixstatic pin rollback ./cache host-a",
 			Action:      runPinRollback,
 		})},
@@ -67,7 +67,7 @@ func pinCommand() *cli.Command {
 
 func runPin(c *cli.Context) error {
 	if c.NArg() < 3 {
-		return usage("pin needs the tree, a name, and at least one path")
+		return usage("pin needs the cache, a name, and at least one path")
 	}
 	location, name := c.Args().Get(0), c.Args().Get(1)
 	change := gc.PinChange{Name: name, Note: c.String("note")}
@@ -132,7 +132,7 @@ type pinResult struct {
 
 func runPinList(c *cli.Context) error {
 	if c.NArg() < 1 || c.NArg() > 2 {
-		return usage("pin list takes the tree, and perhaps a name")
+		return usage("pin list takes the cache, and perhaps a name")
 	}
 	tree, info, err := existingTree(c, c.Args().First())
 	if err != nil {
@@ -180,7 +180,7 @@ func runPinList(c *cli.Context) error {
 
 func runPinRemove(c *cli.Context) error {
 	if c.NArg() != 2 {
-		return usage("pin remove takes the tree, and a name or NAME@N")
+		return usage("pin remove takes the cache, and a name or NAME@N")
 	}
 	name, number, err := pinAndNumber(c.Args().Get(1))
 	if err != nil {
@@ -201,7 +201,7 @@ func runPinRemove(c *cli.Context) error {
 
 func runPinRollback(c *cli.Context) error {
 	if c.NArg() < 2 || c.NArg() > 3 {
-		return usage("pin rollback takes the tree, a name, and perhaps a number")
+		return usage("pin rollback takes the cache, a name, and perhaps a number")
 	}
 	number := 0
 	if text := c.Args().Get(2); text != "" {

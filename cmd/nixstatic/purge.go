@@ -26,8 +26,8 @@ const (
 
 func purgeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "purge-hook", Usage: "tell caches before the tree what changed: `CMD` is run by sh with URLs on standard input, one a line, 500 at most (docs/pruning.md has examples)"},
-		&cli.StringFlag{Name: "purge-url", Usage: "the `URL` of the tree there, which each URL for --purge-hook begins with"},
+		&cli.StringFlag{Name: "purge-hook", Usage: "tell a proxy or CDN before the cache what changed: `CMD` is run by sh with URLs on standard input, one a line, 500 at most (docs/pruning.md has examples)"},
+		&cli.StringFlag{Name: "purge-url", Usage: "the `URL` of the cache there, which each URL for --purge-hook begins with"},
 	}
 }
 
@@ -85,7 +85,7 @@ func (p *purger) run(ctx context.Context) error {
 			list.WriteString(p.base + (&url.URL{Path: string(key)}).EscapedPath() + "\n")
 		}
 		if err := p.call(ctx, list.String()); err != nil {
-			return withHint(err, "the tree itself is done; other caches may answer with what they have until it expires there: narinfos for five minutes, NARs for a year")
+			return withHint(err, "the cache itself is done; a proxy or CDN before it may answer with what they have until it expires there: narinfos for five minutes, NARs for a year")
 		}
 	}
 	return nil

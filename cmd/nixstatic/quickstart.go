@@ -25,18 +25,18 @@ import (
 func quickstartCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "quickstart",
-		Usage:     "make a tree of something real, and serve it on this machine",
+		Usage:     "make a cache of something real, and serve it on this machine",
 		ArgsUsage: "[PATH…]",
-		Description: "Makes a key and a signed tree, and serves the tree until you stop it. Without\n" +
+		Description: "Makes a key and a signed cache, and serves the cache until you stop it. Without\n" +
 			"PATH it takes your Nix profile, or where there is no Nix, nixstatic itself. Run it\n" +
-			"again to add more: key and tree are kept.\n\n" +
+			"again to add more: key and cache are kept.\n\n" +
 			"Examples:\n" +
 			"   nixstatic quickstart\n" +
 			"   nixstatic quickstart ./result",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "dir", Value: "nixstatic-quickstart", Usage: "keep the key and the tree in `DIRECTORY`"},
+			&cli.StringFlag{Name: "dir", Value: "nixstatic-quickstart", Usage: "keep the key and the cache in `DIRECTORY`"},
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8080", Usage: "serve on `ADDRESS`"},
-			&cli.BoolFlag{Name: "no-serve", Usage: "only make the tree"},
+			&cli.BoolFlag{Name: "no-serve", Usage: "only make the cache"},
 		},
 		Action: runQuickstart,
 	}
@@ -77,7 +77,7 @@ func runQuickstart(c *cli.Context) error {
 	}
 	newPage(tree, w.StoreDir).finish(c, w.Keys)
 	out := c.App.Writer
-	fmt.Fprintf(out, "The tree is %s; any web server can host it.\n", tree.Path())
+	fmt.Fprintf(out, "The cache is %s; any web server can host it.\n", tree.Path())
 	if listener == nil {
 		return nil
 	}

@@ -14,8 +14,8 @@ import (
 func rmCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "rm",
-		Usage:     "take paths out of a tree",
-		ArgsUsage: "TREE PATH…",
+		Usage:     "take paths out of a cache",
+		ArgsUsage: "CACHE PATH…",
 		Description: "Withdraws the paths at once, whatever their age. Nothing that stays may refer to them,\n" +
 			"and no pin may name them. nixstatic gc undo brings them back for a week.\n\n" +
 			"With --purge the bytes go as well, and nothing brings them back: for a secret that\n" +
@@ -38,11 +38,11 @@ func rmCommand() *cli.Command {
 
 // purgedNote is what a purge cannot do.
 const purgedNote = "note: who read the paths before still has them: clients in their stores, and in what they remember of this cache for up to 30 days; " +
-	"copies of this tree (nixstatic sync --delete brings them up to date), web caches before it, snapshots and backups. A secret that was public has to be changed"
+	"copies of this cache (nixstatic sync --delete brings them up to date), web caches before it, snapshots and backups. A secret that was public has to be changed"
 
 func runRm(c *cli.Context) error {
 	if c.NArg() < 2 {
-		return usage("rm needs the tree and at least one path")
+		return usage("rm needs the cache and at least one path")
 	}
 	location := c.Args().First()
 	tree, info, err := existingTree(c, location)

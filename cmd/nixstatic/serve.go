@@ -30,11 +30,11 @@ import (
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "serve",
-		Usage:     "serve a tree, and take uploads for it",
-		ArgsUsage: "TREE",
+		Usage:     "serve a cache, and take uploads for it",
+		ArgsUsage: "CACHE",
 		Description: "Readers use the URL itself. A client with a token uploads with nothing but Nix, to\n" +
 			"/upload: what arrives is checked, listed and signed before anyone sees it. The\n" +
-			"tree is made if it is not there. It may be in a bucket, and then have any number\n" +
+			"cache is made if it is not there. It may be in a bucket, and then have any number\n" +
 			"of servers, on any number of machines; nixstatic init makes the bucket.\n\n" +
 			"Stopped by a signal, it finishes the uploads under way; a second signal ends it\n" +
 			"at once. It takes sockets from systemd, and tells it how it is.\n\n" +
@@ -269,7 +269,7 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	}
 	prefix := uploadPrefix(c)
 	if prefix == "/" {
-		s.log.Warn("readers and uploading clients share one URL: a Nix that uploads remembers its own unsigned records for 30 days, and then refuses what it reads here; leave --upload-prefix out unless you know that nobody does both")
+		s.log.Warn("readers and uploading clients share one URL: a Nix that uploads remembers its own unsigned narinfos for 30 days, and then refuses what it reads here; leave --upload-prefix out unless you know that nobody does both")
 	}
 	if s.auth.AnonymousUpload {
 		s.log.Warn("everyone who reaches this server may upload (--anonymous-upload)")

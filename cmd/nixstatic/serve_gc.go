@@ -115,7 +115,7 @@ func (p *pruning) keepPruning(ctx context.Context) {
 			done, err = gc.Collect(ctx, p.tree, p.purge.purging(o), func(plan *gc.Plan) error {
 				p.metrics.Kept(keptOf(plan, o))
 				if plan.Over != nil {
-					p.log.Error("the tree stays larger than its policy says", "err", plan.Over)
+					p.log.Error("the cache stays larger than its policy says", "err", plan.Over)
 				}
 				return nil
 			})

@@ -40,17 +40,17 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "tls-key", Usage: "its key is in `FILE`"},
 
 		&cli.BoolFlag{Name: "read-only", Usage: "take no uploads"},
-		&cli.StringFlag{Name: "redirect", Usage: "send readers of NARs to the store of a bucket: presigned, or the public `URL` of the same tree"},
+		&cli.StringFlag{Name: "redirect", Usage: "send readers of NARs to the store of a bucket: presigned, or the public `URL` of the same cache"},
 		&cli.StringFlag{Name: "upload-prefix", Value: "/upload/", Usage: "uploads go to `PATH` of the URL"},
 		&cli.StringFlag{Name: "tokens", Usage: "the tokens in `FILE` say who may; nixstatic token makes them"},
 		&cli.StringSliceFlag{Name: "oidc", Usage: "let clients in that show an ID token which fits `RULE`: issuer=URL,audience=TEXT,claim:NAME=PATTERN,scope=SCOPE[,root=PATTERN][,ttl=TIME]; may be repeated, see docs/ci.md"},
 		&cli.BoolFlag{Name: "private", Usage: "reading needs a token as well"},
-		&cli.BoolFlag{Name: "unlisted", Usage: "let only those who may upload list the tree (PROPFIND) or search it; --private does so too, unless --unlisted=false"},
+		&cli.BoolFlag{Name: "unlisted", Usage: "let only those who may upload list the cache (PROPFIND) or search it; --private does so too, unless --unlisted=false"},
 		&cli.BoolFlag{Name: "anonymous-upload", Usage: "everyone who reaches the server may upload"},
 		&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe X-Forwarded-For of `CIDR`, an address, a range or unix; may be repeated"},
 
 		&cli.StringSliceFlag{Name: "secret-key-file", Aliases: []string{"k"}, Usage: "sign with the key in `FILE` whatever those send who may upload, unless --require-signature; may be repeated"},
-		&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a tree that is made"},
+		&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a cache that is made"},
 		&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "a signature by `KEY` (name:base64) has to be good; may be repeated"},
 		&cli.BoolFlag{Name: "require-signature", Usage: "sign and take only paths that a trusted key has signed, or whose content proves them"},
 		&cli.StringSliceFlag{Name: "upstream", Usage: "the binary cache at `URL` provides its paths: they need not be uploaded; may be repeated"},
@@ -68,8 +68,8 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of the log: debug shows each request, info, warn, error"},
 		&cli.DurationFlag{Name: "shutdown-timeout", Value: time.Minute, Usage: "when stopped, cut off what is not finished after `DURATION`"},
 
-		&cli.StringFlag{Name: "gc", Usage: "prune the tree at `SCHEDULE`: a time of day such as 03:30, or every so often, such as 6h; see nixstatic gc --help"},
-		&cli.BoolFlag{Name: "no-pins", Usage: "with --gc: the tree has no pins and is meant to, as one that --pull-through fills: only what is young or was read stays"},
+		&cli.StringFlag{Name: "gc", Usage: "prune the cache at `SCHEDULE`: a time of day such as 03:30, or every so often, such as 6h; see nixstatic gc --help"},
+		&cli.BoolFlag{Name: "no-pins", Usage: "with --gc: the cache has no pins and is meant to, as one that --pull-through fills: only what is young or was read stays"},
 	}...)
 	return append(flags, keepFlags()...)
 }
@@ -156,7 +156,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	config.Unlisted = c.Bool("unlisted") || c.Bool("private") && !c.IsSet("unlisted")
 	if !c.Bool("read-only") {
 		if _, err := layout.Look(c.Context, s.tree.Tree); errors.Is(err, layout.ErrClosed) {
-			return nil, withHint(err, "serve it with --read-only, and take uploads to the tree that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open '%s'", location)
+			return nil, withHint(err, "serve it with --read-only, and take uploads to the cache that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open '%s'", location)
 		} else if err != nil {
 			return nil, err
 		}
@@ -219,7 +219,7 @@ func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, 
 	have, err := layout.ReadCacheInfo(c.Context, s.tree.Tree)
 	switch {
 	case err == nil && c.IsSet("store-dir") && have.StoreDir != c.String("store-dir"):
-		return have, fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, c.String("store-dir"))
+		return have, fmt.Errorf("the cache is for the store directory %s, not %s", have.StoreDir, c.String("store-dir"))
 	case errors.Is(err, layout.ErrBroken):
 		return have, withHint(err, "nixstatic init '%s' writes it anew", location)
 	case err == nil || !errors.Is(err, fs.ErrNotExist):

@@ -68,7 +68,7 @@ func openServed(c *cli.Context, text string, log *slog.Logger) (*servedTree, err
 		return openServedBucket(c, loc, log)
 	}
 	if c.IsSet("redirect") {
-		return nil, usage("--redirect needs a tree in a bucket: the NARs of a directory are on this machine alone")
+		return nil, usage("--redirect needs a cache in a bucket: the NARs of a directory are on this machine alone")
 	}
 	dir, err := layout.OpenDir(loc.path)
 	if err != nil {
@@ -162,7 +162,7 @@ func redirection(c *cli.Context, bucket *s3.Bucket, log *slog.Logger) (func(cont
 	}
 	base, err := url.Parse(where)
 	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" || base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, usage("--redirect %s: want presigned, or the URL at which anyone can read the same tree, such as https://cdn.example.org/cache", where)
+		return nil, usage("--redirect %s: want presigned, or the URL at which anyone can read the same cache, such as https://cdn.example.org/cache", where)
 	}
 	where = strings.TrimRight(base.String(), "/") + "/"
 	sameTree(c.Context, bucket, where, log)
@@ -187,6 +187,6 @@ func sameTree(ctx context.Context, bucket *s3.Bucket, where string, log *slog.Lo
 		}
 	}
 	if err != nil {
-		log.Warn("the tree cannot be read where --redirect sends readers", "url", where, "err", err)
+		log.Warn("the cache cannot be read where --redirect sends readers", "url", where, "err", err)
 	}
 }

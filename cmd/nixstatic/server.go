@@ -111,7 +111,7 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 	cutOff := hs.Shutdown(end)
 	if cutOff != nil {
 		cutOff = errors.Join(withHint(fmt.Errorf("requests were still under way %s after the signal to stop, and were cut off", patience),
-			"what they uploaded whole is in the tree; clients may send the rest again"), hs.Close())
+			"what they uploaded whole is in the cache; clients may send the rest again"), hs.Close())
 	}
 	err := group.Wait()
 	running.Wait()

@@ -20,7 +20,7 @@ import (
 
 // Flags that several commands take.
 func toFlag() cli.Flag {
-	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `TREE`, a directory, made if it is not there, or s3://…"}
+	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `CACHE`, a directory, made if it is not there, or s3://…"}
 }
 
 func jsonFlag() cli.Flag {
@@ -98,7 +98,7 @@ func existing(c *cli.Context, tree openedTree, location string) (openedTree, lay
 // oneTree returns the only argument of a command that works on a tree.
 func oneTree(c *cli.Context) (string, error) {
 	if c.NArg() != 1 {
-		return "", usage("%s takes one argument, the tree", c.Command.Name)
+		return "", usage("%s takes one argument, the cache", c.Command.Name)
 	}
 	return c.Args().First(), nil
 }
@@ -159,7 +159,7 @@ func isFor(ctx context.Context, tree layout.Tree, storeDir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err == nil && have.StoreDir != storeDir:
-		return fmt.Errorf("the tree is for the store directory %s, not %s", have.StoreDir, storeDir)
+		return fmt.Errorf("the cache is for the store directory %s, not %s", have.StoreDir, storeDir)
 	}
 	return err
 }

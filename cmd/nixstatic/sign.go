@@ -12,10 +12,10 @@ import (
 func signCommand() *cli.Command {
 	return telling(&cli.Command{
 		Name:      "sign",
-		Usage:     "sign what is in a tree",
-		ArgsUsage: "TREE",
+		Usage:     "sign what is in a cache",
+		ArgsUsage: "CACHE",
 		Description: "Adds a signature by each key to every path that lacks it. Signatures by others\n" +
-			"stay. To sign is to vouch: run nixstatic verify --deep first on a tree that\n" +
+			"stay. To sign is to vouch: run nixstatic verify --deep first on a cache that\n" +
 			"others could write to.\n\n" +
 			"Examples:\n" +
 			"   nixstatic sign ./cache -k secret.key\n" +

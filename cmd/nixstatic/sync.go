@@ -18,7 +18,7 @@ import (
 func syncCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "sync",
-		Usage:     "make one tree equal to another",
+		Usage:     "make one cache equal to another",
 		ArgsUsage: "SOURCE DESTINATION [PATH…]",
 		Description: "SOURCE is a directory, a file:// URL or s3://bucket/prefix?endpoint=…; DESTINATION\n" +
 			"is one of these, or the URL of a server that takes PUT. Two listings decide what\n" +
@@ -74,7 +74,7 @@ func runSync(c *cli.Context) error {
 	}
 	for _, flag := range []string{"trusted-public-key", "no-check-sigs"} {
 		if c.IsSet(flag) {
-			return usage("--%s goes with paths of a cache behind https://: a tree is mirrored as it is", flag)
+			return usage("--%s goes with paths of a cache behind https://: a cache is mirrored as it is", flag)
 		}
 	}
 	m, err := newMirror(c)
@@ -237,7 +237,7 @@ func syncWatch(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 func syncCache(c *cli.Context, from, to string, args []string) error {
 	for _, flag := range []string{"delete", "include", "exclude", "compare", "bandwidth", "watch", "rescan"} {
 		if c.IsSet(flag) {
-			return usage("--%s is for whole trees, not for the closure of some paths", flag)
+			return usage("--%s is for whole caches, not for the closure of some paths", flag)
 		}
 	}
 	cache, trust, err := openCache(c, from)

@@ -19,7 +19,7 @@ import (
 func tokenCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "token",
-		Usage: "say who may upload to a tree that is served",
+		Usage: "say who may upload to a cache that is served",
 		Description: "A token is a password that a machine has. nixstatic serve --tokens FILE lets those\n" +
 			"in who show one that is in FILE, and notices at the next request that FILE has changed.\n" +
 			"FILE holds no secrets, only what is needed to know one again.\n\n" +
@@ -41,7 +41,7 @@ func tokenCommand() *cli.Command {
 				"The scopes, each of which includes those before it:\n" +
 				"   read     reading, where serve --private asks for it\n" +
 				"   upload   adding store paths, logs and signatures\n" +
-				"   admin    pages for people, such as index.html, and all else that changes the tree\n\n" +
+				"   admin    pages for people, such as index.html, and all else that changes the cache\n\n" +
 				"Example:\n" +
 				"   nixstatic token create --file tokens --name ci --scope upload --for 90d > ci.token\n" +
 				"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc\n" +

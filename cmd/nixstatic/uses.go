@@ -15,15 +15,15 @@ import (
 func usesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "uses",
-		Usage: "tell a tree what was read from it",
+		Usage: "tell a cache what was read from it",
 		Description: "A rule of the policy (gc policy, keep used 30d) keeps what was read lately. serve sees\n" +
-			"that itself; where a web server or a CDN reads the tree, its logs tell.\n\n" +
+			"that itself; where a web server or a CDN reads the cache, its logs tell.\n\n" +
 			"A Nix remembers a narinfo for 30 days, and other caches may stand between it and the\n" +
-			"tree: that a path was not read means little, so use only ever keeps.",
+			"cache: that a path was not read means little, so use only ever keeps.",
 		Subcommands: []*cli.Command{{
 			Name:      "import",
 			Usage:     "read the logs of web servers",
-			ArgsUsage: "TREE LOG…",
+			ArgsUsage: "CACHE LOG…",
 			Description: "LOG is a file, which may be compressed with gzip, or - for standard input: the combined\n" +
 				"or common format of nginx, Apache and others; JSON, a line for each request, as Caddy\n" +
 				"writes it or with the names of nginx's variables; the access logs of S3; the standard\n" +
@@ -49,7 +49,7 @@ type usesResult struct {
 
 func runUsesImport(c *cli.Context) error {
 	if c.NArg() < 2 {
-		return usage("uses import takes the tree, and the logs")
+		return usage("uses import takes the cache, and the logs")
 	}
 	location := c.Args().First()
 	tree, _, err := existingTree(c, location)

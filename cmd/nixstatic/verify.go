@@ -16,14 +16,14 @@ import (
 func verifyCommand() *cli.Command {
 	return telling(&cli.Command{
 		Name:      "verify",
-		Usage:     "check a tree, and change nothing but with --repair",
-		ArgsUsage: "TREE",
-		Description: "Checks that every record is well formed, leads to a NAR, and has its references\n" +
+		Usage:     "check a cache, and change nothing but with --repair",
+		ArgsUsage: "CACHE",
+		Description: "Checks that every narinfo is well formed, leads to a NAR, and has its references\n" +
 			"and its listing beside it; with --deep also every byte of every NAR. Problems go\n" +
 			"to standard output, one a line; so do notes, which are not problems: what an\n" +
 			"interrupted run may leave, and files that are nothing of a cache's.\n\n" +
-			"A reference may also be provided by an upstream that the tree was served with\n" +
-			"(serve --upstream): its signed record is in the tree, and is checked.\n\n" +
+			"A reference may also be provided by an upstream that the cache was served with\n" +
+			"(serve --upstream): its signed narinfo is in the cache, and is checked.\n\n" +
 			"With --repair listings and debug links are made again from the NARs that are there, and\n" +
 			"with --from, paths that are damaged or missing come from a cache or a store; what is left\n" +
 			"is told.\n\n" +

@@ -47,10 +47,10 @@ func (c *check) scan(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("list the tree: %w", err)
+			return fmt.Errorf("list the cache: %w", err)
 		}
 		if info.Key <= last {
-			return fmt.Errorf("list the tree: %s comes after %s", info.Key, last)
+			return fmt.Errorf("list the cache: %s comes after %s", info.Key, last)
 		}
 		last = info.Key
 		switch info.Key.Kind() {
@@ -76,7 +76,7 @@ func (c *check) scan(ctx context.Context) error {
 	}
 	for info, err := range c.tree.List(ctx, layout.StagingPrefix) {
 		if err != nil {
-			return fmt.Errorf("list the tree: %w", err)
+			return fmt.Errorf("list the cache: %w", err)
 		}
 		p := Problem{Kind: UnfinishedFile, Key: info.Key, Detail: fmt.Sprintf("%d bytes", info.Size)}
 		if err := c.emit(finding{Problem: p}); err != nil {

@@ -101,7 +101,7 @@ func (c *check) narInfo(ctx context.Context, key layout.Key, text []byte, r *rec
 	}
 	r.nar = c.index.oneOf(nars)
 	if n.Path.Hash() != key.PathHash() {
-		say(WrongName, key, n.Path, "it is the record of %s", n.Path)
+		say(WrongName, key, n.Path, "it is the narinfo of %s", n.Path)
 		return
 	}
 	if r.nar != "" {

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrPruned says that a tree is pruned by itself.
-var ErrPruned = errors.New("the tree is pruned by itself, and has what its pins and its age say")
+var ErrPruned = errors.New("the cache is pruned by itself, and has what its pins and its age say")
 
 // open refuses a tree that must not be swept.
 func open(ctx context.Context, t layout.Tree) error {

@@ -27,10 +27,10 @@ func (e *UnsettledError) Error() string {
 
 // ErrNoConditions says that a store keeps to no conditions, so that two processes
 // cannot agree about what is removed.
-var ErrNoConditions = errors.New("the store keeps to no conditions (If-None-Match, If-Match): other processes cannot be told what is about to be removed")
+var ErrNoConditions = errors.New("the store does not support conditional writes (If-None-Match, If-Match): other processes cannot be told what is about to be removed")
 
 // ErrOvertaken says that another process has changed the plan meanwhile.
-var ErrOvertaken = errors.New("another run has changed the plan of this tree meanwhile")
+var ErrOvertaken = errors.New("another run has changed the plan of this cache meanwhile")
 
 // sliceLevels bounds how many requests a slice needs that wait for each other.
 const sliceLevels = 500

@@ -82,7 +82,7 @@ func (v *view) generations(ctx context.Context, policy *Policy) ([]root, error) 
 		r := root{name: "root " + g.ID.String(), kind: rootOfRun, newest: g.Renewed}
 		for _, l := range g.Lists {
 			if l.Info.ETag == "" {
-				return nil, fmt.Errorf("the tree does not tell one version of %s from another", l.Info.Key)
+				return nil, fmt.Errorf("the cache does not tell one version of %s from another", l.Info.Key)
 			}
 			tag := tagOf(l.Info.ETag)
 			v.lists[l.Info.Key] = tag

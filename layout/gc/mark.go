@@ -42,7 +42,7 @@ type RootError struct {
 	Path layout.StorePath
 }
 
-func (e *RootError) Error() string { return fmt.Sprintf("%s: %s is not in the tree", e.Root, e.Path) }
+func (e *RootError) Error() string { return fmt.Sprintf("%s: %s is not in the cache", e.Root, e.Path) }
 
 // roots returns the roots of a tree: pins, runs, what waits in the tree for its NAR
 // or references, and what is young. It returns how many of them an

@@ -90,7 +90,7 @@ func openMemory(r io.Reader) *memory {
 		m.ids = append(m.ids, id)
 	}
 	if m.paths = paths; paths > len(m.ids) {
-		m.fail(errors.New("it has more records than paths"))
+		m.fail(errors.New("it has more narinfos than paths"))
 	}
 	return m
 }

@@ -189,7 +189,7 @@ type PinChange struct {
 // A MissingPathError says that a path is not in the tree and cannot be pinned.
 type MissingPathError struct{ Path layout.StorePath }
 
-func (e *MissingPathError) Error() string { return fmt.Sprintf("%s is not in the tree", e.Path) }
+func (e *MissingPathError) Error() string { return fmt.Sprintf("%s is not in the cache", e.Path) }
 
 // Set gives a pin a new generation, and makes the pin if there is none. It
 // publishes like any writer: what it names is there, and stays from then on.

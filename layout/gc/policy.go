@@ -121,7 +121,7 @@ func bytesText(n int64) string {
 // is not known.
 type PolicyError struct{ Err error }
 
-func (e *PolicyError) Error() string { return fmt.Sprintf("read the policy of the tree: %v", e.Err) }
+func (e *PolicyError) Error() string { return fmt.Sprintf("read the policy of the cache: %v", e.Err) }
 func (e *PolicyError) Unwrap() error { return e.Err }
 
 // ReadPolicy returns the policy of a tree and its text. The text is nil if the tree

@@ -53,7 +53,7 @@ func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 			err = now.take(entry.Info)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list the tree: %w", err)
+			return nil, fmt.Errorf("list the cache: %w", err)
 		}
 	}
 	now.tidy()

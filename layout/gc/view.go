@@ -117,7 +117,7 @@ func see(ctx context.Context, t layout.Tree, storeDir string, clock func() time.
 			err = v.take(info)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list the tree: %w", err)
+			return nil, fmt.Errorf("list the cache: %w", err)
 		}
 	}
 	for info, err := range t.List(ctx, layout.ProvisionsPrefix) {
@@ -125,7 +125,7 @@ func see(ctx context.Context, t layout.Tree, storeDir string, clock func() time.
 			err = v.take(info)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list the tree: %w", err)
+			return nil, fmt.Errorf("list the cache: %w", err)
 		}
 	}
 	v.tidy()
@@ -144,7 +144,7 @@ func (v *view) take(info layout.Info) error {
 		return &ClockError{info.Key, by}
 	}
 	if info.ETag == "" {
-		return fmt.Errorf("the tree does not tell one version of %s from another", info.Key)
+		return fmt.Errorf("the cache does not tell one version of %s from another", info.Key)
 	}
 	born, tag := uint32(max(0, info.ModTime.Unix())), tagOf(info.ETag)
 	switch kind {
@@ -343,7 +343,7 @@ func logTag(drv string) uint64 {
 func parseNarInfo(key layout.Key, text []byte, storeDir string) (*layout.NarInfo, error) {
 	n, err := layout.ParseNarInfo(text, storeDir)
 	if err == nil && layout.NarInfoKey(n.Path) != key {
-		err = fmt.Errorf("it is the record of %s", n.Path)
+		err = fmt.Errorf("it is the narinfo of %s", n.Path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)

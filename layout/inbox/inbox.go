@@ -65,7 +65,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	have, err := layout.ReadCacheInfo(ctx, c.Writer.Tree)
 	switch {
 	case err == nil && have.StoreDir != c.Writer.StoreDir:
-		return nil, fmt.Errorf("open inbox: the tree is for the store directory %s, not %s", have.StoreDir, c.Writer.StoreDir)
+		return nil, fmt.Errorf("open inbox: the cache is for the store directory %s, not %s", have.StoreDir, c.Writer.StoreDir)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}

@@ -172,7 +172,7 @@ func (a *Archive) Root(ctx context.Context) (*nar.Node, error) {
 	case found.Broken != nil:
 		return nil, fmt.Errorf("read the NAR of %s: %w", a.record.Path, found.Broken)
 	case found.TooLong:
-		return nil, fmt.Errorf("the NAR of %s has more than the %d bytes of its record", a.record.Path, a.record.NarSize)
+		return nil, fmt.Errorf("the NAR of %s has more than the %d bytes of its narinfo", a.record.Path, a.record.NarSize)
 	case found.NarHash != a.record.NarHash:
 		return nil, &layout.HashMismatch{What: "NAR", Got: found.NarHash, Want: a.record.NarHash}
 	}

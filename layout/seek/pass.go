@@ -48,7 +48,7 @@ func (a *Archive) pass(ctx context.Context, w io.Writer, path string, read *Read
 	case err != nil:
 		return fmt.Errorf("read the NAR of %s: %w", a.record.Path, err)
 	case a.Whole && check.n != a.record.NarSize:
-		return fmt.Errorf("the NAR of %s has %d bytes, its record says %d", a.record.Path, check.n, a.record.NarSize)
+		return fmt.Errorf("the NAR of %s has %d bytes, its narinfo says %d", a.record.Path, check.n, a.record.NarSize)
 	case a.Whole && layout.Hash(check.sum.Sum(nil)) != a.record.NarHash:
 		return &layout.HashMismatch{What: "NAR", Got: layout.Hash(check.sum.Sum(nil)), Want: a.record.NarHash}
 	}
@@ -75,7 +75,7 @@ type limited struct {
 func (l *limited) Read(p []byte) (int, error) {
 	n, err := l.r.Read(p)
 	if l.left -= int64(n); l.left < 0 {
-		return 0, errors.New("the file is far larger than its record says")
+		return 0, errors.New("the file is far larger than its narinfo says")
 	}
 	return n, err
 }
@@ -90,7 +90,7 @@ type checked struct {
 
 func (c *checked) Write(p []byte) (int, error) {
 	if c.n += int64(len(p)); c.n > c.size {
-		return 0, fmt.Errorf("more than the %d bytes of its record", c.size)
+		return 0, fmt.Errorf("more than the %d bytes of its narinfo", c.size)
 	}
 	if c.sum != nil {
 		c.sum.Write(p)

@@ -24,7 +24,7 @@ func parseRecord(key layout.Key, text []byte, storeDir string) (*layout.NarInfo,
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	if n.Path.Hash() != key.PathHash() {
-		return nil, fmt.Errorf("read %s: it is the record of %s", key, n.Path)
+		return nil, fmt.Errorf("read %s: it is the narinfo of %s", key, n.Path)
 	}
 	return n, nil
 }

@@ -25,7 +25,7 @@ func (p *patient) read(ctx context.Context, r layout.Reader, path layout.StorePa
 		return nil, err
 	}
 	if n.Path.Hash() != path.Hash() {
-		return nil, fmt.Errorf("it is the record of %s", n.Path)
+		return nil, fmt.Errorf("it is the narinfo of %s", n.Path)
 	}
 	return n, nil
 }

@@ -244,7 +244,7 @@ func (p *patient) recordOf(ctx context.Context, hash string) (*layout.NarInfo, e
 	}
 	n, err := layout.ParseNarInfo(text, p.StoreDir)
 	if err == nil && n.Path.Hash() != hash {
-		err = errors.New("the record of another path")
+		err = errors.New("the narinfo of another path")
 	}
 	if err != nil {
 		return nil, err

@@ -95,7 +95,7 @@ func (c *Cache) record(ctx context.Context, p layout.StorePath) (*layout.NarInfo
 		return nil, err
 	}
 	if n.Path != p {
-		return nil, fmt.Errorf("read record of %s: it is the record of %s", p.Abs(c.info.StoreDir), n.Path.Name())
+		return nil, fmt.Errorf("read narinfo of %s: it is the narinfo of %s", p.Abs(c.info.StoreDir), n.Path.Name())
 	}
 	return n, nil
 }
@@ -107,15 +107,15 @@ func (c *Cache) lookUp(ctx context.Context, p layout.StorePath) (*layout.NarInfo
 	}
 	text, err := layout.ReadAll(ctx, c.r, layout.NarInfoKey(p))
 	if err != nil {
-		return nil, fmt.Errorf("read record of %s: %w", p.Abs(c.info.StoreDir), err)
+		return nil, fmt.Errorf("read narinfo of %s: %w", p.Abs(c.info.StoreDir), err)
 	}
 	n, err := layout.ParseNarInfo(text, c.info.StoreDir)
 	if err != nil {
-		return nil, fmt.Errorf("read record of %s: %s: %w", p.Abs(c.info.StoreDir), layout.NarInfoKey(p), err)
+		return nil, fmt.Errorf("read narinfo of %s: %s: %w", p.Abs(c.info.StoreDir), layout.NarInfoKey(p), err)
 	}
 	// Some clients miss this check (I3 would rest on a stranger's references).
 	if n.Path.Hash() != p.Hash() {
-		return nil, fmt.Errorf("read record of %s: it is the record of %s", p.Abs(c.info.StoreDir), n.Path)
+		return nil, fmt.Errorf("read narinfo of %s: it is the narinfo of %s", p.Abs(c.info.StoreDir), n.Path)
 	}
 	c.records.Put(p.Hash(), n, int64(len(text)))
 	return n, nil

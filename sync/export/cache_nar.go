@@ -67,14 +67,14 @@ func copyNAR(ctx context.Context, w io.Writer, r io.Reader, size int64) error {
 		n, err := r.Read(buf)
 		total += int64(n)
 		if total > size {
-			return fmt.Errorf("more than the %d bytes of its record", size)
+			return fmt.Errorf("more than the %d bytes of its narinfo", size)
 		}
 		if _, err := w.Write(buf[:n]); err != nil {
 			return err
 		}
 		if err == io.EOF {
 			if total < size {
-				return fmt.Errorf("%d bytes, its record says %d", total, size)
+				return fmt.Errorf("%d bytes, its narinfo says %d", total, size)
 			}
 			return nil
 		}
@@ -112,7 +112,7 @@ type bounded struct {
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		return 0, errors.New("the file is far larger than its record says")
+		return 0, errors.New("the file is far larger than its narinfo says")
 	}
 	return n, err
 }

@@ -45,12 +45,12 @@ func TestCacheNARs(t *testing.T) {
 		{"escaped", "nar/", "n%61r/", nil, ""},
 		{"taken literally first", string(nar), "nar/a%2Bb?c", inTree("nar/a%2Bb?c"), ""},
 		{"nested", string(nar), "nar/ab/x.nar", inTree("nar/ab/x.nar"), ""},
-		{"out of the tree", "nar/", "../nar/", nil, "leads out of the tree"},
-		{"out of the tree, escaped", "nar/", "%2e%2e/nar/", nil, "leads out of the tree"},
-		{"a file", "nar/", "file:///nar/", nil, "leads out of the tree"},
+		{"out of the cache", "nar/", "../nar/", nil, "leads out of the cache"},
+		{"out of the tree, escaped", "nar/", "%2e%2e/nar/", nil, "leads out of the cache"},
+		{"a file", "nar/", "file:///nar/", nil, "leads out of the cache"},
 		{"private", string(nar), ".nixstatic/x", inTree(".nixstatic/x"), ".nixstatic"},
 		{"gone", "", "", func(tree *treetest.Mem) { tree.Damage(nar, func([]byte) []byte { return nil }) }, "file does not exist"},
-		{"longer than it says", narSize, "NarSize: 1000", nil, "more than the 1000 bytes of its record"},
+		{"longer than it says", narSize, "NarSize: 1000", nil, "more than the 1000 bytes of its narinfo"},
 		{"shorter than it says", narSize, "NarSize: 1000000", nil, "its record says 1000000"},
 		{"other compression", "Compression: zstd", "Compression: xz", nil, "corrupt"},
 		{"a wrong FileSize is met in the wild", fmt.Sprintf("FileSize: %d", n.FileSize), "FileSize: 12", nil, ""},
@@ -115,7 +115,7 @@ func TestCacheEndlessNAR(t *testing.T) {
 			}
 			defer file.Close()
 			got, err := io.Copy(io.Discard, file)
-			webtest.WantError(t, err, "far larger than its record says")
+			webtest.WantError(t, err, "far larger than its narinfo says")
 			if got > 2<<20 {
 				t.Errorf("gave %d bytes", got)
 			}
@@ -144,5 +144,5 @@ func TestCacheForeignNAR(t *testing.T) {
 		t.Errorf("%d requests elsewhere, or credentials", len(a))
 	}
 	_, err := writeNAR(newCache(t, tree), p.Info.Path)
-	webtest.WantError(t, err, "leads out of the tree")
+	webtest.WantError(t, err, "leads out of the cache")
 }

@@ -27,8 +27,8 @@ func TestCacheRecords(t *testing.T) {
 		from, to string
 		fails    string // Infos
 	}{
-		{"another path", self, string(closure.Named("app").Info.Path), "it is the record of " + string(closure.Named("app").Info.Path)},
-		{"another name", self, self + "-2", "it is the record of lib-2"},
+		{"another path", self, string(closure.Named("app").Info.Path), "it is the narinfo of " + string(closure.Named("app").Info.Path)},
+		{"another name", self, self + "-2", "it is the narinfo of lib-2"},
 		{"another store", "StorePath: /nix/store/", "StorePath: /gnu/store/", "line 1: StorePath: "},
 		{"cut off", "\n", "", "no newline"},
 		{"empty", string(text), "", "no StorePath field"},

@@ -81,11 +81,11 @@ func TestCache(t *testing.T) {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(p.Info, n.PathInfo); diff != "" || int64(len(stored)) != n.FileSize {
-				t.Errorf("file of %s has %d bytes, its record says %d; record:\n%s", p.Info.Path, len(stored), n.FileSize, diff)
+				t.Errorf("file of %s has %d bytes, its narinfo says %d; narinfo:\n%s", p.Info.Path, len(stored), n.FileSize, diff)
 			}
 		}
 		_, err = c.Infos(t.Context(), []layout.StorePath{closure.Paths[0].Info.Path, absent})
-		webtest.WantError(t, err, "read record of /nix/store/"+string(absent))
+		webtest.WantError(t, err, "read narinfo of /nix/store/"+string(absent))
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("absent path: %v", err)
 		}

@@ -280,7 +280,7 @@ func (im *Run) checkReferences(ctx context.Context, missing map[layout.StorePath
 type MissingReferenceError struct{ Path, Reference layout.StorePath }
 
 func (e *MissingReferenceError) Error() string {
-	return fmt.Sprintf("%s refers to %s, which the tree does not have", e.Path, e.Reference)
+	return fmt.Sprintf("%s refers to %s, which the cache does not have", e.Path, e.Reference)
 }
 
 // referencesFirst orders steps so that each comes after all it refers to. The

@@ -69,7 +69,7 @@ func (p *pass) fetch(ctx context.Context, t task) (f fetched, err error) {
 		switch {
 		case p.run.blind: // a server that takes PUT, as ours does
 			f.release()
-			return fetched{}, &contentError{errors.New("the server takes a NAR by the hash of its file alone: export --from the tree makes one that has such names")}
+			return fetched{}, &contentError{errors.New("the server takes a NAR by the hash of its file alone: export --from the cache makes one that has such names")}
 		case !layout.TraitsOf(p.run.mirror.Dest).Local:
 			f.body = summed{f.body, f.sum} // an object store wants to know
 		}

@@ -146,7 +146,7 @@ func (p *pass) readPath(ctx context.Context, c pathCopy) (text []byte, refs []in
 		return nil, nil, &contentError{err}
 	}
 	if layout.NarInfoKey(n.Path) != key {
-		return nil, nil, &contentError{fmt.Errorf("it is the record of %s", n.Path)}
+		return nil, nil, &contentError{fmt.Errorf("it is the narinfo of %s", n.Path)}
 	}
 	nars, err := n.NARKeys()
 	if err != nil {

@@ -150,7 +150,7 @@ func (e *destError) Unwrap() error { return e.err }
 func (p *pass) inspectProvision(key layout.Key, text []byte) error {
 	n, err := layout.ParseNarInfo(text, p.run.storeDir)
 	if err == nil && n.Path.Hash() != key.ProvisionHash() {
-		err = fmt.Errorf("it is the record of %s", n.Path)
+		err = fmt.Errorf("it is the narinfo of %s", n.Path)
 	}
 	if err != nil {
 		return &contentError{err}

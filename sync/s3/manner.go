@@ -113,7 +113,7 @@ func unknown(err error) bool {
 type noConditions struct{ said error } // by the store; nil if it was not asked again
 
 func (e *noConditions) Error() string {
-	text := "the store takes no conditions (If-None-Match, If-Match)"
+	text := "the store does not support conditional writes (If-None-Match, If-Match)"
 	if e.said != nil {
 		text += ": " + e.said.Error()
 	}

@@ -95,7 +95,7 @@ func TestStoresWithoutConditions(t *testing.T) {
 			times := refusing(m, refusal.status, refusal.code, "If-None-Match", "If-Match")
 			for _, opts := range []layout.PutOptions{{IfAbsent: true}, {IfMatch: "0123456789abcdef0123456789abcdef"}} {
 				err := b.Put(t.Context(), "index.html", layout.Bytes([]byte("x")), opts)
-				if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "takes no conditions") {
+				if !errors.Is(err, errors.ErrUnsupported) || !strings.Contains(err.Error(), "does not support conditional writes") {
 					t.Errorf("Put with %+v: %v", opts, err)
 				}
 			}

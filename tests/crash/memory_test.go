@@ -174,7 +174,7 @@ func TestDecompressionBomb(t *testing.T) {
 			lie.nar(bomb)
 			for _, how := range [][]string{nil, {"--compression", "zstd"}} {
 				args := append([]string{"export", "--from", lie.dir, "--no-check-sigs", "--to", lie.tree, lie.path}, how...)
-				measured(t, p, args...).Refused(t, baseName("base"), "1000 bytes of its record")
+				measured(t, p, args...).Refused(t, baseName("base"), "1000 bytes of its narinfo")
 				lie.nothing(t)
 			}
 		})

@@ -181,7 +181,7 @@ func TestImportRefuses(t *testing.T) {
 		{name: "empty NAR", nar: func(string) string { return "" }, want: []string{app[11:]}, always: true, late: true},
 		{name: "narinfo cut off", narinfo: func(s string) string { return s[:len(s)/2] }, want: []string{hashPart(app)}, always: true},
 		{name: "web page", narinfo: func(string) string { return "<!doctype html>\n<title>404</title>\n" }, want: []string{hashPart(app)}, always: true},
-		{name: "record of another path", narinfo: edit("StorePath", debug), want: []string{hashPart(app)}, always: true},
+		{name: "narinfo of another path", narinfo: edit("StorePath", debug), want: []string{hashPart(app)}, always: true},
 		{name: "URL that leads out", narinfo: edit("URL", "../../../../etc/passwd"), want: []string{hashPart(app)}, always: true, late: true},
 		{name: "unknown compression", narinfo: edit("Compression", "rot13"), want: []string{hashPart(app)}, always: true},
 	} {

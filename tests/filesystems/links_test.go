@@ -47,17 +47,17 @@ func TestUnseen(t *testing.T) {
 		hint  string
 	}{
 		{"a record that is a link outside", func(t *testing.T, dir string) { away(t, dir, record, "") },
-			[]string{"symbolic link", "inside of the tree"}, "put what it leads to in its place"},
+			[]string{"symbolic link", "inside of the cache"}, "put what it leads to in its place"},
 		{"a record that is a dangling link", func(t *testing.T, dir string) { away(t, dir, record, "gone") },
 			[]string{"symbolic link to gone", "nothing is there"}, "mount what the link leads to, or remove the link"},
 		{"a record that is a link to itself", func(t *testing.T, dir string) { away(t, dir, record, record) },
 			[]string{"symbolic link"}, "mount what the link leads to, or remove the link"},
 		{"a NAR that is a link outside", func(t *testing.T, dir string) { away(t, dir, nar, "") },
-			[]string{"symbolic link", "inside of the tree"}, "put what it leads to in its place"},
+			[]string{"symbolic link", "inside of the cache"}, "put what it leads to in its place"},
 		{"a listing that is a link outside", func(t *testing.T, dir string) { away(t, dir, listing, "") },
-			[]string{"symbolic link", "inside of the tree"}, "put what it leads to in its place"},
+			[]string{"symbolic link", "inside of the cache"}, "put what it leads to in its place"},
 		{"a page that is a link outside", func(t *testing.T, dir string) { away(t, dir, "index.html", "") },
-			[]string{"symbolic link", "inside of the tree"}, "put what it leads to in its place"},
+			[]string{"symbolic link", "inside of the cache"}, "put what it leads to in its place"},
 		{"a log that is a pipe", func(t *testing.T, dir string) {
 			name := filepath.Join(dir, "log/00000000000000000000000000000000-x.drv")
 			if err := errors.Join(os.Remove(name), syscall.Mkfifo(name, 0o644)); err != nil {
@@ -73,7 +73,7 @@ func TestUnseen(t *testing.T) {
 			if err := os.Symlink(t.TempDir(), filepath.Join(dir, "build-trace-v2/00000000000000000000000000000000-x.drv")); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"symbolic link", "inside of the tree"}, "put what it leads to in its place"},
+		}, []string{"symbolic link", "inside of the cache"}, "put what it leads to in its place"},
 		{"NARs in a folder that may not be read", func(t *testing.T, dir string) { deny(t, filepath.Join(dir, "nar")) },
 			[]string{"nar", "permission denied"}, ""},
 		{"logs in a folder that may not be read", func(t *testing.T, dir string) { deny(t, filepath.Join(dir, "log")) },

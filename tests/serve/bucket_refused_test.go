@@ -33,7 +33,7 @@ func TestBucketRefused(t *testing.T) {
 		}
 	}
 	r := newest(t).Run(t, "serve", "--redirect", "presigned", t.TempDir()).Want(t, 2)
-	if !strings.Contains(r.Stderr, "needs a tree in a bucket") {
+	if !strings.Contains(r.Stderr, "needs a cache in a bucket") {
 		t.Errorf("--redirect of a directory:\n%s", r.Stderr)
 	}
 	cmd := newest(t).Command(t, "serve", "--listen", "127.0.0.1:0", bucket)
@@ -55,13 +55,13 @@ func TestBucketWithoutConditions(t *testing.T) {
 	store.Deaf.Store(true)
 	bucket := store.bucket()
 	r := newest(t).Run(t, "init", "--public", bucket).Want(t, 0)
-	if !strings.Contains(r.Stderr, "nothing else may write to this tree") || !strings.Contains(r.Stderr, "one-writer=true") {
+	if !strings.Contains(r.Stderr, "nothing else may write to this cache") || !strings.Contains(r.Stderr, "one-writer=true") {
 		t.Errorf("init:\n%s", r.Stderr)
 	}
 	path := named(t, "flat")[0]
 	export := []string{"export", "--quiet", "--store", peers.Closure(t).Root, "--to"}
 	r = newest(t).Run(t, append(export, bucket, path)...).Want(t, 0)
-	if !strings.Contains(r.Stderr, "warning: the store keeps to no conditions") {
+	if !strings.Contains(r.Stderr, "warning: the store does not support conditional writes") {
 		t.Errorf("export:\n%s", r.Stderr)
 	}
 	r = newest(t).Run(t, append(export, bucket, path)...).Want(t, 0)
@@ -79,7 +79,7 @@ func TestBucketWithoutConditions(t *testing.T) {
 		t.Errorf("read-only: status %d", status)
 	}
 	s := startOn(t, bucket+"&one-writer=true", nil)
-	if !strings.Contains(s.log.String(), "nothing else may write to this tree") {
+	if !strings.Contains(s.log.String(), "nothing else may write to this cache") {
 		t.Errorf("no warning:\n%s", s.log)
 	}
 	for _, nix := range peers.Nixes(t) {

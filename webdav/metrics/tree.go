@@ -19,7 +19,7 @@ func (m *Metrics) Count(ctx context.Context, tree layout.Tree) error {
 	var paths, nars, bytes int64
 	for info, err := range tree.List(ctx, "") {
 		if err != nil {
-			return fmt.Errorf("count the tree: %w", err)
+			return fmt.Errorf("count the cache: %w", err)
 		}
 		switch info.Key.Kind() {
 		case layout.KindNarInfo:
@@ -89,7 +89,7 @@ type Health struct {
 // Reading returns nil, or why readers cannot be served.
 func (h *Health) Reading(ctx context.Context) error {
 	if _, err := layout.ReadCacheInfo(ctx, h.Tree); err != nil {
-		return fmt.Errorf("the tree cannot be read: %w", err)
+		return fmt.Errorf("the cache cannot be read: %w", err)
 	}
 	return nil
 }

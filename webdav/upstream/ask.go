@@ -55,7 +55,7 @@ func (c *askedCache) ask(ctx context.Context, hash, storeDir string, timeout tim
 	n, err := layout.VerifyNarInfo(text, hash, storeDir, c.Keys)
 	if err != nil {
 		// Not what this upstream was named for: as good as absent, and worth a word.
-		c.log.Warn("a record of an upstream does not count", "upstream", c.URL, "hash", hash, "err", err)
+		c.log.Warn("a narinfo of an upstream does not count", "upstream", c.URL, "hash", hash, "err", err)
 		return nil, fs.ErrNotExist
 	}
 	if c.Only != nil && !c.Only(n.Path) {

@@ -173,7 +173,7 @@ func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, 
 		return false, nil // another name with the same hash is another path
 	}
 	if err := u.cfg.Tree.Put(ctx, key, layout.Bytes(a.text), layout.PutOptions{}); err != nil {
-		return false, fmt.Errorf("keep the upstream's record: %w", err)
+		return false, fmt.Errorf("keep the upstream's narinfo: %w", err)
 	}
 	return true, nil
 }
