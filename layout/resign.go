@@ -18,6 +18,9 @@ import (
 type SignProgress struct {
 	Seen   atomic.Int64 // narinfos read
 	Signed atomic.Int64 // narinfos that gained a signature
+	// Signing is told of each narinfo before it is read, by several goroutines at
+	// once; may be nil.
+	Signing func(Key)
 }
 
 // signJobs is how many narinfos are signed at once: each waits for the disk, or for
@@ -45,6 +48,9 @@ func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretK
 			continue
 		}
 		group.Go(func() error {
+			if progress.Signing != nil {
+				progress.Signing(info.Key)
+			}
 			signed, err := signOne(ctx, t, info.Key, storeDir, keys, dry)
 			if err != nil {
 				err = fmt.Errorf("sign %s: %w", info.Key, err)

@@ -33,7 +33,7 @@ func addCommand() *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` in the store path, instead of the file's own"},
 			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a new cache"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for https:// are in `FILE` instead of ~/.netrc"},
-		}, writeFlags()...), jsonFlag()),
+		}, writeFlags()...), jsonFlag(), verboseFlag()),
 		Action: runAdd,
 	})
 }
@@ -90,7 +90,7 @@ func runAdd(c *cli.Context) error {
 			return err
 		}
 	}
-	if err := initTree(c.Context, w); err != nil {
+	if _, err := initTree(c.Context, w); err != nil {
 		return err
 	}
 	shown, err := followPage(c.Context, w)
@@ -102,6 +102,9 @@ func runAdd(c *cli.Context) error {
 	defer w.Pool.Close()
 	var results []addResult
 	for i, file := range files {
+		if c.Bool("verbose") {
+			say(c, "add: %s", file)
+		}
 		r, err := addOne(c.Context, w, names[i], file)
 		if err != nil {
 			return fmt.Errorf("add %s: %w", file, err)
@@ -114,7 +117,7 @@ func runAdd(c *cli.Context) error {
 		}
 	}
 	if c.Bool("json") {
-		return printJSON(c.App.Writer, results)
+		return printJSONList(c.App.Writer, "paths", results)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func catCommand() *cli.Command {
 			"   nixstatic cat --trusted-public-key \"$(cat key.pub)\" s3://cache ./result/etc/os-release",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "verify", Usage: "read the whole NAR, and print nothing unless it has the hash of its narinfo"},
-			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "demand a signature by `KEY` (name:base64), and the hash; may be repeated"},
+			trustedKeysFlag("demand a signature by `KEY` (name:base64), and the hash; may be repeated"),
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
 			quietFlag(),
 		},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func exportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "debug-info", Usage: "link build IDs to the debug files in the paths"},
 			&cli.BoolFlag{Name: "logs", Usage: "bring the build logs along"},
 			rootFlag(),
-			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (with --from)"},
+			trustedKeysFlag("believe what `KEY` (name:base64) has signed; may be repeated (with --from)"),
 			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with --from)"},
 			&cli.StringSliceFlag{Name: "upstream", Usage: "leave out what the cache at `URL` has, and declare that in the tree; may be repeated"},
 			&cli.StringSliceFlag{Name: "upstream-key", Usage: "the public `KEY` of the upstream (not needed for cache.nixos.org)"},
@@ -55,7 +56,7 @@ func exportCommand() *cli.Command {
 		}, writeFlags()...),
 			jobsFlag("paths"),
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be written, and write nothing"},
-			jsonFlag(), quietFlag()),
+			jsonFlag(), quietFlag(), verboseFlag()),
 		Action: runExport,
 	})
 }
@@ -97,7 +98,7 @@ func runExport(c *cli.Context) error {
 	for _, arg := range args {
 		p, err := source.Resolve(c.Context, arg)
 		if err != nil {
-			return err
+			return aboutArg(c, err, arg)
 		}
 		roots = append(roots, p)
 	}
@@ -137,28 +138,38 @@ func planAndExport(c *cli.Context, im *export.Run, roots []layout.StorePath, to 
 		return fmt.Sprintf("%s: %d of %s, %s", c.Command.Name, progress.PathsDone.Load(), plural(progress.Paths.Load(), "path"),
 			amount(progress.BytesDone.Load(), progress.Bytes.Load(), elapsed))
 	})
+	if c.Bool("verbose") {
+		im.Working = func(p layout.StorePath) {
+			m.above(func() { say(c, "%s: %s", c.Command.Name, p.Abs(im.Writer.StoreDir)) })
+		}
+	}
 	start := time.Now()
-	err = carryOut(c, im, plan)
+	made, err := carryOut(c, im, plan)
 	m.end()
 	if err != nil {
 		return err
 	}
-	return printResult(c, im, plan, to, time.Since(start))
-}
-
-// carryOut does what is planned, and keeps the page for browsers up to date.
-func carryOut(c *cli.Context, im *export.Run, plan *export.Plan) error {
-	if err := initTree(c.Context, im.Writer); err != nil {
+	if err := printResult(c, im, plan, to, time.Since(start)); err != nil || !made || quiet || c.Bool("json") {
 		return err
 	}
+	tellNext(c, to, im.Writer.Keys)
+	return nil
+}
+
+// carryOut does what is planned, keeps the page for browsers up to date, and reports
+// whether the tree was not there yet.
+func carryOut(c *cli.Context, im *export.Run, plan *export.Plan) (made bool, err error) {
+	if made, err = initTree(c.Context, im.Writer); err != nil {
+		return made, err
+	}
 	if err := noteExport(c, im.Writer.Tree, plan); err != nil {
-		return err
+		return made, err
 	}
 	// The URL of a run has not got a page; its server keeps its own up to date.
 	if !(c.String("root") != "" && layout.TraitsOf(im.Writer.Tree).Blind) {
 		shown, err := followPage(c.Context, im.Writer)
 		if err != nil {
-			return err
+			return made, err
 		}
 		defer shown.finish(c, im.Writer.Keys)
 	}
@@ -166,7 +177,7 @@ func carryOut(c *cli.Context, im *export.Run, plan *export.Plan) error {
 		im.Writer.Pool = compress.NewPool(0)
 		defer im.Writer.Pool.Close()
 	}
-	return im.Do(c.Context, plan)
+	return made, im.Do(c.Context, plan)
 }
 
 // exportResult is what --json prints.
@@ -180,6 +191,7 @@ type exportResult struct {
 	Logs         int64    `json:"logs"`
 	Realisations int64    `json:"realisations"`
 	Seconds      float64  `json:"seconds"`
+	Unsigned     int64    `json:"unsigned"` // paths without any signature that need one
 	DryRun       bool     `json:"dryRun,omitempty"`
 	Missing      []string `json:"missing,omitempty"`  // with --dry-run
 	Provided     int64    `json:"provided,omitempty"` // paths that an upstream has
@@ -225,6 +237,9 @@ func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, t
 	r.Seconds = took.Seconds()
 	if unsigned := im.Unsigned(plan); unsigned > 0 {
 		say(c, "note: the keys given have not signed %s of the cache; nixstatic sign does", plural(unsigned, "path"))
+	}
+	if r.Unsigned = im.Bare(plan); r.Unsigned > 0 && len(im.Writer.Keys) == 0 && !layout.TraitsOf(im.Writer.Tree).Blind {
+		say(c, "warning: %s", unsignedNote(r.Unsigned, r.Written+r.Present, to))
 	}
 	if deep := im.Progress.Deep.Load(); deep > 0 {
 		say(c, "note: %s; %s", plural(deep, "path")+" with more than "+deepLevels, deepNote)
@@ -311,6 +326,9 @@ func readPaths(c *cli.Context, list []string) ([]string, error) {
 		if arg != "-" {
 			args = append(args, arg)
 			continue
+		}
+		if slices.Contains(c.StringSlice("secret-key-file"), "-") {
+			return nil, errTwice
 		}
 		lines := bufio.NewScanner(io.LimitReader(c.App.Reader, maxListed))
 		for lines.Scan() {

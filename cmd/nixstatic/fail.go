@@ -123,8 +123,12 @@ func hintFor(err error) string {
 	switch {
 	case errors.As(err, &hint):
 		return hint.hint
+	case errors.As(err, new(*occupiedError)):
+		return "name a folder that is empty or not there yet; if this is meant to be a cache nevertheless, nixstatic init makes it one"
 	case errors.As(err, &held):
 		return "wait until it is done, and run the command again; nothing was changed"
+	case storeHint(err) != "":
+		return storeHint(err)
 	case errors.Is(err, gc.ErrPruned):
 		return "leave out --delete, or mirror to another place; nothing was changed"
 	case errors.Is(err, layout.ErrClosed):
@@ -161,6 +165,8 @@ func hintFor(err error) string {
 		return "the credentials are wrong, or have run out: get new ones, or name a profile with a credential_process, which renews them by itself; what was finished is in the cache"
 	case errors.Is(err, s3.ErrDenied):
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
+	case errors.Is(err, httpcache.ErrReading):
+		return "this URL is for reading: name the one for uploads, which of nixstatic serve ends in /upload; another server has to be told to take PUT; nothing was changed"
 	case errors.Is(err, httpcache.ErrRefused) && strings.Contains(err.Error(), "not for admin"):
 		return "pages for browsers need a token with the scope admin: make one there with nixstatic token create --scope admin; what was finished is at the destination"
 	case errors.Is(err, httpcache.ErrRefused):

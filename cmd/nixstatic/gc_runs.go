@@ -28,7 +28,7 @@ func runGCRuns(c *cli.Context) error {
 		if runs == nil {
 			runs = []gc.Run{}
 		}
-		return printJSON(c.App.Writer, runs)
+		return printJSONList(c.App.Writer, "runs", runs)
 	}
 	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	for _, r := range runs {

@@ -45,7 +45,7 @@ func runGCWhy(c *cli.Context) error {
 		if chains == nil {
 			chains = []gc.Chain{}
 		}
-		err = printJSON(c.App.Writer, chains)
+		err = printJSONList(c.App.Writer, "chains", chains)
 	} else {
 		for _, chain := range chains {
 			fmt.Fprintln(c.App.Writer, chain.Root)

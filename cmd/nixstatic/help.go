@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -92,7 +93,7 @@ func appHelp(app *cli.App) string {
 func commandHelp(c *cli.Command) string {
 	var b strings.Builder
 	name := fullName(c)
-	fmt.Fprintf(&b, "%s: %s\n\nUsage: %s\n\n%s", name, c.Usage, usageLine(c), wrapText(c.Description))
+	fmt.Fprintf(&b, "%s\nUsage: %s\n\n%s", wrapText(name+": "+c.Usage), usageLine(c), wrapText(c.Description))
 	if subs := visible(c.Subcommands); len(subs) > 0 {
 		fmt.Fprint(&b, "\nCommands\n")
 		var rows []row
@@ -250,7 +251,7 @@ func wrapText(text string) string {
 		line = strings.TrimRight(line, " \n")
 		if line == "" || strings.HasPrefix(line, " ") {
 			flush()
-			b.WriteString(line + "\n")
+			b.WriteString(strings.Join(wrapExample(line), "\n") + "\n")
 			continue
 		}
 		paragraph = append(paragraph, line)
@@ -260,6 +261,72 @@ func wrapText(text string) string {
 	}
 	flush()
 	return b.String()
+}
+
+var (
+	lastGap      = regexp.MustCompile(`^.*\S {2,}`)
+	beginsIndent = regexp.MustCompile(`^ *`)
+	isCommand    = regexp.MustCompile(`^ +(nixstatic|nix|nix-store|aws|--[a-z-]+|curl) |\| nixstatic`)
+)
+
+// wrapExample breaks a line that is indented: a command between its arguments, as a
+// shell takes it, and a row of a table in its last column.
+func wrapExample(line string) []string {
+	if utf8.RuneCountInString(line) <= helpWidth {
+		return []string{line}
+	}
+	if !isCommand.MatchString(line) {
+		indent := lastGap.FindString(line)
+		column := utf8.RuneCountInString(indent)
+		if column == 0 || column > helpWidth/2 {
+			indent = beginsIndent.FindString(line)
+			column = len(indent)
+		}
+		lines := wrap(line[len(indent):], helpWidth-column)
+		for i := range lines {
+			lines[i] = indent + lines[i]
+			indent = strings.Repeat(" ", column)
+		}
+		return lines
+	}
+	indent := beginsIndent.FindString(line)
+	var lines []string
+	current := indent
+	for i, word := range shellWords(line) {
+		switch {
+		case i == 0:
+			current += word
+		case utf8.RuneCountInString(current)+1+utf8.RuneCountInString(word)+2 <= helpWidth:
+			current += " " + word
+		default:
+			lines = append(lines, current+" \\")
+			current = indent + "   " + word
+		}
+	}
+	return append(lines, current)
+}
+
+// shellWords splits a command where a shell does, quotes and all.
+func shellWords(line string) []string {
+	var words []string
+	var word strings.Builder
+	quote := rune(0)
+	for _, r := range strings.TrimSpace(line) {
+		switch {
+		case quote == 0 && r == ' ':
+			if word.Len() > 0 {
+				words = append(words, word.String())
+				word.Reset()
+			}
+			continue
+		case quote == 0 && (r == '\'' || r == '"'):
+			quote = r
+		case quote == r:
+			quote = 0
+		}
+		word.WriteRune(r)
+	}
+	return append(words, word.String())
 }
 
 // wrap breaks a text into lines of at most so many characters, between words.

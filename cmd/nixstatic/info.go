@@ -33,7 +33,7 @@ func infoCommand() *cli.Command {
 			"      --trusted-public-key cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=\n" +
 			"   nixstatic info --json s3://cache ./result | jq .closure",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "check signatures by `KEY` (name:base64); may be repeated"},
+			trustedKeysFlag("check signatures by `KEY` (name:base64); may be repeated"),
 			&cli.BoolFlag{Name: "no-closure", Usage: "the path alone"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
 			jsonFlag(), quietFlag(),

@@ -15,7 +15,7 @@ func initCommand() *cli.Command {
 		Name:      "init",
 		Usage:     "make an empty cache, and the bucket for it",
 		ArgsUsage: "CACHE",
-		Description: "Writes nix-cache-info, and a page for browsers (see nixstatic page). A cache that is there already is left as it is, but for a\n" +
+		Description: "Writes nix-cache-info, and a page for browsers (see nixstatic page). A cache that is there already is left as it is, so that it can be run before each start of a server, but for a\n" +
 			"nix-cache-info that is damaged, which is written anew; it is an error if the cache\n" +
 			"is one for another store directory. export and add make a cache\n" +
 			"by themselves; init is for one that differs from the defaults.\n\n" +
@@ -25,7 +25,7 @@ func initCommand() *cli.Command {
 			".nixstatic. Other rules of the bucket stay as they are; to run it again is safe.\n\n" +
 			"Examples:\n" +
 			"   nixstatic init ./cache\n" +
-			"   nixstatic init ./cache --priority 30     asked before cache.nixos.org, which has 40\n" +
+			"   nixstatic init ./cache --priority 30    # asked before cache.nixos.org: 40\n" +
 			"   nixstatic init --public 's3://cache?endpoint=minio.example.org'",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of the paths and of all clients"},
@@ -75,6 +75,13 @@ func runInit(c *cli.Context) error {
 	}
 	if mended {
 		fmt.Fprintf(c.App.ErrWriter, "nixstatic: note: %s was damaged, and is written anew\n", layout.CacheInfoKey)
+	}
+	// Without flags it asks for nothing in particular: a service may run it each time.
+	if !c.IsSet("priority") {
+		want.Priority = have.Priority
+	}
+	if !c.IsSet("no-mass-query") {
+		want.WantMassQuery = have.WantMassQuery
 	}
 	if have != want {
 		return withHint(fmt.Errorf("%s is a cache already, with other settings (priority %d, mass query %v)", location, have.Priority, have.WantMassQuery),

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"github.com/urfave/cli/v2"
@@ -78,9 +77,5 @@ func readKey(c *cli.Context) (signer.SecretKey, error) {
 	if file := c.Args().First(); file != "-" {
 		return signer.LoadSecretKey(file)
 	}
-	text, err := io.ReadAll(io.LimitReader(c.App.Reader, 4096))
-	if err != nil {
-		return signer.SecretKey{}, err
-	}
-	return signer.ParseSecretKey(string(text))
+	return readSecretKey(c.App.Reader)
 }

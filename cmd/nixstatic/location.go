@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/urfave/cli/v2"
 
@@ -62,8 +63,15 @@ var nixSettings = map[string]string{
 var (
 	isScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 	noScheme = regexp.MustCompile(`^[^/]*:[^/]*@`)
-	oneSlash = regexp.MustCompile(`^(file|s3|https?):/?`)
+	oneSlash = regexp.MustCompile(`(?i)^(file|s3|https?)(:|//)/?`)
+	// Nobody calls a directory like that, and it is what a URL looks like that lacks
+	// its beginning, as for ssh, or a path of Windows.
+	otherColon = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]*:`)
+	hostName   = regexp.MustCompile(`^([a-z0-9-]+\.)+[a-z]{2,}(:[0-9]+)?(/|$)`)
 )
+
+// schemes are those of the locations, for words that are near them.
+var schemes = []string{"file", "s3", "http", "https"}
 
 const locationForms = "want a directory, file:///path, s3://bucket/prefix or https://host/path"
 
@@ -104,9 +112,11 @@ func parseLocation(text string) (location, error) {
 	case text == "":
 		return location{}, usage("the location is empty: %s", locationForms)
 	case !isURL || !isScheme.MatchString(scheme):
-		if prefix := oneSlash.FindString(text); prefix != "" {
-			scheme, rest, _ := strings.Cut(text, ":")
-			rest = strings.TrimLeft(rest, "/")
+		if m := oneSlash.FindStringSubmatch(text); m != nil {
+			scheme, rest := strings.ToLower(m[1]), strings.TrimLeft(text[len(m[0]):], "/")
+			if scheme == inDir {
+				rest = "/" + rest
+			}
 			if strings.Contains(rest, "@") {
 				return location{}, usage("this is not a URL: write %s://host/path, without a password, which belongs into netrc", scheme)
 			}
@@ -115,6 +125,14 @@ func parseLocation(text string) (location, error) {
 		if noScheme.MatchString(text) {
 			// The text may be a URL that lacks its beginning, and has a password.
 			return location{}, usage("this is neither a URL nor a directory: write https://host/path, or begin with ./ for a directory")
+		}
+		switch {
+		case otherColon.MatchString(text):
+			return location{}, usage("%s is neither a URL nor plainly a directory: write ./%s for a directory of that name, or: %s", text, text, locationForms)
+		case strings.HasPrefix(text, "~"):
+			return location{}, usage("%s: the shell has not made a path of ~: write it without quotes, or ./%s for a directory of that name", text, text)
+		case strings.TrimSpace(text) != text || strings.ContainsFunc(text, unicode.IsControl):
+			return location{}, usage("%q begins or ends with white space, or has control characters in it: %s", text, locationForms)
 		}
 		return location{scheme: inDir, path: text, text: text}, nil
 	}
@@ -153,7 +171,11 @@ func parseLocation(text string) (location, error) {
 		u.RawQuery = ""
 		loc.scheme, loc.web = onWeb, u.String()
 	default:
-		return loc, usage("%s: there is nothing for %s:// here: %s", loc.text, scheme, locationForms)
+		err := usage("%s: there is nothing for %s:// here: %s", loc.text, scheme, locationForms)
+		if near := nearest(scheme, schemes); near != "" {
+			return loc, withHint(err, "did you mean %s://?", near)
+		}
+		return loc, err
 	}
 	for name := range query {
 		return loc, usage("%s: %s is not a setting of Nix", loc.text, name)

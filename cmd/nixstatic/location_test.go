@@ -44,7 +44,7 @@ func TestParseLocation(t *testing.T) {
 		"s3:/cache":                  "s3://cache",
 		"https:/host/x":              "https://host/x",
 		"http:host":                  "http://host",
-		"file:/x":                    "file://x",
+		"file:/x":                    "file:///x",
 		"file://host/path":           "absolute path",
 		"file://":                    "absolute path",
 		"file:///x?comperssion=xz":   "comperssion is not a setting",

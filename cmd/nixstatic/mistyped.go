@@ -38,6 +38,7 @@ func noCommand(parent string, commands []*cli.Command, word string) error {
 
 var (
 	undefinedFlag = regexp.MustCompile(`^flag provided but not defined: --?(.*)$`)
+	plainWord     = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
 	oneDash       = regexp.MustCompile(`(^|\s)-([A-Za-z][A-Za-z0-9-]+)`)
 )
 
@@ -65,6 +66,27 @@ func mistyped(command string, flags []cli.Flag, err error) error {
 		return withHint(wrong, "did you mean --%s? %s", near, helpHint(command))
 	}
 	return wrong
+}
+
+// nearestCommand returns the command that a word stands for which is not an
+// argument: that of a command with arguments and commands of its own.
+func nearestCommand(c *cli.Command, word string) string {
+	var names []string
+	for _, sub := range visible(c.Subcommands) {
+		names = append(names, sub.Names()...)
+	}
+	if near := nearest(word, names); near != "" {
+		return fullName(c) + " " + near
+	}
+	return ""
+}
+
+// quoted is a word as a shell takes it.
+func quoted(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // nearest returns the name that a mistyped word most likely stands for, or "".

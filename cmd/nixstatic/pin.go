@@ -154,7 +154,7 @@ func runPinList(c *cli.Context) error {
 		for _, p := range pins {
 			results = append(results, pinResult{p.Name, p})
 		}
-		return printJSON(c.App.Writer, results)
+		return printJSONList(c.App.Writer, "pins", results)
 	}
 	t := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	for _, p := range pins {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -23,7 +25,7 @@ func pushCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "push",
 		Usage:     "send store paths and their closure to a cache",
-		ArgsUsage: "TO PATH…",
+		ArgsUsage: "[TO] PATH…",
 		Description: "TO is the upload URL of nixstatic serve, any other web server that takes PUT, a\n" +
 			"bucket or a directory. PATH is a store path, a path inside one, a symbolic link to\n" +
 			"one such as ./result, or - for a list on standard input.\n\n" +
@@ -40,6 +42,7 @@ func pushCommand() *cli.Command {
 			"   nix-store -q --requisites ./result | nixstatic push https://cache.example.org/upload --stdin\n" +
 			"   nixstatic push -k secret.key 's3://bucket?region=eu-west-1' ./result",
 		Flags: append(append([]cli.Flag{
+			&cli.StringFlag{Name: "to", Aliases: []string{"t"}, EnvVars: []string{"NIXSTATIC_TO"}, Usage: "push to `TO`; all arguments are paths then"},
 			&cli.StringFlag{Name: "pin", Usage: "pin the paths as `NAME` once they are there; a server wants a token of scope admin for that"},
 			&cli.BoolFlag{Name: "stdin", Usage: "read paths from standard input, too, one a line"},
 			&cli.BoolFlag{Name: "no-closure", Usage: "the paths alone; what they refer to must be in the cache"},
@@ -48,7 +51,7 @@ func pushCommand() *cli.Command {
 			&cli.BoolFlag{Name: "force", Usage: "send again what is there already"},
 		}, sendFlags()...),
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be sent, and send nothing"},
-			jsonFlag(), quietFlag()),
+			jsonFlag(), quietFlag(), verboseFlag()),
 		Action: runPush,
 	}
 }
@@ -68,15 +71,14 @@ func sendFlags() []cli.Flag {
 }
 
 func runPush(c *cli.Context) error {
-	if c.NArg() < 1 {
-		return usage("push takes the cache to push to, and paths")
+	to, args, err := pushTarget(c)
+	if err != nil {
+		return err
 	}
-	to := c.Args().First()
-	args := c.Args().Tail()
 	if c.Bool("stdin") {
 		args = append(args, "-")
 	}
-	args, err := readPaths(c, args)
+	args, err = readPaths(c, args)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,7 @@ func runPush(c *cli.Context) error {
 	for _, arg := range args {
 		p, err := store.Resolve(c.Context, arg)
 		if err != nil {
-			return err
+			return aboutPath(err, arg)
 		}
 		roots = append(roots, p)
 	}
@@ -144,6 +146,34 @@ func runPush(c *cli.Context) error {
 		return err
 	}
 	return pinPushed(c, to, tree, store.StoreDir(), roots[:named])
+}
+
+// pushTarget returns where to push to, and what. A first argument that is a URL counts
+// for more than the environment, and a flag for more than both.
+func pushTarget(c *cli.Context) (to string, args []string, err error) {
+	args = c.Args().Slice()
+	if to = c.String("to"); to != "" && (givenAsFlag(c, "to") || len(args) == 0 || !strings.Contains(args[0], "://")) {
+		return to, args, nil
+	}
+	if len(args) == 0 {
+		return "", nil, usage("push takes the cache to push to, and paths")
+	}
+	return args[0], args[1:], nil
+}
+
+// givenAsFlag reports whether a flag is on the command line, and not only in the
+// environment.
+func givenAsFlag(c *cli.Context, name string) bool {
+	for _, f := range c.Command.Flags {
+		if slices.Contains(f.Names(), name) {
+			for _, variable := range f.(cli.DocGenerationFlag).GetEnvVars() {
+				if os.Getenv(variable) != "" && os.Getenv(variable) == c.String(name) {
+					return false
+				}
+			}
+		}
+	}
+	return c.IsSet(name)
 }
 
 // pinPushed pins paths where they were pushed to.
@@ -234,7 +264,7 @@ func providedBy(c *cli.Context, w *layout.Writer) (func(context.Context, layout.
 	}
 	config := upstream.Config{StoreDir: w.StoreDir, Caches: caches, Log: log}
 	if !layout.TraitsOf(w.Tree).Blind && !c.Bool("dry-run") {
-		if err := initTree(c.Context, w); err != nil {
+		if _, err := initTree(c.Context, w); err != nil {
 			return nil, err
 		}
 		config.Tree = w.Tree

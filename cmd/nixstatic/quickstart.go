@@ -119,14 +119,14 @@ func quickPaths(c *cli.Context, w *layout.Writer) (string, error) {
 		return quickSelf(c, w)
 	}
 	w.StoreDir = store.StoreDir()
-	if err := initTree(c.Context, w); err != nil {
+	if _, err := initTree(c.Context, w); err != nil {
 		return "", err
 	}
 	var roots []layout.StorePath
 	for _, arg := range args {
 		p, err := store.Resolve(c.Context, arg)
 		if err != nil {
-			return "", err
+			return "", aboutPath(err, arg)
 		}
 		roots = append(roots, p)
 	}
@@ -161,7 +161,7 @@ func profiles(ctx context.Context, store *nixstore.Store) []string {
 // quickSelf adds this very program, as bin/nixstatic of a store path.
 func quickSelf(c *cli.Context, w *layout.Writer) (string, error) {
 	say(c, "no Nix store with a profile here: adding nixstatic itself")
-	if err := initTree(c.Context, w); err != nil {
+	if _, err := initTree(c.Context, w); err != nil {
 		return "", err
 	}
 	self, err := os.Executable()

@@ -34,11 +34,12 @@ func serveCommand() *cli.Command {
 		ArgsUsage: "CACHE",
 		Description: "Readers use the URL itself. A client with a token uploads with nothing but Nix, to\n" +
 			"/upload: what arrives is checked, listed and signed before anyone sees it. The\n" +
-			"cache is made if it is not there. It may be in a bucket, and then have any number\n" +
-			"of servers, on any number of machines; nixstatic init makes the bucket.\n\n" +
+			"cache has to be there: nixstatic init makes one. It may be in a bucket, and then have any number\n" +
+			"of servers, on any number of machines.\n\n" +
 			"Stopped by a signal, it finishes the uploads under way; a second signal ends it\n" +
 			"at once. It takes sockets from systemd, and tells it how it is.\n\n" +
 			"Examples:\n" +
+			"   nixstatic init ./cache\n" +
 			"   nixstatic token create --file tokens --name ci --scope upload --netrc 127.0.0.1 > netrc\n" +
 			"   nixstatic serve ./cache --tokens tokens -k secret.key\n" +
 			"   nix copy --to http://127.0.0.1:8080/upload --option netrc-file $PWD/netrc ./result\n\n" +
@@ -67,6 +68,9 @@ type service struct {
 	cert    *certificate // nil: no TLS
 	pruning *pruning     // nil: others do that
 	page    *page        // nil: read-only
+	signs   bool         // what is uploaded is signed here
+
+	storeDir string
 }
 
 // memoryLimit is where garbage is collected as often as needed. It is not a bound:
@@ -133,6 +137,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	defer stop()
 	wait.Go(func() { keepWatchdog(background, s.log) })
 	wait.Go(func() { s.keepSettling(background) })
+	wait.Go(func() { s.tellUnsigned(background, s.storeDir) })
 	wait.Go(func() { s.pruning.keepPruning(background) })
 	wait.Go(func() { s.page.keepCurrent(background, s) })
 	if s.auth.Tokens != nil {
@@ -274,7 +279,7 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	if s.auth.AnonymousUpload {
 		s.log.Warn("everyone who reaches this server may upload (--anonymous-upload)")
 	}
-	if len(c.StringSlice("secret-key-file")) > 0 {
+	if s.signs {
 		s.tellWhoIsSigned(c)
 	} else {
 		s.log.Warn("nothing that is uploaded is signed here, so that readers have to trust the keys of the uploading clients: give --secret-key-file; nixstatic key generate makes one")

@@ -49,9 +49,9 @@ func serveFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "anonymous-upload", Usage: "everyone who reaches the server may upload"},
 		&cli.StringSliceFlag{Name: "trusted-proxy", Usage: "believe X-Forwarded-For of `CIDR`, an address, a range or unix; may be repeated"},
 
-		&cli.StringSliceFlag{Name: "secret-key-file", Aliases: []string{"k"}, Usage: "sign with the key in `FILE` whatever those send who may upload, unless --require-signature; may be repeated"},
-		&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a cache that is made"},
-		&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "a signature by `KEY` (name:base64) has to be good; may be repeated"},
+		keyFlagFor("sign with the key in `FILE` whatever those send who may upload, unless --require-signature"),
+		&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "refuse a cache that is for another store `DIRECTORY`"},
+		trustedKeysFlag("a signature by `KEY` (name:base64) has to be good; may be repeated"),
 		&cli.BoolFlag{Name: "require-signature", Usage: "sign and take only paths that a trusted key has signed, or whose content proves them"},
 		&cli.StringSliceFlag{Name: "upstream", Usage: "the binary cache at `URL` provides its paths: they need not be uploaded; may be repeated"},
 		&cli.StringSliceFlag{Name: "upstream-key", Usage: "`KEY` of the upstream of the same place in the order (not needed for https://cache.nixos.org)"},
@@ -123,6 +123,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if err != nil {
 		return nil, err
 	}
+	s.signs = len(keys) > 0
 	upstreams, err := readUpstreams(c, log)
 	if err != nil {
 		return nil, err
@@ -146,6 +147,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	if err != nil {
 		return nil, err
 	}
+	s.storeDir = info.StoreDir
 	if s.pruning != nil {
 		s.pruning.storeDir = info.StoreDir
 	}
@@ -213,26 +215,22 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	return s, nil
 }
 
-// cacheInfo returns what the tree is for. A tree that takes uploads is made if it
-// is not there.
+// cacheInfo returns what the cache is for. A server does not make one: at a mistyped
+// path it would serve an empty cache, and nobody would know.
 func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, error) {
+	if err := layout.CheckStoreDir(c.String("store-dir")); err != nil {
+		return layout.CacheInfo{}, usage("--store-dir: %v", err)
+	}
 	have, err := layout.ReadCacheInfo(c.Context, s.tree.Tree)
 	switch {
 	case err == nil && c.IsSet("store-dir") && have.StoreDir != c.String("store-dir"):
 		return have, fmt.Errorf("the cache is for the store directory %s, not %s", have.StoreDir, c.String("store-dir"))
 	case errors.Is(err, layout.ErrBroken):
-		return have, withHint(err, "nixstatic init '%s' writes it anew", location)
-	case err == nil || !errors.Is(err, fs.ErrNotExist):
-		return have, err
-	case c.Bool("read-only"):
-		return have, withHint(fmt.Errorf("%s is not a binary cache: it has no %s", location, layout.CacheInfoKey), "nixstatic init '%s' makes one", location)
+		return have, withHint(err, "nixstatic init %s writes it anew", quoted(withoutUser(location)))
+	case errors.Is(err, fs.ErrNotExist):
+		return have, noCache(c, location)
 	}
-	want := layout.DefaultCacheInfo()
-	want.StoreDir = c.String("store-dir")
-	if err := layout.CheckStoreDir(want.StoreDir); err != nil {
-		return want, usage("--store-dir: %v", err)
-	}
-	return layout.Init(c.Context, s.tree.Tree, want)
+	return have, err
 }
 
 // readPolicy reads what may be uploaded.

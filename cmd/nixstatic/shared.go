@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,12 +15,12 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/nar"
-	"github.com/nixstatic/nixstatic/signer"
 )
 
 // Flags that several commands take.
 func toFlag() cli.Flag {
-	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, Usage: "write into `CACHE`, a directory, made if it is not there, or s3://…"}
+	return &cli.StringFlag{Name: "to", Aliases: []string{"t"}, EnvVars: []string{"NIXSTATIC_TO"},
+		Usage: "write into `CACHE`, a directory, made if it is not there, or s3://…"}
 }
 
 func jsonFlag() cli.Flag {
@@ -31,6 +31,10 @@ func quietFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress"}
 }
 
+func verboseFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "tell of each path when work on it begins"}
+}
+
 func jobsFlag(what string) cli.Flag {
 	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` " + what + " at the same time (0: fitting the processors)",
 		Action: func(_ *cli.Context, n int) error {
@@ -39,10 +43,6 @@ func jobsFlag(what string) cli.Flag {
 			}
 			return nil
 		}}
-}
-
-func keyFlag() cli.Flag {
-	return &cli.StringSliceFlag{Name: "secret-key-file", Aliases: []string{"k"}, Usage: "sign with the key in `FILE`; may be repeated"}
 }
 
 func writeFlags() []cli.Flag {
@@ -85,8 +85,7 @@ func existingTree(c *cli.Context, location string) (openedTree, layout.CacheInfo
 func existing(c *cli.Context, tree openedTree, location string) (openedTree, layout.CacheInfo, error) {
 	info, err := layout.ReadCacheInfo(c.Context, tree)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = withHint(fmt.Errorf("%s is not a binary cache: it has no %s", location, layout.CacheInfoKey),
-			"nixstatic init %s makes one, nixstatic verify %s tells what is there", location, location)
+		err = noCache(c, location)
 	}
 	if err != nil {
 		tree.Close()
@@ -95,25 +94,29 @@ func existing(c *cli.Context, tree openedTree, location string) (openedTree, lay
 	return tree, info, nil
 }
 
+// noCache says that there is no cache where one should be.
+func noCache(c *cli.Context, location string) error {
+	location = withoutUser(location)
+	err := fmt.Errorf("%s is not a binary cache: it has no %s", location, layout.CacheInfoKey)
+	if near := nearestCommand(c.Command, location); near != "" {
+		return withHint(err, "did you mean %s?", near)
+	}
+	if hostName.MatchString(location) {
+		return withHint(err, "did you mean https://%s? A word without :// is a directory", location)
+	}
+	if entries, readErr := os.ReadDir(location); readErr == nil && len(entries) > 0 {
+		// To make a cache among other things is not likely meant.
+		return withHint(err, "check the path: other things are there")
+	}
+	return withHint(err, "check the path; nixstatic init %s makes an empty cache there, and export and add make one in an empty folder", quoted(location))
+}
+
 // oneTree returns the only argument of a command that works on a tree.
 func oneTree(c *cli.Context) (string, error) {
 	if c.NArg() != 1 {
 		return "", usage("%s takes one argument, the cache", c.Command.Name)
 	}
 	return c.Args().First(), nil
-}
-
-func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
-	var keys []signer.SecretKey
-	for _, file := range c.StringSlice("secret-key-file") {
-		key, err := signer.LoadSecretKey(file)
-		if err != nil {
-			return nil, withHint(fmt.Errorf("load secret key: %w", err),
-				"nixstatic key generate --name cache.example.org-1 --to FILE makes one; nix-store --generate-binary-cache-key too")
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }
 
 // newWriter makes a Writer from the flags of writeFlags. It writes nothing: the
@@ -132,7 +135,7 @@ func newWriter(c *cli.Context, tree layout.Tree, storeDir string) (*layout.Write
 	if err != nil {
 		return nil, err
 	}
-	if err := isFor(c.Context, tree, storeDir); err != nil {
+	if err := takes(c, tree, storeDir); err != nil {
 		return nil, err
 	}
 	return &layout.Writer{Tree: tree, StoreDir: storeDir, Keys: keys, Method: method, Level: c.Int("level"),
@@ -151,36 +154,6 @@ func readMethod(c *cli.Context) (compress.Method, error) {
 	return method, nil
 }
 
-// isFor finds out whether a tree that is there already takes paths of a store
-// directory.
-func isFor(ctx context.Context, tree layout.Tree, storeDir string) error {
-	have, err := layout.ReadCacheInfo(ctx, tree)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err == nil && have.StoreDir != storeDir:
-		return fmt.Errorf("the cache is for the store directory %s, not %s", have.StoreDir, storeDir)
-	}
-	return err
-}
-
-// initTree makes the tree that the Writer is for, if it is not there yet. It
-// looks first: to a bucket, nothing is put without need. Servers of ours, which say
-// that they are, have theirs.
-func initTree(ctx context.Context, w *layout.Writer) error {
-	if t := layout.TraitsOf(w.Tree); t.Blind && t.Lists {
-		return nil
-	}
-	layout.Sweep(w.Tree) // even if nothing turns out to be written
-	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
-		return nil // isFor has looked whether it is for the same store directory
-	}
-	info := layout.DefaultCacheInfo()
-	info.StoreDir = w.StoreDir
-	_, err := layout.Init(ctx, w.Tree, info)
-	return err
-}
-
 // Newer versions of Nix do not take this name, though older ones do, and the store
 // has it.
 var (
@@ -188,12 +161,35 @@ var (
 	deepNote   = "Nix 2.34 and newer refuse them, older ones do not"
 )
 
-// printJSON writes one value for a script.
+// jsonVersion is the version of what --json prints: it changes when a field is
+// removed or means something else.
+const jsonVersion = 1
+
+// printJSON writes an object for a script, with a field "version".
 func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	text := b.Bytes()
+	if rest, isObject := bytes.CutPrefix(text, []byte("{")); isObject && !bytes.HasPrefix(text, []byte("{\n  \"version\": ")) {
+		comma := ","
+		if bytes.HasPrefix(rest, []byte("}")) {
+			comma = "\n"
+		}
+		text = fmt.Appendf(nil, "{\n  \"version\": %d%s%s", jsonVersion, comma, rest)
+	}
+	_, err := w.Write(text)
+	return err
+}
+
+// printJSONList writes a list for a script, as the field of an object, which has
+// room for a version.
+func printJSONList(w io.Writer, name string, list any) error {
+	return printJSON(w, map[string]any{name: list})
 }
 
 // bytesize words a number of bytes in the units that disks and networks use.

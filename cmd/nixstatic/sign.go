@@ -23,7 +23,7 @@ func signCommand() *cli.Command {
 		Flags: []cli.Flag{
 			keyFlag(),
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell how many would be signed, and change nothing"},
-			jsonFlag(), quietFlag(),
+			jsonFlag(), quietFlag(), verboseFlag(),
 		},
 		Action: runSign,
 	})
@@ -54,6 +54,9 @@ func runSign(c *cli.Context) error {
 		layout.Sweep(tree)
 	}
 	progress := &layout.SignProgress{}
+	if c.Bool("verbose") {
+		progress.Signing = func(key layout.Key) { say(c, "sign: %s", key) }
+	}
 	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
 		return fmt.Sprintf("sign: %s seen, %d signed", plural(progress.Seen.Load(), "path"), progress.Signed.Load())
 	})

@@ -44,14 +44,14 @@ func syncCommand() *cli.Command {
 			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 10MB; a number alone is KiB"},
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and mirror what changes"},
 			&cli.DurationFlag{Name: "rescan", Value: 10 * time.Minute, Usage: "compare everything so often (with --watch)"},
-			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "believe what `KEY` (name:base64) has signed; may be repeated (from https://)"},
+			trustedKeysFlag("believe what `KEY` (name:base64) has signed; may be repeated (from https://)"),
 			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (from https://)"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
 			purgeFlags()[0], purgeFlags()[1],
 			jobsFlag("objects"),
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "tell what would be done, and change nothing"},
 			&cli.BoolFlag{Name: "json", Usage: "print each event as a line of JSON on standard output"},
-			quietFlag(),
+			quietFlag(), verboseFlag(),
 		},
 		Action: runSync,
 	}
@@ -93,6 +93,9 @@ func runSync(c *cli.Context) error {
 	defer dst.Close()
 	if treeName(src, from) == treeName(dst, to) {
 		return usage("source and destination are the same")
+	}
+	if err := isNotForeign(c.Context, dst); err != nil {
+		return err
 	}
 	m.Source, m.Dest = src, dst
 	m.State = stateFile(treeName(src, from), treeName(dst, to))
@@ -249,7 +252,7 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 	for _, arg := range args {
 		p, err := cache.Resolve(c.Context, arg)
 		if err != nil {
-			return err
+			return aboutCachePath(err, from, arg)
 		}
 		roots = append(roots, p)
 	}
@@ -258,7 +261,7 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 		return err
 	}
 	defer tree.Close()
-	if err := isFor(c.Context, tree, cache.StoreDir()); err != nil {
+	if err := takes(c, tree, cache.StoreDir()); err != nil {
 		return err
 	}
 	w := &layout.Writer{Tree: tree, StoreDir: cache.StoreDir(), Method: compress.Zstd}

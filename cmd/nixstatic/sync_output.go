@@ -35,6 +35,7 @@ type syncOutput struct {
 type syncEvent struct {
 	// Event is copy, replace, delete, withhold, keep, note; plan for --dry-run;
 	// attempt of --watch; done at the end.
+	Version int           `json:"version"`
 	Event   string        `json:"event"`
 	Action  mirror.Action `json:"action,omitempty"` // of a plan
 	Key     layout.Key    `json:"key,omitempty"`
@@ -57,6 +58,7 @@ func newSyncOutput(c *cli.Context, m *mirror.Mirror) *syncOutput {
 }
 
 func (o *syncOutput) print(e syncEvent) error {
+	e.Version = jsonVersion
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.json.Encode(e)
@@ -75,6 +77,9 @@ func (o *syncOutput) event(e mirror.Event) {
 	}
 	if o.c.Bool("quiet") {
 		return
+	}
+	if o.c.Bool("verbose") {
+		o.meter.above(func() { say(o.c, "%s %s", e.Action, e.Key) })
 	}
 	switch e.Action {
 	case mirror.ActionKeep:

@@ -164,7 +164,7 @@ func runTokenList(c *cli.Context) error {
 			}
 			results = append(results, r)
 		}
-		return printJSON(c.App.Writer, results)
+		return printJSONList(c.App.Writer, "tokens", results)
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
 	for _, t := range tokens {

@@ -35,8 +35,8 @@ func verifyCommand() *cli.Command {
 			"   nixstatic verify --json ./cache | jq '.problems[].kind'",
 		Flags: append(repairFlags(),
 			&cli.BoolFlag{Name: "deep", Usage: "read every NAR"},
-			&cli.StringSliceFlag{Name: "trusted-public-key", Usage: "demand a signature by `KEY` (name:base64) of every path; may be repeated"},
-			jobsFlag("NARs"), jsonFlag(), quietFlag()),
+			trustedKeysFlag("demand a signature by `KEY` (name:base64) of every path; may be repeated"),
+			jobsFlag("NARs"), jsonFlag(), quietFlag(), verboseFlag()),
 		Action: runVerify,
 	})
 }
@@ -48,6 +48,7 @@ type verifyResult struct {
 	Paths    int64          `json:"paths"`
 	NARs     int64          `json:"nars"`     // read
 	NARBytes int64          `json:"narBytes"` // of the files read
+	Unsigned int64          `json:"unsigned"` // paths without any signature that need one
 	Problems []fsck.Problem `json:"problems"`
 	Notes    []fsck.Problem `json:"notes"`
 	Unknown  []string       `json:"unknown"` // what could not be told
@@ -100,8 +101,11 @@ func runVerify(c *cli.Context) error {
 	for _, u := range provision.Upstreams() {
 		r.Upstreams = append(r.Upstreams, u.URL)
 	}
-	for p, err := range fsck.Check(c.Context, tree, fsck.Options{Deep: r.Deep, Jobs: c.Int("jobs"), Trusted: trusted,
-		Provided: provision.Provides, Progress: progress}) {
+	options := fsck.Options{Deep: r.Deep, Jobs: c.Int("jobs"), Trusted: trusted, Provided: provision.Provides, Progress: progress}
+	if c.Bool("verbose") {
+		options.Working = func(key layout.Key) { m.above(func() { say(c, "verify: %s", key) }) }
+	}
+	for p, err := range fsck.Check(c.Context, tree, options) {
 		if err == nil && p.Kind == fsck.Untrusted {
 			unsigned++
 		}
@@ -142,6 +146,7 @@ func readProvision(ctx context.Context, tree layout.Reader) (*layout.Provision, 
 }
 
 func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, unsigned int64, errs []error) error {
+	r.Unsigned = progress.Unsigned.Load()
 	r.Paths, r.NARs, r.NARBytes = progress.Paths.Load(), progress.NARs.Load(), progress.Bytes.Load()
 	problems := progress.Problems.Load()
 	if c.Bool("json") {
@@ -162,6 +167,9 @@ func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, unsi
 		}
 		found = append(found, plural(progress.Notes.Load(), "note"))
 		say(c, "checked %s: %s", what, strings.Join(found, ", "))
+	}
+	if r.Unsigned > 0 && unsigned == 0 && !c.Bool("quiet") {
+		say(c, "warning: %s", unsignedNote(r.Unsigned, r.Paths, r.Tree))
 	}
 	if len(errs) > 0 {
 		return withHint(fmt.Errorf("%s could not be read: %w", plural(int64(len(errs)), "thing"), errors.Join(errs[:min(len(errs), 10)]...)),

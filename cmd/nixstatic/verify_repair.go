@@ -22,7 +22,7 @@ func repairFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "repair", Usage: "make listings and debug links again from the NARs that are there; with --from also all else that is damaged or missing"},
 		&cli.StringFlag{Name: "from", Usage: "take paths for --repair from `SOURCE`: another cache (https://, a directory), or a store (daemon, unix:// and a socket, or the root of one behind local:)"},
-		&cli.StringSliceFlag{Name: "secret-key-file", Aliases: []string{"k"}, Usage: "sign what --repair takes from a store with the key in `FILE`; may be repeated"},
+		keyFlagFor("sign what --repair takes from a store with the key in `FILE`"),
 		&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with --from and a cache)"},
 		&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for --from are in `FILE` instead of ~/.netrc"},
 	}

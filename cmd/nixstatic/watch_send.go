@@ -157,7 +157,7 @@ func (s *sender) push(ctx context.Context, paths []layout.StorePath) error {
 		return err
 	}
 	start := time.Now()
-	if err := carryOut(c, im, plan); err != nil {
+	if _, err := carryOut(c, im, plan); err != nil {
 		return err
 	}
 	if !c.Bool("quiet") && len(plan.Missing) > 0 {

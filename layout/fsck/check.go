@@ -27,6 +27,9 @@ type Options struct {
 	// none is provided.
 	Provided func(context.Context, layout.StorePath) (bool, error)
 	Progress *Progress // counts while the check runs, if not nil
+	// Working is told of each narinfo and NAR when its check begins, by several
+	// goroutines at once; may be nil.
+	Working func(layout.Key)
 }
 
 // A Problem is something wrong in a tree, or a note.
@@ -60,6 +63,7 @@ type Progress struct {
 	Bytes, TotalBytes atomic.Int64 // of NAR files, likewise
 	Problems, Notes   atomic.Int64
 	Unknown           atomic.Int64 // errors: what could not be told
+	Unsigned          atomic.Int64 // narinfos without any signature and content address
 }
 
 // Check reads the tree and yields what is wrong, in an order that depends on

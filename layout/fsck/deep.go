@@ -56,6 +56,9 @@ func (c *check) nars(ctx context.Context) error {
 // nar reads one NAR and compares it with all that is said of it.
 func (c *check) nar(ctx context.Context, job narJob) []finding {
 	key := c.index.nars[job.nar].key
+	if c.o.Working != nil {
+		c.o.Working(key)
+	}
 	var findings []finding
 	unknown := func(err error) { findings = append(findings, finding{Problem{Key: key}, err}) }
 

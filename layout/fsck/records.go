@@ -23,6 +23,7 @@ type record struct {
 	findings []finding
 	nar      layout.Key // "" if it leads to none
 	narSize  int64      // of the file; -1 if it is not there
+	unsigned bool       // nothing vouches for it, neither a signature nor its content
 }
 
 // records checks every narinfo, with all that is small around it.
@@ -36,6 +37,9 @@ func (c *check) records(ctx context.Context) error {
 	}
 	for r := range parallel.Map(ctx, max(smallJobs, c.o.Jobs), narinfos, c.record) {
 		c.o.Progress.Paths.Add(1)
+		if r.unsigned {
+			c.o.Progress.Unsigned.Add(1)
+		}
 		for _, f := range r.findings {
 			if err := c.emit(f); err != nil {
 				return err
@@ -58,6 +62,9 @@ func (c *check) records(ctx context.Context) error {
 // meanwhile, so may have what it leads to, and all counts for nothing.
 func (c *check) record(ctx context.Context, entry int) (r record) {
 	key := c.index.paths[entry].narInfo()
+	if c.o.Working != nil {
+		c.o.Working(key)
+	}
 	var before []byte
 	for range 10 { // no record changes more often than that while it is checked
 		text, err := layout.ReadAll(ctx, c.tree, key)
@@ -133,6 +140,7 @@ func (c *check) narInfo(ctx context.Context, key layout.Key, text []byte, r *rec
 	case err != nil:
 		say(WrongCA, key, n.Path, "%v", err)
 	}
+	r.unsigned = len(n.Sigs) == 0 && n.CA == ""
 	if kind, why := c.trust(n, n.CA != "" && err == nil); why != "" {
 		say(kind, key, n.Path, "%s", why)
 	}

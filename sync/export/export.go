@@ -34,6 +34,9 @@ type Run struct {
 	Jobs       int  // paths in flight; 0 for one more than there are processors
 
 	Progress *Progress // may be nil
+	// Working is told of each path when work on its NAR begins, by several goroutines
+	// at once; may be nil.
+	Working func(layout.StorePath)
 }
 
 // Progress counts while an Import runs. Another goroutine may read it.
@@ -170,6 +173,26 @@ func (im *Run) Unsigned(plan *Plan) (n int64) {
 				break
 			}
 		}
+	}
+	return n
+}
+
+// Bare counts the paths of the plan that are without any signature once it is done,
+// and that their content does not prove either: no Nix takes them that checks
+// signatures.
+func (im *Run) Bare(plan *Plan) (n int64) {
+	bare := func(info *layout.PathInfo) {
+		if info.CA == "" && len(info.Sigs) == 0 {
+			n++
+		}
+	}
+	if len(im.Writer.Keys) == 0 {
+		for i := range plan.Missing {
+			bare(&plan.Missing[i].Info)
+		}
+	}
+	for i := range plan.Present {
+		bare(&plan.Present[i])
 	}
 	return n
 }

@@ -119,6 +119,9 @@ func (im *Run) pack(ctx context.Context, plan *Plan) error {
 
 // packOne takes one NAR through the Writer.
 func (im *Run) packOne(ctx context.Context, step Step) (*layout.Packed, error) {
+	if im.Working != nil {
+		im.Working(step.Info.Path)
+	}
 	p, err := im.packBytes(ctx, step)
 	if err != nil {
 		return nil, err

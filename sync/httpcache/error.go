@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"net/http"
@@ -117,10 +118,30 @@ func (h *Reader) readStatus(r *response) error {
 	body, _ := io.ReadAll(io.LimitReader(r, maxErrorBody))
 	e.throttled = throttles.Match(body)
 	e.https = r.Request.URL.Scheme == "http" && e.code == http.StatusBadRequest && netx.SaysHTTPS(string(body))
-	if !isWebPage(body) {
+	switch {
+	case isWebPage(body):
+	case bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")):
+		e.text = excerpt(fromXML(body))
+	default:
 		e.text = excerpt(body)
 	}
 	return e
+}
+
+var (
+	xmlCode    = regexp.MustCompile(`<Code>([^<]*)</Code>`)
+	xmlMessage = regexp.MustCompile(`<Message>([^<]*)</Message>`)
+)
+
+// fromXML returns what the XML of a store says to people, without the XML.
+func fromXML(body []byte) []byte {
+	var said []string
+	for _, field := range []*regexp.Regexp{xmlCode, xmlMessage} {
+		if m := field.FindSubmatch(body); m != nil {
+			said = append(said, html.UnescapeString(string(m[1])))
+		}
+	}
+	return []byte(strings.Join(said, ": "))
 }
 
 func firstRequest(r *http.Response) *http.Request {

@@ -50,6 +50,9 @@ func (s *PutServer) Traits() layout.Traits {
 // does not allow what is asked for. It is a fs.ErrPermission.
 var ErrRefused = fmt.Errorf("refused by the server: %w", fs.ErrPermission)
 
+// ErrReading says that a URL is for reading, whoever asks. It is an ErrRefused.
+var ErrReading = fmt.Errorf("%w: nothing is taken at this URL", ErrRefused)
+
 const (
 	// expectFrom is the size from which a server is asked before it is sent a
 	// body: it may want a password, or have the object.
@@ -282,7 +285,10 @@ func refused(err error) error {
 	if err == nil {
 		return nil
 	}
-	if isStatus(err, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed) {
+	if isStatus(err, http.StatusMethodNotAllowed) {
+		return fmt.Errorf("%w: %s", ErrReading, err)
+	}
+	if isStatus(err, http.StatusUnauthorized, http.StatusForbidden) {
 		return fmt.Errorf("%w: %s", ErrRefused, err)
 	}
 	if isStatus(err, http.StatusInsufficientStorage) {

@@ -31,7 +31,7 @@ func TestHTTPStatus(t *testing.T) {
 	}{
 		{404, "no such key", true, 1, "404 Not Found: no such key"},
 		{410, "", true, 1, "410 Gone"},
-		{403, "<Error><Code>AccessDenied</Code></Error>", true, 1, "403 Forbidden: <Error>"},
+		{403, "<Error><Code>AccessDenied</Code><Message>No &amp; no.</Message></Error>", true, 1, "403 Forbidden: AccessDenied: No & no."},
 		{403, slowDown, false, 5, "SlowDown"},
 		{401, "", false, 1, "401 Unauthorized (neither the URL nor netrc has a user name and password for it)"},
 		{407, "", false, 1, "407 Proxy Authentication Required"},

@@ -26,15 +26,15 @@ func (l *location) dial(ctx context.Context, program string) (transport, error) 
 			return socketTransport{c}, nil
 		}
 		if !l.spawn || ctx.Err() != nil {
-			return nil, fmt.Errorf("connect to the Nix daemon: %w; is it running?", err)
+			return nil, fmt.Errorf("%w: %w; is it running?", ErrNoDaemon, err)
 		}
 		refused = err
 	}
 	t, err := spawn(program, l.uri)
 	if err != nil && refused != nil {
-		return nil, fmt.Errorf("find a Nix daemon: %w; %w; start nix-daemon, or put it on PATH", refused, err)
+		return nil, fmt.Errorf("%w: %w; %w; start nix-daemon, or put it on PATH", ErrNoDaemon, refused, err)
 	} else if err != nil {
-		return nil, fmt.Errorf("find a Nix daemon: %w; install Nix, or say where nix-daemon is", err)
+		return nil, fmt.Errorf("%w: %w; install Nix, or say where nix-daemon is", ErrNoDaemon, err)
 	}
 	return t, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
 	"math"
 	"slices"
 	"time"
@@ -157,7 +156,7 @@ func (c *conn) readInfo(storeDir string, p layout.StorePath) (layout.PathInfo, r
 }
 
 func notValid(storeDir string, p layout.StorePath) error {
-	return fmt.Errorf("%s: not valid in this store: %w", p.Abs(storeDir), fs.ErrNotExist)
+	return fmt.Errorf("%s: %w", p.Abs(storeDir), ErrNotValid)
 }
 
 // facts are what a store knows of a path, as it writes them.

@@ -64,7 +64,7 @@ func (s *Store) follow(file string) (layout.StorePath, error) {
 		case p != "":
 			return p, nil
 		case next == "":
-			return "", fmt.Errorf("tried %s: not in the store %s", strings.Join(tried, ", then "), s.places())
+			return "", fmt.Errorf("tried %s: %w %s", strings.Join(tried, ", then "), ErrOutside, s.places())
 		}
 		path = next
 		tried = append(tried, path)
@@ -91,7 +91,7 @@ func (s *Store) step(path string) (next string, p layout.StorePath, err error) {
 			return filepath.Join(target, path[end:]), "", nil
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", "", fmt.Errorf("no file %s: %w", prefix, fs.ErrNotExist)
+			return "", "", fmt.Errorf("%w %s: %w", ErrNoFile, prefix, fs.ErrNotExist)
 		}
 	}
 	return "", "", nil

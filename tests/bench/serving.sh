@@ -35,6 +35,7 @@ serve_nginx() {
 serve_ours() {
 	local port=$1 tree=$2
 	shift 2
+	case $tree in s3://*) ;; *) [ -e "$tree/nix-cache-info" ] || "$NIXSTATIC" init --no-page "$tree" >/dev/null ;; esac
 	"$NIXSTATIC" serve "$tree" --listen "127.0.0.1:$port" --log-level warn "$@" >"$WORK/serve.log" 2>&1 &
 	server=$!
 	trap stop_all EXIT

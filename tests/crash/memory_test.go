@@ -51,21 +51,23 @@ func TestMemoryOfLargePath(t *testing.T) {
 	if err := os.Truncate(hole, size); err != nil {
 		t.Fatal(err)
 	}
-	var added []struct {
-		Path, NarHash string
-		NarBytes      int64
+	var added struct {
+		Paths []struct {
+			Path, NarHash string
+			NarBytes      int64
+		}
 	}
 	r := measured(t, p, "add", "--json", "--name", "hole", "--to", filepath.Join(dir, "added"), hole).Want(t, 0)
-	if err := json.Unmarshal([]byte(r.Stdout), &added); err != nil || added[0].NarBytes < size {
+	if err := json.Unmarshal([]byte(r.Stdout), &added); err != nil || added.Paths[0].NarBytes < size {
 		t.Fatalf("add prints %s: %v", r.Stdout, err)
 	}
 	// The store believes us what the NAR is, so that Nix need not read it too.
-	sum, err := layout.ParseHash(added[0].NarHash)
+	sum, err := layout.ParseHash(added.Paths[0].NarHash)
 	if err != nil {
 		t.Fatal(err)
 	}
 	load := p.Nix.Command(t, "nix-store", "--store", root, "--load-db")
-	load.Stdin = strings.NewReader(fmt.Sprintf("%s/%s\n%s\n%d\n\n0\n", storeDir, baseName("hole"), hex.EncodeToString(sum[:]), added[0].NarBytes))
+	load.Stdin = strings.NewReader(fmt.Sprintf("%s/%s\n%s\n%d\n\n0\n", storeDir, baseName("hole"), hex.EncodeToString(sum[:]), added.Paths[0].NarBytes))
 	if out, err := load.CombinedOutput(); err != nil {
 		t.Fatalf("fill a store: %v\n%s", err, out)
 	}

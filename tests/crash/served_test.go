@@ -63,6 +63,7 @@ func scripts(t testing.TB) []script {
 // serveArgs are those of a server for the tree in a folder.
 func serveArgs(t testing.TB, dir string) []string {
 	t.Helper()
+	nixtest.Init(t, filepath.Join(dir, "tree"))
 	return []string{"serve", filepath.Join(dir, "tree"), "--listen", "127.0.0.1:0", "--anonymous-upload", "-k", signingKey(t).File, "--min-free", "0"}
 }
 

@@ -73,6 +73,7 @@ func serveArgs(t *testing.T, p nixtest.Program, tree string) (args []string, use
 	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	user = "ci:" + p.Output(t, "token", "create", "--file", tokens, "--name", "ci", "--scope", "admin") + "@"
+	nixtest.Init(t, tree)
 	return []string{"serve", tree, "--listen", "127.0.0.1:0", "--tokens", tokens, "--min-free", "0"}, user
 }
 

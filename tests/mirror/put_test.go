@@ -101,6 +101,9 @@ func start(t *testing.T, address string, cmd *exec.Cmd) string {
 // serve runs our own server until the test ends and returns its URL.
 func (w *world) serve(t *testing.T, tree string, args ...string) string {
 	t.Helper()
+	if !strings.HasPrefix(tree, "s3://") {
+		nixtest.Init(t, tree)
+	}
 	return nixtest.Serve(t, w.command(t, append([]string{"serve", tree, "--listen", "127.0.0.1:0"}, args...)...))
 }
 

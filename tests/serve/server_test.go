@@ -62,6 +62,7 @@ func (s *server) run(t testing.TB, listen string, args ...string) {
 	t.Helper()
 	if !strings.HasPrefix(s.Tree, "s3://") {
 		args = append([]string{"--min-free", "0"}, args...)
+		nixtest.Init(t, s.Tree)
 	}
 	args = append([]string{"serve", s.Tree, "--listen", listen, "--metrics-listen", "127.0.0.1:0", "-k", s.Key.File}, args...)
 	if s.Tokens != "" {

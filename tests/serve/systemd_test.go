@@ -45,6 +45,7 @@ func TestSystemd(t *testing.T) {
 		defer f.Close()
 		sockets = append(sockets, f)
 	}
+	nixtest.Init(t, filepath.Join(dir, "cache"))
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh",
 		nixtest.Binary(t), "serve", filepath.Join(dir, "cache"), "--anonymous-upload", "--min-free", "0", "--log-format", "json")
 	cmd.ExtraFiles = sockets

@@ -57,6 +57,9 @@ func start(t *testing.T, tree string, args ...string) *server {
 	for _, name := range []string{"alice", "bob", "mallory", "eve"} {
 		s.tokens[name] = p.Output(t, "token", "create", "--file", file, "--name", name, "--scope", "upload")
 	}
+	if !strings.HasPrefix(tree, "s3://") {
+		nixtest.Init(t, tree)
+	}
 	s.cmd = p.Command(t, append([]string{"serve", tree, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "-k", s.key.File, "--tokens", file, "--shutdown-timeout", "10s"}, args...)...)
 	s.cmd.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, openFiles)}, s.cmd.Args...)
 	s.cmd.Path = "/bin/sh"

@@ -100,11 +100,13 @@ func TestSoak(t *testing.T) {
 
 // pruned sums up the runs of gc.
 func (s *soak) pruned(t *testing.T) (withdrawn, removed int) {
-	var runs []struct{ Withdrawn, Reclaimed struct{ Count int } }
+	var runs struct {
+		Runs []struct{ Withdrawn, Reclaimed struct{ Count int } }
+	}
 	if err := json.Unmarshal([]byte(s.Output(t, "gc", "runs", s.tree, "--json")), &runs); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range runs {
+	for _, r := range runs.Runs {
 		withdrawn, removed = withdrawn+r.Withdrawn.Count, removed+r.Reclaimed.Count
 	}
 	return withdrawn, removed
@@ -114,6 +116,7 @@ func (s *soak) serve(t *testing.T, key nixtest.Key) {
 	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	token := s.Output(t, "token", "create", "--file", tokens, "--name", "builder", "--scope", "upload")
+	nixtest.Init(t, s.tree)
 	cmd := s.Command(t, "serve", s.tree, "--listen", "127.0.0.1:0", "-k", key.File, "--tokens", tokens)
 	s.url = strings.Replace(nixtest.Serve(t, cmd), "://", "://builder:"+token+"@", 1)
 }
