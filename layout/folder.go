@@ -37,7 +37,7 @@ func (d *Dir) makeFolder(dir string) (*folder, error) {
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		err = d.within(dir, func(root *os.Root, name string) error { return root.MkdirAll(name, 0o777) })
+		err = d.within(dir, func(root *os.Root, name string) error { return makeAll(root, name) })
 		if err != nil {
 			return nil, err
 		}

@@ -249,9 +249,27 @@ func (d *Dir) leaveStaging(s *staging) {
 	}
 }
 
+// makeAll makes a directory, and those above it. What is private is closed to others at
+// its top: a web server beside us, which is another user, then cannot give it out,
+// whatever its configuration says. Files in it are made as public ones are, since they
+// become public by a rename. A group that may write to the tree may do so there too.
+func makeAll(root *os.Root, dir string) error {
+	top, _, _ := strings.Cut(dir, "/")
+	if strings.HasPrefix(top, path.Clean(PrivatePrefix)) {
+		mode := fs.FileMode(0o700)
+		if st, err := root.Stat("."); err == nil && st.Mode()&0o020 != 0 {
+			mode = 0o770
+		}
+		if err := root.Mkdir(top, mode); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return root.MkdirAll(dir, 0o777)
+}
+
 // makeIn makes a directory, and those above it.
 func makeIn(root *os.Root, dir string) error {
-	err := root.MkdirAll(dir, 0o777)
+	err := makeAll(root, dir)
 	if errors.Is(err, fs.ErrExist) {
 		// It says so as well if it could not look what exists (I5).
 		var st fs.FileInfo

@@ -328,7 +328,7 @@ func readPaths(c *cli.Context, list []string) ([]string, error) {
 			continue
 		}
 		if slices.Contains(c.StringSlice("secret-key-file"), "-") {
-			return nil, errTwice
+			return nil, errTwice()
 		}
 		lines := bufio.NewScanner(io.LimitReader(c.App.Reader, maxListed))
 		for lines.Scan() {

@@ -46,7 +46,7 @@ func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
 		key, err := signer.SecretKey{}, error(nil)
 		if file == "-" {
 			if stdin {
-				return nil, errTwice
+				return nil, errTwice()
 			}
 			stdin = true
 			key, err = readSecretKey(c.App.Reader)
@@ -63,7 +63,7 @@ func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
 
 // errTwice refuses two uses of standard input: a key would be taken for a path, and
 // be shown.
-var errTwice = usage("standard input cannot be read twice: -k - takes a key from it")
+func errTwice() error { return usage("standard input cannot be read twice: -k - takes a key from it") }
 
 // readSecretKey reads a secret key from standard input.
 func readSecretKey(r io.Reader) (signer.SecretKey, error) {

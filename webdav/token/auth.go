@@ -18,7 +18,7 @@ import (
 // user:password@; or as Bearer. Its zero value lets everyone read, and refuses
 // uploads.
 //
-// Wrong tokens slow down the address that they come from. Good tokens are never
+// Wrong tokens, as far as they differ, slow down the address that they come from. Good tokens are never
 // slowed down, so that a client cannot lock out others behind the same address.
 type Auth struct {
 	Tokens          *File // nil: there are none
@@ -67,7 +67,7 @@ func (a *Auth) Authorize(r *http.Request, need webdav.Scope) (string, error) {
 			return t.Name, a.known(r, &t, need, moment)
 		}
 	}
-	return "", a.unknown(r, moment)
+	return "", a.unknown(r, secret, moment)
 }
 
 // describes reports whether a request only wants to know what kind of cache this
@@ -122,9 +122,9 @@ func runOf(r *http.Request) *layout.RunID {
 	return nil
 }
 
-func (a *Auth) unknown(r *http.Request, now time.Time) error {
+func (a *Auth) unknown(r *http.Request, secret string, now time.Time) error {
 	addr := a.ClientAddr(r)
-	wait := a.failures.take(addr, now)
+	wait, again := a.failures.take(addr, secret, now)
 	if wait > 0 {
 		// Not logged: a client that guesses must not fill the disk.
 		refused := &webdav.AuthError{Status: http.StatusTooManyRequests, RetryAfter: wait,
@@ -136,7 +136,9 @@ func (a *Auth) unknown(r *http.Request, now time.Time) error {
 		}
 		return refused
 	}
-	a.log().Warn("wrong token", "from", addr.String())
+	if !again {
+		a.log().Warn("wrong token", "from", addr.String())
+	}
 	if a.Tokens == nil && a.Exchange == nil {
 		return &webdav.AuthError{Status: http.StatusForbidden, Msg: noTokens(webdav.Upload)}
 	}

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -15,7 +16,11 @@ func TestFailuresAreLimited(t *testing.T) {
 	from := func(addr string) func(*http.Request) {
 		return func(r *http.Request) { r.RemoteAddr = addr }
 	}
-	wrong := basic("x", "nst_"+strings.Repeat("A", 43))
+	n := 0
+	wrong := func(r *http.Request) {
+		n++
+		basic("x", fmt.Sprintf("nst_%043d", n))(r)
+	}
 	for range failureBurst {
 		if got := status(t, f.auth, webdav.Upload, wrong, from("192.0.2.1:1000")); got != 401 {
 			t.Fatalf("a wrong token: %d", got)
@@ -55,23 +60,57 @@ func TestFailureLimitIsBounded(t *testing.T) {
 	addr := netip.MustParseAddr("10.0.0.0")
 	for range 3 * maxFailing {
 		addr = addr.Next()
-		if l.take(addr, now) > 0 {
+		if wait, _ := l.take(addr, "x", now); wait > 0 {
 			t.Fatal("a first failure is limited")
 		}
 	}
-	if len(l.full) > maxFailing {
-		t.Errorf("%d addresses are remembered", len(l.full))
+	if len(l.failing) > maxFailing {
+		t.Errorf("%d addresses are remembered", len(l.failing))
 	}
 	// All addresses of one household count as one.
 	six := netip.MustParseAddr("2001:db8:1:2::")
 	for range failureBurst {
 		six = six.Next()
-		l.take(six, now)
+		l.take(six, six.String(), now)
 	}
-	if l.take(netip.MustParseAddr("2001:db8:1:2:ffff::1"), now) == 0 {
+	if wait, _ := l.take(netip.MustParseAddr("2001:db8:1:2:ffff::1"), "x", now); wait == 0 {
 		t.Error("another address of the same /64 has its own limit")
 	}
-	if l.take(netip.MustParseAddr("2001:db8:1:3::1"), now) != 0 {
+	if wait, _ := l.take(netip.MustParseAddr("2001:db8:1:3::1"), "x", now); wait != 0 {
 		t.Error("the next /64 has no limit of its own")
+	}
+}
+
+// A Nix with a mistyped token shows it a hundred times at once, and is told each time
+// what is wrong; the log tells of it once. Whoever guesses is not helped by that.
+func TestTheSameWrongToken(t *testing.T) {
+	f := newFixture(t)
+	typo := basic("x", "nst_"+strings.Repeat("A", 43))
+	for range 5 * failureBurst {
+		if got := status(t, f.auth, webdav.Upload, typo); got != 401 {
+			t.Fatalf("the same wrong token: %d", got)
+		}
+	}
+	if n := strings.Count(f.log.String(), "wrong token"); n != 1 {
+		t.Errorf("%d lines in the log", n)
+	}
+	for i := range failureBurst - 1 {
+		if got := status(t, f.auth, webdav.Upload, basic("x", fmt.Sprintf("nst_%043d", i))); got != 401 {
+			t.Fatalf("guess %d: %d", i, got)
+		}
+	}
+	for i := range 2 * maxSeen {
+		if got := status(t, f.auth, webdav.Upload, basic("x", fmt.Sprintf("nst_%043d", 1000+i))); got != 429 {
+			t.Errorf("one guess too many: %d", got)
+		}
+	}
+	// Tokens in turn, more than are remembered, are guesses.
+	f.clock = f.clock.Add(failureBurst * failureEvery)
+	limited := false
+	for i := range 2 * failureBurst {
+		limited = limited || status(t, f.auth, webdav.Upload, basic("x", fmt.Sprintf("nst_%043d", i%(maxSeen+1)))) == 429
+	}
+	if !limited {
+		t.Error("guesses in turn are not limited")
 	}
 }
