@@ -69,7 +69,7 @@ func init() {
 // appHelp is what "nixstatic" says by itself.
 func appHelp(app *cli.App) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "nixstatic: %s\n\nUsage: nixstatic COMMAND [flags] …\n\n%s\n", app.Usage, wrapText(app.Description))
+	fmt.Fprintf(&b, "nixstatic: %s\n\nUsage: nixstatic COMMAND [flags] …\n\n%s", app.Usage, wrapText(app.Description))
 	rows := map[string]row{}
 	var order []string
 	for _, c := range app.Commands {
@@ -93,7 +93,10 @@ func appHelp(app *cli.App) string {
 func commandHelp(c *cli.Command) string {
 	var b strings.Builder
 	name := fullName(c)
-	fmt.Fprintf(&b, "%s\nUsage: %s\n\n%s", wrapText(name+": "+c.Usage), usageLine(c), wrapText(c.Description))
+	for _, line := range wrap(name+": "+c.Usage, helpWidth) {
+		fmt.Fprintln(&b, line)
+	}
+	fmt.Fprintf(&b, "\nUsage: %s\n\n%s", usageLine(c), wrapText(c.Description))
 	if subs := visible(c.Subcommands); len(subs) > 0 {
 		fmt.Fprint(&b, "\nCommands\n")
 		var rows []row
@@ -236,14 +239,16 @@ func writeRows(b *strings.Builder, rows []row) {
 	}
 }
 
-// wrapText wraps the paragraphs of a description. Lines that are indented, such as
-// examples, stay as they are.
+const descriptionIndent = "   "
+
+// wrapText indents a description and wraps its paragraphs. Lines that are indented
+// already, such as examples, are broken only where they are too long.
 func wrapText(text string) string {
 	var b strings.Builder
 	var paragraph []string
 	flush := func() {
-		for _, line := range wrap(strings.Join(paragraph, " "), helpWidth) {
-			b.WriteString(line + "\n")
+		for _, line := range wrap(strings.Join(paragraph, " "), helpWidth-len(descriptionIndent)) {
+			b.WriteString(descriptionIndent + line + "\n")
 		}
 		paragraph = nil
 	}
@@ -251,7 +256,10 @@ func wrapText(text string) string {
 		line = strings.TrimRight(line, " \n")
 		if line == "" || strings.HasPrefix(line, " ") {
 			flush()
-			b.WriteString(strings.Join(wrapExample(line), "\n") + "\n")
+			if line != "" {
+				line = strings.Join(wrapExample(descriptionIndent+line), "\n")
+			}
+			b.WriteString(line + "\n")
 			continue
 		}
 		paragraph = append(paragraph, line)
@@ -292,7 +300,7 @@ func wrapExample(line string) []string {
 	indent := beginsIndent.FindString(line)
 	var lines []string
 	current := indent
-	for i, word := range shellWords(line) {
+	for i, word := range withValues(shellWords(line)) {
 		switch {
 		case i == 0:
 			current += word
@@ -304,6 +312,20 @@ func wrapExample(line string) []string {
 		}
 	}
 	return append(lines, current)
+}
+
+// withValues joins flags with what follows them, which reads as their value.
+func withValues(words []string) []string {
+	var units []string
+	for i, word := range words {
+		follows := i > 0 && (strings.HasPrefix(words[i-1], "-") || words[i-1] == ">") && words[i-1] != "-"
+		if follows && !strings.HasPrefix(word, "-") && word != ">" && word != "|" {
+			units[len(units)-1] += " " + word
+			continue
+		}
+		units = append(units, word)
+	}
+	return units
 }
 
 // shellWords splits a command where a shell does, quotes and all.

@@ -58,6 +58,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			keyCommand(), syncCommand(), pinCommand(), gcCommand(), duCommand(), usesCommand(), rmCommand(), serveCommand(), tokenCommand(), useCommand(), doctorCommand(), quickstartCommand(),
 			pageCommand(), helpCommand(),
 		},
+		Flags:                     []cli.Flag{cli.HelpFlag}, // the library adds none where a command is called help
 		HideHelpCommand:           true,
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},

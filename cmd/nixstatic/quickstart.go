@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -35,7 +36,7 @@ func quickstartCommand() *cli.Command {
 			"   nixstatic quickstart ./result",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dir", Value: "nixstatic-quickstart", Usage: "keep the key and the cache in `DIRECTORY`"},
-			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8080", Usage: "serve on `ADDRESS`"},
+			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:8080", Usage: "serve on `ADDRESS`; where nothing is said and the port is taken, on a free one"},
 			&cli.BoolFlag{Name: "no-serve", Usage: "only make the cache"},
 		},
 		Action: runQuickstart,
@@ -48,7 +49,11 @@ func runQuickstart(c *cli.Context) error {
 	if !c.Bool("no-serve") {
 		// First of all: a port that is taken should not cost an export.
 		var err error
-		if listener, err = net.Listen("tcp", c.String("listen")); err != nil {
+		listener, err = net.Listen("tcp", c.String("listen"))
+		if errors.Is(err, syscall.EADDRINUSE) && !c.IsSet("listen") {
+			listener, err = net.Listen("tcp", "127.0.0.1:0")
+		}
+		if err != nil {
 			return withHint(err, "choose another address with --listen, such as 127.0.0.1:8081")
 		}
 		defer listener.Close()
@@ -65,6 +70,9 @@ func runQuickstart(c *cli.Context) error {
 		return err
 	}
 	defer tree.Close()
+	if err := isNotForeign(c.Context, tree); err != nil {
+		return err
+	}
 	pool := compress.NewPool(0)
 	defer pool.Close()
 	w := &layout.Writer{Tree: tree, StoreDir: layout.DefaultStoreDir, Keys: []signer.SecretKey{key}, Pool: pool}
@@ -81,10 +89,14 @@ func runQuickstart(c *cli.Context) error {
 	if listener == nil {
 		return nil
 	}
-	fmt.Fprintf(out, "Open http://%s in a browser to see it. To use it, add to nix.conf:\n\n", listener.Addr())
-	fmt.Fprintf(out, "extra-substituters = http://%s\nextra-trusted-public-keys = %s\n\n", listener.Addr(), key.Public())
-	fmt.Fprintf(out, "or, without touching nix.conf:\n\n   nix --extra-experimental-features nix-command copy --from http://%s --option extra-trusted-public-keys %s %s\n\n",
-		listener.Addr(), key.Public(), example)
+	url := "http://" + listener.Addr().String()
+	fmt.Fprintf(out, "Open %s in a browser to see it. To use it, add two lines to nix.conf:\n\n", url)
+	fmt.Fprintf(out, "extra-substituters = %s\nextra-trusted-public-keys = %s\n\n", url, key.Public())
+	fmt.Fprintf(out, "That is /etc/nix/nix.conf, and then the Nix daemon has to be started again; or\n"+
+		"~/.config/nix/nix.conf, which counts if trusted-users in the former has you. On NixOS\n"+
+		"both lines go into nix.settings. nixstatic use %s does each of these,\nand takes it away again.\n\n", url)
+	fmt.Fprintf(out, "Without touching nix.conf, as root or a trusted user:\n\n   nix --extra-experimental-features nix-command copy --from %s --option extra-trusted-public-keys %s %s\n\n",
+		url, key.Public(), example)
 	fmt.Fprintln(out, "Ctrl-C ends it.")
 	front := &server{handler: webdav.New(webdav.Config{Tree: tree}), log: slog.New(slog.DiscardHandler)}
 	return front.serve(c.Context, listener)

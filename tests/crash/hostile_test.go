@@ -68,7 +68,7 @@ var lies = map[string]struct {
 	"record of 5 MB":             {func(l *lie) { l.set("Extra", strings.Repeat("x", 5<<20)) }, []string{".narinfo"}},
 	"record is empty":            {func(l *lie) { l.file(l.record(), "") }, []string{".narinfo"}},
 	"record is a web page":       {func(l *lie) { l.file(l.record(), "<html>not found</html>\n") }, []string{".narinfo"}},
-	"narinfo of another path":     {func(l *lie) { l.set("StorePath", storeDir+"/"+baseName("lib")) }, []string{"it is the narinfo of"}},
+	"narinfo of another path":    {func(l *lie) { l.set("StorePath", storeDir+"/"+baseName("lib")) }, []string{"it is the narinfo of"}},
 	"record of another name":     {func(l *lie) { l.set("StorePath", l.path+"-2.0") }, []string{"it is the narinfo of"}},
 	"record of another store":    {func(l *lie) { l.set("StorePath", "/gnu/store/"+baseName("base")) }, []string{"/gnu/store"}},
 	"record of a parent":         {func(l *lie) { l.set("StorePath", storeDir+"/../"+baseName("base")) }, nil},

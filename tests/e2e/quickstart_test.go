@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -46,4 +47,38 @@ func TestQuickstartServes(t *testing.T) {
 	}
 	run.Signal(t, syscall.SIGINT)
 	run.Wait(t).Want(t, 0)
+}
+
+// Where its usual port is taken, quickstart takes another one, unless a port was asked
+// for.
+func TestQuickstartPortTaken(t *testing.T) {
+	p := newest(t)
+	p.Dir = t.TempDir()
+	if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil { // else somebody else has it
+		defer l.Close()
+	}
+	p.Run(t, "quickstart", "--listen", "127.0.0.1:8080").Refused(t, "address already in use")
+	said := filepath.Join(p.Dir, "stdout")
+	cmd := p.Command(t, "quickstart")
+	cmd.Env = append(cmd.Env, "NIX_REMOTE=unix://"+filepath.Join(p.Dir, "no-daemon"))
+	cmd.Args = append([]string{"sh", "-c", `exec "$@" >` + said, "sh"}, cmd.Args...)
+	cmd.Path = "/bin/sh"
+	run := nixtest.Start(t, cmd)
+	var text string
+	for !run.Ended() && !strings.Contains(text, "Ctrl-C") {
+		time.Sleep(10 * time.Millisecond)
+		b, _ := os.ReadFile(said)
+		text = string(b)
+	}
+	run.Signal(t, syscall.SIGINT)
+	run.Wait(t).Want(t, 0)
+	m := regexp.MustCompile(`(?m)^extra-substituters = http://127\.0\.0\.1:([0-9]+)$`).FindStringSubmatch(text)
+	if m == nil || m[1] == "8080" {
+		t.Errorf("it says\n%s", text)
+	}
+	for _, word := range []string{"/etc/nix/nix.conf", "trusted-users", "NixOS", "nixstatic use"} {
+		if !strings.Contains(text, word) {
+			t.Errorf("it does not say %q:\n%s", word, text)
+		}
+	}
 }
