@@ -21,13 +21,13 @@ import (
 func adoptCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "adopt",
-		Usage:     "make a checked tree of what nix copy or another cache left",
-		ArgsUsage: "TREE",
-		Description: "Reads every NAR once and compares it with its record. Listings are written, records\n" +
+		Usage:     "make a checked cache of what nix copy or another cache left",
+		ArgsUsage: "CACHE",
+		Description: "Reads every NAR once and compares it with its narinfo. Listings are written, narinfos\n" +
 			"gain FileHash, FileSize and our signatures, and NARs that are not named by the hash of\n" +
 			"their file get that name. What is wrong goes into .nixstatic/quarantine, with the paths\n" +
 			"that refer to it, and is told; nothing is removed. nixstatic verify --deep accepts the\n" +
-			"tree afterwards, and clients can read it throughout. A run that was interrupted is\n" +
+			"cache afterwards, and clients can read it throughout. A run that was interrupted is\n" +
 			"gone on with by the next.\n\n" +
 			"A path that refers to one of another cache is whole with --upstream, which names that\n" +
 			"cache; without, it goes into the quarantine, and comes back in a run with --upstream.\n\n" +
@@ -88,7 +88,7 @@ func runAdopt(c *cli.Context) error {
 	}
 	defer tree.Close()
 	if !anythingIn(c, tree) {
-		return withHint(fmt.Errorf("%s is not a binary cache: there is nothing of one in it", location), "check the path; nixstatic init makes a new tree")
+		return withHint(fmt.Errorf("%s is not a binary cache: there is nothing of one in it", location), "check the path; nixstatic init makes a new cache")
 	}
 	if o.Provided, err = adoptUpstreams(c, tree); err != nil {
 		return err

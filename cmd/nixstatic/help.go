@@ -319,7 +319,8 @@ func withValues(words []string) []string {
 	var units []string
 	for i, word := range words {
 		follows := i > 0 && (strings.HasPrefix(words[i-1], "-") || words[i-1] == ">") && words[i-1] != "-"
-		if follows && !strings.HasPrefix(word, "-") && word != ">" && word != "|" {
+		fits := follows && utf8.RuneCountInString(units[len(units)-1]+word) < helpWidth-12
+		if fits && !strings.HasPrefix(word, "-") && word != ">" && word != "|" {
 			units[len(units)-1] += " " + word
 			continue
 		}

@@ -200,7 +200,7 @@ func (a *adoption) describe(ctx context.Context) error {
 	const sample = 100 // records say so, all of them alike
 	for key, err := range layout.NarInfoKeys(ctx, a.tree) {
 		if err != nil {
-			return fmt.Errorf("list the tree: %w", err)
+			return fmt.Errorf("list the cache: %w", err)
 		}
 		text, err := layout.ReadAll(ctx, a.tree, key)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {

@@ -51,7 +51,7 @@ func (a *adoption) list(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("list the tree: %w", err)
+			return fmt.Errorf("list the cache: %w", err)
 		}
 		switch info.Key.Kind() {
 		case layout.KindNAR:
@@ -138,7 +138,7 @@ func (a *adoption) record(ctx context.Context, hash string) (n *layout.NarInfo, 
 		return nil, nil, info, nil
 	}
 	if n.Path.Hash() != hash {
-		a.tell(wrong{Finding{Kind: "wrong-name", Key: key, Path: n.Path, Detail: fmt.Sprintf("it is the record of %s", n.Path)}, info})
+		a.tell(wrong{Finding{Kind: "wrong-name", Key: key, Path: n.Path, Detail: fmt.Sprintf("it is the narinfo of %s", n.Path)}, info})
 		return nil, nil, info, nil
 	}
 	return n, text, info, nil

@@ -25,7 +25,7 @@ func (p *Plan) findLeftovers(ctx context.Context) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("list the tree: %w", err)
+			return fmt.Errorf("list the cache: %w", err)
 		}
 		p.leftover = append(p.leftover, l)
 	}
