@@ -79,6 +79,7 @@ func newServer(t testing.TB, nix peers.Nix, args ...string) *server {
 
 func (s *server) start(t testing.TB) {
 	t.Helper()
+	nixtest.Init(t, s.Tree)
 	s.cmd = s.Command(t, append([]string{"serve", s.Tree, "--tokens", s.Tokens, "--listen", s.Address, "--min-free", "0"}, s.args...)...)
 	s.cmd.Stderr = s.log
 	stdout, err := s.cmd.StdoutPipe()
