@@ -28,7 +28,7 @@ type pulling struct {
 
 func throughFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "pull-through", Usage: "when a reader asks for what the tree lacks, fetch it from the binary cache at `URL`, check it, sign it with --secret-key-file, and keep it; may be repeated, the first that has a path is fetched from"},
+		&cli.StringSliceFlag{Name: "pull-through", Usage: "when a reader asks for what the cache lacks, fetch it from the binary cache at `URL`, check it, sign it with --secret-key-file, and keep it; may be repeated, the first that has a path is fetched from"},
 		&cli.StringSliceFlag{Name: "pull-through-key", Usage: "`KEY` of the cache of the same place in the order (not needed for https://cache.nixos.org)"},
 		&cli.StringSliceFlag{Name: "pull-through-only", Usage: "fetch only paths whose names match `PATTERN`, such as 'python3*'; may be repeated"},
 		&cli.DurationFlag{Name: "pull-through-timeout", Value: 30 * time.Second, Usage: "give up a fetch of which less than 64 KiB came in `DURATION`"},
@@ -48,7 +48,7 @@ func readPulling(c *cli.Context, log *slog.Logger) (*pulling, error) {
 		return nil, nil
 	}
 	if c.Bool("read-only") {
-		return nil, usage("--pull-through and --read-only exclude each other: what is fetched is kept in the tree. Without a token no client may upload")
+		return nil, usage("--pull-through and --read-only exclude each other: what is fetched is kept in the cache. Without a token no client may upload")
 	}
 	p := &pulling{timeout: c.Duration("pull-through-timeout"), nars: map[string]layout.Reader{}}
 	if p.timeout < time.Second {

@@ -215,7 +215,7 @@ func (ft *fetch) put(ctx context.Context, n *layout.NarInfo, key layout.Key, fro
 	o.Strict = true
 	o.Passed = func(sum layout.Hash, size int64) error {
 		if sum != n.NarHash || size != n.NarSize {
-			return &inbox.Refusal{Reason: inbox.NARDiffers, Msg: fmt.Sprintf("the NAR of %s has %d bytes and the hash %s, its record says %d and %s",
+			return &inbox.Refusal{Reason: inbox.NARDiffers, Msg: fmt.Sprintf("the NAR of %s has %d bytes and the hash %s, its narinfo says %d and %s",
 				n.Path, size, sum, n.NarSize, n.NarHash)}
 		}
 		ft.wake(func() { ft.proven, ft.size = true, ft.n })
@@ -316,7 +316,7 @@ func (ft *fetch) judge(ctx context.Context, n *layout.NarInfo, s *source, err er
 	case isAbsent(s.err):
 		f.cfg.Upstreams.Doubt(n.Path.Hash(), ft.from)
 		f.count(Wrong, s.n)
-		f.log.Warn("an upstream has a record, and not the NAR that it leads to", append(about, "err", s.err)...)
+		f.log.Warn("an upstream has a narinfo, and not the NAR that it leads to", append(about, "err", s.err)...)
 		return fmt.Errorf("fetch the NAR of %s: %w", n.Path, s.err)
 	case s.err != nil:
 		_, slow := s.err.(*slowError)
@@ -331,7 +331,7 @@ func (ft *fetch) judge(ctx context.Context, n *layout.NarInfo, s *source, err er
 	case refusal != nil, errors.As(err, &cut):
 		f.cfg.Upstreams.Doubt(n.Path.Hash(), ft.from)
 		f.count(Wrong, s.n)
-		f.log.Warn("an upstream sent a NAR that is not what its record says, and nobody gets it", append(about, "err", err)...)
+		f.log.Warn("an upstream sent a NAR that is not what its narinfo says, and nobody gets it", append(about, "err", err)...)
 		return fmt.Errorf("fetch the NAR of %s: %w: %w", n.Path, fs.ErrNotExist, err)
 	}
 	f.count(Failed, s.n)
