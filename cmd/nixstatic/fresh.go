@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -35,10 +36,11 @@ func (e *occupiedError) Error() string {
 	return fmt.Sprintf("there is no cache yet and something else, such as %q: the files of a cache would be scattered among it", e.thing)
 }
 
-// isEmpty refuses a place that holds anything: whoever mistypes the name of a
-// directory is not to find thousands of files between those that were there.
+// isEmpty refuses a place that holds anything but the folders of a cache, which may be
+// mounts or links that were made before: whoever mistypes the name of a directory is
+// not to find thousands of files between those that were there.
 func isEmpty(ctx context.Context, tree layout.Tree) error {
-	thing, err := firstIn(ctx, tree, func(string) bool { return true })
+	thing, err := firstIn(ctx, tree, func(name string) bool { return !slices.Contains(layout.PublicFolders, name) })
 	if err == nil && thing != "" {
 		return &occupiedError{thing}
 	}
@@ -55,12 +57,7 @@ func isNotForeign(ctx context.Context, tree layout.Tree) error {
 		return nil // what is wrong with it, if anything, is told later
 	}
 	ofCache := func(name string) bool {
-		for _, folder := range layout.PublicFolders {
-			if name == folder {
-				return true
-			}
-		}
-		return layout.Key(name).Kind().Public()
+		return slices.Contains(layout.PublicFolders, name) || layout.Key(name).Kind().Public()
 	}
 	if found, err := firstIn(ctx, tree, ofCache); err != nil || found != "" {
 		return err

@@ -46,6 +46,7 @@ func startServe(t testing.TB, c cache, args ...string) *served {
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	s := &served{token: p.Output(t, "token", "create", "--file", tokens, "--name", "ci", "--scope", "upload"), log: &safeBuffer{}}
 	nixtest.Secret(s.token)
+	nixtest.Init(t, c.tree)
 	cmd := p.Command(t, append([]string{"serve", c.tree, "--listen", "127.0.0.1:0", "--tokens", tokens, "--log-level", "debug", "--min-free", "0"}, args...)...)
 	cmd.Cancel = func() error {
 		cmd.Process.Signal(syscall.SIGTERM)

@@ -234,10 +234,10 @@ func checkSecrets(t testing.TB, args []string, outputs ...string) {
 
 // Init makes an empty cache for a server, which makes none by itself. One that is
 // there stays as it is.
-func Init(t testing.TB, tree string) {
+func Init(t testing.TB, tree string, args ...string) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(tree, "nix-cache-info")); err == nil {
 		return
 	}
-	Program{Nix: peers.Newest(t)}.Run(t, "init", "--no-page", tree).Want(t, 0)
+	Program{Nix: peers.Newest(t)}.Run(t, append([]string{"init", "--no-page", tree}, args...)...).Want(t, 0)
 }

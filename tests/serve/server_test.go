@@ -62,7 +62,11 @@ func (s *server) run(t testing.TB, listen string, args ...string) {
 	t.Helper()
 	if !strings.HasPrefix(s.Tree, "s3://") {
 		args = append([]string{"--min-free", "0"}, args...)
-		nixtest.Init(t, s.Tree)
+		var storeDir []string
+		if i := slices.Index(args, "--store-dir"); i >= 0 {
+			storeDir = args[i : i+2]
+		}
+		nixtest.Init(t, s.Tree, storeDir...)
 	}
 	args = append([]string{"serve", s.Tree, "--listen", listen, "--metrics-listen", "127.0.0.1:0", "-k", s.Key.File}, args...)
 	if s.Tokens != "" {

@@ -110,7 +110,15 @@ func TestUnitFlags(t *testing.T) {
 		t.Fatal("the unit does not start /usr/local/bin/nixstatic")
 	}
 	command, _, _ := strings.Cut(rest, "\n")
+	_, rest, ok = strings.Cut(unit, "\nExecStartPre=/usr/local/bin/nixstatic ")
+	if !ok {
+		t.Fatal("the unit does not make the cache")
+	}
+	before, _, _ := strings.Cut(rest, "\n")
 	dir := t.TempDir()
+	for range 2 {
+		newest(t).Run(t, strings.Fields(strings.ReplaceAll(before, "/var/lib/nixstatic", dir))...).Want(t, 0)
+	}
 	key := newest(t).NewKey(t, "unit-1")
 	text := strings.NewReplacer("/var/lib/nixstatic", dir, "%d/secret.key", key.File, "127.0.0.1:9180", "127.0.0.1:0").Replace(command)
 	s := &server{Tree: filepath.Join(dir, "cache"), Tokens: filepath.Join(dir, "tokens"), Key: key}

@@ -101,7 +101,8 @@ func (a *Auth) exchange(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		addr := a.ClientAddr(r)
-		if wait := a.failures.take(addr, a.moment()); wait > 0 {
+		// To check an identity costs something each time, so that each time counts.
+		if wait, _ := a.failures.take(addr, "", a.moment()); wait > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 			fail(http.StatusTooManyRequests, "temporarily_unavailable", "too many wrong tokens from this address")
 			return

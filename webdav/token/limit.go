@@ -34,7 +34,7 @@ type failing struct {
 }
 
 // take counts a failure, unless it is one again, and returns how long to wait if there
-// have been too many; otherwise 0.
+// have been too many; otherwise 0. A secret that is "" is never one again.
 func (l *failureLimit) take(addr netip.Addr, secret string, now time.Time) (wait time.Duration, again bool) {
 	if addr.Is6() {
 		if p, err := addr.Prefix(64); err == nil {
@@ -48,7 +48,7 @@ func (l *failureLimit) take(addr netip.Addr, secret string, now time.Time) (wait
 	}
 	f, known := l.failing[addr]
 	guess := maphash.String(l.seed, secret)
-	if slices.Contains(f.seen, guess) {
+	if secret != "" && slices.Contains(f.seen, guess) {
 		return 0, true
 	}
 	if f.full.Before(now) {
