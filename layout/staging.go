@@ -249,7 +249,7 @@ func (d *Dir) leaveStaging(s *staging) {
 	}
 }
 
-// makeAll makes a directory, and those above it. What is private is closed to others at
+// makeAll makes a directory, and those above it. The private folder is closed to others at
 // its top: a web server beside us, which is another user, then cannot give it out,
 // whatever its configuration says. Files in it are made as public ones are, since they
 // become public by a rename. A group that may write to the tree may do so there too.

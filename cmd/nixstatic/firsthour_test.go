@@ -109,7 +109,7 @@ func TestOccupied(t *testing.T) {
 	if diff := cmp.Diff([]string{"a.jpg"}, names(t, "q/cache")); diff != "" {
 		t.Errorf("quickstart (-want +got):\n%s", diff)
 	}
-	// What a file system or an earlier run leaves is nothing.
+	// Leftovers of a file system or of an earlier run do not count.
 	for _, line := range []string{"add --to lost files", "sync cache copy", "sync cache copy", "init photos"} {
 		if code, _, stderr := says(t, strings.Fields(line)...); code != 0 {
 			t.Errorf("%s: %s", line, stderr)
@@ -135,7 +135,7 @@ func TestVersioned(t *testing.T) {
 		"uses import --json cache log", "rm --json --dry-run cache other", "export --json --no-check-sigs --from cache --to third " + path, "export --json -n --no-check-sigs --from cache --to fourth " + path,
 		"doctor --json cache"} {
 		code, stdout, stderr := says(t, strings.Fields(line)...)
-		if strings.HasPrefix(line, "rm") { // a name is no path
+		if strings.HasPrefix(line, "rm") { // a name is not a path
 			_, other, _ := says(t, "add", "--to", "cache", "--name", "other", "files")
 			code, stdout, stderr = says(t, "rm", "--json", "--dry-run", "cache", strings.TrimSpace(other))
 		}

@@ -37,8 +37,8 @@ func (e *occupiedError) Error() string {
 }
 
 // isEmpty refuses a place that holds anything but the folders of a cache, which may be
-// mounts or links that were made before: whoever mistypes the name of a directory is
-// not to find thousands of files between those that were there.
+// mounts or links that were made before: a person who mistypes the name of a directory
+// is not to find thousands of files between those that were there.
 func isEmpty(ctx context.Context, tree layout.Tree) error {
 	thing, err := firstIn(ctx, tree, func(name string) bool { return !slices.Contains(layout.PublicFolders, name) })
 	if err == nil && thing != "" {

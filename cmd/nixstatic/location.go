@@ -64,8 +64,8 @@ var (
 	isScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 	noScheme = regexp.MustCompile(`^[^/]*:[^/]*@`)
 	oneSlash = regexp.MustCompile(`(?i)^(file|s3|https?)(:|//)/?`)
-	// Nobody calls a directory like that, and it is what a URL looks like that lacks
-	// its beginning, as for ssh, or a path of Windows.
+	// A directory is hardly called like that, and a URL that lacks its beginning is, an
+	// address of ssh, or a path of Windows.
 	otherColon = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]*:`)
 	hostName   = regexp.MustCompile(`^([a-z0-9-]+\.)+[a-z]{2,}(:[0-9]+)?(/|$)`)
 )

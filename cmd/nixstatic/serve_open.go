@@ -216,7 +216,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 }
 
 // cacheInfo returns what the cache is for. A server does not make one: at a mistyped
-// path it would serve an empty cache, and nobody would know.
+// path it would serve an empty cache, and the operator would not know.
 func (s *service) cacheInfo(c *cli.Context, location string) (layout.CacheInfo, error) {
 	if err := layout.CheckStoreDir(c.String("store-dir")); err != nil {
 		return layout.CacheInfo{}, usage("--store-dir: %v", err)

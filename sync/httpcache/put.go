@@ -50,7 +50,7 @@ func (s *PutServer) Traits() layout.Traits {
 // does not allow what is asked for. It is a fs.ErrPermission.
 var ErrRefused = fmt.Errorf("refused by the server: %w", fs.ErrPermission)
 
-// ErrReading says that a URL is for reading, whoever asks. It is an ErrRefused.
+// ErrReading says that a URL is for reading, for every client. It is an ErrRefused.
 var ErrReading = fmt.Errorf("%w: nothing is taken at this URL", ErrRefused)
 
 const (

@@ -49,12 +49,12 @@ func TestQuickstartServes(t *testing.T) {
 	run.Wait(t).Want(t, 0)
 }
 
-// Where its usual port is taken, quickstart takes another one, unless a port was asked
+// TestQuickstartPortTaken: quickstart takes a free port for its own, unless a port was asked
 // for.
 func TestQuickstartPortTaken(t *testing.T) {
 	p := newest(t)
 	p.Dir = t.TempDir()
-	if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil { // else somebody else has it
+	if l, err := net.Listen("tcp", "127.0.0.1:8080"); err == nil { // else another process has it
 		defer l.Close()
 	}
 	p.Run(t, "quickstart", "--listen", "127.0.0.1:8080").Refused(t, "address already in use")

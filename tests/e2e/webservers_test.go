@@ -20,8 +20,8 @@ import (
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
 
-// nobody is the user that Apache runs as, since it refuses to be root.
-const nobody = 65534
+// apacheUser is the user that Apache runs as, since it refuses to be root.
+const apacheUser = 65534
 
 // forEveryone is a copy of a tree in a directory that other users may enter.
 func forEveryone(t testing.TB, tree string) string {
@@ -98,7 +98,7 @@ func TestApache(t *testing.T) {
 	for _, module := range []string{"mpm_event", "authz_core", "headers", "alias", "dir", "mime"} {
 		text += fmt.Sprintf("LoadModule %[1]s_module /usr/lib/apache2/modules/mod_%[1]s.so\n", module)
 	}
-	// What Debian's own configuration has.
+	// Debian's own configuration has these.
 	text += "TypesConfig /etc/mime.types\nAddEncoding x-gzip .gz .tgz\nAddEncoding x-compress .Z\n"
 	text += nixtest.Example(t, "apache/nixstatic.conf", "*:80", address, "/srv/nix-cache", filepath.Join(dir, "cache"))
 	if err := os.WriteFile(dir+"/apache.conf", []byte(text), 0o644); err != nil {
@@ -106,10 +106,10 @@ func TestApache(t *testing.T) {
 	}
 	cmd := exec.Command(peers.Program(t, "apache2"), "-d", dir, "-f", dir+"/apache.conf", "-D", "FOREGROUND")
 	if os.Getuid() == 0 {
-		if err := os.Chown(dir, nobody, nobody); err != nil {
+		if err := os.Chown(dir, apacheUser, apacheUser); err != nil {
 			t.Fatal(err)
 		}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: apacheUser, Gid: apacheUser}}
 	}
 	checkWebServer(t, startWeb(t, address, cmd), filepath.Join(dir, "cache"))
 }

@@ -232,7 +232,7 @@ func checkSecrets(t testing.TB, args []string, outputs ...string) {
 	}
 }
 
-// Init makes an empty cache for a server, which makes none by itself. One that is
+// Init makes an empty cache for a server, which makes none by itself. A cache that is
 // there stays as it is.
 func Init(t testing.TB, tree string, args ...string) {
 	t.Helper()

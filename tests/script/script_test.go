@@ -109,7 +109,7 @@ func checkSecrets(ts *testscript.TestScript) {
 			continue // a script may keep directories and the like under such a name
 		}
 		_, secret, _ := strings.Cut(strings.TrimSpace(string(text)), ":")
-		// The secret seed precedes the public half. What has no room for both is a
+		// The secret seed precedes the public half. A text without room for both is a
 		// public key, which may be shown.
 		if len(secret) >= 80 && strings.Contains(ts.ReadFile("stdout")+ts.ReadFile("stderr"), secret[:40]) {
 			ts.Fatalf("the output holds the secret of %s", file)

@@ -18,7 +18,7 @@ const (
 )
 
 // A failureLimit counts wrong tokens by address: a token bucket for each. The same
-// token again is no further guess, and costs nothing. An IPv6 client has a whole /64
+// token again is not a further guess, and costs nothing. An IPv6 client has a whole /64
 // to choose addresses from, so that is what counts. The zero value is ready.
 type failureLimit struct {
 	mu sync.Mutex

@@ -82,7 +82,7 @@ func TestFailureLimitIsBounded(t *testing.T) {
 }
 
 // A Nix with a mistyped token shows it a hundred times at once, and is told each time
-// what is wrong; the log tells of it once. Whoever guesses is not helped by that.
+// what is wrong; the log tells of it once. A client which guesses has no use of it.
 func TestTheSameWrongToken(t *testing.T) {
 	f := newFixture(t)
 	typo := basic("x", "nst_"+strings.Repeat("A", 43))
