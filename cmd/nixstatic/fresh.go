@@ -65,8 +65,8 @@ func isNotForeign(ctx context.Context, tree layout.Tree) error {
 	return isEmpty(ctx, tree)
 }
 
-// firstIn returns a name at the top of a tree that is wanted, or "". What belongs to
-// nixstatic itself, or to the file system, does not count.
+// firstIn returns a name at the top of a tree that is wanted, or "". Names that belong to
+// nixstatic itself, or to the file system, do not count.
 func firstIn(ctx context.Context, tree layout.Tree, wanted func(name string) bool) (string, error) {
 	own := func(name string) bool { return strings.HasPrefix(name, ".nixstatic") || name == "lost+found" }
 	if dir := layout.TraitsOf(tree).Path; dir != "" {

@@ -356,7 +356,18 @@ func shellWords(line string) []string {
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
+	var words []string
 	for _, word := range strings.Fields(text) {
+		for runes := []rune(word); len(runes) > width; runes = []rune(word) {
+			at := width // or behind a comma
+			if i := strings.LastIndexByte(string(runes[:width]), ','); i > 0 {
+				at = utf8.RuneCountInString(word[:i+1])
+			}
+			words, word = append(words, string(runes[:at])), string(runes[at:])
+		}
+		words = append(words, word)
+	}
+	for _, word := range words {
 		switch {
 		case line == "":
 			line = word
