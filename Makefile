@@ -30,7 +30,7 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install setup clean
+.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install setup clean builders
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
@@ -60,6 +60,10 @@ lint:
 
 fuzz:
 	tests/fuzz.sh $(FUZZTIME) $(PKG)
+
+# Five hundred builds of each Nix while servers, senders and builds are killed.
+builders:
+	NIXSTATIC_BUILDS=500 $(GO) test -tags real -count=1 -timeout 60m -run TestKilled ./tests/builders
 
 siege: setup
 	SIEGE=$(SIEGE) $(GO) test -tags real -count=1 -timeout 1h -v ./tests/siege
