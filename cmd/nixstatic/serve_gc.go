@@ -62,6 +62,7 @@ func keptOf(plan *gc.Plan, o gc.Options) metrics.Kept {
 	k := metrics.Kept{Live: plan.Live.Bytes, ForUndo: plan.ForUndo, Only: map[string]int64{}}
 	for _, r := range plan.Roots {
 		k.Only[r.Kind] += r.Only.Bytes
+		k.Roots = append(k.Roots, metrics.KeptRoot{Name: r.Name, Paths: r.All.Count, Bytes: r.All.Bytes, Only: r.Only.Bytes})
 	}
 	if o.Policy != nil {
 		k.Max = o.Policy.MaxSize

@@ -83,6 +83,9 @@ func (m *Mirror) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.carryRoots(ctx); err != nil {
+		return err
+	}
 	return r.carryPolicy(ctx)
 }
 

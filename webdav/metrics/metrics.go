@@ -17,8 +17,9 @@ import (
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
-// Metrics is a Recorder that Prometheus can read. Its labels are words of ours
-// alone, never anything of a client's, so that the number of series is bounded.
+// Metrics is a Recorder that Prometheus can read. Its labels are words of ours alone,
+// never anything of a client's, but for the names of MaxRoots roots: the number of
+// series is bounded.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -36,6 +37,9 @@ type Metrics struct {
 	live, forUndo    prometheus.Gauge
 	maxSize          prometheus.Gauge
 	only             *prometheus.GaugeVec
+	rootPaths        *prometheus.GaugeVec
+	rootBytes        *prometheus.GaugeVec
+	rootOnly         *prometheus.GaugeVec
 	pulled           pulled
 
 	reads, sent, received atomic.Int64 // for Served
@@ -96,6 +100,14 @@ func New(version string) *Metrics {
 	m.maxSize = gauge("max_size_bytes", "Bytes that the policy allows, 0 for any, at the last run of gc in this process.")
 	m.only = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nixstatic_kept_only_bytes", Help: "Bytes that a single root keeps, by the kind of the root, at the last run of gc in this process."}, []string{"kind"})
 	m.registry.MustRegister(m.only)
+	perRoot := func(name, help string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nixstatic_root_" + name, Help: help + ", of the 50 roots that keep most alone, at the last run of gc in this process."}, []string{"root"})
+		m.registry.MustRegister(g)
+		return g
+	}
+	m.rootPaths = perRoot("paths", "Paths that a root keeps")
+	m.rootBytes = perRoot("bytes", "Bytes that a root keeps")
+	m.rootOnly = perRoot("only_bytes", "Bytes that only this root keeps")
 	m.pulled = newPulled(m.registry)
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "nixstatic_build_info", Help: "Always 1; the labels tell what runs.",
