@@ -233,6 +233,23 @@ type LeftoverTree interface {
 	RemoveLeftover(ctx context.Context, l Leftover) error
 }
 
+// Leftovers yields those of a tree that were begun before a moment, see LeftoverTree;
+// where there can be none, it yields nothing.
+func Leftovers(ctx context.Context, t Tree, before time.Time) iter.Seq2[Leftover, error] {
+	if l, ok := t.(LeftoverTree); ok {
+		return l.Leftovers(ctx, before)
+	}
+	return func(func(Leftover, error) bool) {}
+}
+
+// RemoveLeftover removes one that Leftovers yielded.
+func RemoveLeftover(ctx context.Context, t Tree, l Leftover) error {
+	if t, ok := t.(LeftoverTree); ok {
+		return t.RemoveLeftover(ctx, l)
+	}
+	return fmt.Errorf("remove a leftover of %s: %w", l.Key, errors.ErrUnsupported)
+}
+
 // A Flusher is a tree in which an object can be seen before it is certain to
 // outlast a power cut: the process that puts it may still be about to flush it,
 // or may have been killed before. Once a Put has returned, its object is flushed.

@@ -204,6 +204,20 @@ func Exclude(ctx context.Context, t Tree) (leave func(), err error) {
 	return g.Gate(ctx, true)
 }
 
+// IsFenced reports whether nothing keeps late requests out of a tree, see Fenced.
+func IsFenced(t Tree) bool {
+	_, ok := t.(Fenced)
+	return ok
+}
+
+// ProveFence asks the store of a fenced tree what a sweep rests on.
+func ProveFence(ctx context.Context, t Tree) (FenceProof, error) {
+	if f, ok := t.(Fenced); ok {
+		return f.ProveFence(ctx)
+	}
+	return FenceProof{}, errors.ErrUnsupported
+}
+
 // CanSweep reports whether objects can be removed from a tree while others write to
 // it.
 func CanSweep(t Tree) bool {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"path"
@@ -101,9 +102,9 @@ func (k Key) Immutable() bool {
 	return ok
 }
 
-// errOut says that a URL is not that of an object of the same tree. It does not
+// ErrLeadsOut says that a URL is not that of an object of the same tree. It does not
 // quote the URL, which may hold a password.
-var errOut = errors.New("the URL leads out of the cache")
+var ErrLeadsOut = errors.New("the URL leads out of the cache")
 
 // URLKeys returns the keys that the URL of a record can mean in the record's own
 // tree, the likeliest first. Nix takes it literally in a directory; but a tree
@@ -111,7 +112,7 @@ var errOut = errors.New("the URL leads out of the cache")
 // query and the escapes.
 func URLKeys(ref string) ([]Key, error) {
 	if strings.Contains(ref, "://") {
-		return nil, errOut
+		return nil, ErrLeadsOut
 	}
 	plain, _, _ := strings.Cut(ref, "#")
 	plain, _, _ = strings.Cut(plain, "?")
@@ -126,7 +127,7 @@ func URLKeys(ref string) ([]Key, error) {
 		rooted := strings.HasPrefix(s, "/")
 		key, err := ParseKey(strings.TrimLeft(path.Clean(s), "/"))
 		if err != nil || key.Kind() == KindPrivate || rooted && key.Kind() != KindNAR {
-			return nil, errOut
+			return nil, ErrLeadsOut
 		}
 		if !slices.Contains(keys, key) {
 			keys = append(keys, key)
@@ -157,6 +158,61 @@ func (n *NarInfo) NARKeys() ([]Key, error) {
 		}
 	}
 	return keys, nil
+}
+
+// A URLReader finds NARs by the URLs of their narinfos, wherever those lead.
+type URLReader interface {
+	// OpenURL opens what a URL leads to.
+	OpenURL(ctx context.Context, ref string) (io.ReadCloser, Info, error)
+	// OpenURLRange opens the bytes [from, to) of it. It has size bytes, or it is an error.
+	OpenURLRange(ctx context.Context, ref string, size, from, to int64) (io.ReadCloser, error)
+}
+
+// OpenURL opens what the URL field of a narinfo leads to. A reader that is not a
+// URLReader has it among its objects, or the error is ErrLeadsOut.
+func OpenURL(ctx context.Context, r Reader, ref string) (body io.ReadCloser, info Info, err error) {
+	if r, ok := r.(URLReader); ok {
+		return r.OpenURL(ctx, ref)
+	}
+	keys, err := URLKeys(ref)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	for _, key := range keys {
+		if body, info, err = r.Get(ctx, key); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return body, info, err
+}
+
+// OpenNAR opens the NAR of a record. In a reader that is not a URLReader, it is what
+// FindNAR finds.
+func OpenNAR(ctx context.Context, r Reader, n *NarInfo) (io.ReadCloser, Info, error) {
+	if r, ok := r.(URLReader); ok {
+		return r.OpenURL(ctx, n.URL)
+	}
+	info, err := FindNAR(ctx, r, n)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	return r.Get(ctx, info.Key)
+}
+
+// OpenNARRange opens the bytes [from, to) of the NAR of a record. The file has size
+// bytes, or it is an error.
+func OpenNARRange(ctx context.Context, r Reader, n *NarInfo, size, from, to int64) (io.ReadCloser, error) {
+	if r, ok := r.(URLReader); ok {
+		return r.OpenURLRange(ctx, n.URL, size, from, to)
+	}
+	info, err := FindNAR(ctx, r, n)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size != size {
+		return nil, fmt.Errorf("%s has %d bytes, not %d", info.Key, info.Size, size)
+	}
+	return OpenRange(ctx, r, info, from, to)
 }
 
 // FindNAR describes the NAR of a record in the same tree. The error is

@@ -61,7 +61,7 @@ func Open(ctx context.Context, t layout.Tree) error {
 // setClosed changes who may write to a tree. In a directory, writers that came before
 // have gone when it returns.
 func setClosed(ctx context.Context, t layout.Tree, plan layout.SweepPlan, closed bool) error {
-	if _, ok := t.(layout.Fenced); ok {
+	if layout.IsFenced(t) {
 		// Requests of writers that did not know may arrive for an hour. A mirror that waited
 		// for it would copy nothing: its operator has to stop them before.
 		return setClosedFenced(ctx, t, closed)

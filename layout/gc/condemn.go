@@ -21,7 +21,7 @@ func (s *sweep) condemnRest(ctx context.Context) error {
 	if len(lists) == 0 {
 		return nil
 	}
-	proof, err := s.v.tree.(layout.Fenced).ProveFence(ctx)
+	proof, err := layout.ProveFence(ctx, s.v.tree)
 	if err != nil {
 		return err
 	}

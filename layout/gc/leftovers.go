@@ -16,11 +16,10 @@ const leftoverAge = 7 * 24 * time.Hour
 // findLeftovers finds the uploads in parts that broke off. A store that does not tell of
 // them keeps them.
 func (p *Plan) findLeftovers(ctx context.Context) error {
-	t, ok := p.v.tree.(layout.LeftoverTree)
-	if !ok || p.o.NoReclaim {
+	if p.o.NoReclaim {
 		return nil
 	}
-	for l, err := range t.Leftovers(ctx, p.v.now.Add(-leftoverAge)) {
+	for l, err := range layout.Leftovers(ctx, p.v.tree, p.v.now.Add(-leftoverAge)) {
 		if errors.Is(err, errors.ErrUnsupported) {
 			break
 		}
@@ -36,7 +35,7 @@ func (p *Plan) findLeftovers(ctx context.Context) error {
 // removeLeftovers removes them. No object rests on one.
 func (s *sweep) removeLeftovers(ctx context.Context) error {
 	for _, l := range s.leftover {
-		if err := s.v.tree.(layout.LeftoverTree).RemoveLeftover(ctx, l); err != nil {
+		if err := layout.RemoveLeftover(ctx, s.v.tree, l); err != nil {
 			return err
 		}
 		s.unfinished++

@@ -98,7 +98,7 @@ func (v *view) sentenceOf(gone victim) uint64 { return v.sentenced(gone.key, gon
 // sentenced names a version. The store of a bucket names versions by their bytes, so
 // that those that were put again differ by their time alone.
 func (v *view) sentenced(key layout.Key, born uint32, tags ...uint64) uint64 {
-	if _, ok := v.tree.(layout.Fenced); ok {
+	if layout.IsFenced(v.tree) {
 		tags = append(tags, uint64(born))
 	}
 	return sentenced(key, tags...)

@@ -19,7 +19,7 @@ func Preview(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
 	if err := open(ctx, t); err != nil {
 		return nil, err
 	}
-	if _, ok := t.(layout.Fenced); ok {
+	if layout.IsFenced(t) {
 		var err error
 		if o.round, err = readRound(ctx, t, false); err != nil {
 			return nil, err
@@ -46,7 +46,7 @@ func Collect(ctx context.Context, t layout.Tree, o Options, confirm func(*Plan) 
 	}
 	l := &lock.Lock{Tree: t, Try: true}
 	err = hold(ctx, l, func(ctx context.Context) (err error) {
-		if _, ok := t.(layout.Fenced); ok {
+		if layout.IsFenced(t) {
 			done, err = collectFenced(ctx, t, o, confirm)
 			return err
 		}

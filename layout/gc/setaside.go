@@ -100,11 +100,12 @@ func sameObjects(ctx context.Context, t layout.Tree, a, b layout.Key) (bool, err
 // dropAside removes what is in the quarantine. Dying in it leaves some objects in both
 // places.
 func dropAside(ctx context.Context, t layout.Tree, some []Aside, kept []string, needed func(context.Context) (map[layout.Key]bool, error)) (went []layout.Key, err error) {
-	if _, gate := t.(layout.Gater); gate {
-		leave, err := layout.Exclude(ctx, t)
-		if err != nil {
-			return nil, err
-		}
+	leave, err := layout.Exclude(ctx, t)
+	switch {
+	case errors.Is(err, layout.ErrNoGate): // late requests are kept out by other means
+	case err != nil:
+		return nil, err
+	default:
 		defer leave()
 		if err := changePlan(ctx, t); err != nil {
 			return nil, err

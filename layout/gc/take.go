@@ -80,7 +80,7 @@ func Take(ctx context.Context, t layout.Tree, paths []layout.StorePath, o TakeOp
 		return done, err
 	}
 	work := func(ctx context.Context) error {
-		if _, ok := t.(layout.Fenced); ok {
+		if layout.IsFenced(t) {
 			return takeFenced(ctx, t, paths, o, &done)
 		}
 		p, err := planTake(ctx, t, paths, o, &done)

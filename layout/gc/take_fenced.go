@@ -93,7 +93,7 @@ func (s *sweep) allCondemned() bool {
 // condemnTaken begins a round with what is to go. A round that is under way ends: the
 // next run of Collect condemns its objects anew.
 func (s *sweep) condemnTaken(ctx context.Context) error {
-	proof, err := s.v.tree.(layout.Fenced).ProveFence(ctx)
+	proof, err := layout.ProveFence(ctx, s.v.tree)
 	if err != nil {
 		return err
 	}

@@ -136,40 +136,15 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A urlReader finds NARs by the URL of their narinfo, wherever that leads, and parts
-// of them.
-type urlReader interface {
-	OpenURL(ctx context.Context, ref string) (io.ReadCloser, layout.Info, error)
-	OpenURLRange(ctx context.Context, ref string, size, from, to int64) (io.ReadCloser, error)
-}
-
 // open opens the compressed file from its start.
 func (a *Archive) open(ctx context.Context) (io.ReadCloser, error) {
-	if r, ok := a.from.(urlReader); ok {
-		body, _, err := r.OpenURL(ctx, a.record.URL)
-		return body, err
-	}
-	info, err := layout.FindNAR(ctx, a.from, a.record)
-	if err != nil {
-		return nil, err
-	}
-	body, _, err := a.from.Get(ctx, info.Key)
+	body, _, err := layout.OpenNAR(ctx, a.from, a.record)
 	return body, err
 }
 
 // openPart opens the bytes [from, to) of the compressed file, which has that size.
 func (a *Archive) openPart(ctx context.Context, size, from, to int64) (io.ReadCloser, error) {
-	if r, ok := a.from.(urlReader); ok {
-		return r.OpenURLRange(ctx, a.record.URL, size, from, to)
-	}
-	info, err := layout.FindNAR(ctx, a.from, a.record)
-	if err != nil {
-		return nil, err
-	}
-	if info.Size != size {
-		return nil, fmt.Errorf("%s has %d bytes, not %d", info.Key, info.Size, size)
-	}
-	return layout.OpenRange(ctx, a.from, info, from, to)
+	return layout.OpenNARRange(ctx, a.from, a.record, size, from, to)
 }
 
 // Parts is how many parts of the file can be read by themselves: one if it has to be

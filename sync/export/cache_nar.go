@@ -11,11 +11,6 @@ import (
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 )
 
-// A urlReader finds NARs by the URL of their narinfo, wherever that leads.
-type urlReader interface {
-	OpenURL(ctx context.Context, ref string) (io.ReadCloser, layout.Info, error)
-}
-
 // File opens the compressed NAR of p. It gives no more bytes than a NAR of the
 // record's size can take, and checks nothing else.
 func (c *Cache) File(ctx context.Context, p layout.StorePath) (io.ReadCloser, *layout.NarInfo, error) {
@@ -23,7 +18,10 @@ func (c *Cache) File(ctx context.Context, p layout.StorePath) (io.ReadCloser, *l
 	if err != nil {
 		return nil, nil, err
 	}
-	body, _, err := c.openNAR(ctx, n.URL)
+	body, _, err := layout.OpenURL(ctx, c.r, n.URL)
+	if errors.Is(err, layout.ErrLeadsOut) {
+		err = fmt.Errorf("URL %.200q: %w", httpcache.RedactRef(n.URL), err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("read NAR of %s: %w", p.Abs(c.info.StoreDir), err)
 	}
@@ -82,25 +80,6 @@ func copyNAR(ctx context.Context, w io.Writer, r io.Reader, size int64) error {
 			return err
 		}
 	}
-}
-
-// openNAR opens what the URL field of a record leads to.
-func (c *Cache) openNAR(ctx context.Context, ref string) (io.ReadCloser, layout.Info, error) {
-	if r, ok := c.r.(urlReader); ok {
-		return r.OpenURL(ctx, ref)
-	}
-	keys, err := layout.URLKeys(ref)
-	if err != nil {
-		return nil, layout.Info{}, fmt.Errorf("URL %.200q: %w", httpcache.RedactRef(ref), err)
-	}
-	var body io.ReadCloser
-	var info layout.Info
-	for _, key := range keys {
-		if body, info, err = c.r.Get(ctx, key); !isAbsent(err) {
-			break
-		}
-	}
-	return body, info, err
 }
 
 // bounded is a file that fails when it goes on for too long.

@@ -13,7 +13,7 @@ import (
 // directory the lock of runs keeps it out. In a bucket it does so too, but for what a
 // sweeper condemned before and requests that are late: see layout.Fence.
 func (r *run) others(ctx context.Context) error {
-	if _, ok := r.mirror.Dest.(layout.Fenced); !ok {
+	if !layout.IsFenced(r.mirror.Dest) {
 		return nil
 	}
 	plan, err := layout.ReadSweepPlan(ctx, r.mirror.Dest)

@@ -280,17 +280,7 @@ func (f *Filler) openNAR(ctx context.Context, url string, n *layout.NarInfo) (io
 	if r == nil {
 		return nil, 0, fmt.Errorf("no reader for the NARs of %s", url)
 	}
-	if r, ok := r.(interface {
-		OpenURL(ctx context.Context, ref string) (io.ReadCloser, layout.Info, error)
-	}); ok {
-		body, info, err := r.OpenURL(ctx, n.URL)
-		return body, info.Size, err
-	}
-	info, err := layout.FindNAR(ctx, r, n)
-	if err != nil {
-		return nil, 0, err
-	}
-	body, info, err := r.Get(ctx, info.Key)
+	body, info, err := layout.OpenNAR(ctx, r, n)
 	return body, info.Size, err
 }
 
