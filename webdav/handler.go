@@ -124,14 +124,14 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			f.soften(clientOf(r), sent(r, in, start))
 		}
 		if f.cause != nil && !errors.Is(f.cause, context.Canceled) {
-			h.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "token", t.token, "status", f.status, "error", f.cause)
+			h.log.Error("request failed", "method", methodWord(r.Method), "path", logged(r.URL.Path), "client", r.RemoteAddr, "token", t.token, "status", f.status, "error", f.cause)
 		}
 		if f.status != http.StatusNotFound || !h.replyPage(w, r, &t) {
 			refuse(w, r, in, f)
 		}
 	}
 	if h.log.Enabled(r.Context(), slog.LevelDebug) {
-		h.log.Debug("request", "method", r.Method, "path", r.URL.Path, "client", r.RemoteAddr, "token", t.token, "status", w.status,
+		h.log.Debug("request", "method", methodWord(r.Method), "path", logged(r.URL.Path), "client", r.RemoteAddr, "token", t.token, "status", w.status,
 			"in", in.n, "out", w.n, "took", time.Since(start))
 	}
 }
@@ -213,6 +213,17 @@ func (h *Handler) scope(method string, t *target) Scope {
 func sent(r *http.Request, in *body, start time.Time) bool {
 	waits := r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	return !waits || in.touched || time.Since(start) > 900*time.Millisecond
+}
+
+// maxLogged bounds what the log tells of a name that a client made up: a key has no more bytes.
+const maxLogged = 1024
+
+// logged returns a name for the log.
+func logged(name string) string {
+	if len(name) <= maxLogged {
+		return name
+	}
+	return strings.ToValidUTF8(name[:maxLogged], "") + "…"
 }
 
 // methodWord is the method, if it is one of ours: Recorder is promised a bounded

@@ -1,6 +1,8 @@
 package webdav
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,5 +96,22 @@ func TestRefusedUploads(t *testing.T) {
 				t.Errorf("it left %q", keys)
 			}
 		})
+	}
+}
+
+// A client cannot fill the log with long names.
+func TestLongNamesInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	r := newSiege(t, func(c *Config, _ *inbox.Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	long := strings.Repeat("x", 20_000)
+	for _, path := range []string{"/upload/" + long, "/upload/nar/" + long + ".nar", "/upload/root/" + long + "/1/x.narinfo", "/" + long} {
+		r.do(t, "PUT", path, strings.NewReader("x"), mallory)
+		r.do(t, "GET", path, nil, mallory)
+	}
+	r.Close()
+	if n := log.Len(); n == 0 || n > 20_000 || strings.Contains(log.String(), strings.Repeat("x", maxLogged+1)) {
+		t.Errorf("%d bytes of log", n)
 	}
 }

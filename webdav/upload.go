@@ -135,7 +135,7 @@ func (h *Handler) logUpload(r *http.Request, t *target, level slog.Level, msg st
 	if !h.log.Enabled(r.Context(), level) {
 		return
 	}
-	args := []any{"key", t.name}
+	args := []any{"key", logged(t.name)}
 	if t.path != "" {
 		args = append(args, "path", t.path.Abs(h.cfg.StoreDir))
 	}
