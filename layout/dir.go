@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +27,8 @@ type Dir struct {
 
 	mu      sync.Mutex
 	root    *os.Root
-	flushed bool // the directory itself will be there after a power cut
+	top     *os.File // the same directory; nil if it may not be opened for reading
+	flushed bool     // the directory itself will be there after a power cut
 
 	making  sync.Mutex
 	staging *staging           // this process's folder of unfinished files
@@ -74,6 +76,10 @@ func (d *Dir) Close() error {
 		errs = append(errs, d.root.Close())
 		d.root = nil
 	}
+	if d.top != nil {
+		errs = append(errs, d.top.Close())
+		d.top = nil
+	}
 	return errors.Join(errs...)
 }
 
@@ -95,6 +101,7 @@ func (d *Dir) open(create bool) (*os.Root, error) {
 		return nil, err
 	}
 	d.root = root
+	d.top, _ = root.Open(".")
 	return root, nil
 }
 
@@ -128,6 +135,9 @@ func (d *Dir) Stat(ctx context.Context, key Key) (Info, error) {
 	if err := ctx.Err(); err != nil {
 		return Info{}, err
 	}
+	if info, ok := d.statTop(key); ok {
+		return info, nil
+	}
 	st, err := d.stat(string(key))
 	if err == nil {
 		err = regular(st)
@@ -136,6 +146,27 @@ func (d *Dir) Stat(ctx context.Context, key Key) (Info, error) {
 		return Info{}, keyError("stat", key, absent(err))
 	}
 	return infoOf(key, st), nil
+}
+
+// statTop describes a plain file at the top of the tree, as narinfos are, of which
+// readers ask for thousands a second. It leaves all else to stat.
+func (d *Dir) statTop(key Key) (Info, bool) {
+	if strings.Contains(string(key), "/") {
+		return Info{}, false
+	}
+	root, err := d.open(false)
+	if err != nil {
+		return Info{}, false
+	}
+	d.mu.Lock()
+	top := d.top
+	d.mu.Unlock()
+	if top == nil {
+		return Info{}, false
+	}
+	found := lookAt(root, top, string(key))
+	found.info.Key = key
+	return found.info, found.err == nil && found.file
 }
 
 // stat describes what a name below the tree's directory stands for.
