@@ -132,8 +132,8 @@ func throughFailure(err error) *failure {
 	case errors.Is(err, share.ErrBusy):
 		return &failure{status: http.StatusTooManyRequests, retryAfter: 10 * time.Second,
 			text: "too much is being fetched from other caches, and no room for this was free for a while: try again later"}
-	case errors.Is(err, ErrUpstream):
-		return &failure{status: http.StatusServiceUnavailable, cause: err, retryAfter: 5 * time.Second,
+	case errors.Is(err, ErrUpstream): // its log tells of that once, and not for each reader
+		return &failure{status: http.StatusServiceUnavailable, retryAfter: 5 * time.Second,
 			text: "the cache that this one fetches from does not answer, so that nobody can tell whether it has this: try again later"}
 	}
 	return &failure{status: http.StatusServiceUnavailable, cause: err, retryAfter: 5 * time.Second,
