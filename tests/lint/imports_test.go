@@ -81,6 +81,7 @@ var own = map[string][]string{
 	"tests/synthetic":   {},
 	"tests/bench/pair":  {},
 	"tests/bench/names": {},
+	"tests/bench/bare":  {},
 	// It writes trees.
 	"tests/bench/prune": {},
 	// It measures the steps of our own pipeline.
