@@ -51,7 +51,7 @@ func TestCacheNARs(t *testing.T) {
 		{"private", string(nar), ".nixstatic/x", inTree(".nixstatic/x"), ".nixstatic"},
 		{"gone", "", "", func(tree *treetest.Mem) { tree.Damage(nar, func([]byte) []byte { return nil }) }, "file does not exist"},
 		{"longer than it says", narSize, "NarSize: 1000", nil, "more than the 1000 bytes of its narinfo"},
-		{"shorter than it says", narSize, "NarSize: 1000000", nil, "its record says 1000000"},
+		{"shorter than it says", narSize, "NarSize: 1000000", nil, "its narinfo says 1000000"},
 		{"other compression", "Compression: zstd", "Compression: xz", nil, "corrupt"},
 		{"a wrong FileSize is met in the wild", fmt.Sprintf("FileSize: %d", n.FileSize), "FileSize: 12", nil, ""},
 		{"cut off", "", "", func(tree *treetest.Mem) { tree.Damage(nar, func(b []byte) []byte { return b[:len(b)-10] }) }, "corrupt"},
