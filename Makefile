@@ -9,7 +9,7 @@
 # make soak       all writers and gc at once, beside readers, for SOAK
 # make explore    more orders of operations of pruning: DEPTH interruptions
 # make bench      tests/bench, against the real Nix
-# make install    into $(DESTDIR)$(PREFIX)/bin
+# make install    program, manual pages and completions into $(DESTDIR)$(PREFIX)
 #
 # V=1 shows each test as it runs. RUN=regexp and PKG=./layout/... narrow a run.
 
@@ -30,7 +30,7 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install setup clean builders
+.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install install-files setup clean builders
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
@@ -78,8 +78,18 @@ bench:
 	tests/setup.sh --bench
 	tests/bench/run.sh $(BENCH)
 
-install: build
-	install -D -m 755 bin/nixstatic $(DESTDIR)$(PREFIX)/bin/nixstatic
+install: build install-files
+
+# BIN is a program that was built already.
+BIN ?= bin/nixstatic
+install-files:
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/nixstatic
+	$(BIN) man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	$(BIN) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/nixstatic
+	$(BIN) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_nixstatic
+	$(BIN) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/nixstatic.fish
 
 clean:
 	rm -rf bin

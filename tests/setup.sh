@@ -41,6 +41,7 @@ lz4:lz4
 chromium:chromium
 restic:restic
 caddy:caddy
+groff:groff
 systemd-analyze:systemd
 '
 

@@ -56,7 +56,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			exportCommand(), pushCommand(), watchCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), adoptCommand(),
 			findCommand(), lsCommand(), catCommand(), infoCommand(),
 			keyCommand(), syncCommand(), pinCommand(), gcCommand(), duCommand(), usesCommand(), rmCommand(), serveCommand(), tokenCommand(), useCommand(), doctorCommand(), quickstartCommand(),
-			pageCommand(), helpCommand(),
+			pageCommand(), helpCommand(), completionCommand(), manCommand(),
 		},
 		Flags:                     []cli.Flag{cli.HelpFlag}, // the library adds none where a command is called help
 		HideHelpCommand:           true,
