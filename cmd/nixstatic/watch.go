@@ -24,11 +24,11 @@ func watchCommand() *cli.Command {
 			"push takes: no build waits for an upload, a cache that is away costs nothing, and a\n" +
 			"process that is killed loses nothing. What was substituted is not sent.\n\n" +
 			"The queue is filled in three ways:\n" +
-			"   --hook       by Nix itself, after each build: this makes the post-build-hook, and\n" +
-			"                ends; watch TO, as a service, sends what it brings\n" +
-			"   --store      by looking at the store, for whatever was built on this machine\n" +
-			"   --exec       for as long as COMMAND runs; then what is left is sent, for a while, and the\n" +
-			"                exit code is that of COMMAND\n\n" +
+			"   --hook    makes the post-build-hook, by which Nix adds each build\n" +
+			"   --store   adds what this machine builds, by looking at the store\n" +
+			"   --exec    adds what is built while COMMAND runs\n\n" +
+			"--hook ends then: nixstatic watch TO, as a service, sends what it brings. After\n" +
+			"--exec, what is left is sent, for a while, and the exit code is COMMAND's.\n\n" +
 			"Examples:\n" +
 			"   nixstatic watch https://cache.example.org/upload --exec -- nix build .#everything\n" +
 			"   nixstatic watch https://cache.example.org/upload --store\n" +
@@ -205,6 +205,9 @@ func checkSending(c *cli.Context, to string) error {
 	}
 	if _, err := excluded(c.StringSlice("exclude")); err != nil {
 		return err
+	}
+	if slices.Contains(c.StringSlice("secret-key-file"), "-") {
+		return usage("--secret-key-file -: watch reads a key more than once: name a file")
 	}
 	if _, err := readMethod(c); err != nil {
 		return err

@@ -90,6 +90,8 @@ in
       after = [ "network.target" ];
       serviceConfig = {
         Type = "notify";
+        # A cache that is there stays as it is; that of a bucket is made by hand, once.
+        ExecStartPre = lib.optional (lib.substring 0 5 cfg.tree != "s3://") "${cfg.package}/bin/nixstatic init ${lib.escapeShellArg cfg.tree}";
         # systemd reads % and $ itself, and %d is where the credentials are.
         ExecStart = lib.concatStringsSep " " (
           map (word: lib.escapeShellArg (lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] word)) ([ "${cfg.package}/bin/nixstatic" "serve" cfg.tree ] ++ flags)

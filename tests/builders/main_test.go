@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -72,6 +73,10 @@ func newServer(t testing.TB, nix peers.Nix, args ...string) *server {
 	if err := os.WriteFile(s.Netrc, []byte("machine 127.0.0.1 login ci password "+s.Token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// The cache is for the store of the machine that builds.
+	if i := slices.Index(s.args, "--store-dir"); i >= 0 {
+		s.Run(t, "init", s.Tree, "--store-dir", s.args[i+1]).Want(t, 0)
+	}
 	s.start(t)
 	t.Cleanup(func() { s.stop(t) })
 	return s
@@ -79,7 +84,6 @@ func newServer(t testing.TB, nix peers.Nix, args ...string) *server {
 
 func (s *server) start(t testing.TB) {
 	t.Helper()
-	nixtest.Init(t, s.Tree)
 	s.cmd = s.Command(t, append([]string{"serve", s.Tree, "--tokens", s.Tokens, "--listen", s.Address, "--min-free", "0"}, s.args...)...)
 	s.cmd.Stderr = s.log
 	stdout, err := s.cmd.StdoutPipe()

@@ -2,6 +2,7 @@
 rec {
   inherit (builtins) map concatStringsSep filter length elemAt attrNames replaceStrings isAttrs isList isString isBool isInt isPath;
   concatMap = builtins.concatMap;
+  substring = builtins.substring;
   genAttrs = names: f: builtins.listToAttrs (map (name: { inherit name; value = f name; }) names);
   imap0 = f: list: builtins.genList (i: f i (elemAt list i)) (length list);
   optional = cond: x: if cond then [ x ] else [ ];
