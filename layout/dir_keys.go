@@ -37,6 +37,8 @@ type prefixed struct {
 	key    Key
 }
 
+const keysOfBlock = 4096
+
 func (d *Dir) narInfoKeys(ctx context.Context) ([]prefixed, error) {
 	var here *os.Root
 	err := d.within(".", func(root *os.Root, name string) (err error) {
@@ -55,7 +57,9 @@ func (d *Dir) narInfoKeys(ctx context.Context) ([]prefixed, error) {
 		return nil, keyError("list", "the cache", err)
 	}
 	defer f.Close()
-	var keys []prefixed
+	// Blocks, since a slice of millions is copied again and again while it grows.
+	var blocks [][]prefixed
+	block := make([]prefixed, 0, keysOfBlock)
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -63,7 +67,10 @@ func (d *Dir) narInfoKeys(ctx context.Context) ([]prefixed, error) {
 		names, err := f.Readdirnames(4096)
 		for _, name := range names {
 			if len(name) == hashLen+len(".narinfo") && strings.HasSuffix(name, ".narinfo") && checkHash(name[:hashLen]) == nil {
-				keys = append(keys, prefixed{binary.BigEndian.Uint64([]byte(name)), Key(name)})
+				if len(block) == cap(block) {
+					blocks, block = append(blocks, block), make([]prefixed, 0, keysOfBlock)
+				}
+				block = append(block, prefixed{binary.BigEndian.Uint64([]byte(name)), Key(name)})
 			}
 		}
 		if err == io.EOF {
@@ -73,6 +80,7 @@ func (d *Dir) narInfoKeys(ctx context.Context) ([]prefixed, error) {
 			return nil, keyError("list", "the cache", err)
 		}
 	}
+	keys := slices.Concat(append(blocks, block)...)
 	slices.SortFunc(keys, func(a, b prefixed) int {
 		if c := cmp.Compare(a.begins, b.begins); c != 0 {
 			return c

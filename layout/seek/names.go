@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
+	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/parallel"
@@ -38,14 +39,9 @@ func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int, inde
 		listed := make(chan error, 1)
 		var keys []layout.Key // until then of the other goroutine
 		go func() {
-			for key, err := range layout.NarInfoKeys(ctx, r) {
-				if err != nil {
-					listed <- err
-					return
-				}
-				keys = append(keys, key)
-			}
-			listed <- nil
+			var err error
+			keys, err = gather(layout.NarInfoKeys(ctx, r))
+			listed <- err
 		}()
 		waiting := true
 		defer func() {
@@ -112,6 +108,24 @@ func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int, inde
 			}
 		})(yield)
 	}
+}
+
+// gather returns all of a sequence that may have millions: blocks of it, put together,
+// are not copied again and again while they grow.
+func gather(seq iter.Seq2[layout.Key, error]) ([]layout.Key, error) {
+	const size = 4096
+	var blocks [][]layout.Key
+	block := make([]layout.Key, 0, size)
+	for key, err := range seq {
+		if err != nil {
+			return nil, err
+		}
+		if len(block) == cap(block) {
+			blocks, block = append(blocks, block), make([]layout.Key, 0, size)
+		}
+		block = append(block, key)
+	}
+	return slices.Concat(append(blocks, block)...), nil
 }
 
 // named yields the store paths of narinfos.
