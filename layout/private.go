@@ -73,6 +73,8 @@ const (
 	// PageKey is JSON: how the page for browsers is to be. A tree has a page of ours,
 	// which writers keep current, if and only if this is there.
 	PageKey Key = PrivatePrefix + "page"
+	// PageBehindKey is there while paths come that the page does not show yet.
+	PageBehindKey Key = PrivatePrefix + "page-behind"
 
 	// QuarantinePrefix begins what a check found wrong and took out of the tree, see
 	// QuarantineKey. Nothing removes it.

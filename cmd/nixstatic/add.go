@@ -98,6 +98,9 @@ func runAdd(c *cli.Context) error {
 		return err
 	}
 	defer shown.finish(c, w.Keys)
+	if err := shown.begin(c.Context); err != nil {
+		return err
+	}
 	w.Pool = compress.NewPool(0)
 	defer w.Pool.Close()
 	var results []addResult
@@ -107,6 +110,7 @@ func runAdd(c *cli.Context) error {
 		}
 		r, err := addOne(c.Context, w, names[i], file)
 		if err != nil {
+			shown.tear()
 			return fmt.Errorf("add %s: %w", file, err)
 		}
 		if r.deep {

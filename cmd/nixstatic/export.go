@@ -166,18 +166,27 @@ func carryOut(c *cli.Context, im *export.Run, plan *export.Plan) (made bool, err
 		return made, err
 	}
 	// The URL of a run has not got a page; its server keeps its own up to date.
+	var shown *page
 	if !(c.String("root") != "" && layout.TraitsOf(im.Writer.Tree).Blind) {
-		shown, err := followPage(c.Context, im.Writer)
-		if err != nil {
+		if shown, err = followPage(c.Context, im.Writer); err != nil {
 			return made, err
 		}
 		defer shown.finish(c, im.Writer.Keys)
+	}
+	if len(plan.Missing) > 0 {
+		if err := shown.begin(c.Context); err != nil {
+			return made, err
+		}
 	}
 	if len(plan.Missing) > 0 || im.Logs {
 		im.Writer.Pool = compress.NewPool(0)
 		defer im.Writer.Pool.Close()
 	}
-	return made, im.Do(c.Context, plan)
+	if err := im.Do(c.Context, plan); err != nil {
+		shown.tear()
+		return made, err
+	}
+	return made, nil
 }
 
 // exportResult is what --json prints.

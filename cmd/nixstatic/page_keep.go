@@ -27,6 +27,10 @@ type page struct {
 	read    atomic.Int64 // narinfos, while reconciling
 	skipped atomic.Int64 // those that make no sense
 
+	mark *pages.Mark // of this process, nil while there is none
+	due  bool        // the page has to be compared with the tree
+	torn bool        // paths may have come that were not told of
+
 	// The fields below are for a server.
 	keys    []string // that it signs with
 	since   time.Time
@@ -50,7 +54,33 @@ func followPage(ctx context.Context, w *layout.Writer) (*page, error) {
 	}
 	p := newPage(w.Tree, w.StoreDir)
 	w.Published = p.published
-	return p, nil
+	p.due, err = p.keeper.Behind(ctx)
+	return p, err
+}
+
+// begin notes in the tree that paths are about to come which the page does not show, in
+// case the process dies.
+func (p *page) begin(ctx context.Context) error {
+	if p == nil || p.mark != nil {
+		return nil
+	}
+	m, err := p.keeper.Begin(ctx)
+	if err == nil {
+		p.mark = &m
+	}
+	return err
+}
+
+// end takes the note back, since the page shows all.
+func (p *page) end(ctx context.Context) error {
+	if p.mark == nil || p.torn { // the next writer compares
+		return nil
+	}
+	err := p.keeper.End(ctx, *p.mark)
+	if err == nil {
+		p.mark = nil
+	}
+	return err
 }
 
 // published notes a path that came.
@@ -81,7 +111,29 @@ func (p *page) finish(c *cli.Context, keys []signer.SecretKey) {
 		return
 	}
 	// A command that was interrupted has published what it has published.
-	p.tell(c, p.apply(context.WithoutCancel(c.Context), pages.Change{Came: p.take(), Keys: pages.KeysOf(keys)}))
+	p.tell(c, p.show(context.WithoutCancel(c.Context), pages.Change{Came: p.take(), Keys: pages.KeysOf(keys)}))
+}
+
+// show applies a change, and brings what an earlier process left undone. The note in the
+// tree stays until that has been done.
+func (p *page) show(ctx context.Context, change pages.Change) error {
+	err := p.apply(ctx, change)
+	if err == nil && p.due {
+		err = p.reconcile(ctx)
+	}
+	if err != nil {
+		p.due = true
+		return err
+	}
+	p.due = false
+	return p.end(ctx)
+}
+
+// tear notes that a write has failed: some of its paths may be there all the same.
+func (p *page) tear() {
+	if p != nil {
+		p.torn = true
+	}
 }
 
 func (p *page) tell(c *cli.Context, err error) {
@@ -125,6 +177,14 @@ func (p *page) refresh(ctx context.Context, pinsAlone bool) error {
 
 // reconcile compares the search index with the tree, and reads what is new.
 func (p *page) reconcile(ctx context.Context) error {
+	// The note of a process that died becomes ours, and goes in the end.
+	behind, err := p.keeper.Behind(ctx)
+	if err == nil && behind {
+		err = p.begin(ctx)
+	}
+	if err != nil {
+		return err
+	}
 	change, err := p.differences(ctx)
 	if errors.As(err, new(*pages.DamagedError)) {
 		if err = p.keeper.Forget(ctx); err == nil {
@@ -134,10 +194,13 @@ func (p *page) reconcile(ctx context.Context) error {
 	if err == nil {
 		err = p.pins(ctx, &change)
 	}
+	if err == nil {
+		err = p.keeper.Apply(ctx, change)
+	}
 	if err != nil {
 		return err
 	}
-	return p.keeper.Apply(ctx, change)
+	return p.end(ctx)
 }
 
 // An arrival is a narinfo that the search index does not know.

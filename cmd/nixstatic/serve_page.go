@@ -32,17 +32,28 @@ func (p *page) keepCurrent(ctx context.Context, s *service) {
 		if there, err := pages.Exists(ctx, p.tree); err == nil && !there {
 			return
 		}
-		if err := p.apply(ctx, change); err != nil && ctx.Err() == nil {
-			s.log.Warn("the page for browsers could not be brought up to date; nixstatic page mends it", "err", err)
+		if err := p.show(ctx, change); err != nil && ctx.Err() == nil {
+			s.log.Warn("the page for browsers could not be brought up to date; it is tried again with the next upload", "err", err)
 		}
 	}
 	p.since = time.Now().UTC().Truncate(time.Second)
 	count := time.NewTicker(countEvery)
 	defer count.Stop()
+	if behind, err := p.keeper.Behind(ctx); err != nil || behind {
+		p.due = true // a server was killed
+	}
 	update(ctx, false) // keys may be new
 	for {
 		select {
 		case <-p.more:
+			// Until then a server that is killed leaves the page without these paths.
+			there, err := pages.Exists(ctx, p.tree)
+			if err == nil && there {
+				err = p.begin(ctx)
+			}
+			if err != nil && ctx.Err() == nil {
+				s.log.Warn("it could not be noted that the page for browsers is behind", "err", err)
+			}
 			select {
 			case <-time.After(pageDelay):
 				update(ctx, false)
