@@ -178,7 +178,9 @@ func (w *dirWalk) look(here *os.Root, dir *os.File, names []string) iter.Seq2[st
 		at := 0
 		for infos := range each {
 			for _, info := range infos {
-				if !yield(names[at], info) {
+				name := names[at]
+				names[at] = "" // not kept while folders are walked that come later
+				if !yield(name, info) {
 					return
 				}
 				at++
