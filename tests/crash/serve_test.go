@@ -90,7 +90,7 @@ func testServeFault(t *testing.T, p runner, s script, f fault, want map[string]s
 		t.Error(err)
 	}
 	if !f.Kill && !f.After {
-		d := newDisk(t, scratch(t))
+		d := newDisk(t, withCache(t))
 		d.run(t, run.Calls, dir)
 		checkPromises(t, d, promisesOf(run, 0, false))
 	}

@@ -58,7 +58,7 @@ func testServePowerCut(t *testing.T, c client) {
 	})
 	run.Want(t, 0)
 	want := contents(t, filepath.Join(dir, "tree"))
-	d := newDisk(t, scratch(t))
+	d := newDisk(t, withCache(t))
 	d.run(t, run.Calls, dir)
 	promises := promisesOf(run, 0, true)
 	if len(promises) < len(want)-len(uploaded(t).Paths) { // links to debug files have two names
@@ -149,7 +149,7 @@ func testServePowerCutAfterKill(t *testing.T, p runner, c client, at int, want m
 	}()
 	sameTree(t, want, contents(t, filepath.Join(dir, "tree")))
 
-	d := newDisk(t, scratch(t))
+	d := newDisk(t, withCache(t))
 	d.run(t, settled(first.Calls, killed), killed)
 	between := d.end
 	d.run(t, second.Calls, dir)

@@ -60,6 +60,14 @@ func scripts(t testing.TB) []script {
 	return sharedUploads.scripts
 }
 
+// withCache is a folder as a server finds it: with a cache that has nothing yet.
+func withCache(t testing.TB) string {
+	t.Helper()
+	dir := scratch(t)
+	nixtest.Init(t, filepath.Join(dir, "tree"))
+	return dir
+}
+
 // serveArgs are those of a server for the tree in a folder.
 func serveArgs(t testing.TB, dir string) []string {
 	t.Helper()
