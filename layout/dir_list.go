@@ -151,14 +151,6 @@ type seen struct {
 	err  error
 }
 
-// seenOf describes a file.
-func seenOf(st fs.FileInfo, err error) seen {
-	if err != nil {
-		return seen{err: err}
-	}
-	return seen{info: infoOf("", st), file: st.Mode().IsRegular()}
-}
-
 // atOnce is how many files are looked at by one goroutine.
 const atOnce = 256
 

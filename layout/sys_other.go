@@ -17,10 +17,17 @@ func isFUSE(*os.File) bool { return false }
 
 func flushAll(*os.File) error { return syscall.ENOSYS }
 
+// lookAt describes what a name in a directory stands for.
+func lookAt(in *os.Root, _ *os.File, name string) seen {
+	st, err := in.Lstat(name)
+	if err != nil {
+		return seen{err: err}
+	}
+	return seen{info: infoOf("", st), file: st.Mode().IsRegular()}
+}
+
 // changeTime is not told under one name by all systems: the time of modification
 // has to do.
-func lookAt(in *os.Root, _ *os.File, name string) seen { return seenOf(in.Lstat(name)) }
-
 func changeTime(*syscall.Stat_t) int64 { return 0 }
 
 // linkOpen is for Linux alone: elsewhere a link is made of what a name stands for.
