@@ -260,6 +260,9 @@ func makeAll(root *os.Root, dir string) error {
 		if st, err := root.Stat("."); err == nil && st.Mode()&0o020 != 0 {
 			mode = 0o770
 		}
+		if _, err := root.Lstat(top); err == nil {
+			return root.MkdirAll(dir, 0o777)
+		}
 		if err := root.Mkdir(top, mode); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
