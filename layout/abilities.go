@@ -250,6 +250,15 @@ func RemoveLeftover(ctx context.Context, t Tree, l Leftover) error {
 	return fmt.Errorf("remove a leftover of %s: %w", l.Key, errors.ErrUnsupported)
 }
 
+// SumOf returns the version that an object with this text would have in a tree that tells
+// MD5 sums in its listing, of texts that it changes on the way in.
+func SumOf(r Reader, key Key, text []byte) (version string, ok bool) {
+	if s, ok := r.(interface{ SumOf(Key, []byte) string }); ok {
+		return s.SumOf(key, text), true
+	}
+	return "", false
+}
+
 // A Flusher is a tree in which an object can be seen before it is certain to
 // outlast a power cut: the process that puts it may still be about to flush it,
 // or may have been killed before. Once a Put has returned, its object is flushed.

@@ -243,8 +243,8 @@ func (w *Writer) merge(ctx context.Context, ours *NarInfo, replace bool) (won, o
 			return nil, nil // the first build stays
 		}
 		merged := *theirs
-		merged.AddSigs(ours.Sigs...)
-		if slices.Equal(merged.Sigs, theirs.Sigs) {
+		merged.Absorb(ours)
+		if slices.Equal(merged.Sigs, theirs.Sigs) && slices.Equal(merged.Extra, theirs.Extra) {
 			return nil, nil
 		}
 		return &merged, nil

@@ -27,13 +27,10 @@ type NarInfo struct {
 	Compression compress.Method
 	FileHash    Hash  // of the compressed NAR; zero if the record does not tell it
 	FileSize    int64 // bytes of the compressed NAR; 0 if the record does not tell it
-	// Extra are the lines that mean nothing here: fields of later versions of Nix
-	// or of other programs, and signatures of a shape that no version can verify.
-	// They stay when a record is rewritten. A record made anew has none.
-	Extra []string
 }
 
-// maxExtra bounds Extra in bytes; the lines beyond are passed over.
+// maxExtra bounds Extra in bytes, with the ends of its lines; the lines beyond are passed
+// over.
 const maxExtra = 16 << 10
 
 // A SyntaxError tells where a record is malformed.
@@ -256,10 +253,14 @@ func (n *NarInfo) Marshal(storeDir string) []byte {
 // signatures, and the lines that mean nothing here.
 func (n *NarInfo) Absorb(o *NarInfo) {
 	n.AddSigs(o.Sigs...)
-	extra := slices.Clone(n.Extra)
+	extra, size := slices.Clone(n.Extra), 0
+	for _, line := range n.Extra {
+		size += len(line) + len("\n")
+	}
 	for _, line := range o.Extra {
-		if !slices.Contains(n.Extra, line) {
-			extra = append(extra, line)
+		// Each upload of a path may bring others along.
+		if added := len(line) + len("\n"); !slices.Contains(extra, line) && size+added <= maxExtra {
+			extra, size = append(extra, line), size+added
 		}
 	}
 	n.Extra = extra

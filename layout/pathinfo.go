@@ -16,6 +16,10 @@ type PathInfo struct {
 	Deriver    StorePath   // "" if unknown
 	Sigs       []string    // "name:base64", as they came
 	CA         string      // content address, "" for input-addressed paths
+	// Extra are the lines of a record that mean nothing here: fields of later versions of
+	// Nix or of other programs, such as Provenance, and signatures of other kinds than
+	// Ed25519. They prove nothing, and are passed on.
+	Extra []string
 }
 
 // Fingerprint returns the text that a signature covers. The references are

@@ -163,6 +163,51 @@ func parseRealisationSigs(raw json.RawMessage) ([]string, error) {
 	return sortedSet(sigs), nil
 }
 
+// SignRealisation returns the object at key with the signatures of keys added. Fields and
+// signatures of later versions stay. It is nil if nothing is to be added.
+func SignRealisation(key Key, text []byte, keys []signer.SecretKey) ([]byte, error) {
+	r, err := ParseRealisation(key, text)
+	if err != nil {
+		return nil, err
+	}
+	have := append(slices.Clone(r.Sigs), r.TraceSigs...)
+	signed := r
+	if err := signed.Sign(keys...); err != nil {
+		return nil, err
+	}
+	var fields map[string]json.RawMessage
+	var sigs []json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return nil, err
+	}
+	if raw, ok := fields["signatures"]; ok {
+		if err := json.Unmarshal(raw, &sigs); err != nil {
+			return nil, fmt.Errorf("parse %s: signatures: %w", key, err)
+		}
+	}
+	before := len(sigs)
+	for _, sig := range append(slices.Clone(signed.Sigs), signed.TraceSigs...) {
+		if slices.Contains(have, sig) {
+			continue
+		}
+		item := compactJSON(sig)
+		if r.DrvPath != "" {
+			name, payload, _ := strings.Cut(sig, ":")
+			item = compactJSON(traceSigJSON{name, payload})
+		}
+		sigs = append(sigs, item)
+	}
+	if len(sigs) == before {
+		return nil, nil
+	}
+	fields["signatures"] = compactJSON(sigs)
+	next := compactJSON(fields)
+	if len(next) > MaxRealisation {
+		return nil, fmt.Errorf("sign %s: %w", key, ErrTooLarge)
+	}
+	return next, nil
+}
+
 // compactJSON writes v as Nix does: no blanks, and <, > and & as they are.
 func compactJSON(v any) []byte {
 	var b bytes.Buffer

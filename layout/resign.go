@@ -21,14 +21,16 @@ type SignProgress struct {
 	// Signing is told of each narinfo before it is read, by several goroutines at
 	// once; may be nil.
 	Signing func(Key)
+	// The same of realisations and build traces.
+	Realisations, SignedRealisations atomic.Int64
 }
 
 // signJobs is how many narinfos are signed at once: each waits for the disk, or for
 // the store.
 const signJobs = 16
 
-// SignAll adds the signatures of keys to every narinfo of the tree that lacks
-// one, keeping the others. With dry it only counts. A narinfo that cannot be read
+// SignAll adds the signatures of keys to every narinfo, realisation and build trace of the
+// tree that lacks one, keeping the others. With dry it only counts. A narinfo that cannot be read
 // stops it: to sign is to vouch. A narinfo that has no room for a signature does
 // not stop it, and is told of in the end. Progress may be nil.
 func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretKey, dry bool, progress *SignProgress) error {
@@ -44,14 +46,19 @@ func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretK
 			group.Go(func() error { return err })
 			break
 		}
-		if info.Key.Kind() != KindNarInfo {
+		sign := signOne
+		switch info.Key.Kind() {
+		case KindNarInfo:
+		case KindRealisation:
+			sign = signRealisation
+		default:
 			continue
 		}
 		group.Go(func() error {
 			if progress.Signing != nil {
 				progress.Signing(info.Key)
 			}
-			signed, err := signOne(ctx, t, info.Key, storeDir, keys, dry)
+			signed, err := sign(ctx, t, info.Key, storeDir, keys, dry)
 			if err != nil {
 				err = fmt.Errorf("sign %s: %w", info.Key, err)
 			}
@@ -64,9 +71,13 @@ func SignAll(ctx context.Context, t Tree, storeDir string, keys []signer.SecretK
 			if err != nil {
 				return err
 			}
-			progress.Seen.Add(1)
+			seen, done := &progress.Seen, &progress.Signed
+			if info.Key.Kind() == KindRealisation {
+				seen, done = &progress.Realisations, &progress.SignedRealisations
+			}
+			seen.Add(1)
 			if signed {
-				progress.Signed.Add(1)
+				done.Add(1)
 			}
 			return nil
 		})
@@ -110,6 +121,35 @@ func signOne(ctx context.Context, t Tree, key Key, storeDir string, keys []signe
 		err := addSigsTo(ctx, t, n, storeDir, ours)
 		if !errors.Is(err, ErrLate) {
 			return true, err
+		}
+	}
+}
+
+// signRealisation signs the realisation or build trace at key. Nix from 2.36 passes over
+// one that no trusted key has signed.
+func signRealisation(ctx context.Context, t Tree, key Key, _ string, keys []signer.SecretKey, dry bool) (signed bool, err error) {
+	sign := func() error {
+		return Update(ctx, t, key, func(have []byte) ([]byte, error) {
+			signed = false
+			if have == nil {
+				return nil, nil // withdrawn since it was listed
+			}
+			next, err := SignRealisation(key, have, keys)
+			if signed = next != nil; err != nil || dry {
+				return nil, err
+			}
+			return next, nil
+		})
+	}
+	for {
+		rely, err := Rely(ctx, t, Sight{}, key)
+		if err != nil {
+			return false, err
+		}
+		err = sign()
+		rely.Release()
+		if !errors.Is(err, ErrLate) {
+			return signed, err
 		}
 	}
 }

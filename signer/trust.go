@@ -107,6 +107,15 @@ func ParseSignature(text string) (string, error) {
 	return name + ":" + base64.StdEncoding.EncodeToString(raw), nil
 }
 
+// IsForeign reports whether a text has the form of a signature of another kind than
+// Ed25519: name:base64 of any other number of bytes. It proves nothing here; Nix passes
+// over it, too.
+func IsForeign(text string) bool {
+	name, payload, _ := strings.Cut(text, ":")
+	raw, err := base64.StdEncoding.DecodeString(payload)
+	return err == nil && len(raw) > 0 && len(raw) != ed25519.SignatureSize && checkName(name) == nil
+}
+
 // A Trust says who is believed. The zero value believes no signature, so that only
 // content-addressed paths pass.
 type Trust struct {

@@ -103,6 +103,7 @@ flock 9
 ./nix-from-suite.sh trixie
 ./nix-from-suite.sh sid
 ./minio.sh
+./gitea.sh
 ./closure.sh "$NIXSTATIC_TEST_CACHE/closure"
 if [ "${1-}" = --bench ]; then
 	./synthetic.sh "$NIXSTATIC_TEST_CACHE/synthetic-50000" 50000

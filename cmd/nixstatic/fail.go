@@ -167,6 +167,8 @@ func hintFor(err error) string {
 		return "the credentials are good, and not allowed to do this: docs/buckets.md lists the rights that are needed"
 	case errors.Is(err, httpcache.ErrReading):
 		return "this URL is for reading: name the one for uploads, which of nixstatic serve ends in /upload; another server has to be told to take PUT; nothing was changed"
+	case errors.Is(err, httpcache.ErrQuota):
+		return "ask for more room, or for larger uploads, where the server or the proxy before it is set up; what was finished is at the destination"
 	case errors.Is(err, httpcache.ErrRefused) && strings.Contains(err.Error(), "not for admin"):
 		return "pages for browsers need a token with the scope admin: make one there with nixstatic token create --scope admin; what was finished is at the destination"
 	case errors.Is(err, httpcache.ErrRefused):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/nixstatic/nixstatic/sync/forge"
 	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
@@ -18,15 +19,17 @@ type location struct {
 	scheme   string      // one of the schemes below
 	path     string      // of a directory
 	bucket   s3.Location // of a bucket
-	web      string      // the URL of a cache behind a web server; it may carry a password
-	text     string      // for people, without a password
-	settings url.Values  // what Nix keeps in the URL of a store about its own work
+	forge    forge.Location
+	web      string     // the URL of a cache behind a web server; it may carry a password
+	text     string     // for people, without a password
+	settings url.Values // what Nix keeps in the URL of a store about its own work
 }
 
 const (
 	inDir    = "file"
 	inBucket = "s3"
-	onWeb    = "http" // or https
+	inForge  = "gitea" // or forgejo: the package registry of one
+	onWeb    = "http"  // or https
 )
 
 // A use is what a command does with a location.
@@ -48,7 +51,7 @@ var refusals = map[use]map[string]string{
 	checkTree: {onWeb: "want the directory or the bucket behind it; or take a copy: nixstatic sync %s ./copy"},
 	writeTree: {onWeb: "want a directory, a file:// URL or s3://…; nixstatic push %s PATH… uploads to a server that takes PUT"},
 	makeTree:  {onWeb: "want a directory, a file:// URL or s3://…"},
-	serveTree: {onWeb: "want a directory, a file:// URL or s3://…"},
+	serveTree: {onWeb: "want a directory, a file:// URL or s3://…", inForge: "the forge itself serves it; want a directory, a file:// URL or s3://…"},
 }
 
 // nixSettings are what Nix keeps in the URL of a store, and the flag of ours that
@@ -71,9 +74,9 @@ var (
 )
 
 // schemes are those of the locations, for words that are near them.
-var schemes = []string{"file", "s3", "http", "https"}
+var schemes = []string{"file", "s3", "http", "https", "gitea+https", "forgejo+https"}
 
-const locationForms = "want a directory, file:///path, s3://bucket/prefix or https://host/path"
+const locationForms = "want a directory, file:///path, s3://bucket/prefix, https://host/path or gitea+https://host/OWNER/PACKAGE"
 
 // checkLocation reads a location, and refuses one that the use is not for. Commands
 // call it before they read keys or ask anything: a mistyped word costs nothing then.
@@ -156,6 +159,12 @@ func parseLocation(text string) (location, error) {
 	}
 	u.RawQuery = query.Encode()
 	switch strings.ToLower(scheme) {
+	case "gitea+https", "gitea+http", "forgejo+https", "forgejo+http":
+		loc.scheme = inForge
+		if loc.forge, err = forge.ParseURL(u.String()); err != nil {
+			return loc, usage("%s: %v", loc.text, err)
+		}
+		return loc, nil
 	case "file":
 		if u.Host != "" && u.Host != "localhost" || u.Path == "" {
 			return loc, usage("%s: want file:// and an absolute path", loc.text)

@@ -14,8 +14,8 @@ func signCommand() *cli.Command {
 		Name:      "sign",
 		Usage:     "sign what is in a cache",
 		ArgsUsage: "CACHE",
-		Description: "Adds a signature by each key to every path that lacks it. Signatures by others\n" +
-			"stay. To sign is to vouch: run nixstatic verify --deep first on a cache that\n" +
+		Description: "Adds a signature by each key to every path and every realisation that\n" +
+			"lacks it. Signatures by others stay. To sign is to vouch: run nixstatic verify --deep first on a cache that\n" +
 			"others could write to.\n\n" +
 			"Examples:\n" +
 			"   nixstatic sign ./cache -k secret.key\n" +
@@ -70,11 +70,15 @@ func runSign(c *cli.Context) error {
 	}
 	seen, signed := progress.Seen.Load(), progress.Signed.Load()
 	if c.Bool("json") {
-		return printJSON(c.App.Writer, map[string]any{"paths": seen, "signed": signed, "dryRun": dry})
+		return printJSON(c.App.Writer, map[string]any{"paths": seen, "signed": signed, "dryRun": dry,
+			"realisations": progress.Realisations.Load(), "signedRealisations": progress.SignedRealisations.Load()})
 	}
 	verb := "signed"
 	if dry {
 		verb = "would sign"
+	}
+	if n := progress.SignedRealisations.Load(); n > 0 {
+		say(c, "%s %d of %s", verb, n, plural(progress.Realisations.Load(), "realisation"))
 	}
 	if signed == 0 && seen > 0 {
 		say(c, "nothing to sign: the keys given have signed %s already", plural(seen, "path"))

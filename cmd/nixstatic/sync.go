@@ -27,14 +27,20 @@ func syncCommand() *cli.Command {
 			"is not copied; the exit code is then 1.\n\n" +
 			"A cache behind https:// is mirrored whole if its server lists it (WebDAV: nixstatic\n" +
 			"serve and Apache with mod_dav do). Of any other, name the paths whose closure is\n" +
-			"wanted; they must be signed by a trusted key, as for export --from.\n\n" +
+			"wanted, or - for a list on standard input; that works with every kind of SOURCE. They\n" +
+			"must be signed by a trusted key, as for export --from.\n\n" +
+			"gitea+https://host/OWNER/PACKAGE?version=VERSION is the generic package registry of a\n" +
+			"Gitea or Forgejo, which Nix reads at https://host/api/packages/OWNER/generic/PACKAGE/VERSION.\n" +
+			"The token is in netrc, or in $NIXSTATIC_FORGE_TOKEN (docs/forge.md).\n\n" +
 			"--include and --exclude take the kinds " + strings.Join(kindNames(), ", ") + ".\n\n" +
 			"Examples:\n" +
-			"   nixstatic sync ./cache 's3://bucket/prefix?endpoint=minio:9000&scheme=http'\n" +
+			"   nixstatic sync ./cache 's3://bucket/prefix?endpoint=http://minio:9000'\n" +
 			"   nixstatic sync --delete --dry-run ./cache /mnt/copy\n" +
 			"   nixstatic sync --watch --delete ./cache 's3://bucket?region=eu-west-1'\n" +
 			"   nixstatic sync ./cache https://user@cache.example.org/upload\n" +
 			"   nixstatic sync https://cache.example.org ./copy\n" +
+			"   nixstatic sync ./cache 'gitea+https://git.example.org/acme/cache?version=1'\n" +
+			"   nix-store -q --requisites ./result | nixstatic sync 's3://bucket?endpoint=https://…' ./cache -\n" +
 			"   nixstatic sync https://cache.nixos.org ./cache /nix/store/…-hello-2.12",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "delete", Usage: "remove what SOURCE does not have"},
@@ -44,8 +50,8 @@ func syncCommand() *cli.Command {
 			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 10MB; a number alone is KiB"},
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and mirror what changes"},
 			&cli.DurationFlag{Name: "rescan", Value: 10 * time.Minute, Usage: "compare everything so often (with --watch)"},
-			trustedKeysFlag("believe what `KEY` (name:base64) has signed; may be repeated (from https://)"),
-			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (from https://)"},
+			trustedKeysFlag("believe what `KEY` (name:base64) has signed; may be repeated (with PATH)"),
+			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with PATH)"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
 			purgeFlags()[0], purgeFlags()[1],
 			jobsFlag("objects"),
@@ -62,19 +68,15 @@ func runSync(c *cli.Context) error {
 		return usage("sync takes the source and the destination")
 	}
 	from, to := c.Args().Get(0), c.Args().Get(1)
-	source, err := parseLocation(from)
-	if err != nil {
+	if _, err := parseLocation(from); err != nil {
 		return err
 	}
-	if paths := c.Args().Slice()[2:]; source.scheme == onWeb && len(paths) > 0 {
+	if paths := c.Args().Slice()[2:]; len(paths) > 0 {
 		return syncCache(c, from, to, paths)
-	}
-	if c.NArg() > 2 {
-		return usage("paths are named where the source is behind https://; nixstatic export --from takes them from a directory")
 	}
 	for _, flag := range []string{"trusted-public-key", "no-check-sigs"} {
 		if c.IsSet(flag) {
-			return usage("--%s goes with paths of a cache behind https://: a cache is mirrored as it is", flag)
+			return usage("--%s goes with paths: a whole cache is mirrored as it is", flag)
 		}
 	}
 	m, err := newMirror(c)
@@ -236,12 +238,16 @@ func syncWatch(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 	return w.Run(c.Context)
 }
 
-// syncCache takes the closure of paths from a cache, listed or not.
+// syncCache takes the closure of paths from a cache of any kind, listed or not.
 func syncCache(c *cli.Context, from, to string, args []string) error {
 	for _, flag := range []string{"delete", "include", "exclude", "compare", "bandwidth", "watch", "rescan"} {
 		if c.IsSet(flag) {
 			return usage("--%s is for whole caches, not for the closure of some paths", flag)
 		}
+	}
+	args, err := readPaths(c, args)
+	if err != nil {
+		return err
 	}
 	cache, trust, err := openCache(c, from)
 	if err != nil {

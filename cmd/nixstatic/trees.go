@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/sync/forge"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 )
 
@@ -28,6 +30,9 @@ func openTree(c *cli.Context, text string, for_ use) (openedTree, error) {
 
 // openLocated opens the tree in a directory or a bucket.
 func openLocated(c *cli.Context, loc location) (openedTree, error) {
+	if loc.scheme == inForge {
+		return openForge(c, loc)
+	}
 	// A nil Dir or bucket in the interface would be no nil.
 	if loc.scheme == inBucket {
 		loc.bucket.ProveFirst = true
@@ -43,6 +48,22 @@ func openLocated(c *cli.Context, loc location) (openedTree, error) {
 		return nil, err
 	}
 	return tellDir(c, dir), nil
+}
+
+// openForge opens the tree in a package registry. A token in the environment counts for
+// more than netrc.
+func openForge(c *cli.Context, loc location) (openedTree, error) {
+	o := httpOptions(c)
+	for _, name := range []string{"NIXSTATIC_FORGE_TOKEN", "GITEA_TOKEN", "FORGEJO_TOKEN"} {
+		if o.Token = os.Getenv(name); o.Token != "" {
+			break
+		}
+	}
+	registry, err := forge.Open(loc.forge, o)
+	if err != nil {
+		return nil, err // a nil Registry in the interface would be no nil
+	}
+	return registry, nil
 }
 
 // openPruned opens a tree to be pruned. A run that finds nothing to do is not to try

@@ -33,6 +33,7 @@ type statusError struct {
 	unread     error  // why a file of credentials could not be read
 	wait       time.Duration
 	elsewhere  string // host that a redirect led to
+	named      bool   // by a server with names of its own, see Options
 	https      bool   // it was asked in plain HTTP, and says that it speaks HTTPS
 }
 
@@ -70,7 +71,9 @@ func (e *statusError) Is(target error) bool {
 	case http.StatusNotFound, http.StatusGone:
 		return target == fs.ErrNotExist
 	case http.StatusForbidden:
-		return target == fs.ErrNotExist && !e.throttled
+		return target == fs.ErrNotExist && !e.throttled && !e.named || target == ErrRefused && e.named
+	case http.StatusConflict:
+		return target == fs.ErrExist && e.named
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired:
 		return target == ErrRefused || target == fs.ErrPermission
 	}
@@ -109,7 +112,7 @@ const maxErrorBody = 4 << 10
 var throttles = regexp.MustCompile(`<Code>(SlowDown|InternalError|RequestTimeout|ServiceUnavailable|Throttling|OperationAborted)</Code>`)
 
 func (h *Reader) readStatus(r *response) error {
-	e := &statusError{code: r.StatusCode, unread: h.unread, authorized: h.auth != "" && r.Request.Header.Get("Authorization") != ""}
+	e := &statusError{code: r.StatusCode, named: h.o.Name != nil, unread: h.unread, authorized: h.auth != "" && r.Request.Header.Get("Authorization") != ""}
 	e.wait = retryAfter(r.header().Get("Retry-After"), time.Now())
 	if first := firstRequest(r.Response); !strings.EqualFold(first.URL.Host, r.Request.URL.Host) {
 		e.elsewhere = r.Request.URL.Host

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,7 +100,7 @@ func (s *PutServer) Put(ctx context.Context, key layout.Key, body layout.Body, o
 		err := s.send(ctx, r, key, body, opts)
 		// To WebDAV a folder is something to make first. An nginx that misses one
 		// takes that for a mistake of its own.
-		if isStatus(err, http.StatusConflict, http.StatusNotFound, http.StatusInternalServerError) && s.makeCollections(ctx, path.Dir(string(key))) {
+		if s.o.Name == nil && isStatus(err, http.StatusConflict, http.StatusNotFound, http.StatusInternalServerError) && s.makeCollections(ctx, path.Dir(string(key))) {
 			err = s.send(ctx, r, key, body, opts)
 		}
 		return err
@@ -266,6 +267,11 @@ func (w *watchedReader) Read(p []byte) (int, error) {
 	return w.r.Read(p)
 }
 
+// ErrQuota says that a server takes no more, or nothing that large.
+var ErrQuota = errors.New("the server takes no more")
+
+var quota = regexp.MustCompile(`(?i)quota|exceed|too large|413 `)
+
 func isStatus(err error, codes ...int) bool {
 	var status *statusError
 	if !errors.As(err, &status) {
@@ -284,6 +290,9 @@ func isStatus(err error, codes ...int) bool {
 func refused(err error) error {
 	if err == nil {
 		return nil
+	}
+	if isStatus(err, http.StatusForbidden, http.StatusRequestEntityTooLarge) && quota.MatchString(err.Error()) {
+		return fmt.Errorf("%w: %s", ErrQuota, err)
 	}
 	if isStatus(err, http.StatusMethodNotAllowed) {
 		return fmt.Errorf("%w: %s", ErrReading, err)

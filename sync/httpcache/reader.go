@@ -40,6 +40,12 @@ type Options struct {
 	// where the server says that it is asked too much, unless it says how long.
 	RetryDelay time.Duration
 	Log        *slog.Logger // is told of retries; may be nil
+	// Name returns what an object is called below the URL, at a server that is not a
+	// cache and has names of its own; nil: by its key. Such a server says that an object
+	// is absent by 404 alone, and that a name is taken by 409.
+	Name func(layout.Key) string
+	// Token is sent as "Authorization: token …" instead of what netrc says.
+	Token string
 }
 
 // Reader is the read-only layout.Reader of a binary cache behind a web server.
@@ -74,6 +80,9 @@ func Open(rawURL string, o Options) (*Reader, error) {
 	auth, unread, err := findCredentials(base, user, o.Netrc)
 	if err != nil {
 		return nil, err
+	}
+	if _, password := user.Password(); o.Token != "" && !password {
+		auth, unread = "token "+o.Token, nil
 	}
 	if o.UserAgent == "" {
 		o.UserAgent = "nixstatic/" + netx.Version()

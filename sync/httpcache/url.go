@@ -65,8 +65,12 @@ func resolveURL(base *url.URL, ref string) (*url.URL, error) {
 // stores take a plus for a blank.
 func (h *Reader) keyURL(key layout.Key) *url.URL {
 	const hex = "0123456789ABCDEF"
+	name := string(key)
+	if h.o.Name != nil {
+		name = h.o.Name(key)
+	}
 	var b strings.Builder
-	for _, c := range []byte(key) {
+	for _, c := range []byte(name) {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~/", c) >= 0:
 			b.WriteByte(c)
@@ -77,7 +81,7 @@ func (h *Reader) keyURL(key layout.Key) *url.URL {
 		}
 	}
 	u := *h.base
-	u.Path += string(key)
+	u.Path += name
 	u.RawPath = h.base.EscapedPath() + b.String()
 	return &u
 }

@@ -18,7 +18,10 @@ import (
 
 // An unproved error says that the name of a NAR does not say what its bytes are,
 // and that no record was asked.
-type unproved struct{ err error }
+type unproved struct {
+	err error
+	sum layout.Hash // of the bytes, if the name promises another
+}
 
 func (e *unproved) Error() string { return e.err.Error() }
 func (e *unproved) Unwrap() error { return e.err }
@@ -34,11 +37,11 @@ func (p *pass) inspectNAR(ctx context.Context, t task, sum layout.Hash, body lay
 	case n == nil && ok:
 		holds, err := layout.HoldsNAR(ctx, t.Key, file, body.Size(), named)
 		if err == nil && !holds {
-			err = &unproved{fmt.Errorf("its bytes hash to %s, which is not its name", sum.Nix32())}
+			err = &unproved{fmt.Errorf("its bytes hash to %s, which is not its name", sum.Nix32()), sum}
 		}
 		return err
 	case n == nil:
-		return &unproved{errors.New("its name does not say what it holds")}
+		return &unproved{err: errors.New("its name does not say what it holds")}
 	case !n.FileHash.IsZero():
 		if sum != n.FileHash {
 			return &contentError{fmt.Errorf("its bytes hash to %s, which is not what the narinfo of %s says", sum.Nix32(), n.Path)}
@@ -86,6 +89,9 @@ func (p *pass) proveNARs(ctx context.Context) error {
 		switch why := p.fate.wrong[record.Number]; {
 		case b.unread != nil:
 			p.withhold(record.Key, notYetf("what leads to it cannot be told: %w", b.unread))
+		case p.elsewhere(ctx, why):
+			alone++
+			p.run.progress.Objects.Add(-1)
 		case why != nil:
 			p.withhold(record.Key, &contentError{why})
 		case p.run.keys != nil && !named:
@@ -99,6 +105,21 @@ func (p *pass) proveNARs(ctx context.Context) error {
 		p.run.report.note(fmt.Sprintf("%d NARs were left out: their names do not say what they hold, and no narinfo leads to them", alone))
 	}
 	return nil
+}
+
+// elsewhere reports whether a NAR without a record is at the name of its bytes as well: an
+// adopted tree keeps the name that clients may remember.
+func (p *pass) elsewhere(ctx context.Context, why error) bool {
+	var u *unproved
+	if !errors.As(why, &u) || u.sum.IsZero() {
+		return false
+	}
+	for _, suffix := range layout.NARSuffixes {
+		if _, there, err := layout.Lookup(ctx, p.run.mirror.Source, layout.NARKey(u.sum, suffix[len(".nar"):])); there && err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // pathsOf yields the paths of a shelf whose records begin with their ids.

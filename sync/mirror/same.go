@@ -108,6 +108,15 @@ func (r *run) compare(ctx context.Context, p pair) (decision, error) {
 			return d, fmt.Errorf("compare %s: %w", p.key, err)
 		}
 		return d, nil
+	case isMD5(p.dst.ETag) && p.key.Kind() == layout.KindNarInfo && p.dst.Size < 0:
+		var text []byte
+		var info layout.Info
+		if text, info, err = layout.ReadVersion(ctx, r.mirror.Source, p.key); err == nil {
+			if sum, ok := layout.SumOf(r.mirror.Dest, p.key, text); ok && sum == p.dst.ETag {
+				d.verdict, d.mark = same, markOf(info.ETag, p.dst.ETag)
+				return d, nil
+			}
+		}
 	case isMD5(p.dst.ETag) && !isMD5(p.src.ETag):
 		var sum, etag string
 		if sum, etag, err = md5Of(ctx, r.mirror.Source, p.key); err == nil && sum == p.dst.ETag {

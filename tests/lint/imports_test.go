@@ -53,6 +53,7 @@ var own = map[string][]string{
 	"sync/runner": {"sync/internal/netx"},
 	// Clients of servers, whatever the servers are for.
 	"sync/internal/netx": {"layout/compress"},
+	"sync/forge":         {"layout", "sync/httpcache"},
 	"sync/export":        append([]string{"layout/recent", "sync/httpcache"}, onLayout...),
 	"sync/mirror":        append([]string{"layout/gc", "layout/lock", "layout/parallel", "layout/refgraph"}, onLayout...),
 	// It imports nothing that takes time: a hook of Nix waits for it.
@@ -68,11 +69,12 @@ var own = map[string][]string{
 	"webdav/through":     {"layout", "layout/compress", "layout/inbox", "layout/share", "signer", "webdav", "webdav/upstream"},
 	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/adopt", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/oidc", "webdav/token", "webdav/through", "webdav/upstream",
-		"sync/doctor", "sync/export", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/runner", "sync/s3", "sync/watch"}, onLayout...),
+		"sync/doctor", "sync/export", "sync/forge", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/runner", "sync/s3", "sync/watch"}, onLayout...),
 
 	// The testing ground shares no code with what it tests.
 	"sync/webtest":      {"layout", "layout/treetest"},
 	"tests/peers":       {},
+	"tests/gitea":       {},
 	"tests/minio":       {},
 	"tests/nixtest":     {"tests/peers"},
 	"tests/browser":     {},
@@ -94,7 +96,7 @@ var onLayout = []string{"layout", "layout/nar", "layout/compress", "layout/share
 // passes, the checker that is the oracle, and the real programs. Whole-program
 // tests have folders of their own, under tests/ and examples/, and may import
 // anything.
-var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "sync/webtest", "tests/minio", "tests/nixtest", "tests/peers", "tests/quick"}
+var forTests = []string{"layout/fsck", "layout/treetest", "sync/httpcache", "sync/webtest", "tests/gitea", "tests/minio", "tests/nixtest", "tests/peers", "tests/quick"}
 
 // searched is what the search over the orders of operations sets against a package.
 var searched = map[string][]string{"layout/gc": {"layout/inbox", "sync/export"}}

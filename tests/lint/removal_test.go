@@ -29,6 +29,8 @@ var removers = map[string]string{
 	"layout/inbox/settle.go drop":           "a private key: a narinfo that waits no more",
 	"layout/inbox/pieces.go dropPieces":     "a private key: pieces of a NAR that are needed no more",
 	"layout/add_listing.go withdrawListing": "a listing that this process put a moment ago, of a record that it could not publish",
+	"sync/forge/registry.go Put":            "a registry has no other way to replace a file",
+	"sync/forge/registry.go Delete":         "it forwards",
 	"sync/s3/probe.go Probe":                "a private key: its own probe",
 	"layout/treetest/faulty.go Delete":      "it forwards",
 	"layout/treetest/late.go Delete":        "it forwards",

@@ -214,7 +214,7 @@ func complete(n *layout.NarInfo) {
 	}
 	var extra []string
 	for _, line := range n.Extra {
-		if !strings.HasPrefix(line, "Sig: ") {
+		if sig, ok := strings.CutPrefix(line, "Sig: "); !ok || signer.IsForeign(sig) {
 			extra = append(extra, line)
 		}
 	}
