@@ -174,3 +174,45 @@ func TestForgeQuota(t *testing.T) {
 	// An administrator has no quota.
 	program.Run(t, "sync", tree, server.Registry("cache", "1.0")).Refused(t, "takes no more")
 }
+
+// TestForgeCommands: the commands that work on a bucket work on a registry.
+func TestForgeCommands(t *testing.T) {
+	store := peers.Closure(t)
+	program := nixtest.Program{Nix: peers.Newest(t)}
+	key := program.NewKey(t, "forge-1")
+	server := gitea.Start(t)
+	nixtest.Secret(server.Token)
+	t.Setenv("NIXSTATIC_FORGE_TOKEN", server.Token)
+	registry, cache := server.Registry("cache", "1"), server.Cache("cache", "1")
+	path := store.Named(t, "libgcc-s1-")
+
+	program.Run(t, "push", "--store", store.Root, "-k", key.File, registry, path).Want(t, 0)
+	if r := program.Run(t, "push", "--store", store.Root, "-k", key.File, registry, path).Want(t, 0); !strings.Contains(r.Stderr, "0 paths written") {
+		t.Errorf("a second push:\n%s", r.Stderr)
+	}
+	file := filepath.Join(t.TempDir(), "hello")
+	if err := os.WriteFile(file, []byte("hello\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	added := strings.TrimSpace(program.Output(t, "add", "--to", registry, "-k", key.File, file))
+	program.Run(t, "export", "--store", store.Root, "--to", registry, "-k", key.File, store.Named(t, "zlib1g-")).Want(t, 0)
+	program.Run(t, "verify", "--deep", "--trusted-public-key", key.Public, registry).Want(t, 0)
+
+	for _, from := range []string{registry, cache} {
+		if got := program.Output(t, "cat", from, added); got != "hello" {
+			t.Errorf("cat %s: %q", from, got)
+		}
+		if got := program.Output(t, "ls", from, path); !strings.Contains(got, "lib") {
+			t.Errorf("ls %s: %q", from, got)
+		}
+		if got := program.Output(t, "info", from, path); !strings.Contains(got, path) {
+			t.Errorf("info %s: %q", from, got)
+		}
+	}
+	if got := program.Output(t, "find", registry, "libgcc"); !strings.Contains(got, path) {
+		t.Errorf("find: %q", got)
+	}
+	program.Run(t, "adopt", registry).Want(t, 0)
+	root := peers.StoreRoot(t)
+	program.Nix.Output(t, "nix", "copy", "--option", "trusted-public-keys", key.Public, "--from", cache, "--to", root, path)
+}
