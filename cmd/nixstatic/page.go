@@ -97,6 +97,9 @@ func runPage(c *cli.Context) error {
 	if skipped := p.skipped.Load(); skipped > 0 {
 		say(c, "note: the page leaves out %s that could not be read; nixstatic verify tells more", plural(skipped, "narinfo"))
 	}
+	if set, err := pages.ReadSettings(c.Context, tree); err == nil && len(set.Keys) == 0 {
+		say(c, "note: the page shows no key, which nixstatic use reads there: give --public-key; export and sign with -k add theirs")
+	}
 	if c.Bool("json") {
 		return printJSON(c.App.Writer, pageResult{1, treeName(tree, location), stats, c.Bool("unlisted"), p.skipped.Load()})
 	}

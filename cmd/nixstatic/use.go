@@ -237,7 +237,7 @@ func (u *using) ask() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return withHint(fmt.Errorf("%s does not say what its keys are: it has no file %s", u.url, doctor.PublicKeysKey),
-			"ask its operator for the public key, and give it: nixstatic use %s --key NAME:BASE64; nixstatic page CACHE publishes it", u.url)
+			"ask its operator for the public key, and give it: nixstatic use %s --key NAME:BASE64; nixstatic page CACHE --public-key publishes it", u.url)
 	case err != nil:
 		return withHint(err, "ask the operator of the cache for the public key, and give it: nixstatic use %s --key NAME:BASE64", u.url)
 	}

@@ -31,9 +31,9 @@ func TestReadme(t *testing.T) {
 		}
 		for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1) {
 			block := m[1]
-			// These need the network, root, a bucket or a Nix that is set up; tests/script,
-			// tests/serve and tests/client run the like.
-			if regexp.MustCompile(`git clone|s3://|nixstatic use|nix copy`).MatchString(block) {
+			// These need the network, root, a bucket, a registry or a Nix that is set up; tests/script,
+			// tests/serve, tests/corpus and tests/client run the like.
+			if regexp.MustCompile(`git clone|s3://|gitea\+https://|nixstatic use|nix copy`).MatchString(block) {
 				continue
 			}
 			blocks++

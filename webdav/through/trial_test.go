@@ -155,6 +155,10 @@ func newTrial(t *testing.T, caches ...*cache) *trial {
 	return tr
 }
 
+// client asks once: on a connection that was used before, net/http asks again by itself if
+// it breaks before the first byte of an answer.
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 // get asks the handler, and returns the status and what came of the body.
 func (tr *trial) get(t testing.TB, path string, header ...string) (status int, body string, whole error) {
 	t.Helper()
@@ -169,7 +173,7 @@ func (tr *trial) get(t testing.TB, path string, header ...string) (status int, b
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
