@@ -249,6 +249,20 @@ func (n *NarInfo) Marshal(storeDir string) []byte {
 	return b.Bytes()
 }
 
+// TakeMisformedSigs takes the signatures out of Extra that are not name:base64, and returns
+// them. A record that is written for others must not have them: Nix since 2.34 could
+// not read it.
+func (n *NarInfo) TakeMisformedSigs() (taken []string) {
+	n.Extra = slices.DeleteFunc(n.Extra, func(line string) bool {
+		sig, ok := strings.CutPrefix(line, "Sig: ")
+		if ok = ok && !signer.IsForeign(sig); ok {
+			taken = append(taken, sig)
+		}
+		return ok
+	})
+	return taken
+}
+
 // Absorb adds what another record of the same content says beside it: its
 // signatures, and the lines that mean nothing here.
 func (n *NarInfo) Absorb(o *NarInfo) {

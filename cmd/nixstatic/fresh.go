@@ -98,9 +98,13 @@ func initTree(ctx context.Context, w *layout.Writer) (made bool, err error) {
 		return false, nil
 	}
 	layout.Sweep(w.Tree) // even if nothing turns out to be written
-	if _, err := layout.ReadCacheInfo(ctx, w.Tree); err == nil {
+	switch _, err := layout.ReadCacheInfo(ctx, w.Tree); {
+	case err == nil:
 		return false, nil // takes has looked whether it is for the same store directory
-	} else if errors.Is(err, fs.ErrNotExist) && !layout.TraitsOf(w.Tree).Blind {
+	case layout.TraitsOf(w.Tree).Blind:
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, err
+	default:
 		if err := isEmpty(ctx, w.Tree); err != nil {
 			return false, err
 		}

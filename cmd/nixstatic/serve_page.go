@@ -20,6 +20,7 @@ func (p *page) keepCurrent(ctx context.Context, s *service) {
 	if p == nil {
 		return
 	}
+	shown := false // there was a page at the last look
 	update := func(ctx context.Context, count bool) {
 		change := pages.Change{Came: p.take(), Keys: p.keys}
 		p.uploads += int64(len(change.Came))
@@ -29,7 +30,8 @@ func (p *page) keepCurrent(ctx context.Context, s *service) {
 				p.uploads = 0
 			}
 		}
-		if there, err := pages.Exists(ctx, p.tree); err == nil && !there {
+		there, err := pages.Exists(ctx, p.tree)
+		if shown = there || err != nil; !shown {
 			return
 		}
 		if err := p.show(ctx, change); err != nil && ctx.Err() == nil {
@@ -46,13 +48,12 @@ func (p *page) keepCurrent(ctx context.Context, s *service) {
 	for {
 		select {
 		case <-p.more:
-			// Until then a server that is killed leaves the page without these paths.
-			there, err := pages.Exists(ctx, p.tree)
-			if err == nil && there {
-				err = p.begin(ctx)
-			}
-			if err != nil && ctx.Err() == nil {
-				s.log.Warn("it could not be noted that the page for browsers is behind", "err", err)
+			// Until then a server that is killed leaves the page without these paths. A page that
+			// another process makes meanwhile has them.
+			if shown {
+				if err := p.begin(ctx); err != nil && ctx.Err() == nil {
+					s.log.Warn("it could not be noted that the page for browsers is behind", "err", err)
+				}
 			}
 			select {
 			case <-time.After(pageDelay):

@@ -3,10 +3,8 @@ package inbox
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
-	"github.com/nixstatic/nixstatic/signer"
 )
 
 // A record is a narinfo on its way into the tree.
@@ -224,11 +222,8 @@ func (b *Inbox) read(key layout.Key, text []byte) (*record, error) {
 	if err := n.CheckAddress(storeDir); err != nil {
 		return nil, refuse(WrongCA, "wrong CA: %v", err).because(err)
 	}
-	for _, line := range n.Extra {
-		if sig, ok := strings.CutPrefix(line, "Sig: "); ok && !signer.IsForeign(sig) {
-			// Nix since 2.34 could not read the record.
-			return nil, refuse(BadSignature, "bad signature: %.100q is not name:base64", sig)
-		}
+	if bad := n.TakeMisformedSigs(); len(bad) > 0 {
+		return nil, refuse(BadSignature, "bad signature: %.100q is not name:base64", bad[0])
 	}
 	n.Sigs = b.addSigs(nil, n.Sigs...)
 	if r.trusted, err = b.checkSigs(n.Sigs, n.Fingerprint(storeDir)); err != nil {

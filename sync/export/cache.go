@@ -117,6 +117,7 @@ func (c *Cache) lookUp(ctx context.Context, p layout.StorePath) (*layout.NarInfo
 	if n.Path.Hash() != p.Hash() {
 		return nil, fmt.Errorf("read narinfo of %s: it is the narinfo of %s", p.Abs(c.info.StoreDir), n.Path)
 	}
+	n.TakeMisformedSigs()
 	c.records.Put(p.Hash(), n, int64(len(text)))
 	return n, nil
 }

@@ -128,6 +128,11 @@ func (d *WebDAV) folder(ctx context.Context, folder string) ([]layout.TopEntry, 
 	if folder != "" && isStatus(err, http.StatusNotFound, http.StatusGone) {
 		return nil, nil
 	}
+	// Web servers are told to keep the private folder to themselves. Its files only add
+	// proofs, and a mirror withholds a path that lacks one.
+	if strings.HasPrefix(folder, layout.PrivatePrefix) && isStatus(err, http.StatusForbidden) {
+		return nil, nil
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New(err.Error()) // that it may not be listed does not mean that nothing is there
 	}

@@ -81,11 +81,11 @@ func TestBucket(t *testing.T) {
 }
 
 // The requests to the store that each request of a client costs:
-// docs/serving-buckets.md does the arithmetic.
+// docs/serving-buckets.md does the arithmetic. A page costs requests at times of its own.
 func TestBucketCosts(t *testing.T) {
 	store := startStore(t)
 	bucket := store.bucket()
-	newest(t).Output(t, "init", bucket)
+	newest(t).Output(t, "init", "--no-page", bucket)
 	s := startOn(t, bucket, nil)
 	until(t, "the bucket is counted", func() bool {
 		return s.metric(t, "nixstatic_tree_counted_timestamp_seconds")[0] != "nixstatic_tree_counted_timestamp_seconds 0"

@@ -172,6 +172,7 @@ func start(t testing.TB, ups []*upstream, args ...string) *server {
 		args = append(args, "--pull-through", up.URL, "--pull-through-key", up.Key.Public)
 	}
 	s.args = args
+	ours(t).Output(t, "init", "--no-page", s.Tree)
 	s.run(t)
 	return s
 }

@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -212,13 +211,7 @@ func complete(n *layout.NarInfo) {
 	if n.Compression == compress.None {
 		n.FileHash, n.FileSize = n.NarHash, n.NarSize
 	}
-	var extra []string
-	for _, line := range n.Extra {
-		if sig, ok := strings.CutPrefix(line, "Sig: "); !ok || signer.IsForeign(sig) {
-			extra = append(extra, line)
-		}
-	}
-	n.Extra = extra
+	n.TakeMisformedSigs()
 }
 
 // keyOf returns the key of the NAR that a record leads to, as a reader is to ask for it. A
