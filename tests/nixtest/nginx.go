@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nixstatic/nixstatic/tests/peers"
 )
@@ -114,6 +115,13 @@ func (n *Nginx) start(t testing.TB, dir string, listener *net.TCPListener) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// Before nginx writes this file, a signal kills it as it does any process.
+		for range 1000 {
+			if _, err := os.Stat(filepath.Join(dir, "pid")); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 		stdin.Close()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("nginx: %v", err)
