@@ -104,8 +104,8 @@ func Target(name string) (string, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// A link that leads nowhere is not written through: its target may be on
-		// a disk that is not mounted.
-		if _, err := os.Lstat(name); err == nil {
+		// a disk that is not mounted. A file that is there now was made by another edit meanwhile.
+		if st, err := os.Lstat(name); err == nil && st.Mode().Type() == fs.ModeSymlink {
 			return "", fmt.Errorf("%s is a link to a file that is not there", name)
 		}
 		dir, err := filepath.EvalSymlinks(filepath.Dir(name))
