@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -45,12 +45,11 @@ func memories(daemon bool) []Memory {
 	if own != "" {
 		all = append(all, Memory{Dir: own, Owner: "this user", Main: !daemon})
 	}
-	root := "/root/.cache/nix"
-	if runtime.GOOS == "darwin" {
-		root = "/var/root/.cache/nix"
-	}
-	if (daemon || os.Geteuid() == 0) && own != root {
-		all = append(all, Memory{Dir: root, Owner: "root", Sudo: os.Geteuid() != 0, Main: daemon})
+	if root, err := user.LookupId("0"); err == nil && root.HomeDir != "" && (daemon || os.Geteuid() == 0) {
+		dir := filepath.Join(root.HomeDir, ".cache/nix")
+		if own != dir {
+			all = append(all, Memory{Dir: dir, Owner: "root", Sudo: os.Geteuid() != 0, Main: daemon})
+		}
 	}
 	return all
 }

@@ -5,69 +5,18 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 )
-
-// A Location is where a registry is.
-type Location struct {
-	Server  *url.URL // of the forge; without user, query and fragment
-	Owner   string
-	Package string
-	Version string
-	User    *url.Userinfo
-}
-
-// URL is what clients name as their cache.
-func (l Location) URL() string { return l.below("api/packages").String() }
-
-// below returns the URL of the version in one of the two interfaces of the forge.
-func (l Location) below(api string) *url.URL {
-	return l.Server.JoinPath(api, url.PathEscape(l.Owner), "generic", url.PathEscape(l.Package), url.PathEscape(l.Version))
-}
-
-// ParseURL reads gitea+https://host/OWNER/PACKAGE?version=VERSION. Without a version it
-// is "1".
-func ParseURL(text string) (Location, error) {
-	scheme, rest, ok := strings.Cut(text, "+")
-	if !ok || scheme != "gitea" && scheme != "forgejo" {
-		return Location{}, errors.New("not the URL of a package registry: want gitea+https://host/OWNER/PACKAGE?version=VERSION")
-	}
-	u, err := url.Parse(rest)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return Location{}, errors.New("want gitea+https://host/OWNER/PACKAGE?version=VERSION")
-	}
-	query := u.Query()
-	l := Location{Version: query.Get("version"), User: u.User}
-	query.Del("version")
-	for name := range query {
-		return l, fmt.Errorf("%s is not a setting of a package registry: there is version alone", name)
-	}
-	if l.Version == "" {
-		l.Version = "1"
-	}
-	parts := strings.Split(strings.Trim(u.Path, "/"), "/")
-	if len(parts) < 2 || slices.Contains(parts, "") || slices.Contains(parts, "..") || strings.ContainsAny(l.Version, "/\\") || strings.Trim(l.Version, ".") == "" {
-		return l, errors.New("want an owner and a package behind the host, and a version without a slash: gitea+https://host/OWNER/PACKAGE?version=VERSION")
-	}
-	l.Owner, l.Package = parts[len(parts)-2], parts[len(parts)-1]
-	l.Server = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + strings.Join(parts[:len(parts)-2], "/")}
-	return l, nil
-}
 
 // A Registry is a tree in a version of a generic package.
 type Registry struct {
@@ -115,108 +64,6 @@ const (
 	maxFiles   = 5_000_000
 	maxListing = 4 << 30
 )
-
-// A file is an entry of the answer of listPackageFiles.
-type file struct {
-	Name string `json:"name"`
-	Size int64  `json:"Size"`
-	MD5  string `json:"md5"`
-}
-
-// List asks for all files with one request, and yields those whose keys begin with the
-// prefix. A version that is not there has no files.
-func (r *Registry) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
-	return func(yield func(layout.Info, error) bool) {
-		all, err := r.list(ctx)
-		if err != nil {
-			yield(layout.Info{}, fmt.Errorf("list %s: %w", r.loc.URL(), err))
-			return
-		}
-		for _, info := range all {
-			private := info.Key.Kind() == layout.KindPrivate && !strings.HasPrefix(prefix, layout.PrivatePrefix)
-			if !strings.HasPrefix(string(info.Key), prefix) || private {
-				continue
-			}
-			if err := ctx.Err(); err != nil {
-				yield(layout.Info{}, err)
-				return
-			}
-			if !yield(info, nil) {
-				return
-			}
-		}
-	}
-}
-
-// fresh is for how long an answer stands for another question: parts of a tree are listed
-// side by side.
-const fresh = 5 * time.Second
-
-func (r *Registry) list(ctx context.Context) (all []layout.Info, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.listing.IsZero() && time.Since(r.listing) < fresh {
-		return r.listed, nil
-	}
-	if all, err = r.ask(ctx); err == nil {
-		r.listed, r.listing = all, time.Now()
-	}
-	return all, err
-}
-
-// changed forgets the last answer.
-func (r *Registry) changed() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.listed, r.listing = nil, time.Time{}
-}
-
-func (r *Registry) ask(ctx context.Context) ([]layout.Info, error) {
-	body, _, err := r.api.Get(ctx, "files")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	from := &io.LimitedReader{R: body, N: maxListing}
-	decoder := json.NewDecoder(from)
-	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
-		return nil, errors.Join(errors.New("the answer is not a list of files"), err)
-	}
-	var all []layout.Info
-	for decoder.More() {
-		var f file
-		if err := decoder.Decode(&f); err != nil {
-			return nil, fmt.Errorf("read the list of files: %w", err)
-		}
-		if len(all) >= maxFiles || from.N <= 0 {
-			return nil, fmt.Errorf("read the list of files: %w", layout.ErrTooLarge)
-		}
-		if key, ours := keyOf(f.Name); ours {
-			info := layout.Info{Key: key, Size: f.Size, ETag: versionOf(key, f.Size, f.MD5)}
-			if key.Kind() == layout.KindNarInfo {
-				info.Size = -1 // the record has another size in a tree
-			}
-			all = append(all, info)
-		}
-	}
-	if _, err := decoder.Token(); err != nil {
-		return nil, fmt.Errorf("read the list of files: %w", err)
-	}
-	slices.SortFunc(all, func(a, b layout.Info) int { return strings.Compare(string(a.Key), string(b.Key)) })
-	return all, nil
-}
-
-// versionOf names a version of an object. A NAR is told by its size, which is all that
-// a HEAD says: its name says the rest.
-func versionOf(key layout.Key, size int64, md5 string) string {
-	if key.Kind() == layout.KindNAR || len(md5) != 2*16 {
-		return fmt.Sprintf("size-%d", size)
-	}
-	return md5
-}
 
 // SumOf returns the version that a text would have as the object at key.
 func (r *Registry) SumOf(key layout.Key, text []byte) string {
@@ -391,27 +238,7 @@ const putsAtOnce = 8
 
 // PutBatch puts the objects of a group side by side.
 func (r *Registry) PutBatch(ctx context.Context, groups ...[]layout.Object) (taken []layout.Key, err error) {
-	var mu sync.Mutex
-	for _, group := range groups {
-		sending, ctx := errgroup.WithContext(ctx)
-		sending.SetLimit(putsAtOnce)
-		for _, o := range group {
-			sending.Go(func() error {
-				err := r.Put(ctx, o.Key, o.Body, o.Opts)
-				if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
-					mu.Lock()
-					defer mu.Unlock()
-					taken = append(taken, o.Key)
-					return nil
-				}
-				return err
-			})
-		}
-		if err := sending.Wait(); err != nil {
-			return taken, err
-		}
-	}
-	return taken, nil
+	return layout.PutSideBySide(ctx, r, putsAtOnce, groups...)
 }
 
 // OpenURL opens the NAR that a record leads to, see inward.

@@ -15,8 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/sync/internal/netx"
 )
@@ -121,27 +119,7 @@ const putsAtOnce = 16
 
 // PutBatch puts the objects of a group side by side.
 func (s *PutServer) PutBatch(ctx context.Context, groups ...[]layout.Object) (taken []layout.Key, err error) {
-	var mu sync.Mutex
-	for _, group := range groups {
-		sending, ctx := errgroup.WithContext(ctx)
-		sending.SetLimit(putsAtOnce)
-		for _, o := range group {
-			sending.Go(func() error {
-				err := s.Put(ctx, o.Key, o.Body, o.Opts)
-				if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
-					mu.Lock()
-					defer mu.Unlock()
-					taken = append(taken, o.Key)
-					return nil
-				}
-				return err
-			})
-		}
-		if err := sending.Wait(); err != nil {
-			return taken, err
-		}
-	}
-	return taken, nil
+	return layout.PutSideBySide(ctx, s, putsAtOnce, groups...)
 }
 
 // Delete removes an object.
