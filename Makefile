@@ -10,6 +10,7 @@
 # make explore    more orders of operations of pruning: DEPTH interruptions
 # make bench      tests/bench, against the real Nix
 # make install    program, manual pages and completions into $(DESTDIR)$(PREFIX)
+# make release    archives for PLATFORMS and their checksums, into bin/release
 #
 # V=1 shows each test as it runs. RUN=regexp and PKG=./layout/... narrow a run.
 
@@ -21,6 +22,7 @@ SOAK     ?= 3m
 DEPTH    ?= 2
 PKG      ?= ./...
 RUN      ?=
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
 SHELL    := /bin/bash
 
 # -count=1: the real programs and stores that tests use are not files of this
@@ -30,10 +32,13 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install install-files setup clean builders
+.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install install-files release setup clean builders
+
+# Go finds the version in git. An archive of the source has it in a file.
+stamp := $(if $(wildcard .git),,$(shell release/version.sh 2>/dev/null | sed 's/ .*//; s/^/ -X main.release=/'))
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/nixstatic ./cmd/nixstatic
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w$(stamp)' -o bin/nixstatic ./cmd/nixstatic
 
 setup:
 	tests/setup.sh
@@ -90,6 +95,9 @@ install-files:
 	$(BIN) completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/nixstatic
 	$(BIN) completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_nixstatic
 	$(BIN) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/nixstatic.fish
+
+release:
+	release/build.sh bin/release $(PLATFORMS)
 
 clean:
 	rm -rf bin

@@ -15,7 +15,7 @@ func TestBuildFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf("CGO_ENABLED=0 $(GO) build %s %s '%s' -o bin/nixstatic ./cmd/nixstatic",
+	want := fmt.Sprintf("CGO_ENABLED=0 $(GO) build %s %s '%s$(stamp)' -o bin/nixstatic ./cmd/nixstatic",
 		buildFlags[0], buildFlags[1], buildFlags[2])
 	if !strings.Contains(string(makefile), want) {
 		t.Errorf("the Makefile has no line %q", want)
