@@ -15,7 +15,6 @@ import (
 // A join is a NAR that is put together. Its outcome is there when done is closed.
 type join struct {
 	done    chan struct{}
-	ended   time.Time
 	outcome Outcome
 	err     error
 }
@@ -43,7 +42,7 @@ func (b *Inbox) Join(ctx context.Context, nar layout.Key, total int64, patience 
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Joined{}, err
 	}
-	if j := b.joining(prefix); j != nil {
+	if j := b.joining(ctx, prefix); j != nil {
 		return b.awaitJoin(ctx, prefix, j, patience)
 	}
 	var missing []int64
@@ -66,16 +65,15 @@ func (b *Inbox) Join(ctx context.Context, nar layout.Key, total int64, patience 
 }
 
 // joining returns the join that is under way or has ended a moment ago, nil for none.
-func (b *Inbox) joining(prefix string) *join {
+func (b *Inbox) joining(ctx context.Context, prefix string) *join {
 	p := b.pieces
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for at, j := range p.joins {
-		if !j.ended.IsZero() && b.now().Sub(j.ended) > joinedFor {
-			delete(p.joins, at)
-		}
+	if j := p.joins[prefix]; j != nil {
+		return j
 	}
-	return p.joins[prefix]
+	j, _, _ := p.joined.Get(share.From(ctx), prefix)
+	return j
 }
 
 // beginJoin puts a NAR together in the background: the request of its client may end
@@ -105,7 +103,8 @@ func (b *Inbox) beginJoin(ctx context.Context, nar layout.Key, prefix string, to
 		defer place.Release()
 		j.outcome, j.err = b.join(ctx, nar, prefix, total)
 		p.mu.Lock()
-		j.ended = b.now()
+		delete(p.joins, prefix)
+		p.joined.Put(share.From(ctx), prefix, j)
 		p.mu.Unlock()
 		close(j.done)
 	})
@@ -123,12 +122,7 @@ func (b *Inbox) awaitJoin(ctx context.Context, prefix string, j *join, patience 
 	case <-ctx.Done():
 		return Joined{}, context.Cause(ctx)
 	}
-	p := b.pieces
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.joins[prefix] == j {
-		delete(p.joins, prefix)
-	}
+	b.pieces.joined.Remove(share.From(ctx), prefix)
 	return Joined{Outcome: j.outcome}, j.err
 }
 

@@ -28,8 +28,11 @@ const maxPieces = 10_000
 const (
 	// joinsAtOnce is how many NARs are put together at the same time.
 	joinsAtOnce = 4
-	// joinedFor is how long the outcome is remembered for a client that asks again.
+	// joinedFor is how long the outcome is remembered for a client that asks again, and
+	// maxJoined bounds how many are. A client that asks for one that was forgotten is told
+	// what is missing, or that the NAR is there.
 	joinedFor = 10 * time.Minute
+	maxJoined = 1000
 	// piecesSeen is how long a listing of the pieces is believed.
 	piecesSeen = time.Minute
 )
@@ -53,7 +56,8 @@ type pieces struct {
 	known  map[layout.Key]layout.Info
 	holds  map[share.Client]int64 // bytes of each client
 	all    int64
-	joins  map[string]*join // by prefix of the pieces
+	joins  map[string]*join // those under way, by prefix of the pieces
+	joined *share.Shelf[*join]
 	work   sync.WaitGroup
 	ctx    context.Context // of what is done in the background
 	cancel context.CancelFunc
@@ -61,7 +65,7 @@ type pieces struct {
 
 func newPieces(ctx context.Context) *pieces {
 	p := &pieces{places: share.NewPool(joinsAtOnce, 0), known: map[layout.Key]layout.Info{},
-		holds: map[share.Client]int64{}, joins: map[string]*join{}}
+		holds: map[share.Client]int64{}, joins: map[string]*join{}, joined: share.NewShelf[*join](maxJoined, joinedFor)}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	return p
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -209,5 +210,37 @@ func TestSmallPiecesAreFew(t *testing.T) {
 	}
 	if err := last("b", 0); err != nil {
 		t.Errorf("another client's: %v", err)
+	}
+}
+
+// The outcomes that a client does not ask for are so many at most: those of another client
+// stay.
+func TestOutcomesOfPiecesAreFew(t *testing.T) {
+	tr := newTrial(t, nil)
+	leave := func(c share.Client, n int) string {
+		t.Helper()
+		body := []byte(fmt.Sprintf("no NAR %d", n))
+		key := layout.NARKey(sha256.Sum256(body), compress.None.Extension())
+		if err := tr.piece(c, key, body, 0); err != nil {
+			t.Fatal(err)
+		}
+		ctx := share.As(t.Context(), c)
+		prefix := piecesPrefix(ctx, key, int64(len(body)))
+		j, err := tr.beginJoin(ctx, key, prefix, int64(len(body)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-j.done
+		return prefix
+	}
+	known := func(c share.Client, prefix string) bool { return tr.joining(share.As(t.Context(), c), prefix) != nil }
+	other, first := leave("b", 0), leave("a", 0)
+	last := first
+	for n := range maxJoined {
+		last = leave("a", n)
+	}
+	if known("a", first) || !known("a", last) || !known("b", other) || len(tr.pieces.joins) != 0 {
+		t.Errorf("the first outcome is known: %v, the last: %v, that of another: %v; %d are under way",
+			known("a", first), known("a", last), known("b", other), len(tr.pieces.joins))
 	}
 }
