@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // ForNix shows the tree as a Nix that uploads has to see it. A Nix does not send
@@ -32,11 +33,24 @@ func (f forNix) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 		}
 		return body, info, err
 	}
-	text, info, err := f.narInfo(ctx, key)
+	text, info, room, err := f.narInfo(ctx, key)
 	if err != nil {
+		room.Release()
 		return nil, info, fmt.Errorf("get %s: %w", key, err)
 	}
-	return io.NopCloser(bytes.NewReader(text)), info, nil
+	return &heldText{*bytes.NewReader(text), room}, info, nil
+}
+
+// A heldText is a record in memory, whose room is given back when its reader is done with
+// it: a client may take it slowly.
+type heldText struct {
+	bytes.Reader
+	room *share.Part
+}
+
+func (t *heldText) Close() error {
+	t.room.Release()
+	return nil
 }
 
 func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
@@ -47,7 +61,8 @@ func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 		}
 		return info, err
 	}
-	_, info, err := f.narInfo(ctx, key)
+	_, info, room, err := f.narInfo(ctx, key)
+	room.Release()
 	if err != nil {
 		return layout.Info{}, fmt.Errorf("stat %s: %w", key, err)
 	}
@@ -68,16 +83,15 @@ func (f forNix) stays(ctx context.Context, info layout.Info) error {
 }
 
 // narInfo returns a narinfo that leads to a NAR. The error is fs.ErrNotExist for
-// any other.
-func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Info, error) {
+// any other. The room for it is to be released, also with an error.
+func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Info, *share.Part, error) {
 	text, info, room, err := f.b.readStored(as(ctx), key)
-	defer room.Release()
 	if err != nil && !errors.Is(err, layout.ErrTooLarge) {
-		return nil, info, err
+		return nil, info, room, err
 	}
 	n := f.b.parseRecord(key, text)
 	if n == nil {
-		return nil, info, fmt.Errorf("damaged: %w", fs.ErrNotExist)
+		return nil, info, room, fmt.Errorf("damaged: %w", fs.ErrNotExist)
 	}
 	_, there, err := f.b.leads(ctx, n)
 	if err == nil && !there {
@@ -87,13 +101,13 @@ func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Inf
 		// A Nix that learns that the path is there does not send it, and wants it to
 		// stay.
 		if err := layout.Renew(ctx, f.b.writer.Tree, n.Path); errors.Is(err, layout.ErrRemoved) {
-			return nil, info, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+			return nil, info, room, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
 		} else if err != nil {
 			f.b.log.WarnContext(ctx, "a path that a client asks for cannot be renewed", "path", n.Path, "error", err)
 		}
 	}
 	info.Size = int64(len(text))
-	return text, info, err
+	return text, info, room, err
 }
 
 // sound shows the public objects of the tree, without NARs that are known to be

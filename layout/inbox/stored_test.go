@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -12,13 +13,11 @@ import (
 	"github.com/nixstatic/nixstatic/signer"
 )
 
-// A request of a few bytes may need a large record of the tree in memory. A client that
-// has its share of that waits, and another does not.
-func TestLargeRecordsAreReadInTurn(t *testing.T) {
-	s := newSample(t)
-	tr := newTrial(t, nil)
-	n, source := s.narInfo(t, "source"), s.path("source")
-	key := layout.NarInfoKey(source)
+// putLarge has a path in the tree whose narinfo has two megabytes.
+func (tr *trial) putLarge(t *testing.T, s *sample) layout.Key {
+	t.Helper()
+	n := s.narInfo(t, "source")
+	key := layout.NarInfoKey(s.path("source"))
 	tr.must(s.nar(t, "source"), s.objects[s.nar(t, "source")], false, Created)
 	tr.must(key, s.objects[key], false, Created)
 	for i := range 20_000 {
@@ -31,6 +30,15 @@ func TestLargeRecordsAreReadInTurn(t *testing.T) {
 	if err := tr.tree.Put(t.Context(), key, layout.Bytes(n.Marshal(layout.DefaultStoreDir)), layout.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	return key
+}
+
+// A request of a few bytes may need a large record of the tree in memory. A client that
+// has its share of that waits, and another does not.
+func TestLargeRecordsAreReadInTurn(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	source, key := s.path("source"), tr.putLarge(t, s)
 	id := "sha256:" + strings.Repeat("a", 64) + "!out"
 	for name, do := range map[string]func(context.Context) error{
 		"a Nix asks whether the path is there": func(ctx context.Context) error {
@@ -79,5 +87,42 @@ func TestLargeRecordsAreReadInTurn(t *testing.T) {
 				t.Errorf("afterwards: %v", err)
 			}
 		})
+	}
+}
+
+// A Nix that takes a large narinfo slowly holds its room meanwhile, and another client
+// has its own.
+func TestLargeRecordsAreHeldWhileTheyAreSent(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	key := tr.putLarge(t, s)
+	a, b := share.As(t.Context(), "a"), share.As(t.Context(), "b")
+	var held []io.Closer
+	for {
+		ctx, stop := context.WithTimeout(a, 50*time.Millisecond)
+		body, _, err := tr.ForNix().Get(ctx, key)
+		stop()
+		if err != nil {
+			break
+		}
+		if held = append(held, body); len(held) > storedMemory>>20 {
+			t.Fatalf("a client holds %d records of a megabyte", len(held))
+		}
+	}
+	if len(held) == 0 {
+		t.Error("a client cannot read one")
+	}
+	if body, _, err := tr.ForNix().Get(b, key); err != nil {
+		t.Errorf("another client: %v", err)
+	} else {
+		body.Close()
+	}
+	for _, body := range held {
+		body.Close()
+	}
+	if body, _, err := tr.ForNix().Get(a, key); err != nil {
+		t.Errorf("afterwards: %v", err)
+	} else {
+		body.Close()
 	}
 }
