@@ -20,6 +20,7 @@ type uploads interface {
 	Check(ctx context.Context, key layout.Key, o inbox.Options) error
 	Put(ctx context.Context, key layout.Key, from io.Reader, o inbox.Options) (inbox.Outcome, error)
 	ForNix() layout.Reader
+	RoomForRecord(ctx context.Context, size int64) error
 	piecewise
 }
 

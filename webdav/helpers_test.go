@@ -214,6 +214,8 @@ func (f fakeInbox) Put(_ context.Context, key layout.Key, from io.Reader, _ inbo
 
 func (f fakeInbox) ForNix() layout.Reader { return f.Lister }
 
+func (f fakeInbox) RoomForRecord(context.Context, int64) error { return nil }
+
 func newServer(t *testing.T, h http.Handler) *httptest.Server {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)

@@ -108,10 +108,7 @@ func (h *Handler) noteMany(r *http.Request, t *target, hashes []string) *failure
 	if len(relied) == 0 {
 		return nil
 	}
-	if err := h.cfg.Roots.Note(r.Context(), *t.run, relied...); err != nil {
-		return failureOf(err)
-	}
-	return nil
+	return h.list(r, t, relied...)
 }
 
 // readHashes reads the question. Each path is in it once: the answer to a line may cost

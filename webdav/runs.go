@@ -97,7 +97,19 @@ func (h *Handler) note(r *http.Request, t *target) *failure {
 	default:
 		return nil
 	}
-	if err := h.cfg.Roots.Note(r.Context(), *t.run, t.key.PathHash()); err != nil {
+	return h.list(r, t, t.key.PathHash())
+}
+
+// listedBytes is what a path costs in the list of a run.
+const listedBytes = 33
+
+// list writes down that a run relies on paths.
+func (h *Handler) list(r *http.Request, t *target, hashes ...string) *failure {
+	err := h.inbox.RoomForRecord(r.Context(), listedBytes*int64(len(hashes)))
+	if err == nil {
+		err = h.cfg.Roots.Note(r.Context(), *t.run, hashes...)
+	}
+	if err != nil {
 		return failureOf(err)
 	}
 	return nil

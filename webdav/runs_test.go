@@ -113,6 +113,40 @@ func TestRunThatIsNotNoted(t *testing.T) {
 	}
 }
 
+// The lists of runs keep the floor of free space, as other records do.
+func TestRunsKeepTheFloor(t *testing.T) {
+	const floor = 1 << 30
+	free := uint64(floor)
+	have := &noted{}
+	r := newRig(t, func(c *Config, in *inbox.Config) {
+		c.Roots = have
+		in.FreeSpace, in.MinFree = func() (uint64, error) { return free, nil }, floor
+	})
+	app := treetest.Populate(t, r.tree).Named("app").Info.Path.Hash()
+	ask := func(method, path, body string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, r.URL+"/upload/root/acme/1/"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	if code := ask("GET", app+".narinfo", ""); code != 200 || len(have.take()) != 1 {
+		t.Errorf("at the floor: %d", code)
+	}
+	free = floor / 2
+	for _, test := range [][3]string{{"GET", app + ".narinfo"}, {"PUT", strings.Repeat("0", 32) + ".narinfo", "x"}, {"POST", "?missing", app + "\n"}} {
+		if code := ask(test[0], test[1], test[2]); code != 507 || have.take() != nil {
+			t.Errorf("%s far below the floor: %d", test[0], code)
+		}
+	}
+}
+
 // A run needs the right to upload, even where readers and uploads share one URL.
 func TestRunURLsShared(t *testing.T) {
 	have := &noted{}

@@ -194,6 +194,12 @@ func (b *Inbox) check(key layout.Key, o Options) error {
 	return nil
 }
 
+// RoomForRecord refuses a record of so many bytes that is about to be kept for a client
+// beside what Put takes, where the disk is too full for it.
+func (b *Inbox) RoomForRecord(ctx context.Context, size int64) error {
+	return b.space.checkRecords(share.From(as(ctx)), 1, size)
+}
+
 // bulky reports whether objects of that kind fill disks. Narinfos and the like
 // complete what is there.
 func bulky(kind layout.Kind) bool {

@@ -37,7 +37,7 @@ type Recorder struct {
 	now  func() time.Time
 
 	mu      sync.Mutex
-	open    map[layout.RunID]*leg
+	open    map[legID]*leg
 	clients map[share.Client]*account
 	members int
 	used    uint64 // counts uses, for the age of legs
@@ -51,11 +51,17 @@ type account struct {
 	open, holds   int // now
 }
 
+// A legID is that of a run, for one client. A client that names the run of another has
+// lists of its own, which count for it alone.
+type legID struct {
+	layout.RunID
+	client share.Client
+}
+
 // A leg is the part of a run that passes through this process.
 type leg struct {
-	id     layout.RunID
-	client share.Client
-	used   uint64
+	id   legID
+	used uint64
 
 	seen    layout.Sight // since when nothing was removed from the tree
 	has     map[refgraph.PathID]bool
@@ -76,7 +82,7 @@ type batch struct {
 
 // NewRecorder returns the recorder of a tree.
 func NewRecorder(t layout.Tree) *Recorder {
-	return &Recorder{tree: t, now: time.Now, open: map[layout.RunID]*leg{}, clients: map[share.Client]*account{}}
+	return &Recorder{tree: t, now: time.Now, open: map[legID]*leg{}, clients: map[share.Client]*account{}}
 }
 
 // Close waits for what is being written.
@@ -140,7 +146,8 @@ func (l *leg) queue(hashes []string, sound bool) *batch {
 func (r *Recorder) legOf(client share.Client, id layout.RunID, sight layout.Sight) (*leg, error) {
 	r.used++
 	a := r.account(client)
-	l := r.open[id]
+	of := legID{id, client}
+	l := r.open[of]
 	if l != nil && !l.writing && (l.seen != sight || len(l.has) > maxMembers/2) {
 		r.forget(l)
 		l = nil
@@ -159,9 +166,9 @@ func (r *Recorder) legOf(client share.Client, id layout.RunID, sight layout.Sigh
 			break
 		}
 	}
-	l = &leg{id: id, client: client, used: r.used, seen: sight, has: map[refgraph.PathID]bool{},
+	l = &leg{id: of, used: r.used, seen: sight, has: map[refgraph.PathID]bool{},
 		name: strings.ToLower(rand.Text()), begun: r.now().UTC()}
-	r.open[id] = l
+	r.open[of] = l
 	a.open++
 	return l, nil
 }
@@ -189,7 +196,7 @@ func (r *Recorder) account(client share.Client) *account {
 func (r *Recorder) forgetOldest(client share.Client, ofAll bool) bool {
 	var oldest *leg
 	for _, l := range r.open {
-		if (ofAll || l.client == client) && !l.writing && l.next == nil && (oldest == nil || l.used < oldest.used) {
+		if (ofAll || l.id.client == client) && !l.writing && l.next == nil && (oldest == nil || l.used < oldest.used) {
 			oldest = l
 		}
 	}
@@ -204,7 +211,7 @@ func (r *Recorder) forget(l *leg) {
 		return
 	}
 	delete(r.open, l.id)
-	a := r.account(l.client)
+	a := r.account(l.id.client)
 	a.open--
 	a.holds -= len(l.has)
 	r.members -= len(l.has)
@@ -230,7 +237,7 @@ func (r *Recorder) write(ctx context.Context, l *leg) {
 			stale := sight != l.seen
 			l.seen = sight
 			if stale { // what was written before may have gone
-				a := r.account(l.client)
+				a := r.account(l.id.client)
 				a.holds -= len(l.has)
 				r.members -= len(l.has)
 				clear(l.has)
@@ -250,7 +257,7 @@ func (r *Recorder) remember(l *leg, id refgraph.PathID) {
 		return
 	}
 	l.has[id] = true
-	a := r.account(l.client)
+	a := r.account(l.id.client)
 	a.members++
 	if r.open[l.id] == l {
 		a.holds++
@@ -261,7 +268,7 @@ func (r *Recorder) remember(l *leg, id refgraph.PathID) {
 // put writes a list with what it had and more. Only the goroutine that writes the
 // leg calls it.
 func (r *Recorder) put(ctx context.Context, l *leg, add []refgraph.PathID) (layout.Sight, error) {
-	keys := []layout.Key{listKey(l.id, fmt.Sprintf("%s-%04d", l.name, l.part))}
+	keys := []layout.Key{listKey(l.id.RunID, fmt.Sprintf("%s-%04d", l.name, l.part))}
 	for _, id := range add {
 		keys = append(keys, id.NarInfoKey())
 	}
@@ -294,9 +301,9 @@ func (r *Recorder) putOnce(ctx context.Context, l *leg, add []refgraph.PathID, k
 		if err != nil {
 			return layout.Sight{}, err
 		}
-		key := listKey(l.id, fmt.Sprintf("%s-%04d", l.name, l.part))
+		key := listKey(l.id.RunID, fmt.Sprintf("%s-%04d", l.name, l.part))
 		if err := r.tree.Put(rely.Context(ctx), key, layout.Bytes(text), layout.PutOptions{}); err != nil {
-			return layout.Sight{}, fmt.Errorf("write down what %s relies on: %w", l.id, err)
+			return layout.Sight{}, fmt.Errorf("write down what %s relies on: %w", l.id.RunID, err)
 		}
 		l.list, add = list, add[n:]
 	}

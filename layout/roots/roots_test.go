@@ -192,7 +192,7 @@ func TestNoteIsBounded(t *testing.T) {
 	if len(r.open) > maxOpen/2+1 {
 		t.Errorf("%d runs are remembered", len(r.open))
 	}
-	if r.open[run(t, "a@1")] == nil {
+	if r.open[legID{run(t, "a@1"), "alice"}] == nil {
 		t.Error("the run of another client was forgotten")
 	}
 	for _, ctx := range []context.Context{alice, share.As(t.Context(), "bob")} {
@@ -203,6 +203,30 @@ func TestNoteIsBounded(t *testing.T) {
 	day = day.AddDate(0, 0, 1)
 	if err := r.Note(mallory, run(t, "m@x"), hashOf(1)); err != nil {
 		t.Errorf("on the next day: %v", err)
+	}
+}
+
+// The paths that a client lists in the run of another count for itself, and take nothing of what
+// the other may have.
+func TestNoteInTheRunOfAnother(t *testing.T) {
+	tree := treetest.NewMem(t)
+	r := NewRecorder(tree)
+	id := run(t, "acme/app@1")
+	alice, mallory := share.As(t.Context(), "alice"), share.As(t.Context(), "mallory")
+	for n, client := range []context.Context{alice, mallory, mallory, mallory} {
+		if err := r.Note(client, id, hashOf(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[share.Client][2]int{}
+	for client, a := range r.clients {
+		got[client] = [2]int{a.runs, a.members}
+	}
+	if diff := cmp.Diff(map[share.Client][2]int{"alice": {1, 1}, "mallory": {1, 3}}, got); diff != "" {
+		t.Errorf("runs and paths (-want +got):\n%s", diff)
+	}
+	if have := members(t, tree); len(have) != 4 {
+		t.Errorf("the generation has %d paths", len(have))
 	}
 }
 
