@@ -62,7 +62,7 @@ var own = map[string][]string{
 	"sync/queue":         {"sync/queue/intake"},
 	"sync/watch":         {"layout", "sync/mirror"},
 	"webdav":             append([]string{"layout/inbox", "layout/recent"}, onLayout...),
-	"webdav/token":       {"layout", "webdav"},
+	"webdav/token":       {"layout", "layout/share", "webdav"},
 	"webdav/oidc":        {"layout", "webdav", "webdav/token"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav", "webdav/through"},
 	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // An Exchange gives tokens of ours to clients that show one of another service, as RFC 8693
@@ -18,15 +20,17 @@ type Exchange struct {
 	// Unavailable means that it could not be found out.
 	Verify      func(ctx context.Context, raw string) (Identity, error)
 	Unavailable error
-	// Most is how many clients may wait for an answer about their token; 0 for 64.
+	// Most is how many tokens are checked at the same time, which networks share; 0 for
+	// 64.
 	Most int
 
-	turns chan struct{}
+	turns *share.Pool
 }
 
 const (
 	maxForm      = 64 << 10 // bytes
 	exchangeTime = 15 * time.Second
+	exchangeWait = 10 * time.Second // for a turn
 
 	grantType   = "urn:ietf:params:oauth:grant-type:token-exchange"
 	idTokenType = "urn:ietf:params:oauth:token-type:id_token"
@@ -44,7 +48,7 @@ func (a *Auth) Handler(prefix string, next http.Handler) http.Handler {
 	if most == 0 {
 		most = 64
 	}
-	a.Exchange.turns = make(chan struct{}, most)
+	a.Exchange.turns = share.NewPool(int64(most), exchangeWait)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.URL.RawQuery != "token" || r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, prefix) {
 			next.ServeHTTP(w, r)
@@ -63,14 +67,13 @@ type exchangeError struct {
 func (a *Auth) exchange(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	fail := func(status int, code, text string) { answer(w, status, exchangeError{code, text}) }
-	select {
-	case a.Exchange.turns <- struct{}{}:
-		defer func() { <-a.Exchange.turns }()
-	default:
+	turn, err := a.Exchange.turns.Take(share.As(r.Context(), share.ClientOf("", r.RemoteAddr)), 1)
+	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		fail(http.StatusServiceUnavailable, "temporarily_unavailable", "too many clients exchange tokens at once")
+		fail(http.StatusServiceUnavailable, "temporarily_unavailable", "too many tokens are exchanged at once")
 		return
 	}
+	defer turn.Release()
 	// The body is small: a client that takes its time gives its turn to others.
 	control := http.NewResponseController(w)
 	control.SetReadDeadline(time.Now().Add(exchangeTime))

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -96,6 +98,13 @@ var errDown = errors.New("down")
 // exchanger is a server that takes the tokens "good" and "slow".
 func exchanger(t testing.TB, a *Auth) *httptest.Server {
 	t.Helper()
+	s := httptest.NewServer(exchangeHandler(t, a))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func exchangeHandler(t testing.TB, a *Auth) http.Handler {
+	t.Helper()
 	a.Exchange = &Exchange{Mint: newMint(t, "r1"), Unavailable: errDown, Most: 2, Verify: func(ctx context.Context, raw string) (Identity, error) {
 		switch raw {
 		case "good":
@@ -108,9 +117,7 @@ func exchanger(t testing.TB, a *Auth) *httptest.Server {
 		}
 		return Identity{}, errors.New("its claim is not what a rule wants")
 	}}
-	s := httptest.NewServer(a.Handler("/upload/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "next") })))
-	t.Cleanup(s.Close)
-	return s
+	return a.Handler("/upload/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "next") }))
 }
 
 func exchange(t testing.TB, url string, form url.Values) (status int, body string) {
@@ -186,33 +193,54 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// Clients that wait for an issuer are so many at most, and others are told at once.
+// A network whose tokens take their time, or whose bodies do, has its share of the turns:
+// another one is served at once, and the network itself afterwards.
 func TestExchangeTurns(t *testing.T) {
-	f := newFixture(t)
-	s := exchanger(t, f.auth)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	for range 2 {
-		r, err := http.NewRequestWithContext(ctx, "POST", s.URL+"/?token", strings.NewReader(form("slow").Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		go http.DefaultClient.Do(r)
+	for name, body := range map[string]func(context.Context) io.Reader{
+		"issuers": func(context.Context) io.Reader { return strings.NewReader(form("slow").Encode()) },
+		"bodies":  func(ctx context.Context) io.Reader { return stalled{ctx} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &Auth{Log: slog.New(slog.DiscardHandler)}
+				handler := exchangeHandler(t, a)
+				ask := func(ctx context.Context, from string, body io.Reader) int {
+					r := httptest.NewRequestWithContext(ctx, "POST", "/?token", body)
+					r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+					r.RemoteAddr = from + ":1"
+					w := httptest.NewRecorder()
+					handler.ServeHTTP(w, r)
+					return w.Code
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				for range 10 {
+					go ask(ctx, "192.0.2.1", body(ctx))
+				}
+				synctest.Wait()
+				good := func(from string) int { return ask(t.Context(), from, strings.NewReader(form("good").Encode())) }
+				if code := good("192.0.2.2"); code != 200 {
+					t.Errorf("another network: %d", code)
+				}
+				if code := good("192.0.2.1"); code != 503 {
+					t.Errorf("one more of the same: %d", code)
+				}
+				stop()
+				synctest.Wait()
+				if code := good("192.0.2.1"); code != 200 {
+					t.Errorf("afterwards: %d", code)
+				}
+			})
+		})
 	}
-	for len(f.auth.Exchange.turns) < 2 {
-		time.Sleep(time.Millisecond)
-	}
-	if code, _ := exchange(t, s.URL+"/?token", form("good")); code != 503 {
-		t.Errorf("the third: %d", code)
-	}
-	stop()
-	for len(f.auth.Exchange.turns) > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	if code, _ := exchange(t, s.URL+"/?token", form("good")); code != 200 {
-		t.Errorf("afterwards: %d", code)
-	}
+}
+
+// A stalled body brings nothing.
+type stalled struct{ ctx context.Context }
+
+func (s stalled) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, s.ctx.Err()
 }
 
 // The times of use are written down beside the file, and merged with those of others.
