@@ -156,9 +156,11 @@ func TestProppatchValues(t *testing.T) {
 // Bodies that do not come to their end are bounded for each client, whatever the method:
 // those beyond its share are refused, and others find room.
 func TestBodiesAreShared(t *testing.T) {
+	t.Parallel()
 	const many = maxAside/2 + 20
 	for _, request := range []string{"PROPFIND /nar/", "PROPPATCH /upload/nix-cache-info", "LOCK /upload/._x", "PUT /upload/._x"} {
 		t.Run(strings.ReplaceAll(request, "/", "|"), func(t *testing.T) {
+			t.Parallel()
 			r := newSiege(t, func(c *Config, _ *inbox.Config) { c.BodyStall = 3 * time.Second })
 			busy := make(chan string, many)
 			for range many {

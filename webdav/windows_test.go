@@ -62,7 +62,7 @@ func TestWideWindows(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir, _ := example(t)
 			r := newSiege(t, func(c *Config, in *inbox.Config) {
-				c.BodyStall = 2 * time.Second
+				c.BodyStall = time.Second
 				c.Decoding = share.NewPool(layout.DecoderMemory, 8*time.Second)
 				in.Decoding = c.Decoding
 			})

@@ -329,6 +329,7 @@ func above(t *testing.T, tree layout.Tree, name string) map[string]bool {
 func TestDamage(t *testing.T) {
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			tree := treetest.OpenDir(t, filepath.Join(t.TempDir(), "tree"))
 			c := treetest.Populate(t, tree)
 			hashes := map[string]string{}

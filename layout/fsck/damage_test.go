@@ -321,6 +321,7 @@ func TestDamage(t *testing.T) {
 		}, notes: []string{"unfinished-file .nixstatic/staging/12-ab/1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			p := newPatient(t)
 			names := []string{}
 			for _, path := range p.closure.Paths {

@@ -457,7 +457,7 @@ func TestExploreWithout(t *testing.T) {
 		{"records", &gc.Without.Records, nil},
 		{"comparing versions of NARs", &gc.Without.Versions, nil},
 	} {
-		if n%quick.Step(5) > 0 {
+		if n%quick.Step(4) > 0 {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
