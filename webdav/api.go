@@ -144,9 +144,10 @@ func (e *AuthError) Error() string {
 // need not be uploaded.
 type Upstream interface {
 	// Has returns the upstream's narinfo of the path with this hash (32
-	// characters, the first of its name), with a signature that was verified. The
-	// error is fs.ErrNotExist only if no upstream has it (I5).
-	Has(ctx context.Context, hash string) (*layout.NarInfo, error)
+	// characters, the first of its name), with a signature that was verified. It is
+	// shared by all who ask, and not to be changed. The error is fs.ErrNotExist only if
+	// no upstream has it (I5).
+	Has(ctx context.Context, hash string) ([]byte, error)
 }
 
 // Uses remembers what is read. Its methods must be cheap.

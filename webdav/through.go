@@ -21,8 +21,9 @@ const ThroughQuery = "of="
 // errors are fs.ErrNotExist only for what is known to be in none of them (I5).
 type Through interface {
 	// NarInfo returns the record of the path with this hash, with a URL that has
-	// ThroughQuery.
-	NarInfo(ctx context.Context, hash string) ([]byte, error)
+	// ThroughQuery. Without an error release is to be called when the text was sent:
+	// clients share the memory for large ones.
+	NarInfo(ctx context.Context, hash string) (text []byte, release func(), err error)
 	// NAR opens what the record leads to.
 	NAR(ctx context.Context, nar layout.Key, hash string) (Flow, error)
 	// Settle is told that a reader got the NAR from the tree by such a URL. It must be
@@ -62,9 +63,11 @@ func (h *Handler) through(w *response, r *http.Request, t *target, f *failure) *
 	case t.kind == layout.KindNarInfo:
 		return h.throughNarInfo(ctx, w, r, t)
 	case hash != "" && r.Method == http.MethodHead:
-		if _, err := h.cfg.Through.NarInfo(ctx, hash); err != nil {
+		_, release, err := h.cfg.Through.NarInfo(ctx, hash)
+		if err != nil {
 			return throughFailure(err)
 		}
+		release()
 		setHeaders(w, r, nar, t.kind, &readHeaders[t.kind])
 		w.WriteHeader(http.StatusOK)
 		return nil
@@ -75,10 +78,11 @@ func (h *Handler) through(w *response, r *http.Request, t *target, f *failure) *
 }
 
 func (h *Handler) throughNarInfo(ctx context.Context, w *response, r *http.Request, t *target) *failure {
-	text, err := h.cfg.Through.NarInfo(ctx, t.key.PathHash())
+	text, release, err := h.cfg.Through.NarInfo(ctx, t.key.PathHash())
 	if err != nil {
 		return throughFailure(err)
 	}
+	defer release()
 	setHeaders(w, r, t.key, t.kind, &readHeaders[t.kind])
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	return nil

@@ -27,7 +27,7 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 	if f == nil || f.status != http.StatusNotFound || h.cfg.Upstream == nil || t.kind != layout.KindNarInfo {
 		return f
 	}
-	record, err := h.cfg.Upstream.Has(r.Context(), t.key.PathHash())
+	text, err := h.cfg.Upstream.Has(r.Context(), t.key.PathHash())
 	if err != nil {
 		// If no upstream can tell, the client is to send the path: sending one that an
 		// upstream has as well costs time and space, and is never wrong. A failure
@@ -37,7 +37,6 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 		}
 		return f
 	}
-	text := record.Marshal(h.cfg.StoreDir)
 	setHeaders(w, r, t.key, t.kind, &uploadHeaders[layout.KindNarInfo])
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 	return nil

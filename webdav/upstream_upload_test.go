@@ -18,10 +18,10 @@ func TestUpstreamAtTheUploadURL(t *testing.T) {
 	_, paths := example(t)
 	info := paths.Named("app").Info
 	record := &layout.NarInfo{PathInfo: info, URL: "nar/x.nar", Compression: compress.None}
-	has := fakeUpstream(func(hash string) (*layout.NarInfo, error) {
+	has := fakeUpstream(func(hash string) ([]byte, error) {
 		switch hash {
 		case info.Path.Hash():
-			return record, nil
+			return record.Marshal(layout.DefaultStoreDir), nil
 		case strings.Repeat("1", 32):
 			return nil, errors.New("timeout")
 		}
@@ -52,6 +52,6 @@ func TestUpstreamAtTheUploadURL(t *testing.T) {
 	}
 }
 
-type fakeUpstream func(string) (*layout.NarInfo, error)
+type fakeUpstream func(string) ([]byte, error)
 
-func (f fakeUpstream) Has(_ context.Context, hash string) (*layout.NarInfo, error) { return f(hash) }
+func (f fakeUpstream) Has(_ context.Context, hash string) ([]byte, error) { return f(hash) }

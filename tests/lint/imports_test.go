@@ -65,7 +65,7 @@ var own = map[string][]string{
 	"webdav/token":       {"layout", "layout/share", "webdav"},
 	"webdav/oidc":        {"layout", "webdav", "webdav/token"},
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav", "webdav/through"},
-	"webdav/upstream":    {"layout", "layout/recent", "signer", "webdav"},
+	"webdav/upstream":    {"layout", "layout/recent", "layout/share", "signer", "webdav"},
 	"webdav/through":     {"layout", "layout/compress", "layout/inbox", "layout/share", "signer", "webdav", "webdav/upstream"},
 	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/adopt", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/oidc", "webdav/token", "webdav/through", "webdav/upstream",

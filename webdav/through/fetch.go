@@ -86,7 +86,9 @@ func (f *Filler) inTree(ctx context.Context, nar layout.Key, hash string) (layou
 	if _, there, err := layout.Lookup(ctx, f.cfg.Tree, nar); there || err != nil {
 		return nar, err
 	}
-	text, err := layout.ReadAll(ctx, f.cfg.Tree, layout.NarInfoKeyOf(hash))
+	var room *share.Part
+	text, _, err := layout.ReadInTurn(ctx, f.cfg.Tree, layout.NarInfoKeyOf(hash), f.turn(ctx, &room))
+	defer func() { room.Release() }()
 	if err != nil {
 		if isAbsent(err) {
 			err = nil
@@ -113,10 +115,11 @@ func (f *Filler) join(ctx context.Context, nar layout.Key, hash string) (*fetch,
 		return ft, nil
 	}
 	f.mu.Unlock()
-	n, url, err := f.find(ctx, hash)
+	n, url, room, err := f.find(ctx, hash)
 	if err != nil {
 		return nil, err
 	}
+	room.Release() // the places of fetches bound those that stay
 	if keyOf(n) != nar {
 		return nil, fmt.Errorf("%s is not the NAR of %s: %w", nar, n.Path, fs.ErrNotExist)
 	}

@@ -119,7 +119,8 @@ func (f *Filler) Settle(ctx context.Context, nar layout.Key, hash string) {
 		defer f.running.Done()
 		defer func() { <-f.settles }()
 		defer f.arrived(hash)
-		n, _, err := f.find(share.As(f.ctx, client), hash)
+		n, _, room, err := f.find(share.As(f.ctx, client), hash)
+		room.Release()
 		if err == nil && keyOf(n) == nar {
 			f.publish(share.As(context.WithoutCancel(f.ctx), client), n, nar)
 		}

@@ -88,6 +88,7 @@ type Filler struct {
 
 	asks    *share.Pool // places for questions
 	places  *share.Pool // for fetches
+	texts   *share.Pool // bytes of memory for large records
 	settles chan struct{}
 	budget  budget
 
@@ -107,6 +108,11 @@ const (
 	askPatience = 10 * time.Second
 	// fetchPatience is how long a request waits for a place to fetch.
 	fetchPatience = time.Minute
+	// textMemory is for records that readers ask for. Each byte of a large one costs
+	// textCost, as text, parsed, and put together anew.
+	textMemory = 48 << 20
+	textCost   = 3
+	smallText  = 64 << 10 // costs little more than the request
 	// maxSettles is how many paths are published for NARs that are in the tree already.
 	maxSettles = 4
 )
@@ -127,7 +133,7 @@ func New(c Config) *Filler {
 	}
 	f := &Filler{cfg: c, log: c.Log, fetches: map[layout.Key]*fetch{}, pending: map[string]chan struct{}{},
 		asks: share.NewPool(maxAsks, askPatience), places: share.NewPool(int64(c.Fetches), fetchPatience),
-		settles: make(chan struct{}, maxSettles)}
+		texts: share.NewPool(textMemory, askPatience), settles: make(chan struct{}, maxSettles)}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }
@@ -144,36 +150,48 @@ func (f *Filler) Close() {
 
 // NarInfo returns the record of the path with this hash as a reader gets it that is to
 // ask here for the NAR. The error is fs.ErrNotExist only if no upstream has the path (I5).
-func (f *Filler) NarInfo(ctx context.Context, hash string) ([]byte, error) {
-	n, _, err := f.find(ctx, hash)
+func (f *Filler) NarInfo(ctx context.Context, hash string) (text []byte, release func(), err error) {
+	n, _, room, err := f.find(ctx, hash)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	answer := *n
 	answer.URL = string(keyOf(n)) + "?" + webdav.ThroughQuery + hash
 	if err := answer.Sign(f.cfg.StoreDir, f.cfg.Keys); err != nil {
-		return nil, err
+		room.Release()
+		return nil, nil, err
 	}
-	return answer.Marshal(f.cfg.StoreDir), nil
+	return answer.Marshal(f.cfg.StoreDir), room.Release, nil
 }
 
-// find asks the upstreams for a record, within the budget of the client.
-func (f *Filler) find(ctx context.Context, hash string) (n *layout.NarInfo, url string, err error) {
+// turn takes memory for a record in time.
+func (f *Filler) turn(ctx context.Context, room **share.Part) func(size int64) error {
+	return func(size int64) (err error) {
+		if size > smallText {
+			*room, err = f.texts.Take(ctx, textCost*size)
+		}
+		return err
+	}
+}
+
+// find asks the upstreams for a record, within the budget of the client. The room for it
+// is to be released.
+func (f *Filler) find(ctx context.Context, hash string) (n *layout.NarInfo, url string, room *share.Part, err error) {
 	client := share.From(ctx)
 	known := f.cfg.Upstreams.Remembers(hash)
 	if !known {
 		place, err := f.asks.Take(ctx, 1)
 		if err != nil {
 			f.count(Unknown, 0)
-			return nil, "", err
+			return nil, "", nil, err
 		}
 		defer place.Release()
 		if err := f.budget.take(ctx, client, costOfAsking); err != nil {
 			f.count(Unknown, 0)
-			return nil, "", err
+			return nil, "", nil, err
 		}
 	}
-	n, url, err = f.cfg.Upstreams.Find(ctx, hash)
+	n, url, err = f.cfg.Upstreams.Find(ctx, hash, f.turn(ctx, &room))
 	switch {
 	case err == nil && !readable(n):
 		err = fmt.Errorf("a NAR compressed as %q cannot be checked: %w", n.Compression, fs.ErrNotExist)
@@ -186,7 +204,11 @@ func (f *Filler) find(ctx context.Context, hash string) (n *layout.NarInfo, url 
 		}
 		f.count(resultOf(err), 0)
 	}
-	return n, url, err
+	if err != nil {
+		room.Release()
+		return nil, "", nil, err
+	}
+	return n, url, room, nil
 }
 
 func resultOf(err error) string {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/webdav"
@@ -421,7 +422,7 @@ func TestMadeUpHashes(t *testing.T) {
 		defer tr.Close()
 		start, asked, refused := time.Now(), 0, 0
 		for i := range 30_000 {
-			_, err := tr.NarInfo(as(t.Context(), "mallory"), fmt.Sprintf("%032d", i))
+			_, _, err := tr.NarInfo(as(t.Context(), "mallory"), fmt.Sprintf("%032d", i))
 			var wait *BudgetError
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
@@ -436,7 +437,7 @@ func TestMadeUpHashes(t *testing.T) {
 		if asked > most || asked+refused != 30_000 {
 			t.Errorf("the upstream was asked %d times, want %d at most; %d were refused", asked, most, refused)
 		}
-		if _, err := tr.NarInfo(as(t.Context(), "alice"), strings.Repeat("z", 32)); !errors.Is(err, fs.ErrNotExist) {
+		if _, _, err := tr.NarInfo(as(t.Context(), "alice"), strings.Repeat("z", 32)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("another client: %v", err)
 		}
 		// The same question again costs nothing.
@@ -448,6 +449,49 @@ func TestMadeUpHashes(t *testing.T) {
 			t.Errorf("a known absence was asked for %d times", now-before)
 		}
 	})
+}
+
+// Large records are held in memory until they were sent, and clients share that.
+func TestLargeRecordsAreShared(t *testing.T) {
+	up := newCache(t, "up-1")
+	n := *treetest.Record(t, up.Tree, "app")
+	for i := range 2000 {
+		ref, err := layout.ParseStorePath(fmt.Sprintf("%032d-%s", i, strings.Repeat("x", 200)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.References = append(n.References, ref)
+	}
+	n.Sigs = nil
+	if err := n.Sign(layout.DefaultStoreDir, []signer.SecretKey{up.key}); err != nil {
+		t.Fatal(err)
+	}
+	treetest.PutText(t, up.Tree, layout.NarInfoKey(n.Path), string(n.Marshal(layout.DefaultStoreDir)))
+	tr := newTrial(t, up)
+	tr.texts = share.NewPool(textMemory, 0)
+	var held []func()
+	for {
+		_, release, err := tr.NarInfo(as(t.Context(), "mallory"), n.Path.Hash())
+		if err != nil {
+			break
+		}
+		if held = append(held, release); len(held) > textMemory/(textCost*400<<10) {
+			t.Fatalf("a client holds %d records of 400 KiB", len(held))
+		}
+	}
+	if len(held) == 0 {
+		t.Error("a client gets none")
+	}
+	for _, client := range []share.Client{"alice", "mallory"} {
+		_, release, err := tr.NarInfo(as(t.Context(), client), n.Path.Hash())
+		if err != nil {
+			t.Fatalf("%s: %v", client, err)
+		}
+		release()
+		for _, release := range held {
+			release()
+		}
+	}
 }
 
 func TestBudgetsAreBounded(t *testing.T) {

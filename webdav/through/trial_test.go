@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,7 @@ type trial struct {
 	handler *webdav.Handler
 	ours    signer.SecretKey
 	web     *httptest.Server
+	serving atomic.Int64 // requests
 	counted *counts
 }
 
@@ -163,7 +165,11 @@ var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 func (tr *trial) get(t testing.TB, path string, header ...string) (status int, body string, whole error) {
 	t.Helper()
 	if tr.web == nil {
-		tr.web = httptest.NewServer(tr.handler)
+		tr.web = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			tr.serving.Add(1)
+			defer tr.serving.Add(-1)
+			tr.handler.ServeHTTP(w, r)
+		}))
 		t.Cleanup(tr.web.Close)
 	}
 	r, err := http.NewRequestWithContext(t.Context(), "GET", tr.web.URL+"/"+path, nil)
@@ -201,7 +207,8 @@ func (tr *trial) settled(t testing.TB) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		tr.mu.Lock()
-		idle := len(tr.fetches) == 0 && len(tr.pending) == 0
+		// A request may begin something when its client has all of the answer.
+		idle := tr.serving.Load() == 0 && len(tr.fetches) == 0 && len(tr.pending) == 0
 		tr.mu.Unlock()
 		if idle {
 			return

@@ -16,12 +16,12 @@ type Any []*Upstreams
 var _ webdav.Upstream = Any(nil)
 
 // Has returns the first record of a path.
-func (a Any) Has(ctx context.Context, hash string) (*layout.NarInfo, error) {
+func (a Any) Has(ctx context.Context, hash string) ([]byte, error) {
 	unknown := error(fs.ErrNotExist)
 	for _, u := range a {
-		n, err := u.Has(ctx, hash)
+		text, err := u.Has(ctx, hash)
 		if err == nil {
-			return n, nil
+			return text, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			unknown = err

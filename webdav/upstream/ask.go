@@ -112,6 +112,14 @@ type answer struct {
 	until time.Time
 }
 
+// err is what the answer says.
+func (a answer) err() error {
+	if a.text == nil {
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
 func newAnswers() *answers { return &answers{recent.Table[string, answer]{Limit: maxAnswers}} }
 
 func (a *answers) get(hash string, now time.Time) (answer, bool) {

@@ -3,13 +3,16 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 func TestUpstreamHas(t *testing.T) {
@@ -19,8 +22,11 @@ func TestUpstreamHas(t *testing.T) {
 	u.two.set(t, q, u.keyB)
 	for range 3 {
 		for _, path := range []layout.StorePath{p, q} {
-			n, err := u.Has(t.Context(), path.Hash())
-			if err != nil || n.Path != path {
+			text, err := u.Has(t.Context(), path.Hash())
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			if n, err := layout.ParseNarInfo(text, layout.DefaultStoreDir); err != nil || n.Path != path {
 				t.Fatalf("%s: %v, %v", path, n, err)
 			}
 		}
@@ -53,8 +59,8 @@ func TestUpstreamRecordsThatDoNotCount(t *testing.T) {
 	u.one.records[layout.Key(strings.Repeat("4", 32)+".narinfo")] = u.one.records[layout.NarInfoKey(s)]
 	u.one.records[layout.Key(strings.Repeat("5", 32)+".narinfo")] = []byte("<html>\n")
 	for _, c := range []string{"0", "1", "2", "4", "5"} {
-		if n, err := u.Has(t.Context(), strings.Repeat(c, 32)); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v, %v", c, n, err)
+		if text, err := u.Has(t.Context(), strings.Repeat(c, 32)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %q, %v", c, text, err)
 		}
 	}
 	if n := strings.Count(u.log.String(), "does not count"); n != 5 {
@@ -142,6 +148,41 @@ func TestUpstreamAskedOnce(t *testing.T) {
 	close(u.one.slow)
 	wait.Wait()
 	u.wantAsked(t, 1, 0)
+}
+
+// A client whose questions take their time does not keep another waiting, not even with
+// the same question.
+func TestQuestionsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUpstreamTrial(t)
+		open := make(chan struct{})
+		u.one.slow = open
+		mallory, alice := share.As(t.Context(), "mallory"), share.As(t.Context(), "alice")
+		ctx, leave := context.WithCancel(mallory)
+		for i := range maxAsking {
+			go u.Has(ctx, fmt.Sprintf("%032d", i))
+			synctest.Wait()
+		}
+		asked := func() int { return int(u.one.under.Load()) }
+		if n := asked(); n != maxAsking/2 {
+			t.Errorf("a client alone asks %d questions, want %d", n, maxAsking/2)
+		}
+		go u.Has(alice, fmt.Sprintf("%032d", maxAsking-1)) // one that waits
+		synctest.Wait()
+		if n := asked(); n != maxAsking/2+1 {
+			t.Errorf("with another client there are %d questions", n)
+		}
+		leave() // questions go on, and count
+		synctest.Wait()
+		for i := range maxAsking {
+			go u.Has(mallory, fmt.Sprintf("%031dx", i))
+		}
+		synctest.Wait()
+		if n := asked(); n > maxAsking/2+1 {
+			t.Errorf("a client that leaves its questions has %d asked", n)
+		}
+		close(open)
+	})
 }
 
 func TestAnswersAreBounded(t *testing.T) {

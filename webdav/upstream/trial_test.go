@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,10 +26,13 @@ type fakeCache struct {
 	err     error
 	asked   int
 	slow    chan struct{} // nil: answers at once
+	under   atomic.Int64  // questions that wait for it
 }
 
 func (c *fakeCache) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
 	if c.slow != nil {
+		c.under.Add(1)
+		defer c.under.Add(-1)
 		select {
 		case <-c.slow:
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/webdav"
 )
@@ -51,7 +52,7 @@ type Upstreams struct {
 	cfg     Config
 	keys    signer.Trusted // of all caches
 	caches  []*askedCache
-	asking  chan struct{} // a place in it is the right to ask
+	asking  *share.Pool // a place in it is the right to ask
 	flights singleflight.Group
 	known   *answers // by hash
 	leaned  *answers // by hash: what is in the tree
@@ -61,8 +62,14 @@ type Upstreams struct {
 
 var _ webdav.Upstream = (*Upstreams)(nil)
 
-// maxAsking is how many questions are under way at once, as many as Nix asks.
-const maxAsking = 25
+const (
+	// maxAsking is how many questions are under way at once. Clients share them: one alone
+	// has half, which are as many as Nix asks.
+	maxAsking = 50
+	// askPatience is how long a question waits for its place. A Nix gives up after five
+	// minutes without an answer.
+	askPatience = 4 * time.Minute
+)
 
 // Open makes an Upstream, and writes into the tree which caches it
 // leans on. No cache is asked yet.
@@ -79,7 +86,7 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	u := &Upstreams{cfg: c, asking: make(chan struct{}, maxAsking), known: newAnswers(), leaned: newAnswers(), doubted: newAnswers(), now: time.Now}
+	u := &Upstreams{cfg: c, asking: share.NewPool(maxAsking, askPatience), known: newAnswers(), leaned: newAnswers(), doubted: newAnswers(), now: time.Now}
 	var record []layout.RecordedUpstream
 	for _, cache := range c.Caches {
 		if len(cache.Keys) == 0 {
@@ -103,15 +110,19 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 }
 
 // Has returns the first cache's record of a path.
-func (u *Upstreams) Has(ctx context.Context, hash string) (*layout.NarInfo, error) {
-	n, _, err := u.Find(ctx, hash)
-	return n, err
+func (u *Upstreams) Has(ctx context.Context, hash string) ([]byte, error) {
+	a, err := u.answer(ctx, hash)
+	return a.text, err
 }
 
-// Find returns the first cache's record of a path, as Has does, and the URL of the
-// cache that it is from.
-func (u *Upstreams) Find(ctx context.Context, hash string) (n *layout.NarInfo, url string, err error) {
+// Find returns the first cache's record of a path, and the URL of the cache that it is
+// from. It calls turn with the size of the record before that is parsed; if turn fails,
+// that is the error.
+func (u *Upstreams) Find(ctx context.Context, hash string, turn func(size int64) error) (n *layout.NarInfo, url string, err error) {
 	a, err := u.answer(ctx, hash)
+	if err == nil {
+		err = turn(int64(len(a.text)))
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -123,7 +134,7 @@ func (u *Upstreams) Find(ctx context.Context, hash string) (n *layout.NarInfo, u
 
 // Remembers reports whether Find would answer without asking a cache.
 func (u *Upstreams) Remembers(hash string) bool {
-	_, ok := u.known.get(hash, u.now())
+	_, ok := u.remembered(hash)
 	return ok
 }
 
@@ -132,11 +143,8 @@ func (u *Upstreams) Remembers(hash string) bool {
 func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, error) {
 	hash, key := path.Hash(), layout.ProvisionKey(path)
 	if u.cfg.Tree == nil {
-		n, err := u.Has(ctx, hash)
-		if errors.Is(err, fs.ErrNotExist) {
-			return false, nil
-		}
-		return err == nil && n.Path == path, err
+		a, err := u.recordOf(ctx, path)
+		return a.text != nil, err
 	}
 	// A record in the tree counts while it is there: files may go behind our
 	// back.
@@ -158,19 +166,9 @@ func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, 
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
-	a, err := u.answer(ctx, hash)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
+	a, err := u.recordOf(ctx, path)
+	if a.text == nil {
 		return false, err
-	}
-	n, err := layout.ParseNarInfo(a.text, u.cfg.StoreDir)
-	if err != nil {
-		return false, err
-	}
-	if n.Path != path {
-		return false, nil // another name with the same hash is another path
 	}
 	if err := u.cfg.Tree.Put(ctx, key, layout.Bytes(a.text), layout.PutOptions{}); err != nil {
 		return false, fmt.Errorf("keep the upstream's narinfo: %w", err)
@@ -178,14 +176,36 @@ func (u *Upstreams) Provided(ctx context.Context, path layout.StorePath) (bool, 
 	return true, nil
 }
 
+// recordOf returns a cache's record of a path, with no text if none has it.
+func (u *Upstreams) recordOf(ctx context.Context, path layout.StorePath) (answer, error) {
+	a, err := u.answer(ctx, path.Hash())
+	if errors.Is(err, fs.ErrNotExist) {
+		return answer{}, nil
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	n, err := layout.ParseNarInfo(a.text, u.cfg.StoreDir)
+	if err != nil || n.Path != path { // another name with the same hash is another path
+		return answer{}, err
+	}
+	return a, nil
+}
+
 // answer returns a verified record. Questions for one path that come at once are
-// one question.
+// one question. Each of them has a place of its own client: none waits for the turn of
+// another one.
 func (u *Upstreams) answer(ctx context.Context, hash string) (answer, error) {
-	if a, ok := u.known.get(hash, u.now()); ok {
-		if a.text == nil {
-			return a, fs.ErrNotExist
-		}
-		return a, nil
+	if a, known := u.remembered(hash); known {
+		return a, a.err()
+	}
+	place, err := u.asking.Take(ctx, 1)
+	if err != nil {
+		return answer{}, fmt.Errorf("ask upstreams: %w", err)
+	}
+	if a, known := u.remembered(hash); known {
+		place.Release()
+		return a, a.err()
 	}
 	flight := u.flights.DoChan(hash, func() (any, error) {
 		// The first request may end; the others still wait for the answer.
@@ -193,18 +213,23 @@ func (u *Upstreams) answer(ctx context.Context, hash string) (answer, error) {
 	})
 	select {
 	case <-ctx.Done():
+		go func() { // a client that goes leaves its question, and so its place
+			<-flight
+			place.Release()
+		}()
 		return answer{}, context.Cause(ctx)
 	case r := <-flight:
+		place.Release()
 		a, _ := r.Val.(answer)
 		return a, r.Err
 	}
 }
 
+func (u *Upstreams) remembered(hash string) (answer, bool) { return u.known.get(hash, u.now()) }
+
 // ask asks one cache after the other. A cache that has the path settles it;
 // that none has it is known only if all said so.
 func (u *Upstreams) ask(ctx context.Context, hash string) (answer, error) {
-	u.asking <- struct{}{}
-	defer func() { <-u.asking }()
 	var unknown []error
 	for _, cache := range u.caches {
 		if _, bad := u.doubted.get(hash+" "+cache.URL, u.now()); bad {
