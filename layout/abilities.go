@@ -90,12 +90,13 @@ func ListTop(ctx context.Context, r Reader) iter.Seq2[TopEntry, error] {
 
 // A NarInfoLister can name its narinfos without describing them.
 type NarInfoLister interface {
-	// NarInfoKeys yields the keys of the narinfos, in the order of List.
+	// NarInfoKeys yields the keys of the narinfos, in any order. While others change the
+	// tree a key may come twice.
 	NarInfoKeys(ctx context.Context) iter.Seq2[Key, error]
 }
 
-// NarInfoKeys yields the keys of the narinfos of a tree, see NarInfoLister. Without that
-// ability its top is listed.
+// NarInfoKeys yields the keys of the narinfos of a tree, in any order, see NarInfoLister.
+// Without that ability its top is listed.
 func NarInfoKeys(ctx context.Context, r Reader) iter.Seq2[Key, error] {
 	if l, ok := r.(NarInfoLister); ok {
 		return l.NarInfoKeys(ctx)

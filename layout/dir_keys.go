@@ -1,92 +1,61 @@
 package layout
 
 import (
-	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
 	"iter"
 	"os"
-	"slices"
 	"strings"
 )
 
-// NarInfoKeys yields the keys of the narinfos in the directory from their names
-// alone: a million of them take half a second, and to describe each takes several.
+// NarInfoKeys yields the keys of the narinfos in the directory from their names alone, as
+// the file system tells them: a million of them take half a second, and to describe
+// each takes several.
 func (d *Dir) NarInfoKeys(ctx context.Context) iter.Seq2[Key, error] {
 	return func(yield func(Key, error) bool) {
-		keys, err := d.narInfoKeys(ctx)
-		if err != nil {
-			yield("", err)
+		f, err := d.openTop()
+		if errors.Is(absent(err), fs.ErrNotExist) {
 			return
 		}
-		for _, key := range keys {
-			if !yield(key.key, nil) {
+		if err != nil {
+			yield("", keyError("list", "the cache", err))
+			return
+		}
+		defer f.Close()
+		for {
+			if err := ctx.Err(); err != nil {
+				yield("", err)
+				return
+			}
+			names, err := f.Readdirnames(4096)
+			for _, name := range names {
+				if len(name) == hashLen+len(".narinfo") && strings.HasSuffix(name, ".narinfo") && checkHash(name[:hashLen]) == nil && !yield(Key(name), nil) {
+					return
+				}
+			}
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield("", keyError("list", "the cache", err))
 				return
 			}
 		}
 	}
 }
 
-// A prefixed key is sorted by the beginning of its hash first, which is one comparison
-// of numbers.
-type prefixed struct {
-	begins uint64
-	key    Key
-}
-
-const keysOfBlock = 4096
-
-func (d *Dir) narInfoKeys(ctx context.Context) ([]prefixed, error) {
+// openTop opens the directory itself, to read what is in it.
+func (d *Dir) openTop() (*os.File, error) {
 	var here *os.Root
 	err := d.within(".", func(root *os.Root, name string) (err error) {
 		here, err = openFolder(root, name)
 		return err
 	})
-	if errors.Is(absent(err), fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
-		return nil, keyError("list", "the cache", err)
+		return nil, err
 	}
 	defer here.Close()
-	f, err := here.Open(".")
-	if err != nil {
-		return nil, keyError("list", "the cache", err)
-	}
-	defer f.Close()
-	// Blocks, since a slice of millions is copied again and again while it grows.
-	var blocks [][]prefixed
-	block := make([]prefixed, 0, keysOfBlock)
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		names, err := f.Readdirnames(4096)
-		for _, name := range names {
-			if len(name) == hashLen+len(".narinfo") && strings.HasSuffix(name, ".narinfo") && checkHash(name[:hashLen]) == nil {
-				if len(block) == cap(block) {
-					blocks, block = append(blocks, block), make([]prefixed, 0, keysOfBlock)
-				}
-				block = append(block, prefixed{binary.BigEndian.Uint64([]byte(name)), Key(name)})
-			}
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, keyError("list", "the cache", err)
-		}
-	}
-	keys := slices.Concat(append(blocks, block)...)
-	slices.SortFunc(keys, func(a, b prefixed) int {
-		if c := cmp.Compare(a.begins, b.begins); c != 0 {
-			return c
-		}
-		return strings.Compare(string(a.key), string(b.key))
-	})
-	// Some file systems name a file twice while others change the directory.
-	return slices.CompactFunc(keys, func(a, b prefixed) bool { return a.key == b.key }), nil
+	return here.Open(".")
 }

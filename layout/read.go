@@ -42,7 +42,7 @@ func ReadInTurn(ctx context.Context, r Reader, key Key, turn func(most int64) er
 		if err := turn(expected); err != nil {
 			return nil, info, err
 		}
-		text, err = io.ReadAll(io.LimitReader(&contextReader{ctx, body}, most+1))
+		text, err = readAll(io.LimitReader(&contextReader{ctx, body}, most+1), info.Size)
 	}
 	switch {
 	case err != nil:
@@ -51,6 +51,15 @@ func ReadInTurn(ctx context.Context, r Reader, key Key, turn func(most int64) er
 		return nil, info, fmt.Errorf("read %s: %w: more than %d bytes", key, ErrTooLarge, most)
 	}
 	return text, info, nil
+}
+
+// readAll is io.ReadAll for what probably has that many bytes. No more than a little is
+// set aside because a server says so.
+func readAll(r io.Reader, expected int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(expected, 0), 64<<10)) + bytes.MinRead)
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 // Lookup describes an object and reports whether it is there. An error means

@@ -94,13 +94,13 @@ func runFind(c *cli.Context) error {
 	defer m.end()
 	var bad []error
 	matching := func(yield func(layout.StorePath, error) bool) {
-		for p, err := range cache.paths(c.Context, c.Bool("scan")) {
-			seen.Add(1)
+		looked := func(hash, name string) bool { seen.Add(1); return match(hash, name) }
+		for p, err := range cache.paths(c.Context, c.Bool("scan"), looked) {
 			if errors.As(err, new(*seek.BadRecord)) {
 				bad = append(bad, err)
 				continue
 			}
-			if (err != nil || match(p)) && !yield(p, err) {
+			if !yield(p, err) {
 				return
 			}
 		}
@@ -185,20 +185,22 @@ func openToFind(c *cli.Context, text string) (*looked, error) {
 const minHash = 8
 
 // namePattern returns what matches store paths.
-func namePattern(pattern string) (func(layout.StorePath) bool, error) {
+func namePattern(pattern string) (func(hash, name string) bool, error) {
 	pattern = strings.ToLower(pattern)
 	if !strings.ContainsAny(pattern, `*?[`) {
-		return func(p layout.StorePath) bool {
-			return strings.Contains(strings.ToLower(p.Name()), pattern) ||
-				len(pattern) >= minHash && strings.HasPrefix(string(p), pattern)
+		begin, rest, _ := strings.Cut(pattern, "-")
+		byHash := len(begin) >= minHash
+		return func(hash, name string) bool {
+			return strings.Contains(strings.ToLower(name), pattern) ||
+				byHash && strings.HasPrefix(hash, begin) && (rest == "" || len(begin) == len(hash) && strings.HasPrefix(strings.ToLower(name), rest))
 		}, nil
 	}
 	pattern = shellGlob(pattern)
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, usage("%s is not a pattern: %v", shown(pattern), err)
 	}
-	return func(p layout.StorePath) bool {
-		ok, _ := path.Match(pattern, strings.ToLower(p.Name()))
+	return func(_, name string) bool {
+		ok, _ := path.Match(pattern, strings.ToLower(name))
 		return ok
 	}, nil
 }
@@ -206,6 +208,19 @@ func namePattern(pattern string) (func(layout.StorePath) bool, error) {
 // shellGlob returns a pattern of a shell in the form of package path: not one of some
 // bytes is [!…] there, and [^…] here.
 func shellGlob(pattern string) string { return strings.ReplaceAll(pattern, "[!", "[^") }
+
+// literal returns the longest text that one name in whatever matches a glob has in it.
+func literal(glob string) (longest string) {
+	if end := strings.IndexAny(glob, `[\`); end >= 0 {
+		glob = glob[:end]
+	}
+	for text := range strings.FieldsFuncSeq(glob, func(r rune) bool { return strings.ContainsRune("*?/", r) }) {
+		if len(text) > len(longest) {
+			longest = text
+		}
+	}
+	return longest
+}
 
 // A findOutcome is a path with what was found in it.
 type findOutcome struct {
@@ -219,9 +234,10 @@ func foundIn(ctx context.Context, cache *looked, paths iter.Seq2[layout.StorePat
 	plain := func(p layout.StorePath) (findOutcome, bool) {
 		return findOutcome{foundPath: foundPath{StorePath: p.Abs(cache.storeDir)}}, glob == ""
 	}
+	part := literal(glob)
 	look := func(ctx context.Context, p layout.StorePath) (findOutcome, error) {
 		f, _ := plain(p)
-		root, err := seek.Listing(ctx, cache.openedReader, p)
+		root, err := seek.Listing(ctx, cache.openedReader, p, part)
 		var bad *seek.BadListing
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.As(err, &bad):
@@ -230,7 +246,9 @@ func foundIn(ctx context.Context, cache *looked, paths iter.Seq2[layout.StorePat
 		case err != nil:
 			return f, err
 		}
-		f.Files = matchFiles(nil, "", root, glob, strings.Contains(glob, "/"))
+		if root != nil {
+			f.Files = matchFiles(nil, "", root, glob, strings.Contains(glob, "/"))
+		}
 		f.none = len(f.Files) == 0
 		return f, nil
 	}

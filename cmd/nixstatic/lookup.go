@@ -144,7 +144,7 @@ func (l *looked) named(ctx context.Context, name string) (*layout.NarInfo, error
 		return nil, usage("%s is no path: %s", shown(name), pathForms)
 	}
 	var found []layout.StorePath
-	for p, err := range l.paths(ctx, false) {
+	for p, err := range l.paths(ctx, false, func(_, have string) bool { return have == name }) {
 		switch {
 		case errors.As(err, new(*seek.BadRecord)):
 			// It is not known to be the one, and the hash finds it.
@@ -152,7 +152,7 @@ func (l *looked) named(ctx context.Context, name string) (*layout.NarInfo, error
 			return nil, usage("%s is no path, and %s cannot be searched for a name: %s", shown(name), l.text, pathForms)
 		case err != nil:
 			return nil, err
-		case p.Name() == name:
+		default:
 			found = append(found, p)
 		}
 	}
@@ -208,31 +208,42 @@ func shown(s string) string {
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-// paths yields the store paths of the cache. The search index of the page tells their
-// names at once. In a directory it is compared with the names of the narinfos, so that it
-// may be old; elsewhere it is believed unless the records are to be scanned.
-func (l *looked) paths(ctx context.Context, scan bool) iter.Seq2[layout.StorePath, error] {
+// paths yields the store paths of the cache that match. The search index of the page tells
+// their names at once. In a directory it is compared with the names of the narinfos, so that
+// it may be old; elsewhere it is believed unless the records are to be scanned.
+func (l *looked) paths(ctx context.Context, scan bool, match func(hash, name string) bool) iter.Seq2[layout.StorePath, error] {
 	const jobs = httpcache.OpenConnections
-	index := pages.Names(ctx, l.openedReader, jobs)
 	if scan {
-		index = nil
+		return seek.Paths(ctx, l.openedReader, l.storeDir, jobs, match, nil)
 	}
-	records := seek.Paths(ctx, l.openedReader, l.storeDir, jobs, index)
-	if scan || layout.TraitsOf(l.openedReader).Local {
-		return records
+	index := pages.Names(ctx, l.openedReader, jobs, match)
+	if layout.TraitsOf(l.openedReader).Local {
+		return seek.Paths(ctx, l.openedReader, l.storeDir, jobs, match, func(yield func(seek.Part, error) bool) {
+			for part, err := range index {
+				if !yield(seek.Part(part), err) {
+					return
+				}
+			}
+		})
 	}
 	return func(yield func(layout.StorePath, error) bool) {
-		for p, err := range index {
+		for part, err := range index {
 			if errors.Is(err, fs.ErrNotExist) {
-				seek.Paths(ctx, l.openedReader, l.storeDir, jobs, nil)(yield)
+				seek.Paths(ctx, l.openedReader, l.storeDir, jobs, match, nil)(yield)
 				return
 			}
 			var damaged *pages.DamagedError
 			if errors.As(err, &damaged) {
 				err = withHint(err, "--scan reads the narinfos instead; nixstatic page makes the index anew")
 			}
-			if !yield(p, err) {
+			if err != nil {
+				yield("", err)
 				return
+			}
+			for _, p := range part.Paths {
+				if !yield(p, nil) {
+					return
+				}
 			}
 		}
 	}

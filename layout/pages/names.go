@@ -6,17 +6,23 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"slices"
+	"strings"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/parallel"
 )
 
-// Names yields the store paths of the search index of a tree, or of a cache behind a
-// web server, in the order of their hashes; jobs shards are read at once. The error
-// is fs.ErrNotExist if there is no index, and a DamagedError if it makes no sense.
-// The index may be older than the tree.
-func Names(ctx context.Context, r layout.Reader, jobs int) iter.Seq2[layout.StorePath, error] {
+// A Part is what a shard of the search index tells of names.
+type Part struct {
+	Hashes []byte             // of all its paths, one behind the other, in order
+	Paths  []layout.StorePath // those that match, in order
+}
+
+// Names yields the parts of the search index of a tree, or of a cache behind a web server, in
+// the order of hashes; jobs shards are read at once. Match is asked of each path, by several
+// goroutines. The error is fs.ErrNotExist if there is no index, and a DamagedError if it
+// makes no sense. The index may be older than the tree.
+func Names(ctx context.Context, r layout.Reader, jobs int, match func(hash, name string) bool) iter.Seq2[Part, error] {
 	shards := func(yield func(shard, error) bool) {
 		hashes, t, err := namesTable(ctx, r)
 		if err != nil {
@@ -30,24 +36,24 @@ func Names(ctx context.Context, r layout.Reader, jobs int) iter.Seq2[layout.Stor
 			}
 		}
 	}
-	load := func(ctx context.Context, s shard) ([]layout.StorePath, error) {
-		return loadNames(ctx, r, s)
+	load := func(ctx context.Context, s shard) (Part, error) {
+		return loadNames(ctx, r, s, match)
 	}
-	return func(yield func(layout.StorePath, error) bool) {
-		last := layout.StorePath("")
-		for paths, err := range parallel.InOrder(ctx, max(1, jobs), shards, nil, load) {
-			if err == nil && len(paths) > 0 && paths[0] <= last {
-				err = &DamagedError{errors.New("its shards are out of order")}
+	return func(yield func(Part, error) bool) {
+		last := ""
+		for part, err := range parallel.InOrder(ctx, max(1, jobs), shards, nil, load) {
+			if n := len(part.Hashes); err == nil && n > 0 {
+				if string(part.Hashes[:hashLen]) <= last {
+					err = &DamagedError{errors.New("its shards are out of order")}
+				}
+				last = string(part.Hashes[n-hashLen:])
 			}
 			if err != nil {
-				yield("", err)
+				yield(Part{}, err)
 				return
 			}
-			for _, p := range paths {
-				if !yield(p, nil) {
-					return
-				}
-				last = p
+			if !yield(part, nil) {
+				return
 			}
 		}
 	}
@@ -71,45 +77,41 @@ func namesTable(ctx context.Context, r layout.Reader) (kind, *table, error) {
 	return hashes, t, nil
 }
 
-// loadNames returns the paths of a shard, whose name is its key here.
-func loadNames(ctx context.Context, r layout.Reader, s shard) ([]layout.StorePath, error) {
+// loadNames reads a shard, whose name is its key here. Only of the paths that match
+// everything is looked at.
+func loadNames(ctx context.Context, r layout.Reader, s shard, match func(hash, name string) bool) (part Part, err error) {
 	key := layout.Key(s.name)
 	text, err := layout.ReadAll(ctx, r, key)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {
 		err = &DamagedError{err}
 	}
 	if err != nil {
-		return nil, err
+		return part, err
 	}
-	paths := make([]layout.StorePath, 0, max(0, min(s.lines, len(text)/hashLen)))
-	whole := string(text)
-	for begin := 0; begin < len(whole); {
-		end := begin
-		for end < len(whole) && whole[end] != '\n' {
-			end++
+	part.Hashes = make([]byte, 0, hashLen*max(0, min(s.lines, len(text)/hashLen)))
+	last := ""
+	for rest := string(text); rest != ""; {
+		var line string
+		line, rest, _ = strings.Cut(rest, "\n")
+		if len(line) <= hashLen || line[hashLen] != ' ' {
+			return part, &DamagedError{fmt.Errorf("line %.300q has no name", line)}
 		}
-		line := whole[begin:end]
-		begin = end + 1
-		p, err := pathOf(line)
-		if err == nil && len(paths) > 0 && p <= paths[len(paths)-1] {
-			err = fmt.Errorf("%s is out of order", key)
+		hash, name := line[:hashLen], line[hashLen+1:]
+		if end := strings.IndexByte(name, ' '); end >= 0 {
+			name = name[:end]
 		}
-		if err != nil {
-			return nil, &DamagedError{err}
+		if hash <= last {
+			return part, &DamagedError{fmt.Errorf("%s is out of order", key)}
 		}
-		paths = append(paths, p)
+		last = hash
+		part.Hashes = append(part.Hashes, hash...)
+		if match(hash, name) {
+			p, err := layout.ParseStorePath(hash + "-" + name)
+			if err != nil {
+				return part, &DamagedError{err}
+			}
+			part.Paths = append(part.Paths, p)
+		}
 	}
-	return slices.Clip(paths), nil
-}
-
-// pathOf returns the store path of a line of the table of hashes.
-func pathOf(line string) (layout.StorePath, error) {
-	if len(line) <= hashLen || line[hashLen] != ' ' {
-		return "", fmt.Errorf("line %.300q has no name", line)
-	}
-	end := hashLen + 1
-	for end < len(line) && line[end] != ' ' {
-		end++
-	}
-	return layout.ParseStorePath(line[:hashLen] + "-" + line[hashLen+1:end])
+	return part, nil
 }

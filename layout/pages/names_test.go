@@ -19,12 +19,18 @@ func TestNames(t *testing.T) {
 	for _, unlisted := range []bool{false, true} {
 		mem := treetest.NewMem(t)
 		names := func() (list []layout.StorePath, err error) {
-			for p, failed := range Names(t.Context(), mem, 3) {
+			every := func(string, string) bool { return true }
+			for part, failed := range Names(t.Context(), mem, 3, every) {
 				if failed != nil {
 					err = failed
 					break
 				}
-				list = append(list, p)
+				for i, p := range part.Paths {
+					if hash := string(part.Hashes[i*hashLen : (i+1)*hashLen]); hash != p.Hash() {
+						t.Errorf("the hash %s of %s", hash, p)
+					}
+				}
+				list = append(list, part.Paths...)
 			}
 			return list, err
 		}

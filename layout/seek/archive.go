@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -32,7 +35,7 @@ type Archive struct {
 // understood counts as none; an error is about reading.
 func Open(ctx context.Context, r layout.Reader, record *layout.NarInfo) (*Archive, error) {
 	a := &Archive{from: r, record: record}
-	root, seek, err := readListing(ctx, r, layout.ListingKey(record.Path))
+	root, seek, err := readListing(ctx, r, layout.ListingKey(record.Path), "")
 	var bad *BadListing
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.As(err, &bad):
@@ -75,13 +78,16 @@ func (b *BadListing) Unwrap() error { return b.err }
 
 // Listing reads the listing of a path. The error is fs.ErrNotExist if there is none, and
 // a BadListing if it cannot be understood.
-func Listing(ctx context.Context, r layout.Reader, p layout.StorePath) (*nar.Node, error) {
-	root, _, err := readListing(ctx, r, layout.ListingKey(p))
+//
+// If part is not empty only a listing is wanted in which a name or target has that in it;
+// of another one, nil may be returned. Most of a million listings need not be parsed then.
+func Listing(ctx context.Context, r layout.Reader, p layout.StorePath, part string) (*nar.Node, error) {
+	root, _, err := readListing(ctx, r, layout.ListingKey(p), part)
 	return root, err
 }
 
 // readListing reads a listing. Some caches have it compressed under its plain name.
-func readListing(ctx context.Context, r layout.Reader, key layout.Key) (*nar.Node, *nar.Seek, error) {
+func readListing(ctx context.Context, r layout.Reader, key layout.Key, part string) (*nar.Node, *nar.Seek, error) {
 	body, info, err := r.Get(ctx, key)
 	if err != nil {
 		return nil, nil, err
@@ -104,14 +110,32 @@ func readListing(ctx context.Context, r layout.Reader, key layout.Key) (*nar.Nod
 			text = z
 		}
 	}
-	root, seek, err := nar.ParseSeekable(text, key.Kind().MaxBytes())
-	switch {
-	case source.err != nil:
+	most := key.Kind().MaxBytes()
+	var whole bytes.Buffer
+	_, err = whole.ReadFrom(io.LimitReader(text, most+1))
+	if source.err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", key, source.err)
-	case err != nil:
+	}
+	if err == nil && lacks(whole.Bytes(), part) {
+		return nil, nil, nil
+	}
+	var root *nar.Node
+	var seek *nar.Seek
+	if err == nil {
+		root, seek, err = nar.ParseSeekable(&whole, most)
+	}
+	if err != nil {
 		return nil, nil, &BadListing{fmt.Errorf("read %s: %w", key, err)}
 	}
 	return root, seek, nil
+}
+
+// lacks reports whether no text of a listing has a part in it, as far as that can be seen in
+// its bytes: characters can be written as escapes, and those that are not UTF-8 stand
+// for others. Nothing is known of bytes that are not a listing.
+func lacks(listing []byte, part string) bool {
+	return part != "" && utf8.ValidString(part) && !strings.ContainsAny(part, "\"\\\ufffd") &&
+		!bytes.Contains(listing, []byte(part)) && bytes.IndexByte(listing, '\\') < 0 && bytes.Contains(listing, []byte(`"root"`)) && json.Valid(listing)
 }
 
 // A source ends with its context, counts, and remembers the error of its reader, to tell

@@ -21,115 +21,113 @@ func (b *BadRecord) Error() string { return b.Err.Error() }
 // Unwrap returns why.
 func (b *BadRecord) Unwrap() error { return b.Err }
 
-// Paths yields the store paths of a tree, in the order of their hashes. Their names
-// stand in the records alone, of which jobs are read at once. The error is
+// A Part is a part of an index: the hashes of some paths that were in the tree at some
+// time, and those of the paths that match.
+type Part struct {
+	Hashes []byte // one behind the other, in order
+	Paths  []layout.StorePath
+}
+
+// Paths yields the store paths of a tree that match. Their names stand in the records alone,
+// of which jobs are read at once, in the order of their hashes. The error is
 // layout.ErrNotListable where the tree does not tell what it has. It goes on after a
 // BadRecord.
 //
-// Index, which may be nil, yields paths in the order of their hashes that were in the tree
-// at some time. The names of those that still are there are taken from it, since the
-// hash of a path stands for its name, and come first. If it ends with an error the
-// records tell the rest.
-func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int, index iter.Seq2[layout.StorePath, error]) iter.Seq2[layout.StorePath, error] {
-	if index == nil {
-		return named(ctx, r, storeDir, jobs, layout.NarInfoKeys(ctx, r))
-	}
+// Index, which may be nil, yields parts in the order of hashes. The names of the
+// paths that still are there are taken from it, since the hash of a path stands for its
+// name, and come first. If it ends with an error the records tell the rest.
+func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int, match func(hash, name string) bool, index iter.Seq2[Part, error]) iter.Seq2[layout.StorePath, error] {
 	return func(yield func(layout.StorePath, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		listed := make(chan error, 1)
-		var keys []layout.Key // until then of the other goroutine
-		go func() {
-			var err error
-			keys, err = gather(layout.NarInfoKeys(ctx, r))
-			listed <- err
-		}()
-		waiting := true
+		blocks := listed(ctx, r)
 		defer func() {
 			cancel()
-			if waiting {
-				<-listed
+			for range blocks { // until it has ended
 			}
 		}()
+		var known known
+		if index != nil {
+			for part, err := range index {
+				if err != nil || !known.add(part) {
+					break
+				}
+			}
+		}
 		var news []layout.Key
-		there := func(p layout.StorePath) bool {
-			hash := p.Hash()
-			for len(keys) > 0 && string(keys[0][:len(hash)]) < hash {
-				news, keys = append(news, keys[0]), keys[1:]
+		for block := range blocks {
+			if block.err != nil {
+				yield("", block.err)
+				return
 			}
-			if len(keys) == 0 || string(keys[0][:len(hash)]) != hash {
-				return false // it has gone
-			}
-			keys = keys[1:]
-			return true
-		}
-		var early []layout.StorePath // which the index told before all keys were there
-		catchUp := func(err error) bool {
-			waiting = false
-			if err != nil {
-				yield("", err)
-				return false
-			}
-			for _, p := range early {
-				if there(p) && !yield(p, nil) {
-					return false
+			for _, key := range block.keys {
+				if !known.mark(key.PathHash()) {
+					news = append(news, key)
 				}
 			}
-			early = nil
-			return true
 		}
-		for p, err := range index {
-			if err != nil {
-				break
-			}
-			if waiting {
-				select {
-				case err := <-listed:
-					if !catchUp(err) {
-						return
-					}
-				default:
-					early = append(early, p)
-					continue
-				}
-			}
-			if there(p) && !yield(p, nil) {
+		for _, p := range known.paths {
+			if known.marked(p.Hash()) && !yield(p, nil) {
 				return
 			}
 		}
-		if waiting && !catchUp(<-listed) {
-			return
-		}
-		news = append(news, keys...)
-		named(ctx, r, storeDir, jobs, func(yield func(layout.Key, error) bool) {
-			for _, key := range news {
-				if !yield(key, nil) {
-					return
-				}
+		slices.Sort(news)
+		news = slices.Compact(news)
+		for p, err := range named(ctx, r, storeDir, jobs, news) {
+			if (err != nil || match(p.Hash(), p.Name())) && !yield(p, err) {
+				return
 			}
-		})(yield)
+		}
 	}
 }
 
-// gather returns all of a sequence that may have millions: blocks of it, put together,
-// are not copied again and again while they grow.
-func gather(seq iter.Seq2[layout.Key, error]) ([]layout.Key, error) {
-	const size = 4096
-	var blocks [][]layout.Key
-	block := make([]layout.Key, 0, size)
-	for key, err := range seq {
-		if err != nil {
-			return nil, err
+// A block is some of the keys of a long list.
+type block struct {
+	keys []layout.Key
+	err  error
+}
+
+// listed lists the narinfos, while its caller does something else. The channel is closed when
+// it has ended.
+func listed(ctx context.Context, r layout.Reader) <-chan block {
+	const size, ahead = 4096, 256
+	blocks := make(chan block, ahead)
+	send := func(b block) bool {
+		select {
+		case blocks <- b:
+			return true
+		case <-ctx.Done():
+			return false
 		}
-		if len(block) == cap(block) {
-			blocks, block = append(blocks, block), make([]layout.Key, 0, size)
-		}
-		block = append(block, key)
 	}
-	return slices.Concat(append(blocks, block)...), nil
+	go func() {
+		defer close(blocks)
+		keys := make([]layout.Key, 0, size)
+		for key, err := range layout.NarInfoKeys(ctx, r) {
+			if err != nil {
+				send(block{err: err})
+				return
+			}
+			if keys = append(keys, key); len(keys) == size {
+				if !send(block{keys: keys}) {
+					return
+				}
+				keys = make([]layout.Key, 0, size)
+			}
+		}
+		send(block{keys: keys})
+	}()
+	return blocks
 }
 
 // named yields the store paths of narinfos.
-func named(ctx context.Context, r layout.Reader, storeDir string, jobs int, keys iter.Seq2[layout.Key, error]) iter.Seq2[layout.StorePath, error] {
+func named(ctx context.Context, r layout.Reader, storeDir string, jobs int, all []layout.Key) iter.Seq2[layout.StorePath, error] {
+	keys := func(yield func(layout.Key, error) bool) {
+		for _, key := range all {
+			if !yield(key, nil) {
+				return
+			}
+		}
+	}
 	type outcome struct {
 		path layout.StorePath
 		bad  error

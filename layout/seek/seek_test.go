@@ -530,24 +530,25 @@ func TestPaths(t *testing.T) {
 	for _, i := range []int{1, 2, 3, 5, 8} {
 		put(i, "")
 	}
-	index := func(end error, of ...int) func(func(layout.StorePath, error) bool) {
-		return func(yield func(layout.StorePath, error) bool) {
+	every := func(string, string) bool { return true }
+	index := func(end error, of ...int) func(func(seek.Part, error) bool) {
+		return func(yield func(seek.Part, error) bool) {
 			for _, i := range of {
-				if !yield(name(i), nil) {
+				if !yield(seek.Part{Hashes: []byte(name(i).Hash()), Paths: []layout.StorePath{name(i)}}, nil) {
 					return
 				}
 			}
 			if end != nil {
-				yield("", end)
+				yield(seek.Part{}, end)
 			}
 		}
 	}
 	want := []layout.StorePath{path, name(1), name(2), name(3), name(5), name(8)}
-	for what, index := range map[string]func(func(layout.StorePath, error) bool){
-		"none": nil, "empty": index(nil), "all": index(nil, 1, 2, 3, 5, 8), "old": index(nil, 1, 4, 5, 9), "broken": index(errFull, 1, 2),
+	for what, index := range map[string]func(func(seek.Part, error) bool){
+		"none": nil, "empty": index(nil), "all": index(nil, 1, 2, 3, 5, 8), "old": index(nil, 1, 4, 5, 9), "broken": index(errFull, 1, 2), "out of order": index(nil, 1, 5, 3, 2), "twice": index(nil, 2, 2),
 	} {
 		var got []layout.StorePath
-		for p, err := range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, index) {
+		for p, err := range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, every, index) {
 			if err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
@@ -557,13 +558,24 @@ func TestPaths(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
-		for range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, index) {
+		for range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, every, index) {
 			break
+		}
+	}
+	// An index of no hashes, or one that is cut off, tells nothing.
+	for _, hashes := range []string{"E", "0", strings.Repeat("e", 32), strings.Repeat("z", 40)} {
+		n := 0
+		wrong := func(yield func(seek.Part, error) bool) { yield(seek.Part{Hashes: []byte(hashes)}, nil) }
+		for range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, every, wrong) {
+			n++
+		}
+		if n != len(want) {
+			t.Errorf("with the index %q: %d paths", hashes, n)
 		}
 	}
 	put(3, "garbage")
 	bad, good := 0, 0
-	for _, err := range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, nil) {
+	for _, err := range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, every, nil) {
 		if errors.As(err, new(*seek.BadRecord)) {
 			bad++
 		} else if err == nil {
@@ -573,7 +585,7 @@ func TestPaths(t *testing.T) {
 	if bad != 1 || good != len(want)-1 {
 		t.Errorf("with a bad record: %d bad, %d good", bad, good)
 	}
-	for _, err := range seek.Paths(t.Context(), notListed{cache.Dir}, layout.DefaultStoreDir, 2, nil) {
+	for _, err := range seek.Paths(t.Context(), notListed{cache.Dir}, layout.DefaultStoreDir, 2, every, nil) {
 		if !errors.Is(err, layout.ErrNotListable) {
 			t.Errorf("a cache that cannot be listed: %v", err)
 		}
@@ -581,3 +593,26 @@ func TestPaths(t *testing.T) {
 }
 
 type notListed struct{ layout.Reader }
+
+// A listing that cannot have a name is not looked into; any other is, and what is not one says so.
+func TestListingWithPart(t *testing.T) {
+	cache, _ := newCache(t, compress.None, archive(t))
+	for _, test := range []struct {
+		listing, part  string
+		parsed, broken bool
+	}{
+		{`{"root":{"entries":{"one":{"narOffset":1,"size":2,"type":"regular"}},"type":"directory"},"version":1}`, "one", true, false},
+		{`{"root":{"entries":{"one":{"narOffset":1,"size":2,"type":"regular"}},"type":"directory"},"version":1}`, "two", false, false},
+		{`{"root":{"entries":{"one":{"narOffset":1,"size":2,"type":"regular"}},"type":"directory"},"version":1}`, "", true, false},
+		{`{"root":{"entries":{"\u006fne":{"narOffset":1,"size":2,"type":"regular"}},"type":"directory"},"version":1}`, "one", true, false},
+		{"{\"root\":{\"entries\":{\"\xff\":{\"narOffset\":1,\"size\":2,\"type\":\"regular\"}},\"type\":\"directory\"},\"version\":1}", "\ufffd", true, false},
+		{`{"root":{"entries":{"one":{"narOffset":1,"size":2,"type":"reg`, "two", false, true},
+		{`{}`, "two", false, true},
+	} {
+		cache.relist(t, []byte(test.listing))
+		root, err := seek.Listing(t.Context(), cache, path, test.part)
+		if broken := errors.As(err, new(*seek.BadListing)); broken != test.broken || !broken && err != nil || (root != nil) != test.parsed {
+			t.Errorf("%q in %s: %v, %v", test.part, test.listing, root, err)
+		}
+	}
+}
