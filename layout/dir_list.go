@@ -75,7 +75,7 @@ func (w *dirWalk) walk(dir string) bool {
 		return err
 	})
 	var open *os.File
-	var names []string
+	var names *nameList
 	if err == nil {
 		defer here.Close()
 		if open, err = here.Open("."); err == nil {
@@ -155,27 +155,39 @@ type seen struct {
 const atOnce = 256
 
 // look yields names, and what those of files stand for. Several goroutines look ahead.
-func (w *dirWalk) look(here *os.Root, dir *os.File, names []string) iter.Seq2[string, seen] {
+func (w *dirWalk) look(here *os.Root, dir *os.File, names *nameList) iter.Seq2[string, seen] {
+	type some struct {
+		names []string
+		seen  []seen
+	}
+	chunks := func(yield func([]string) bool) {
+		var chunk []string
+		for name := range names.take() {
+			if chunk = append(chunk, name); len(chunk) == atOnce {
+				if !yield(chunk) {
+					return
+				}
+				chunk = nil
+			}
+		}
+		if len(chunk) > 0 {
+			yield(chunk)
+		}
+	}
 	return func(yield func(string, seen) bool) {
-		some := slices.Chunk(names, atOnce)
-		each := parallel.Map(w.ctx, runtime.GOMAXPROCS(0), some, func(_ context.Context, names []string) []seen {
+		for some := range parallel.Map(w.ctx, runtime.GOMAXPROCS(0), chunks, func(_ context.Context, names []string) some {
 			infos := make([]seen, len(names))
 			for i, name := range names {
 				if !strings.HasSuffix(name, "/") {
 					infos[i] = lookAt(here, dir, name)
 				}
 			}
-			return infos
-		})
-		at := 0
-		for infos := range each {
-			for _, info := range infos {
-				name := names[at]
-				names[at] = "" // not kept while folders are walked that come later
-				if !yield(name, info) {
+			return some{names, infos}
+		}) {
+			for i, name := range some.names {
+				if !yield(name, some.seen[i]) {
 					return
 				}
-				at++
 			}
 		}
 	}
@@ -191,46 +203,40 @@ type EntryError struct {
 func (e *EntryError) Error() string { return e.Err.Error() }
 func (e *EntryError) Unwrap() error { return e.Err }
 
-// names returns what of a directory may belong to the listing, sorted as whole
-// keys, with a slash behind the names of directories. A directory that is called
-// like a narinfo, a listing or a NAR is nothing of ours: what has such a name is
-// taken for a file, so that most names need no second look.
-func (w *dirWalk) names(here *os.Root, open *os.File, dir string) ([]string, error) {
-	all, err := namesIn(open)
-	if err != nil {
-		return nil, err
-	}
-	marked := all[:0]
-	for _, name := range all {
+// names returns what of a directory may belong to the listing, with a slash behind the
+// names of directories. A directory that is called like a narinfo, a listing or a NAR
+// is nothing of ours: what has such a name is taken for a file, so that most names
+// need no second look.
+func (w *dirWalk) names(here *os.Root, open *os.File, dir string) (*nameList, error) {
+	var list nameList
+	err := eachName(open, func(name string) error {
 		full := dir + name
 		if dir == StagingPrefix && strings.HasSuffix(name, lockSuffix) {
-			continue // not an unfinished file
+			return nil // not an unfinished file
 		}
 		switch Key(full).Kind() {
 		case KindNarInfo, KindListing, KindNAR:
 		default:
 			st, err := here.Lstat(name)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue
+				return nil
 			}
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if st.IsDir() || st.Mode()&fs.ModeSymlink != 0 && isFolderOfKeys(full) {
 				full += "/"
 				if name == besideDir || full == PrivatePrefix && !strings.HasPrefix(w.prefix, PrivatePrefix) {
-					continue
+					return nil
 				}
 			}
 		}
 		if strings.HasPrefix(full, w.prefix) {
-			marked = append(marked, full[len(dir):])
+			list.add(full[len(dir):])
 		}
-	}
-	if !slices.IsSorted(marked) { // a slash moved a name
-		slices.Sort(marked)
-	}
-	return slices.Compact(marked), nil // some file systems name a file twice while others change the directory
+		return nil
+	})
+	return &list, err
 }
 
 // isFolderOfKeys reports whether a link of that name may stand for a folder that
@@ -254,16 +260,28 @@ func readNames(root *os.Root, dir string) ([]string, error) {
 
 func namesIn(f *os.File) ([]string, error) {
 	var names []string
+	err := eachName(f, func(name string) error {
+		names = append(names, name)
+		return nil
+	})
+	slices.Sort(names)
+	return names, err
+}
+
+// eachName tells the names in a directory, in no order.
+func eachName(f *os.File, told func(name string) error) error {
 	for {
 		some, err := f.Readdirnames(4096)
-		names = append(names, some...)
+		for _, name := range some {
+			if err := told(name); err != nil {
+				return err
+			}
+		}
 		if err == io.EOF {
-			break
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	slices.Sort(names)
-	return names, nil
 }
