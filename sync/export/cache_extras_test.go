@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strings"
 	"testing"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/webtest"
 )
@@ -104,3 +106,54 @@ func TestCacheRealisations(t *testing.T) {
 
 // sig64 is the length of a signature, and signs nothing.
 const sig64 = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
+
+// A realisation that no trusted key has signed comes along, and gains no signature of ours.
+func TestRealisationsAreNotVouchedFor(t *testing.T) {
+	theirs, ours := generate(t, "theirs-1"), generate(t, "ours-1")
+	for _, signed := range []bool{false, true} {
+		source := treetest.NewMem(nil)
+		closure := treetest.Populate(t, source, theirs)
+		builtOnce(t, source)
+		r := layout.Realisation{OutPath: closure.Named("source").Info.Path, Output: "out", DrvPath: "dddddddddddddddddddddddddddddddd-we?ird.drv", DrvHash: closure.Named("source").Info.NarHash}
+		if signed {
+			if err := r.Sign(theirs); err != nil {
+				t.Fatal(err)
+			}
+			for key, text := range treetest.Texts(t, r) {
+				treetest.PutText(t, source, key, text)
+			}
+		}
+		dest := treetest.NewMem(t)
+		w := &layout.Writer{Tree: dest, StoreDir: layout.DefaultStoreDir, Keys: []signer.SecretKey{ours}}
+		im := &Run{Source: newCache(t, source), Writer: w, Trust: signer.Trust{Keys: signer.Trusted{theirs.Public()}}, Progress: &Progress{}}
+		plan, err := im.Plan(t.Context(), []layout.StorePath{r.OutPath})
+		if err == nil {
+			err = im.Do(t.Context(), plan)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key := range treetest.Texts(t, r) {
+			text, err := layout.ReadAll(t.Context(), dest, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := layout.ParseRealisation(key, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if has := strings.Contains(strings.Join(append(got.Sigs, got.TraceSigs...), " "), "ours-1:"); has != signed {
+				t.Errorf("signed by a trusted key: %v, by ours: %v in %s", signed, has, key)
+			}
+		}
+	}
+}
+
+func generate(t *testing.T, name string) signer.SecretKey {
+	t.Helper()
+	key, err := signer.Generate(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}

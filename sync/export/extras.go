@@ -58,8 +58,11 @@ func (im *Run) realisations(ctx context.Context, source RealisationSource, info 
 		return fmt.Errorf("realisations of %s: %w", info.Path, err)
 	}
 	for _, r := range list {
-		if err := r.Sign(im.Writer.Keys...); err != nil {
-			return err
+		// To sign is to vouch. Clients judge by themselves what is not signed.
+		if im.believes(&r) {
+			if err := r.Sign(im.Writer.Keys...); err != nil {
+				return err
+			}
 		}
 		objects, err := r.Objects()
 		if err != nil {
@@ -81,6 +84,11 @@ func (im *Run) realisations(ctx context.Context, source RealisationSource, info 
 		}
 	}
 	return nil
+}
+
+// believes reports whether a trusted key has signed a realisation, its dependents too.
+func (im *Run) believes(r *layout.Realisation) bool {
+	return im.Trust.Vouches(r.Fingerprint(), r.Sigs) || im.Trust.Vouches(r.TraceFingerprint(), r.TraceSigs)
 }
 
 // putRealisation puts a realisation of a path.

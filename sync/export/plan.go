@@ -266,7 +266,13 @@ func (im *Run) checkReferences(ctx context.Context, missing map[layout.StorePath
 			if err != nil {
 				return err
 			}
-			if have.state != stateWhole {
+			there := have.state == stateWhole
+			if !there && im.Provided != nil {
+				if there, err = im.Provided(ctx, ref); err != nil {
+					return err
+				}
+			}
+			if !there {
 				return &MissingReferenceError{Path: p, Reference: ref}
 			}
 			known[ref] = true
