@@ -297,13 +297,9 @@ type cacheSource struct {
 
 // openCache opens another cache, and tells whose signatures count.
 func openCache(c *cli.Context, from string) (*cacheSource, signer.Trust, error) {
-	texts := c.StringSlice("trusted-public-key")
-	if len(texts) == 0 {
-		texts = []string{nixosKey}
-	}
-	trusted, err := signer.ParseTrusted(texts...)
+	trust, err := trustOf(c)
 	if err != nil {
-		return nil, signer.Trust{}, usage("--trusted-public-key: %v", err)
+		return nil, signer.Trust{}, err
 	}
 	reader, name, err := openReader(c, from, httpOptions(c))
 	if err != nil {
@@ -314,11 +310,20 @@ func openCache(c *cli.Context, from string) (*cacheSource, signer.Trust, error) 
 		reader.Close() // err says more
 		return nil, signer.Trust{}, fmt.Errorf("open cache %s: %w", name, err)
 	}
-	cache := &cacheSource{opened, reader}
-	if c.Bool("no-check-sigs") {
-		return cache, signer.Trust{All: true}, nil
+	return &cacheSource{opened, reader}, trust, nil
+}
+
+// trustOf tells whose signatures count, by the flags.
+func trustOf(c *cli.Context) (signer.Trust, error) {
+	texts := c.StringSlice("trusted-public-key")
+	if len(texts) == 0 {
+		texts = []string{nixosKey}
 	}
-	return cache, signer.Trust{Keys: trusted}, nil
+	trusted, err := signer.ParseTrusted(texts...)
+	if err != nil {
+		return signer.Trust{}, usage("--trusted-public-key: %v", err)
+	}
+	return signer.Trust{Keys: trusted, All: c.Bool("no-check-sigs")}, nil
 }
 
 // maxListed bounds the list on standard input, in bytes.

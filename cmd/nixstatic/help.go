@@ -26,13 +26,13 @@ var (
 		{"About this program", []string{"completion", "help"}},
 	}
 	flagGroups = []group{
-		{"Where", []string{"to", "from", "store", "store-dir", "stdin", "netrc-file", "file", "dir", "listen", "tls-cert", "tls-key", "redirect", "upload-prefix", "read-only", "write"}},
-		{"What", []string{"name", "no-closure", "build-deps", "exclude", "include", "root", "pin", "force", "debug-info", "logs", "delete", "compare", "watch", "rescan", "deep", "repair", "public",
+		{"Where", []string{"to", "from", "store", "store-dir", "output", "stdin", "netrc-file", "file", "dir", "listen", "tls-cert", "tls-key", "redirect", "upload-prefix", "read-only", "write"}},
+		{"What", []string{"name", "have", "no-closure", "build-deps", "exclude", "include", "root", "pin", "force", "debug-info", "logs", "delete", "compare", "watch", "rescan", "deep", "repair", "public",
 			"upstream", "upstream-key", "title", "url", "public-key", "unlisted", "replace"}},
 		{"Who may", []string{"tokens", "private", "anonymous-upload", "trusted-proxy", "token-file", "scope", "netrc", "expires", "key"}},
 		{"Signatures", []string{"secret-key-file", "trusted-public-key", "require-signature", "no-check-sigs"}},
 		{"Compression", []string{"compression", "level"}},
-		{"Limits", []string{"jobs", "bandwidth", "max-nar-size", "max-body", "min-free", "max-uploads", "shutdown-timeout"}},
+		{"Limits", []string{"jobs", "bandwidth", "max-size", "max-nar-size", "max-body", "min-free", "max-uploads", "shutdown-timeout"}},
 		{"Pruning", []string{"gc", "keep-young", "undo", "grace", "max-removal", "no-pins", "open", "no-reclaim", "reclaim-only", "keep-last", "keep-within", "until",
 			"with-referrers", "purge", "purge-hook", "purge-url"}},
 		{"What is told", []string{"dry-run", "yes", "json", "quiet", "verbose", "metrics-listen", "log-format", "log-level", "help"}},

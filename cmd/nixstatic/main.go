@@ -53,7 +53,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 verify or adopt found problems, or nothing keeps a path, " +
 			"4 what is pinned is larger than max-size, 130 interrupted.",
 		Commands: []*cli.Command{
-			exportCommand(), pushCommand(), watchCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), adoptCommand(),
+			exportCommand(), pushCommand(), watchCommand(), addCommand(), initCommand(), signCommand(), verifyCommand(), adoptCommand(), bundleCommand(),
 			findCommand(), lsCommand(), catCommand(), infoCommand(),
 			keyCommand(), syncCommand(), pinCommand(), gcCommand(), duCommand(), usesCommand(), rmCommand(), serveCommand(), tokenCommand(), useCommand(), doctorCommand(), quickstartCommand(),
 			pageCommand(), helpCommand(), completionCommand(), manCommand(),

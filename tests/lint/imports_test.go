@@ -29,6 +29,7 @@ var own = map[string][]string{
 	"layout":          {"signer", "layout/nar", "layout/compress", "layout/parallel", "layout/share"},
 	"layout/fsck":     append([]string{"layout/gc", "layout/parallel"}, onLayout...),
 	"layout/adopt":    append([]string{"layout/fsck", "layout/gc", "layout/lock", "layout/parallel"}, onLayout...),
+	"layout/bundle":   {"layout", "layout/parallel"},
 	"layout/inbox":    onLayout,
 	"layout/seek":     append([]string{"layout/parallel"}, onLayout...),
 	"layout/treetest": onLayout,
@@ -67,7 +68,7 @@ var own = map[string][]string{
 	"webdav/metrics":     {"layout", "layout/inbox", "webdav", "webdav/through"},
 	"webdav/upstream":    {"layout", "layout/recent", "layout/share", "signer", "webdav"},
 	"webdav/through":     {"layout", "layout/compress", "layout/inbox", "layout/share", "signer", "webdav", "webdav/upstream"},
-	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/adopt", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
+	"cmd/nixstatic": append([]string{"cmd/nixstatic/hook", "sync/queue", "layout/adopt", "layout/bundle", "layout/fsck", "layout/gc", "layout/inbox", "layout/lock", "layout/pages", "layout/parallel", "layout/roots", "layout/uses", "layout/seek",
 		"webdav", "webdav/metrics", "webdav/oidc", "webdav/token", "webdav/through", "webdav/upstream",
 		"sync/doctor", "sync/export", "sync/forge", "sync/httpcache", "sync/mirror", "sync/nixconf", "sync/nixstore", "sync/runner", "sync/s3", "sync/watch"}, onLayout...),
 

@@ -1,0 +1,405 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"sync/atomic"
+
+	"github.com/nixstatic/nixstatic/layout"
+)
+
+// MinPart is the least size of a part, in bytes: room for the largest record.
+const MinPart = 8 << 20
+
+// Options change how a plan is written. The zero value writes one file.
+type Options struct {
+	MaxPart  int64         // bytes of a part, MinPart at least; 0 for one file of any size
+	Logs     bool          // build logs of the paths' derivers, too
+	Progress *atomic.Int64 // counts bytes that were written; may be nil
+}
+
+// ErrDamaged says that a NAR of the cache is not what its record says.
+var ErrDamaged = errors.New("it is not what its narinfo says")
+
+// Write writes the bundle of a plan. The function next is asked for what each part is to be
+// written to; a part is whole when the next one is asked for, or when Write returns.
+func (p *Plan) Write(ctx context.Context, cache layout.Reader, next func() (io.Writer, error), o Options) error {
+	w := &writer{ctx: ctx, cache: cache, plan: p, Options: o, next: next, id: p.id(o.MaxPart), buf: make([]byte, 256<<10)}
+	if w.Progress == nil {
+		w.Progress = new(atomic.Int64)
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	logs := map[layout.StorePath]bool{"": true}
+	for _, path := range p.Lacking {
+		if err := w.path(path); err != nil {
+			return fmt.Errorf("%s: %w", path.Path, err)
+		}
+		if drv := path.Deriver; o.Logs && !logs[drv] {
+			logs[drv] = true
+			if err := w.log(drv); err != nil {
+				return fmt.Errorf("log of %s: %w", drv, err)
+			}
+		}
+	}
+	if err := w.realisations(); err != nil {
+		return err
+	}
+	return w.end()
+}
+
+// A writer writes the parts of a bundle.
+type writer struct {
+	Options
+	ctx   context.Context
+	cache layout.Reader
+	plan  *Plan
+	next  func() (io.Writer, error)
+	id    string
+
+	part int
+	tar  *tar.Writer
+	out  int64 // bytes of the part
+	sums bytes.Buffer
+	nars map[layout.Key]bool // of this part
+	buf  []byte
+}
+
+const (
+	block = 512
+	// headers is what tar may write ahead of a member with a long name or size.
+	headers = 3 * block
+	// tail is what tar may write around the sums, with the end of the file.
+	tail = headers + block + 2*block
+)
+
+// cost returns how many bytes a member takes at most.
+func cost(name string, size int64) int64 {
+	return headers + (size+block-1)/block*block + int64(2*sha256.Size+3+len(name))
+}
+
+// room returns how many bytes of members the part still has room for.
+func (w *writer) room() int64 {
+	if w.MaxPart == 0 {
+		return 1 << 62
+	}
+	return w.MaxPart - w.out - int64(w.sums.Len()) - tail
+}
+
+// begin begins a part.
+func (w *writer) begin() error {
+	out, err := w.next()
+	if err != nil {
+		return err
+	}
+	if w.part++; w.part > MaxParts {
+		return fmt.Errorf("%w: more than %d of them", ErrPart, MaxParts)
+	}
+	w.tar, w.out, w.nars = tar.NewWriter(counter{out, &w.out}), 0, map[layout.Key]bool{}
+	w.sums.Reset()
+	text, err := json.Marshal(head{Version: version, ID: w.id, Part: w.part, StoreDir: w.plan.StoreDir})
+	if err != nil {
+		return err
+	}
+	if err := w.text(headName, append(text, '\n')); err != nil {
+		return err
+	}
+	info := layout.DefaultCacheInfo()
+	info.StoreDir = w.plan.StoreDir
+	return w.text(string(layout.CacheInfoKey), info.Marshal())
+}
+
+// end ends a part.
+func (w *writer) end() error {
+	sums := bytes.Clone(w.sums.Bytes())
+	if err := w.text(sumsName, sums); err != nil {
+		return err
+	}
+	return w.tar.Close()
+}
+
+// makeRoom makes room for what takes n bytes, in a part of its own if need be. It reports false if no
+// part has that much room.
+func (w *writer) makeRoom(n int64) (bool, error) {
+	if n <= w.room() {
+		return true, nil
+	}
+	if n > w.MaxPart-partHead-tail {
+		return false, nil
+	}
+	if err := w.end(); err != nil {
+		return false, err
+	}
+	return true, w.begin()
+}
+
+// partHead is what the first members of a part take at most.
+const partHead = 4*headers + maxHead
+
+// text writes a member.
+func (w *writer) text(name string, text []byte) error {
+	return w.member(name, int64(len(text)), bytes.NewReader(text))
+}
+
+// member writes a member of exactly that many bytes of a reader.
+func (w *writer) member(name string, size int64, from io.Reader) error {
+	if err := w.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644}); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	sum := sha256.New()
+	n, err := io.CopyBuffer(io.MultiWriter(w.tar, sum), onlyReader{w.ctx, io.LimitReader(from, size)}, w.buf)
+	w.Progress.Add(n)
+	if err == nil && n < size {
+		err = fmt.Errorf("%w: it has %d bytes, not %d", ErrDamaged, n, size)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	fmt.Fprintf(&w.sums, "%x  %s\n", sum.Sum(nil), name)
+	return nil
+}
+
+// path writes a path: its NAR, its listing if there is one, and its record.
+func (w *writer) path(p *Path) error {
+	record := layout.NarInfoKey(p.Path)
+	body, size, err := w.open(p)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	around := cost(string(record), int64(len(p.Text)))
+	fits, err := w.makeRoom(around + cost(string(p.NAR.Key), size))
+	if err == nil && !w.nars[p.NAR.Key] {
+		if fits {
+			err = w.nar(p, body, size)
+		} else {
+			err = w.cut(p, body, size, around)
+		}
+	}
+	if err == nil {
+		err = w.listing(layout.ListingKey(p.Path), around)
+	}
+	if err != nil {
+		return err
+	}
+	return w.text(string(record), p.Text)
+}
+
+// open opens the NAR of a path, and tells its size.
+func (w *writer) open(p *Path) (io.ReadCloser, int64, error) {
+	if p.FileHash.IsZero() {
+		// No other hash is known of the file than that of the NAR in it.
+		body, _, err := w.cache.Get(w.ctx, p.NAR.Key)
+		if err != nil {
+			return nil, 0, err
+		}
+		holds, err := layout.HoldsNAR(w.ctx, p.NAR.Key, body, max(p.NAR.Size, 0), p.NarHash)
+		body.Close()
+		if err != nil {
+			return nil, 0, err
+		}
+		if !holds {
+			return nil, 0, fmt.Errorf("%s: %w", p.NAR.Key, ErrDamaged)
+		}
+	}
+	return w.sized(p.NAR.Key)
+}
+
+// sized opens an object, and tells its size, for which it is copied where the cache does
+// not tell it beforehand.
+func (w *writer) sized(key layout.Key) (io.ReadCloser, int64, error) {
+	body, info, err := w.cache.Get(w.ctx, key)
+	if err != nil || info.Size >= 0 {
+		return body, info.Size, err
+	}
+	defer body.Close()
+	file, err := layout.TempSpool("").Create()
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, err := io.Copy(file, onlyReader{w.ctx, body}); err != nil {
+		file.Discard()
+		return nil, 0, err
+	}
+	return spooled{io.NewSectionReader(file, 0, file.Size()), file}, file.Size(), nil
+}
+
+type spooled struct {
+	io.Reader
+	file layout.SpoolFile
+}
+
+func (s spooled) Close() error { s.file.Discard(); return nil }
+
+// nar writes a NAR whole.
+func (w *writer) nar(p *Path, body io.Reader, size int64) error {
+	sum := sha256.New()
+	if err := w.member(string(p.NAR.Key), size, io.TeeReader(body, sum)); err != nil {
+		return err
+	}
+	w.nars[p.NAR.Key] = true
+	return p.check(body, sum)
+}
+
+// check compares the hash of the file with the record, and sees that nothing follows.
+func (p *Path) check(body io.Reader, sum hash.Hash) error {
+	if n, err := body.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		if err != nil && err != io.EOF {
+			return err
+		}
+		return fmt.Errorf("%s: %w: it goes on", p.NAR.Key, ErrDamaged)
+	}
+	if !p.FileHash.IsZero() && layout.Hash(sum.Sum(nil)) != p.FileHash {
+		return fmt.Errorf("%s: %w: it has another hash", p.NAR.Key, ErrDamaged)
+	}
+	return nil
+}
+
+// cut writes a NAR in pieces, the last of them into a part with room for what belongs
+// around it.
+func (w *writer) cut(p *Path, body io.Reader, size, around int64) error {
+	sum := sha256.New()
+	for from := int64(0); from < size; {
+		rest := piece{p.NAR.Key, from, size}
+		n := size - from
+		if least := cost(rest.name(), min(n, w.MaxPart/8)); w.room() < least+around {
+			if err := w.end(); err != nil {
+				return err
+			}
+			if err := w.begin(); err != nil {
+				return err
+			}
+		}
+		if room := w.room() - cost(rest.name(), 0) - around; n > room {
+			n = room / block * block
+		}
+		if n <= 0 {
+			return ErrPart
+		}
+		if err := w.member(rest.name(), n, io.TeeReader(io.LimitReader(body, n), sum)); err != nil {
+			return err
+		}
+		from += n
+	}
+	return p.check(body, sum)
+}
+
+// listing writes a listing if there is one and it fits beside the record: the other side
+// makes it anew.
+func (w *writer) listing(key layout.Key, around int64) error {
+	text, err := layout.ReadAll(w.ctx, w.cache, key)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrTooLarge) {
+		return nil
+	}
+	if err != nil || cost(string(key), int64(len(text)))+around > w.room() {
+		return err
+	}
+	return w.text(string(key), text)
+}
+
+// ErrPart says that something has no room in a part.
+var ErrPart = errors.New("the parts are too small for it")
+
+// log writes the build log of a derivation, if there is one.
+func (w *writer) log(drv layout.StorePath) error {
+	key := layout.LogKey(drv)
+	body, size, err := w.sized(key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if size > key.Kind().MaxBytes() {
+		return fmt.Errorf("%w: more than %d bytes", layout.ErrTooLarge, key.Kind().MaxBytes())
+	}
+	fits, err := w.makeRoom(cost(string(key), size))
+	if err == nil && !fits {
+		err = fmt.Errorf("%w: it has %d bytes", ErrPart, size)
+	}
+	if err != nil {
+		return err
+	}
+	return w.member(string(key), size, body)
+}
+
+// realisations writes those of the paths, as far as the cache can be asked for them.
+func (w *writer) realisations() error {
+	wanted := map[layout.StorePath]bool{}
+	for _, path := range w.plan.Lacking {
+		if path.CA != "" {
+			wanted[path.Path] = true
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	for _, generation := range []string{"realisations/", "build-trace-v2/"} {
+		for info, err := range layout.List(w.ctx, w.cache, generation) {
+			if errors.Is(err, layout.ErrNotListable) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("list realisations: %w", err)
+			}
+			if info.Key.Kind() != layout.KindRealisation {
+				continue
+			}
+			text, err := layout.ReadAll(w.ctx, w.cache, info.Key)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // went while we listed
+			}
+			if err != nil {
+				return err
+			}
+			// An unreadable realisation does not stop the others.
+			r, err := layout.ParseRealisation(info.Key, text)
+			if err != nil || !wanted[r.OutPath] {
+				continue
+			}
+			if _, err := w.makeRoom(cost(string(info.Key), int64(len(text)))); err != nil {
+				return err
+			}
+			if err := w.text(string(info.Key), text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// counter counts bytes that were written.
+type counter struct {
+	w io.Writer
+	n *int64
+}
+
+func (c counter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	*c.n += int64(n)
+	return n, err
+}
+
+// onlyReader ends a copy when ctx does, and hides other methods, which would not use the
+// copy's buffer.
+type onlyReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r onlyReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
