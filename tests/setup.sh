@@ -36,6 +36,10 @@ litmus:litmus
 cadaver:cadaver
 rclone:rclone
 setpriv:util-linux
+ip:iproute2
+openssl:openssl
+git:git
+update-ca-certificates:ca-certificates
 gzip:gzip
 lz4:lz4
 chromium:chromium
@@ -93,6 +97,8 @@ install_programs() {
 }
 
 mkdir -p "$NIXSTATIC_TEST_CACHE"
+# tests/workflows mounts stores of its own there.
+[ -d /nix ] || as_root mkdir /nix
 install_programs </dev/null
 
 # Two clones may set up at once; the second waits and finds the work done.

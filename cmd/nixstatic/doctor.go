@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,6 +15,7 @@ import (
 	"github.com/nixstatic/nixstatic/sync/doctor"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/nixconf"
+	"github.com/nixstatic/nixstatic/sync/nixstore"
 )
 
 func doctorCommand() *cli.Command {
@@ -122,21 +120,11 @@ func runDoctor(c *cli.Context) error {
 
 // pathArgument reads a store path, or a link that leads into the store.
 func pathArgument(storeDir, arg string) (layout.StorePath, bool, error) {
-	target := filepath.Clean(arg)
-	if !strings.HasPrefix(target, storeDir+"/") {
-		real, err := filepath.EvalSymlinks(arg)
-		if errors.Is(err, fs.ErrNotExist) {
-			// A result whose path is gone is a link all the same.
-			if real, err = os.Readlink(arg); err != nil {
-				return "", false, nil
-			}
-		}
-		if err != nil || !strings.HasPrefix(real, storeDir+"/") {
-			return "", false, nil
-		}
-		target = real
+	inside, err := nixstore.Follow(arg, storeDir)
+	if err != nil {
+		return "", false, nil
 	}
-	name, _, _ := strings.Cut(strings.TrimPrefix(target, storeDir+"/"), "/")
+	name, _, _ := strings.Cut(inside, "/")
 	p, err := layout.ParseStorePath(name)
 	if err != nil {
 		return "", false, usage("%s: %v", arg, err)

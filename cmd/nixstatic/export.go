@@ -96,6 +96,9 @@ func runExport(c *cli.Context) error {
 	}
 	var roots []layout.StorePath
 	for _, arg := range args {
+		if c.IsSet("from") {
+			arg = leadingTo(source.StoreDir(), arg)
+		}
 		p, err := source.Resolve(c.Context, arg)
 		if err != nil {
 			return aboutArg(c, err, arg)

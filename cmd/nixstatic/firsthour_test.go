@@ -245,3 +245,48 @@ func TestVerbose(t *testing.T) {
 		}
 	}
 }
+
+// TestLinks: a link such as ./result means the path that it leads to, in all commands,
+// through other links, and on a machine whose store does not have the path.
+func TestLinks(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	write(t, "files/note", "a note")
+	code, path, stderr := says(t, "add", "--to", "cache", "files")
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	for link, to := range map[string]string{"result": strings.TrimSpace(path), "chain": "result"} {
+		if err := os.Symlink(to, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range []string{
+		"cat cache ./LINK/note", "ls cache ./LINK", "ls cache ./LINK/", "info cache ./LINK", "doctor cache ./LINK",
+		"pin cache name ./LINK", "gc why cache ./LINK", "export --from cache --to LINK.1 ./LINK", "sync cache LINK.2 ./LINK", "sync cache LINK.2 LINK",
+		"rm cache ./LINK --with-referrers -n",
+	} {
+		for _, link := range []string{"chain", "result"} {
+			if code, _, stderr := says(t, strings.Fields(strings.ReplaceAll(line, "LINK", link))...); code != 0 && !strings.Contains(stderr, "pin name@") {
+				t.Errorf("%s of %s: exit code %d\n%s", line, link, code, stderr)
+			}
+		}
+	}
+	if code, _, stderr := says(t, "cat", "cache", "./files/note"); code != 2 || !strings.Contains(stderr, "is not a store path") {
+		t.Errorf("a file that is in no store: exit code %d\n%s", code, stderr)
+	}
+}
+
+// TestNextStep: what export says to do next leads clients to the key, which a cache that
+// init did not make does not show.
+func TestNextStep(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	write(t, "files/note", "a note")
+	_, path, _ := says(t, "add", "--to", "cache", "files")
+	_, key, _ := says(t, "key", "generate", "--name", "k-1", "--to", "k")
+	code, _, stderr := says(t, "export", "--from", "cache", "--to", "copy", "-k", "k", strings.TrimSpace(path))
+	if want := "nixstatic use URL --key " + strings.TrimSpace(key); code != 0 || !strings.Contains(stderr, want) {
+		t.Errorf("it does not say %q: exit code %d\n%s", want, code, stderr)
+	}
+}

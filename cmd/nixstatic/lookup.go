@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/seek"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
+	"github.com/nixstatic/nixstatic/sync/nixstore"
 )
 
 // A looked is a cache that is only looked into.
@@ -87,20 +87,14 @@ const pathForms = "want /nix/store/<hash>-<name>, <hash>-<name>, the <hash> alon
 // that was named.
 func (l *looked) record(ctx context.Context, arg string) (n *layout.NarInfo, inside string, err error) {
 	rest := arg
-	if strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") {
-		if rest, err = filepath.EvalSymlinks(arg); err == nil {
-			rest, err = filepath.Abs(rest)
-		}
-		if err != nil {
+	if strings.HasPrefix(arg, "./") || strings.HasPrefix(arg, "../") || strings.HasPrefix(arg, "/") {
+		switch rest, err = nixstore.Follow(arg, l.storeDir); {
+		case errors.Is(err, nixstore.ErrOutside) || strings.HasPrefix(arg, "/") && err != nil:
+			return nil, "", usage("%s is not a store path: %s is for the store directory %s", arg, l.text, l.storeDir)
+		case err != nil:
 			return nil, "", err
 		}
-	}
-	if strings.HasPrefix(rest, "/") {
-		in, ok := strings.CutPrefix(path.Clean(rest), l.storeDir+"/")
-		if !ok {
-			return nil, "", usage("%s is not a store path: %s is for the store directory %s", arg, l.text, l.storeDir)
-		}
-		if rest = in; strings.HasSuffix(arg, "/") {
+		if strings.HasSuffix(arg, "/") {
 			rest += "/"
 		}
 	}

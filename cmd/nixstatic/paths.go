@@ -34,6 +34,18 @@ func aboutPath(err error, arg string) error {
 	return err
 }
 
+// leadingTo returns the store path of another cache that a person means: where a
+// symbolic link leads, such as ./result, or else the word itself.
+func leadingTo(storeDir, arg string) string {
+	if _, err := layout.ParseStorePath(arg); err == nil {
+		return arg
+	}
+	if inside, err := nixstore.Follow(arg, storeDir); err == nil {
+		return storeDir + "/" + inside
+	}
+	return arg
+}
+
 // storeHint tells what to do about the local store, or is "".
 func storeHint(err error) string {
 	switch {

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
+	"github.com/nixstatic/nixstatic/sync/nixstore"
 )
 
 func pinCommand() *cli.Command {
@@ -277,19 +276,10 @@ func storePathArg(storeDir, arg string) (layout.StorePath, error) {
 	if p, err := layout.ParseStorePath(arg); err == nil {
 		return p, nil
 	}
-	text := arg
-	if !strings.HasPrefix(text, storeDir+"/") {
-		if target, err := os.Readlink(text); err == nil {
-			if !filepath.IsAbs(target) {
-				target = filepath.Join(filepath.Dir(text), target)
-			}
-			text = target
-		}
-	}
-	rest, ok := strings.CutPrefix(text, storeDir+"/")
+	rest, err := nixstore.Follow(arg, storeDir)
 	base, _, _ := strings.Cut(rest, "/")
-	p, err := layout.ParseStorePath(base)
-	if !ok || err != nil {
+	p, notPath := layout.ParseStorePath(base)
+	if err != nil || notPath != nil {
 		return "", usage("%s is no store path in %s, nor a link to one", arg, storeDir)
 	}
 	return p, nil

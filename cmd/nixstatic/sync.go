@@ -256,7 +256,7 @@ func syncCache(c *cli.Context, from, to string, args []string) error {
 	defer cache.Close()
 	var roots []layout.StorePath
 	for _, arg := range args {
-		p, err := cache.Resolve(c.Context, arg)
+		p, err := cache.Resolve(c.Context, leadingTo(cache.StoreDir(), arg))
 		if err != nil {
 			return aboutCachePath(err, from, arg)
 		}

@@ -56,14 +56,16 @@ func (s *service) tellUnsigned(ctx context.Context, storeDir string) {
 
 // tellNext says what to do with a cache that was made just now.
 func tellNext(c *cli.Context, cache string, keys []signer.SecretKey) {
-	public := ""
+	public, named := "", ""
 	for _, key := range keys {
 		public += " " + key.Public().String()
+		named += " --key " + key.Public().String()
 	}
 	say(c, "next: any web server can host this; to try it here: nixstatic serve %s --read-only", quoted(cache))
 	if public == "" {
 		return
 	}
-	say(c, "clients then run nixstatic use URL, or have these two lines in nix.conf:\n"+
-		"   extra-substituters = http://%s\n   extra-trusted-public-keys =%s", defaultListen, public)
+	// A cache that was not made by init does not say what its keys are.
+	say(c, "clients then run nixstatic use URL%s, or have these two lines in nix.conf:\n"+
+		"   extra-substituters = http://%s\n   extra-trusted-public-keys =%s", named, defaultListen, public)
 }

@@ -55,7 +55,7 @@ func useCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "write", Value: "auto", Usage: "`WHERE`: auto, user, system, nixos[=DIR], home-manager[=DIR], flake or print"},
 			&cli.StringSliceFlag{Name: "key", Usage: "trust `KEY` (name:base64) and no others; may be repeated"},
-			&cli.StringFlag{Name: "token-file", Usage: "the token for the cache is in `FILE` (-: standard input)"},
+			&cli.StringFlag{Name: "token-file", Usage: "the token for the cache is in `FILE` (-: standard input), or NAME:PASSWORD"},
 			&cli.BoolFlag{Name: "remove", Usage: "take away what use has written for this cache"},
 			&cli.BoolFlag{Name: "yes", Aliases: []string{"y"}, Usage: "trust the keys that the cache shows, and do not ask"},
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only say what would be written"},

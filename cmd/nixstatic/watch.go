@@ -118,8 +118,9 @@ func runWatch(c *cli.Context) error {
 			feeders++
 		}
 	}
+	removes := c.Bool("hook") && c.Bool("remove")
 	switch {
-	case c.NArg() < 1:
+	case c.NArg() < 1 && !removes:
 		return usage("watch takes the cache to send to")
 	case feeders > 1:
 		return usage("choose one of --hook, --store and --exec")
@@ -132,6 +133,9 @@ func runWatch(c *cli.Context) error {
 	case !c.Bool("exec") && (c.IsSet("timeout") || c.Bool("strict")):
 		return usage("--timeout and --strict go with --exec; watch drain has them too")
 	}
+	if removes {
+		return removeHook(c)
+	}
 	to := c.Args().First()
 	if err := checkSending(c, to); err != nil {
 		return err
@@ -139,9 +143,6 @@ func runWatch(c *cli.Context) error {
 	dir, err := queueDir(c)
 	if err != nil {
 		return err
-	}
-	if c.Bool("hook") && c.Bool("remove") {
-		return removeHook(c)
 	}
 	q, err := makeQueue(dir)
 	if err != nil {

@@ -46,8 +46,24 @@ func (s *Store) Resolve(ctx context.Context, arg string) (layout.StorePath, erro
 	return p, nil
 }
 
-// follow walks along the components of file until it is in the store.
+// follow returns the store path that file leads to.
 func (s *Store) follow(file string) (layout.StorePath, error) {
+	path, err := Follow(file, s.storeDir, s.realDir, s.bareDir)
+	if errors.Is(err, ErrOutside) {
+		return "", fmt.Errorf("%w %s", err, s.places())
+	}
+	if err != nil {
+		return "", err
+	}
+	base, _, _ := strings.Cut(path, "/")
+	return layout.ParseStorePath(base)
+}
+
+// Follow walks along the components of a file name, and where symbolic links in it
+// lead, until it is in one of the store directories: it returns what follows that,
+// as in <hash>-<name>/bin/foo. Nothing in a store need exist, and links there are not
+// followed. Errors are ErrNoFile, and ErrOutside for a file that is in none of them.
+func Follow(file string, storeDirs ...string) (string, error) {
 	if file == "" {
 		return "", errors.New("no path given")
 	}
@@ -57,14 +73,17 @@ func (s *Store) follow(file string) (layout.StorePath, error) {
 	}
 	tried := []string{path}
 	for range maxLinks {
-		next, p, err := s.step(path)
+		for _, dir := range storeDirs {
+			if inside, ok := strings.CutPrefix(path, dir+"/"); ok {
+				return inside, nil
+			}
+		}
+		next, err := step(path)
 		switch {
 		case err != nil:
 			return "", fmt.Errorf("tried %s: %w", strings.Join(tried, ", then "), err)
-		case p != "":
-			return p, nil
 		case next == "":
-			return "", fmt.Errorf("tried %s: %w %s", strings.Join(tried, ", then "), ErrOutside, s.places())
+			return "", fmt.Errorf("tried %s: %w", strings.Join(tried, ", then "), ErrOutside)
 		}
 		path = next
 		tried = append(tried, path)
@@ -72,12 +91,8 @@ func (s *Store) follow(file string) (layout.StorePath, error) {
 	return "", fmt.Errorf("tried %s: too many links", strings.Join(tried[:3], ", then "))
 }
 
-// step returns the store path that path is in, or else the path that its first
-// symbolic link makes of it, or "" if there is none.
-func (s *Store) step(path string) (next string, p layout.StorePath, err error) {
-	if p, err := s.within(path); p != "" || err != nil {
-		return "", p, err
-	}
+// step returns what the first symbolic link in a path makes of it, "" if there is none.
+func step(path string) (next string, err error) {
 	for end := 1; end <= len(path); end++ {
 		if end < len(path) && path[end] != '/' {
 			continue
@@ -88,21 +103,10 @@ func (s *Store) step(path string) (next string, p layout.StorePath, err error) {
 			if !filepath.IsAbs(target) {
 				target = filepath.Join(filepath.Dir(prefix), target)
 			}
-			return filepath.Join(target, path[end:]), "", nil
+			return filepath.Join(target, path[end:]), nil
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return "", "", fmt.Errorf("%w %s: %w", ErrNoFile, prefix, fs.ErrNotExist)
-		}
-	}
-	return "", "", nil
-}
-
-// within returns the store path that path lexically is, or is inside of.
-func (s *Store) within(path string) (layout.StorePath, error) {
-	for _, dir := range []string{s.storeDir, s.realDir, s.bareDir} {
-		if rest, ok := strings.CutPrefix(path, dir+"/"); ok {
-			base, _, _ := strings.Cut(rest, "/")
-			return layout.ParseStorePath(base)
+			return "", fmt.Errorf("%w %s: %w", ErrNoFile, prefix, fs.ErrNotExist)
 		}
 	}
 	return "", nil

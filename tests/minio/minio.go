@@ -41,13 +41,9 @@ func Start(t testing.TB, drives int, settings ...string) Server {
 
 // Launch is Start for a TestMain: the server runs until stop is called.
 func Launch(drives int, settings ...string) (s Server, stop func(), err error) {
-	cache, err := cache()
+	program, err := program()
 	if err != nil {
 		return s, nil, err
-	}
-	program := filepath.Join(cache, "minio", "minio")
-	if _, err := os.Stat(program); err != nil {
-		return s, nil, fmt.Errorf("no MinIO: %w: %s", err, remedy)
 	}
 	s = Server{AccessKey: "nixstatic-test", SecretKey: "not-much-of-a-secret"}
 	for _, setting := range settings {
@@ -116,6 +112,28 @@ func freeAddress() (string, error) {
 	}
 	defer listener.Close()
 	return listener.Addr().String(), nil
+}
+
+// Program returns the path of the server, for a test that starts it by itself.
+func Program(t testing.TB) string {
+	t.Helper()
+	path, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func program() (string, error) {
+	cache, err := cache()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(cache, "minio", "minio")
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no MinIO: %w: %s", err, remedy)
+	}
+	return path, nil
 }
 
 // cache returns the folder that tests/env.sh describes.
