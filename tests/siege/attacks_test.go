@@ -6,11 +6,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -24,6 +26,9 @@ func madeUp(alphabet string, n int) string {
 	}
 	return string(b)
 }
+
+// issuer is one whose tokens the server takes, and that does not answer.
+const issuer = "https://127.0.0.1:9/"
 
 const nix32 = "0123456789abcdfghijklmnpqrsvwxyz"
 
@@ -87,6 +92,33 @@ var attacks = map[string]attack{
 	"small pieces of NARs": {do: func(ctx context.Context, a *attacker) {
 		a.send(ctx, "PUT", nar(), strings.NewReader("x"), "Content-Range: bytes 33554432-33554432/33554433")
 		a.send(ctx, "PUT", nar(), http.NoBody, "Content-Range: bytes */300000000000")
+	}},
+	"outcomes of pieces that are not asked for": {do: func(ctx context.Context, a *attacker) {
+		path := nar()
+		a.send(ctx, "PUT", path, strings.NewReader("x"), "Content-Range: bytes 0-0/1")
+		a.hold(ctx, strings.Replace(put(path, 0), "\r\n", "\r\nContent-Range: bytes */1\r\n", 1), 0, pause)
+	}},
+	"runs": {do: func(ctx context.Context, a *attacker) {
+		run := "/upload/root/" + hash() + "/" + hash() + "/"
+		a.send(ctx, "PUT", run+hash()+".narinfo", strings.NewReader("x"))
+		a.send(ctx, "POST", run+"?missing", strings.NewReader(hash()+"\n"))
+		a.send(ctx, "GET", "/upload/root"+strings.Repeat("/a", 8000)+"/nix-cache-info", nil)
+	}},
+	"folders and files that move": {do: func(ctx context.Context, a *attacker) {
+		a.send(ctx, "MKCOL", "/upload/realisations/"+hash(), nil)
+		for _, method := range []string{"DELETE", "MOVE", "COPY"} {
+			a.send(ctx, method, a.target[:5]+"../upload"+a.target, nil, "Destination: /upload/nar/x", "Depth: infinity")
+			a.send(ctx, method, "/upload"+a.target, nil, "Destination: /upload/nar/x", "Depth: infinity")
+		}
+	}},
+	"ID tokens that nobody signed": {stranger: true, do: func(ctx context.Context, a *attacker) {
+		part := base64.RawURLEncoding.EncodeToString
+		token := part([]byte(`{"alg":"RS256","kid":"`+hash()+`"}`)) + "." + part([]byte(`{"iss":"`+issuer+`","sub":"`+strings.Repeat("x", 8000)+`"}`)) + "." + part([]byte(hash()))
+		form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}, "subject_token_type": {"urn:ietf:params:oauth:token-type:jwt"}, "subject_token": {token}}
+		a.send(ctx, "POST", "/?token", strings.NewReader(form.Encode()), "Content-Type: application/x-www-form-urlencoded")
+	}},
+	"ID tokens that trickle in": {stranger: true, copies: 20, do: func(ctx context.Context, a *attacker) {
+		a.hold(ctx, strings.Replace(put("/?token", 60_000), "PUT", "POST", 1), 1, time.Second)
 	}},
 	"long questions": {do: func(ctx context.Context, a *attacker) {
 		var hashes strings.Builder

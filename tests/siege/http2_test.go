@@ -195,8 +195,8 @@ func wait(ctx context.Context, d time.Duration) {
 // from others.
 func TestSiegeOverHTTP2(t *testing.T) {
 	s := startTLS(t, "--min-free", "100MiB")
+	peace := startTLS(t, "--min-free", "100MiB")
 	store, target := s.large(t)
-	before := s.atPeace(t)
 	end := s.besiege(t, target, overHTTP2)
 	time.Sleep(2 * time.Second)
 	ctx, stop := context.WithTimeout(t.Context(), lasts(t, 3*time.Second))
@@ -207,10 +207,11 @@ func TestSiegeOverHTTP2(t *testing.T) {
 	client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
 	read := make(chan int)
 	go func() { read <- s.readers(t, reading, client, store) }()
-	siege := s.pushes(t, ctx, alone)
+	took := s.pairs(t, ctx, peace, fewest)
 	finish()
 	t.Logf("%d reads of 32 MiB", <-read)
 	end()
-	checkPace(t, before, siege, s.atPeace(t))
+	checkPace(t, took)
 	s.ends(t)
+	peace.ends(t)
 }

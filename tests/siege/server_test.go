@@ -60,7 +60,8 @@ func start(t *testing.T, tree string, args ...string) *server {
 	if !strings.HasPrefix(tree, "s3://") {
 		nixtest.Init(t, tree)
 	}
-	s.cmd = p.Command(t, append([]string{"serve", tree, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "-k", s.key.File, "--tokens", file, "--shutdown-timeout", "10s"}, args...)...)
+	s.cmd = p.Command(t, append([]string{"serve", tree, "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "-k", s.key.File, "--tokens", file, "--shutdown-timeout", "10s",
+		"--oidc", "issuer=" + issuer + ",audience=x,claim:sub=x,scope=upload"}, args...)...)
 	s.cmd.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, openFiles)}, s.cmd.Args...)
 	s.cmd.Path = "/bin/sh"
 	s.cmd.Cancel = func() error { s.cmd.Process.Signal(syscall.SIGTERM); return os.ErrProcessDone }

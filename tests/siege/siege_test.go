@@ -63,8 +63,8 @@ func (s *server) large(t *testing.T) (store, nar string) {
 // memory is bounded, and nothing is visible that was not checked.
 func TestSiege(t *testing.T) {
 	s := start(t, filepath.Join(t.TempDir(), "cache"), "--min-free", "100MiB")
+	peace := start(t, filepath.Join(t.TempDir(), "cache"), "--min-free", "100MiB")
 	store, target := s.large(t)
-	before := s.atPeace(t)
 	end := s.besiege(t, target, attacks)
 	time.Sleep(2 * time.Second) // the attackers were there first
 	ctx, stop := context.WithTimeout(t.Context(), lasts(t, 10*time.Second))
@@ -72,11 +72,11 @@ func TestSiege(t *testing.T) {
 	reading, finish := context.WithCancel(t.Context())
 	read := make(chan int)
 	go func() { read <- s.readers(t, reading, reader(), store) }()
-	siege := s.pushes(t, ctx, alone)
+	took := s.pairs(t, ctx, peace, fewest)
 	finish()
 	t.Logf("%d reads of 32 MiB", <-read)
 	end()
-	checkPace(t, before, siege, s.atPeace(t))
+	checkPace(t, took)
 	var disk unix.Statfs_t
 	if err := unix.Statfs(s.tree, &disk); err != nil || int64(disk.Bavail)*int64(disk.Bsize) < 100<<20 {
 		t.Errorf("the disk has %d blocks left, %v", disk.Bavail, err)
@@ -87,4 +87,5 @@ func TestSiege(t *testing.T) {
 		}
 	}
 	s.ends(t)
+	peace.ends(t)
 }
