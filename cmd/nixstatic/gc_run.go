@@ -53,77 +53,122 @@ func runGC(c *cli.Context) error {
 	debug.SetMemoryLimit(pruneMemory)
 	debug.SetGCPercent(400) // below that
 	o.Progress, o.Memory = &gc.Progress{}, cacheFile("gc", treeName(tree, location))
-	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
-		if gone := o.Progress.Withdrawn.Load() + o.Progress.Reclaimed.Load(); gone > 0 {
-			return fmt.Sprintf("gc: %s withdrawn, %s removed", plural(o.Progress.Withdrawn.Load(), "path"), plural(o.Progress.Reclaimed.Load(), "object"))
+	r := &pruneRun{c: c, tree: tree, options: o, meter: pruneMeter(c, o.Progress),
+		result: gcResult{Version: 1, Tree: location, DryRun: c.Bool("dry-run")}}
+	defer r.meter.end()
+	r.storeDir = info.StoreDir
+	if r.result.DryRun {
+		err = r.preview()
+	} else {
+		err = r.collect()
+	}
+	return aboutGC(err, location)
+}
+
+// pruneMeter shows what a run looks at, and what it removes once it does.
+func pruneMeter(c *cli.Context, p *gc.Progress) *meter {
+	return startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
+		if gone := p.Withdrawn.Load() + p.Reclaimed.Load(); gone > 0 {
+			return fmt.Sprintf("gc: %s withdrawn, %s removed", plural(p.Withdrawn.Load(), "path"), plural(p.Reclaimed.Load(), "object"))
 		}
-		return fmt.Sprintf("gc: %d of %s looked at", o.Progress.Read.Load(), plural(o.Progress.Listed.Load(), "path"))
+		return fmt.Sprintf("gc: %d of %s looked at", p.Read.Load(), plural(p.Listed.Load(), "path"))
 	})
-	defer m.end()
-	r := gcResult{Version: 1, Tree: location, DryRun: c.Bool("dry-run")}
-	show := func(p *gc.Plan) error {
-		r.Plan = *p
-		if !c.Bool("json") {
-			m.above(func() { printGCPlan(c.App.Writer, p, info.StoreDir, o) })
-		}
+}
+
+// A pruneRun is one run of gc, as its operator sees it.
+type pruneRun struct {
+	c        *cli.Context
+	tree     openedTree
+	storeDir string
+	options  gc.Options
+	meter    *meter
+	result   gcResult
+}
+
+// show prints a plan, or keeps it for --json.
+func (r *pruneRun) show(p *gc.Plan) {
+	r.result.Plan = *p
+	if !r.c.Bool("json") {
+		r.meter.above(func() { printGCPlan(r.c.App.Writer, p, r.storeDir, r.options) })
+	}
+}
+
+// over is the error of a tree that is larger than its policy allows.
+func (r *pruneRun) over() error {
+	if r.result.Over == nil {
 		return nil
 	}
-	if r.DryRun {
-		plan, err := gc.Preview(c.Context, tree, o)
-		if err != nil {
-			return aboutGC(err, location)
-		}
-		show(plan)
-		if err = plan.Refused; err == nil && plan.Over != nil {
-			err = plan.Over
-		}
-		m.end()
-		if c.Bool("json") {
-			err = errors.Join(printJSON(c.App.Writer, r), err)
-		}
-		return aboutGC(err, location)
-	}
-	purge, err := readPurger(c)
+	return r.result.Over
+}
+
+// preview shows the plan and changes nothing. A plan that would be refused is an error.
+func (r *pruneRun) preview() error {
+	plan, err := gc.Preview(r.c.Context, r.tree, r.options)
 	if err != nil {
 		return err
 	}
-	done, err := gc.Collect(c.Context, tree, purge.purging(o), func(p *gc.Plan) error {
-		show(p)
-		if p.Refused == nil && p.Withdraw.Count+p.Reclaim.Count+int64(p.Unfinished) > 0 && !c.Bool("yes") && isTerminal(c.App.ErrWriter) && isTerminalIn(c.App.Reader) {
-			m.end()
-			if !agreed(c) {
-				return errDeclined
-			}
-		}
-		return nil
-	})
-	m.end()
+	r.show(plan)
+	if err = plan.Refused; err == nil {
+		err = r.over()
+	}
+	r.meter.end()
+	if r.c.Bool("json") {
+		err = errors.Join(printJSON(r.c.App.Writer, r.result), err)
+	}
+	return err
+}
+
+// collect shows the plan and does what it says.
+func (r *pruneRun) collect() error {
+	purge, err := readPurger(r.c)
+	if err != nil {
+		return err
+	}
+	done, err := gc.Collect(r.c.Context, r.tree, purge.purging(r.options), r.agree)
+	r.meter.end()
 	// Objects that went before a failure have gone.
-	if failed := purge.run(c.Context); err == nil {
+	if failed := purge.run(r.c.Context); err == nil {
 		err = failed
 	}
 	if err != nil {
-		return aboutGC(err, location)
+		return err
 	}
-	if limit := o.Policy.MaxSize; limit > 0 && o.Policy.Warn > 0 && r.Over == nil && r.Live.Bytes > limit/100*int64(o.Policy.Warn) {
-		say(c, "warning: %s stay, %d%% of max-size", bytesize(r.Live.Bytes), 100*r.Live.Bytes/limit)
-	}
-	var over error
-	if r.Over != nil {
-		over = aboutGC(r.Over, location)
+	if limit, p := r.options.Policy.MaxSize, r.options.Policy; limit > 0 && p.Warn > 0 && r.result.Over == nil && r.result.Live.Bytes > limit/100*int64(p.Warn) {
+		say(r.c, "warning: %s stay, %d%% of max-size", bytesize(r.result.Live.Bytes), 100*r.result.Live.Bytes/limit)
 	}
 	if done.Epoch > 0 {
-		refreshPage(c, tree, info.StoreDir, false)
+		refreshPage(r.c, r.tree, r.storeDir, false)
 	}
-	if c.Bool("json") {
+	if r.c.Bool("json") {
 		if done.Epoch > 0 || done.Condemned > 0 || done.Unfinished > 0 {
-			r.Done = &done
+			r.result.Done = &done
 		}
-		return errors.Join(printJSON(c.App.Writer, r), over)
+		return errors.Join(printJSON(r.c.App.Writer, r.result), r.over())
 	}
-	if c.Bool("quiet") {
-		return over
+	if !r.c.Bool("quiet") {
+		sayDone(r.c, done)
 	}
+	return r.over()
+}
+
+// agree shows the plan, and asks the person at a terminal.
+func (r *pruneRun) agree(p *gc.Plan) error {
+	r.show(p)
+	if p.Refused != nil || p.Withdraw.Count+p.Reclaim.Count+int64(p.Unfinished) == 0 {
+		return nil
+	}
+	if r.c.Bool("yes") || !isTerminal(r.c.App.ErrWriter) || !isTerminalIn(r.c.App.Reader) {
+		return nil
+	}
+	r.meter.end()
+	if !agreed(r.c) {
+		return errDeclined
+	}
+	return nil
+}
+
+// sayDone tells what a run did.
+func sayDone(c *cli.Context, done gc.Run) {
 	if done.Epoch == 0 {
 		switch {
 		case done.Unfinished > 0:
@@ -132,7 +177,7 @@ func runGC(c *cli.Context) error {
 			say(c, "nothing to remove")
 		}
 		sayRipe(c, done)
-		return over
+		return
 	}
 	text := fmt.Sprintf("run %d: %s withdrawn, %s removed (%s)", done.Epoch, plural(done.Withdrawn.Count, "path"),
 		plural(done.Reclaimed.Count, "object"), bytesize(done.Reclaimed.Bytes))
@@ -144,7 +189,6 @@ func runGC(c *cli.Context) error {
 	}
 	say(c, "%s", text)
 	sayRipe(c, done)
-	return over
 }
 
 // sayRipe tells when the next run can remove something from a bucket.

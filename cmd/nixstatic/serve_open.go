@@ -157,62 +157,79 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	config.Auth, config.MaxUploads = s.auth, c.Int("max-uploads")
 	config.Unlisted = c.Bool("unlisted") || c.Bool("private") && !c.IsSet("unlisted")
 	if !c.Bool("read-only") {
-		if _, err := layout.Look(c.Context, s.tree.Tree); errors.Is(err, layout.ErrClosed) {
-			return nil, withHint(err, "serve it with --read-only, and take uploads to the cache that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open '%s'", location)
-		} else if err != nil {
+		if err := checkWritable(c, s.tree.Tree, location); err != nil {
 			return nil, err
 		}
-		// A file system that cannot hold uploads is to be told of before one comes.
-		file, err := layout.SpoolFor(s.tree.Tree, "").Create()
-		if err != nil {
+		if err := s.takeUploads(c, policy, keys, &config, upstreams, pulls); err != nil {
 			return nil, err
 		}
-		file.Discard()
-		if policy.MinFree, err = parseMinFree(c.String("min-free"), s.tree.volume); err != nil {
-			return nil, usage("--min-free: %v", err)
-		}
-		policy.Decoding = share.NewPool(layout.DecoderMemory, maxWait)
-		config.Decoding = policy.Decoding
-		policy.FreeSpace, policy.Log = s.tree.volume.free, log
-		s.health.FreeSpace, s.health.MinFree = policy.FreeSpace, policy.MinFree
-		s.page = newPage(s.tree.Tree, info.StoreDir)
-		policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: info.StoreDir, Keys: keys, Published: s.page.published}
-		s.page.keys = pages.KeysOf(keys)
-		var provides upstream.Any
-		if len(upstreams) > 0 {
-			up, err := upstream.Open(c.Context, upstream.Config{Tree: s.tree.Tree, StoreDir: info.StoreDir, Caches: upstreams, Log: log})
-			if err != nil {
-				return nil, err
-			}
-			provides = append(provides, up)
-		}
-		if pulls != nil {
-			if err := pulls.open(c, policy); err != nil {
-				return nil, err
-			}
-			provides = append(provides, pulls.ups)
-		}
-		if len(provides) > 0 {
-			policy.Provided, config.Upstream = provides.Provided, provides
-		}
-		if s.inbox, err = inbox.Open(c.Context, *policy); err != nil {
-			return nil, err
-		}
-		config.Inbox = s.inbox
-		if pulls != nil {
-			s.filler = pulls.filler(s, policy, keys)
-			config.Through = s.filler
-		}
-		s.uses = uses.NewRecorder(s.tree.Tree, serverName())
-		s.roots = roots.NewRecorder(s.tree.Tree)
-		config.Roots = s.roots
-		config.Pins = pinner{s.tree.Tree}
 	}
 	if s.uses != nil {
 		config.Uses = s.uses
 	}
 	s.handler = realClient(s.auth, s.auth.Handler(uploadPrefix(c), webdav.New(config)))
 	return s, nil
+}
+
+// checkWritable looks that uploads may come to a tree, and that it can hold them, so that
+// the operator is told before one comes.
+func checkWritable(c *cli.Context, tree layout.Tree, location string) error {
+	if _, err := layout.Look(c.Context, tree); errors.Is(err, layout.ErrClosed) {
+		return withHint(err, "serve it with --read-only, and take uploads to the cache that it is a copy of; or, if no sync --delete runs to this one any more, open it: nixstatic gc --open '%s'", location)
+	} else if err != nil {
+		return err
+	}
+	file, err := layout.SpoolFor(tree, "").Create()
+	if err != nil {
+		return err
+	}
+	file.Discard()
+	return nil
+}
+
+// takeUploads adds to the service what all that writes needs: uploads, what comes through
+// from upstreams, roots, pins, and the account of what was read.
+func (s *service) takeUploads(c *cli.Context, policy *inbox.Config, keys []signer.SecretKey, config *webdav.Config, upstreams []upstream.Cache, pulls *pulling) (err error) {
+	if policy.MinFree, err = parseMinFree(c.String("min-free"), s.tree.volume); err != nil {
+		return usage("--min-free: %v", err)
+	}
+	policy.Decoding = share.NewPool(layout.DecoderMemory, maxWait)
+	config.Decoding = policy.Decoding
+	policy.FreeSpace, policy.Log = s.tree.volume.free, s.log
+	s.health.FreeSpace, s.health.MinFree = policy.FreeSpace, policy.MinFree
+	s.page = newPage(s.tree.Tree, s.storeDir)
+	s.page.keys = pages.KeysOf(keys)
+	policy.Writer = &layout.Writer{Tree: s.tree.Tree, StoreDir: s.storeDir, Keys: keys, Published: s.page.published}
+	var provides upstream.Any
+	if len(upstreams) > 0 {
+		up, err := upstream.Open(c.Context, upstream.Config{Tree: s.tree.Tree, StoreDir: s.storeDir, Caches: upstreams, Log: s.log})
+		if err != nil {
+			return err
+		}
+		provides = append(provides, up)
+	}
+	if pulls != nil {
+		if err := pulls.open(c, policy); err != nil {
+			return err
+		}
+		provides = append(provides, pulls.ups)
+	}
+	if len(provides) > 0 {
+		policy.Provided, config.Upstream = provides.Provided, provides
+	}
+	if s.inbox, err = inbox.Open(c.Context, *policy); err != nil {
+		return err
+	}
+	config.Inbox = s.inbox
+	if pulls != nil {
+		s.filler = pulls.filler(s, policy, keys)
+		config.Through = s.filler
+	}
+	s.uses = uses.NewRecorder(s.tree.Tree, serverName())
+	s.roots = roots.NewRecorder(s.tree.Tree)
+	config.Roots = s.roots
+	config.Pins = pinner{s.tree.Tree}
+	return nil
 }
 
 // cacheInfo returns what the cache is for. A server does not make one: at a mistyped

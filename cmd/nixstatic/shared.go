@@ -15,6 +15,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/nar"
+	"github.com/nixstatic/nixstatic/layout/pages"
 )
 
 // Flags that several commands take.
@@ -192,19 +193,8 @@ func printJSONList(w io.Writer, name string, list any) error {
 	return printJSON(w, map[string]any{name: list})
 }
 
-// bytesize words a number of bytes in the units that disks and networks use.
-func bytesize(n int64) string {
-	switch f := float64(n); {
-	case n < 1000:
-		return fmt.Sprintf("%d B", n)
-	case n < 1e6:
-		return fmt.Sprintf("%.1f kB", f/1e3)
-	case n < 1e9:
-		return fmt.Sprintf("%.1f MB", f/1e6)
-	default:
-		return fmt.Sprintf("%.2f GB", f/1e9)
-	}
-}
+// bytesize words a number of bytes.
+func bytesize(n int64) string { return pages.Bytes(n) }
 
 func plural(n int64, noun string) string {
 	if n == 1 {

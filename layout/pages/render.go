@@ -29,7 +29,7 @@ var assets embed.FS
 // templates are the pages. Text from outside is escaped by html/template, and a
 // browser runs only the scripts that are files of ours.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"bytes": wordBytes, "count": wordCount, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+	"bytes": Bytes, "count": wordCount, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 	"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 }).ParseFS(assets, "assets/*.html"))
 
@@ -114,8 +114,8 @@ func bars(months []Month) []bar {
 	return all
 }
 
-// wordBytes words a number of bytes.
-func wordBytes(n int64) string {
+// Bytes words a number of bytes in the units that disks and networks use.
+func Bytes(n int64) string {
 	switch f := float64(n); {
 	case n < 1000:
 		return fmt.Sprintf("%d B", n)

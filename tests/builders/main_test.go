@@ -5,8 +5,6 @@
 package builders_test
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -15,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,33 +39,15 @@ type server struct {
 	nixtest.Program
 	Tree, Tokens, Token, Address, Netrc string
 	args                                []string
-	log                                 *buffer
+	log                                 *nixtest.Buffer
 	cmd                                 *exec.Cmd
-}
-
-// A buffer may be read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 func newServer(t testing.TB, nix peers.Nix, args ...string) *server {
 	t.Helper()
 	dir := t.TempDir()
 	s := &server{Program: nixtest.Program{Nix: nix}, Tree: filepath.Join(dir, "cache"), Tokens: filepath.Join(dir, "tokens"),
-		Netrc: filepath.Join(dir, "netrc"), Address: "127.0.0.1:0", args: args, log: &buffer{}}
+		Netrc: filepath.Join(dir, "netrc"), Address: "127.0.0.1:0", args: args, log: &nixtest.Buffer{}}
 	s.Token = s.Output(t, "token", "create", "--file", s.Tokens, "--name", "ci", "--scope", "upload")
 	if err := os.WriteFile(s.Netrc, []byte("machine 127.0.0.1 login ci password "+s.Token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -86,18 +65,7 @@ func (s *server) start(t testing.TB) {
 	t.Helper()
 	s.cmd = s.Command(t, append([]string{"serve", s.Tree, "--tokens", s.Tokens, "--listen", s.Address, "--min-free", "0"}, s.args...)...)
 	s.cmd.Stderr = s.log
-	stdout, err := s.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("serve does not start: %v\n%s", err, s.log)
-	}
-	u, err := url.Parse(strings.TrimSpace(line))
+	u, err := url.Parse(nixtest.Listen(t, s.cmd))
 	if err != nil {
 		t.Fatal(err)
 	}

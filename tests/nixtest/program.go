@@ -1,7 +1,6 @@
 package nixtest
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -113,29 +111,6 @@ func (r *Running) Wait(t testing.TB) Result {
 	result := Result{r.cmd.Args[1:], r.stdout.String(), r.stderr.String(), r.cmd.ProcessState.ExitCode()}
 	checkSecrets(t, result.Args, result.Stdout, result.Stderr)
 	return result
-}
-
-// Serve starts a command of Program.Command that serves on a free port, until the test
-// ends, and returns the URL that it tells, which ends in a slash.
-func Serve(t testing.TB, cmd *exec.Cmd) string {
-	t.Helper()
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start nixstatic %q: %v", cmd.Args[1:], err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		cmd.Wait()
-	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("nixstatic %q does not start: %v", cmd.Args[1:], err)
-	}
-	return strings.TrimSpace(line)
 }
 
 // Output runs nixstatic, which must succeed, and returns its standard output

@@ -9,11 +9,9 @@
 package serve_test
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/nixstatic/nixstatic/tests/nixtest"
@@ -108,24 +106,6 @@ func narinfos(t testing.TB, tree string) []string {
 
 // hashPart returns the hash in the base name of a store path.
 func hashPart(path string) string { return filepath.Base(path)[:32] }
-
-// A buffer is filled by a process while the test reads it.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
 
 // readFile returns the text of a file.
 func readFile(t testing.TB, name ...string) string {

@@ -3,9 +3,7 @@
 package serve_test
 
 import (
-	"bufio"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -27,7 +25,7 @@ type server struct {
 	Token   string // one that may upload
 
 	cmd    *exec.Cmd
-	log    *buffer
+	log    *nixtest.Buffer
 	exited bool
 	errors []string // that the log may have
 }
@@ -79,40 +77,16 @@ func (s *server) run(t testing.TB, listen string, args ...string) {
 func (s *server) runAs(t testing.TB, args ...string) {
 	t.Helper()
 	s.cmd = newest(t).Command(t, args...)
-	// When the test ends, the server is to end as it does for systemd. It counts
-	// as no error that it was told to end.
-	s.cmd.Cancel = func() error {
-		s.cmd.Process.Signal(syscall.SIGTERM)
-		return os.ErrProcessDone
-	}
-	s.log, s.exited = &buffer{}, false
+	s.log, s.exited = &nixtest.Buffer{}, false
 	s.cmd.Stderr = s.log
-	stdout, err := s.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	s.URL = nixtest.Listen(t, s.cmd)
 	t.Cleanup(func() {
 		if !s.exited {
 			s.wait(t)
 		}
 	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		s.cmd.Wait()
-		s.exited = true
-		t.Fatalf("serve does not start: %v\n%s", err, s.log)
-	}
-	s.URL = strings.TrimSuffix(line, "\n")
 	if slices.Contains(args, "--metrics-listen") && !slices.Contains(args, "json") {
-		until(t, "the address of the metrics", func() bool {
-			_, rest, _ := strings.Cut(s.log.String(), `msg="metrics and health" url=`)
-			url, _, ok := strings.Cut(rest, "\n")
-			s.Metrics = url
-			return ok
-		})
+		s.Metrics = nixtest.Metrics(t, s.log)
 	}
 }
 

@@ -51,7 +51,7 @@ func TestSystemd(t *testing.T) {
 	cmd.ExtraFiles = sockets
 	cmd.Env = append(os.Environ(), "LISTEN_FDS=2", "LISTEN_FDNAMES=nixstatic.socket:metrics",
 		"NOTIFY_SOCKET="+notifications.LocalAddr().String(), "WATCHDOG_USEC=100000")
-	log := &buffer{}
+	log := &nixtest.Buffer{}
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

@@ -6,15 +6,11 @@
 package through_test
 
 import (
-	"bufio"
-	"bytes"
 	"io"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -134,24 +130,6 @@ func urlOf(t testing.TB, base, path string) string {
 	return ""
 }
 
-// A buffer is filled by a process while the test reads it.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // A server is a nixstatic serve that runs.
 type server struct {
 	URL, Metrics string
@@ -160,7 +138,7 @@ type server struct {
 
 	args   []string
 	cmd    *exec.Cmd
-	log    *buffer
+	log    *nixtest.Buffer
 	exited bool
 }
 
@@ -185,31 +163,11 @@ func (s *server) run(t testing.TB) {
 		args = append(args, "--min-free", "0")
 	}
 	s.cmd = ours(t).Command(t, append(args, s.args...)...)
-	s.cmd.Cancel = func() error {
-		s.cmd.Process.Signal(syscall.SIGTERM)
-		return os.ErrProcessDone
-	}
-	s.log, s.exited = &buffer{}, false
+	s.log, s.exited = &nixtest.Buffer{}, false
 	s.cmd.Stderr = s.log
-	stdout, err := s.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	s.URL = nixtest.Listen(t, s.cmd)
 	t.Cleanup(func() { s.stop(t) })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("serve does not start: %v\n%s", err, s.log)
-	}
-	s.URL = strings.TrimSpace(line)
-	until(t, "the address of the metrics", func() bool {
-		_, rest, _ := strings.Cut(s.log.String(), `msg="metrics and health" url=`)
-		url, _, ok := strings.Cut(rest, "\n")
-		s.Metrics = url
-		return ok
-	})
+	s.Metrics = nixtest.Metrics(t, s.log)
 }
 
 // stop ends the server as systemd would. The paths that it has are published then.
