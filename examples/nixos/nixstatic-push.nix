@@ -4,6 +4,7 @@
 
 let
   cfg = config.services.nixstatic-push;
+  common = import ./common.nix { inherit lib pkgs; };
   queue = "/var/lib/nixstatic-push/queue";
   flags =
     [ "--queue" queue ]
@@ -21,12 +22,7 @@ in
 {
   options.services.nixstatic-push = {
     enable = lib.mkEnableOption "sending what this machine builds to a cache";
-    package = lib.mkOption {
-      type = lib.types.package;
-      default = pkgs.nixstatic;
-      defaultText = lib.literalExpression "pkgs.nixstatic";
-      description = "The package of nixstatic.";
-    };
+    package = common.package;
     to = lib.mkOption {
       type = lib.types.str;
       example = "https://cache.example.org/upload";
@@ -74,29 +70,19 @@ in
       wantedBy = [ "multi-user.target" ];
       after = [ "network.target" "nix-daemon.socket" ];
       environment.NIX_REMOTE = "daemon";
-      serviceConfig = {
+      serviceConfig = common.confined // {
         Type = "notify";
         ExecStart = lib.concatStringsSep " " (
-          map (word: lib.escapeShellArg (lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] word)) ([ "${cfg.package}/bin/nixstatic" "watch" cfg.to ] ++ flags)
+          common.words ([ "${cfg.package}/bin/nixstatic" "watch" cfg.to ] ++ flags)
           ++ lib.optional (cfg.netrcFile != null) "--netrc-file %d/netrc"
         );
         LoadCredential = lib.optional (cfg.netrcFile != null) "netrc:${cfg.netrcFile}";
         Restart = "always";
         RestartSec = 5;
-        DynamicUser = true;
         StateDirectory = "nixstatic-push";
         Nice = 10;
         IOSchedulingClass = "idle";
         CapabilityBoundingSet = [ "" ];
-        NoNewPrivileges = true;
-        ProtectSystem = "strict";
-        ProtectHome = true;
-        PrivateTmp = true;
-        PrivateDevices = true;
-        ProtectKernelTunables = true;
-        ProtectControlGroups = true;
-        RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" ];
-        SystemCallArchitectures = "native";
       };
     };
     environment.systemPackages = [ cfg.package ];

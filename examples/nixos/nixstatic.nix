@@ -3,6 +3,7 @@
 
 let
   cfg = config.services.nixstatic;
+  common = import ./common.nix { inherit lib pkgs; };
   credentials = lib.imap0 (i: file: { name = "key-${toString i}"; inherit file; }) cfg.secretKeyFiles;
   flags =
     lib.concatMap (address: [ "--listen" address ]) cfg.listen
@@ -16,12 +17,7 @@ in
 {
   options.services.nixstatic = {
     enable = lib.mkEnableOption "nixstatic serve, a Nix binary cache";
-    package = lib.mkOption {
-      type = lib.types.package;
-      default = pkgs.nixstatic;
-      defaultText = lib.literalExpression "pkgs.nixstatic";
-      description = "The package of nixstatic.";
-    };
+    package = common.package;
     tree = lib.mkOption {
       type = lib.types.str;
       default = "/var/lib/nixstatic/cache";
@@ -88,13 +84,13 @@ in
       documentation = [ "https://github.com/nixstatic/nixstatic" ];
       wantedBy = [ "multi-user.target" ];
       after = [ "network.target" ];
-      serviceConfig = {
+      serviceConfig = common.confined // {
         Type = "notify";
         # A cache that is there stays as it is; that of a bucket is made by hand, once.
         ExecStartPre = lib.optional (lib.substring 0 5 cfg.tree != "s3://") "${cfg.package}/bin/nixstatic init ${lib.escapeShellArg cfg.tree}";
-        # systemd reads % and $ itself, and %d is where the credentials are.
+        # %d is where the credentials are.
         ExecStart = lib.concatStringsSep " " (
-          map (word: lib.escapeShellArg (lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] word)) ([ "${cfg.package}/bin/nixstatic" "serve" cfg.tree ] ++ flags)
+          common.words ([ "${cfg.package}/bin/nixstatic" "serve" cfg.tree ] ++ flags)
           ++ map (c: "--secret-key-file %d/${c.name}") credentials
         );
         LoadCredential = map (c: "${c.name}:${c.file}") credentials;
@@ -103,7 +99,6 @@ in
         Restart = "on-failure";
         RestartSec = 2;
         WatchdogSec = 60;
-        DynamicUser = true;
         StateDirectory = "nixstatic";
         StateDirectoryMode = "0755";
         RuntimeDirectory = "nixstatic";
@@ -111,15 +106,6 @@ in
         LimitNOFILE = 65536;
         AmbientCapabilities = [ "CAP_NET_BIND_SERVICE" ];
         CapabilityBoundingSet = [ "CAP_NET_BIND_SERVICE" ];
-        NoNewPrivileges = true;
-        ProtectSystem = "strict";
-        ProtectHome = true;
-        PrivateTmp = true;
-        PrivateDevices = true;
-        ProtectKernelTunables = true;
-        ProtectControlGroups = true;
-        RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" ];
-        SystemCallArchitectures = "native";
       } // lib.optionalAttrs (cfg.environmentFile != null) { EnvironmentFile = cfg.environmentFile; };
     };
     environment.systemPackages = [ cfg.package ];
