@@ -10,7 +10,7 @@
 # make explore    more orders of operations of pruning: DEPTH interruptions
 # make bench      tests/bench, against the real Nix
 # make install    program, manual pages and completions into $(DESTDIR)$(PREFIX)
-# make release    archives for PLATFORMS and their checksums, into bin/release
+# make release    archives for PLATFORMS, Debian packages and checksums, into bin/release
 #
 # V=1 shows each test as it runs. RUN=regexp and PKG=./layout/... narrow a run.
 

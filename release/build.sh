@@ -48,8 +48,35 @@ archive() {
 	[ "$1" = "$host" ] || program "$1" "$root/bin/nixstatic"
 	mkdir -p "$doc"
 	cp -r LICENSE README.md CHANGELOG.md CONTRIBUTING.md docs examples "$doc"
+	[ "${1%/*}" != linux ] || package "${1#*/}" "$root"
 	tar --sort=name --format=ustar --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
-		--mode='u=rwX,go=rX' -C "$work" -c "$name" | gzip -9n >"$out/$name.tar.gz"
+		--mode='u=rwX,go=rX' -C "$work" -c "$name" | gzip -n >"$out/$name.tar.gz"
+}
+
+# package ARCH FOLDER: the Debian package of what the archive has.
+package() {
+	local root=$work/deb units=$work/deb/usr/lib/systemd/system doc=$work/deb/usr/share/doc/nixstatic
+	local version
+	version=$(sed -E 's/^v//; s/-dirty$/+dirty/; s/-([0-9]+)-g([0-9a-f]+)/+\1.g\2/; s/-/~/; s/-/./g' <<<"$VERSION")
+	say "nixstatic_${VERSION#v}_$1.deb"
+	rm -rf "$root"
+	mkdir -p "$units"
+	cp -r "$2/." "$root/usr"
+	mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
+	gzip -9n "$root"/usr/share/man/man1/*.1
+	cat release/debian/copyright <(sed 's/^$/./; s/^/ /' LICENSE) >"$doc/copyright"
+	rm "$doc/LICENSE"
+	(
+		cd examples/systemd
+		for unit in *.service *.socket *.timer; do
+			sed 's|/usr/local/bin/|/usr/bin/|' "$unit" >"$units/$unit"
+		done
+		sed 's|/usr/local/bin/|/usr/bin/|' nixstatic-hook >"$root/post-build-hook"
+	)
+	chmod -R u=rwX,go=rX "$root"
+	find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+	(cd release && ROOT=$root ARCH=$1 DEB_VERSION=$version go tool nfpm package --config nfpm.yaml --packager deb \
+		--target "$out/nixstatic_${VERSION#v}_$1.deb" >/dev/null)
 }
 
 rm -f "$out"/nixstatic[-_]*.{tar.gz,deb} "$out/SHA256SUMS"

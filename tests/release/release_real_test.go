@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +18,8 @@ import (
 
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 )
+
+func TestMain(m *testing.M) { nixtest.Main(m) }
 
 // run runs a program in a directory, and returns its standard output.
 func run(t testing.TB, dir string, env []string, args ...string) string {
@@ -39,19 +43,35 @@ func copyCheckout(t testing.TB, into string) {
 		`umask 077; git ls-files -z --cached --others --exclude-standard | tar -c --ignore-failed-read --null -T - | tar -x --no-same-permissions -C "$1"`, "sh", into)
 }
 
+const version = "v1.2.3-rc.1"
+
+// The script takes these instead of what git knows.
+var given = []string{"VERSION=" + version, "SOURCE_DATE_EPOCH=1500000000"}
+
+var released string
+
+// release returns a folder with a release for this machine.
+func release(t testing.TB) string {
+	t.Helper()
+	if released == "" {
+		dir := nixtest.SharedDir(t, "release")
+		run(t, "", given, nixtest.Source(t, "release/build.sh"), dir, "linux/"+runtime.GOARCH)
+		released = dir
+	}
+	return released
+}
+
 // Two users on two machines make a release of the same bytes, and nothing is missing in it.
 func TestRelease(t *testing.T) {
-	const version, time = "v1.2.3-rc.1", "1500000000"
+	first := release(t)
+	archive := "nixstatic-1.2.3-rc.1-linux-" + runtime.GOARCH + ".tar.gz"
 	out, copied := t.TempDir(), filepath.Join(t.TempDir(), "a folder of", "another name")
 	copyCheckout(t, copied)
-	env := []string{"VERSION=" + version, "SOURCE_DATE_EPOCH=" + time}
-	build := nixtest.Source(t, "release/build.sh")
-	run(t, "", env, build, filepath.Join(out, "one"), "linux/amd64")
-	other := append(env, "TZ=Asia/Kathmandu", "LC_ALL=C.UTF-8", "GOFLAGS=-buildvcs=true", "GOAMD64=v2", "HOSTNAME=elsewhere", "TAR_OPTIONS=--exclude=LICENSE", "GZIP=")
-	run(t, copied, other, "sh", "-c", `umask 077; exec release/build.sh "$1" linux/amd64`, "sh", filepath.Join(out, "two"))
+	other := append(slices.Clone(given), "TZ=Asia/Kathmandu", "LC_ALL=C.UTF-8", "GOFLAGS=-buildvcs=true", "GOAMD64=v2", "HOSTNAME=elsewhere", "TAR_OPTIONS=--exclude=LICENSE", "GZIP=")
+	run(t, copied, other, "sh", "-c", `umask 077; exec release/build.sh "$1" linux/$2`, "sh", filepath.Join(out, "two"), runtime.GOARCH)
 
-	one, two := names(t, filepath.Join(out, "one")), names(t, filepath.Join(out, "two"))
-	want := []string{"SHA256SUMS", "nixstatic-1.2.3-rc.1-linux-amd64.tar.gz"}
+	one, two := names(t, first), names(t, filepath.Join(out, "two"))
+	want := []string{"SHA256SUMS", archive, "nixstatic_1.2.3-rc.1_" + runtime.GOARCH + ".deb"}
 	if diff := cmp.Diff(want, one); diff != "" {
 		t.Errorf("a release (-want +got):\n%s", diff)
 	}
@@ -59,18 +79,18 @@ func TestRelease(t *testing.T) {
 		t.Errorf("the second one (-first +second):\n%s", diff)
 	}
 	for _, name := range one {
-		if !bytes.Equal(read(t, filepath.Join(out, "one", name)), read(t, filepath.Join(out, "two", name))) {
+		if !bytes.Equal(read(t, filepath.Join(first, name)), read(t, filepath.Join(out, "two", name))) {
 			t.Errorf("%s is made of other bytes the second time", name)
 		}
 	}
-	run(t, filepath.Join(out, "one"), nil, "sha256sum", "--check", "--strict", "SHA256SUMS")
-	if n := strings.Count(string(read(t, filepath.Join(out, "one/SHA256SUMS"))), "\n"); n != len(one)-1 {
+	run(t, first, nil, "sha256sum", "--check", "--strict", "SHA256SUMS")
+	if n := strings.Count(string(read(t, first+"/SHA256SUMS")), "\n"); n != len(one)-1 {
 		t.Errorf("SHA256SUMS names %d files of %d", n, len(one)-1)
 	}
 
 	// Unpacked over a prefix, as the README has it.
 	prefix := t.TempDir()
-	run(t, prefix, nil, "tar", "-xzf", filepath.Join(out, "one", "nixstatic-1.2.3-rc.1-linux-amd64.tar.gz"), "--strip-components=1")
+	run(t, prefix, nil, "tar", "-xzf", filepath.Join(first, archive), "--strip-components=1")
 	if got := run(t, "", nil, prefix+"/bin/nixstatic", "--version"); got != "nixstatic version "+version+"\n" {
 		t.Errorf("the program says %q", got)
 	}
@@ -94,7 +114,7 @@ func TestRelease(t *testing.T) {
 	if len(links) < 10 {
 		t.Errorf("README.md has %d links", len(links))
 	}
-	listing := run(t, "", []string{"TZ=UTC"}, "tar", "-tvzf", filepath.Join(out, "one", "nixstatic-1.2.3-rc.1-linux-amd64.tar.gz"))
+	listing := run(t, "", []string{"TZ=UTC"}, "tar", "-tvzf", filepath.Join(first, archive))
 	for line := range strings.Lines(listing) {
 		if !regexp.MustCompile(`^(-rw-r--r--|[-d]rwxr-xr-x) 0/0 +\d+ 2017-07-14 02:40 `).MatchString(line) {
 			t.Errorf("in the archive: %s", line)

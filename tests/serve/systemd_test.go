@@ -120,6 +120,10 @@ func TestUnitFlags(t *testing.T) {
 		newest(t).Run(t, strings.Fields(strings.ReplaceAll(before, "/var/lib/nixstatic", dir))...).Want(t, 0)
 	}
 	key := newest(t).NewKey(t, "unit-1")
+	if !strings.HasSuffix(command, " $OPTIONS") || !strings.Contains(unit, "\nEnvironmentFile=-/etc/nixstatic/serve.conf\n") {
+		t.Errorf("the unit takes no flags from a file: %s", command)
+	}
+	command = strings.TrimSuffix(command, " $OPTIONS")
 	text := strings.NewReplacer("/var/lib/nixstatic", dir, "%d/secret.key", key.File, "127.0.0.1:9180", "127.0.0.1:0").Replace(command)
 	s := &server{Tree: filepath.Join(dir, "cache"), Tokens: filepath.Join(dir, "tokens"), Key: key}
 	s.runAs(t, append(strings.Fields(text), "--listen", "127.0.0.1:0", "--min-free", "0")...)
