@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -264,9 +266,7 @@ func TestFirstLoad(t *testing.T) {
 	var c Change
 	for n := range 1000 {
 		c.Came = append(c.Came, record(n, strings.Repeat("x", 200)))
-		if n < 50 {
-			c.Pins = append(c.Pins, Pin{Name: fmt.Sprintf("pin-%d", n), Roots: []Root{{Path: record(n, strings.Repeat("x", 200)).Path}}})
-		}
+		c.Pins = append(c.Pins, Pin{Name: fmt.Sprintf("pin-%03d", n), Time: time.Unix(int64(n), 0), Roots: slices.Repeat([]Root{{Path: record(n, strings.Repeat("x", 200)).Path}}, 3)})
 	}
 	c.SetPins = true
 	if err := k.Apply(t.Context(), c); err != nil {
@@ -278,5 +278,34 @@ func TestFirstLoad(t *testing.T) {
 	}
 	if sum > 100_000 {
 		t.Errorf("%d bytes", sum)
+	}
+	// The pins that changed last are shown, by name.
+	index := read(t, k, indexKey)
+	if first, last := strings.Index(index, "pin-960"), strings.Index(index, "pin-999"); first < 0 || last < first || strings.Contains(index, "pin-959") || !strings.Contains(index, "960 more") {
+		t.Errorf("the pins are shown as %s", index)
+	}
+}
+
+// TestAssets checks that each file that is the same in all trees is asked for by its version: a
+// browser may remember that of another one.
+func TestAssets(t *testing.T) {
+	k := newKeeper(t)
+	if err := k.Apply(t.Context(), Change{Came: []Record{record(1, "a")}}); err != nil {
+		t.Fatal(err)
+	}
+	asked := regexp.MustCompile(`(?:src|href)="(/?[a-z]+\.(?:js|css|svg)(?:\?[^"]*)?)"|(?:from|import\() ?"(\./[^"]*)"`)
+	found := map[string]bool{}
+	for _, key := range []layout.Key{indexKey, "path.html", "404.html", "page.js", "path.js", "zstd.js"} {
+		for _, match := range asked.FindAllStringSubmatch(read(t, k, key), -1) {
+			name, version, _ := strings.Cut(strings.TrimLeft(match[1]+match[2], "./"), "?v=")
+			if found[name] = true; version != assetsVersion || len(version) != 10 {
+				t.Errorf("%s asks for %s", key, match[0])
+			}
+		}
+	}
+	for _, key := range plainFiles {
+		if !found[string(key)] {
+			t.Errorf("nothing asks for %s", key)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package pages
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -30,11 +31,34 @@ var assets embed.FS
 // browser runs only the scripts that are files of ours.
 var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"bytes": Bytes, "count": wordCount, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
-	"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) }, "assets": func() string { return assetsVersion },
 }).ParseFS(assets, "assets/*.html"))
 
-// plainFiles are written as they are.
+// plainFiles have the same bytes in all trees.
 var plainFiles = []layout.Key{"favicon.svg", "page.js", "path.js", "style.css", "zstd.js"}
+
+// assetsVersion stands behind the names of those files wherever one is asked for, so that no
+// browser has a page take a script that it remembers of another version.
+var assetsVersion = func() string {
+	sum := sha256.New()
+	for _, key := range plainFiles {
+		text, err := assets.ReadFile("assets/" + string(key))
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		sum.Write(text)
+	}
+	return layout.Hash(sum.Sum(nil)).Nix32()[:10]
+}()
+
+// asset returns one of those files.
+func asset(key layout.Key) ([]byte, error) {
+	text, err := assets.ReadFile("assets/" + string(key))
+	for _, module := range []string{"./page.js", "./zstd.js"} {
+		text = bytes.ReplaceAll(text, []byte(`"`+module+`"`), []byte(`"`+module+"?v="+assetsVersion+`"`))
+	}
+	return text, err
+}
 
 // generator marks what we wrote.
 const generator = `<meta name="generator" content="nixstatic">`
@@ -79,6 +103,23 @@ func (v view) Keys() []string { return v.settings.Keys }
 
 // KeyLine is the keys as nix.conf has them.
 func (v view) KeyLine() string { return strings.Join(v.settings.Keys, " ") }
+
+// mostPins bounds how many pins the index shows: it is to load at once everywhere.
+const mostPins = 40
+
+// ShownPins are the pins that changed last, by name.
+func (v view) ShownPins() []Pin {
+	pins := slices.Clone(v.Pins)
+	if len(pins) > mostPins {
+		slices.SortStableFunc(pins, func(a, b Pin) int { return b.Time.Compare(a.Time) })
+		pins = pins[:mostPins]
+	}
+	slices.SortFunc(pins, func(a, b Pin) int { return strings.Compare(a.Name, b.Name) })
+	return pins
+}
+
+// MorePins is how many pins are not shown.
+func (v view) MorePins() int64 { return int64(max(0, len(v.Pins)-mostPins)) }
 
 // A bar is a month in the picture of growth.
 type bar struct {
@@ -250,7 +291,7 @@ func (v view) files() ([]file, error) {
 		files = append(files, file{key, text})
 	}
 	for _, key := range plainFiles {
-		text, err := assets.ReadFile("assets/" + string(key))
+		text, err := asset(key)
 		if err != nil {
 			return nil, err
 		}

@@ -188,3 +188,14 @@ func TestZstdDamaged(t *testing.T) {
 	}
 	d.b.untroubled(t)
 }
+
+// A decoder that sets the window of each frame aside would not get through many small ones.
+func TestZstdSmallFrames(t *testing.T) {
+	d := newDecoder(t)
+	frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x88, 0x09, 0, 0, 'x'} // of one byte, in a window of 128 MiB
+	const frames = 20_000
+	if got := d.decode(t, "small", bytes.Repeat(frame, frames)); got != sum(bytes.Repeat([]byte("x"), frames)) {
+		t.Error(got)
+	}
+	d.b.untroubled(t)
+}

@@ -24,17 +24,40 @@ export function bytes(n) {
 
 export const plural = (n, noun) => n.toLocaleString("en").replaceAll(",", "\u202f") + " " + noun + (n === 1 ? "" : "s");
 
-// get fetches a file beside the page. It returns null for one that is not there.
-export async function get(name, options) {
-  const answer = await fetch(new URL(name, here), { credentials: "same-origin", ...options });
+// text fetches a file beside the page, of at most so many bytes. It returns null for one
+// that is not there.
+export async function text(name, most = 1 << 20) {
+  const answer = await fetch(new URL(name, here), { credentials: "same-origin" });
   if (answer.status === 404 || answer.status === 403) return null;
   if (!answer.ok) throw new Error(name + ": the server answers " + answer.status);
-  return answer;
+  const reader = answer.body.getReader(), decoder = new TextDecoder(), parts = [];
+  for (let size = 0; ;) {
+    const { value, done } = await reader.read();
+    if (done) return parts.join("") + decoder.decode();
+    if ((size += value.length) > most) {
+      reader.cancel().catch(() => {});
+      throw new Error(name + " has more than " + bytes(most));
+    }
+    parts.push(decoder.decode(value, { stream: true }));
+  }
 }
 
-const hashForm = /^[0-9a-df-np-sv-z]{32}$/;
+// json fetches an object; anything else is an error.
+export async function json(name, most) {
+  const got = await text(name, most);
+  if (got === null) return null;
+  let value;
+  try { value = JSON.parse(got); } catch { /* said below */ }
+  if (value === null || typeof value !== "object") throw new Error(name + " makes no sense");
+  return value;
+}
+
+const hashForm = /^[0-9a-df-np-sv-z]{32}$/, baseForm = /^[0-9a-df-np-sv-z]{32}-[0-9a-zA-Z+._?=-]{1,211}$/;
 
 export const isHash = (text) => hashForm.test(text);
+
+// isBase tells whether a text is <hash>-<name>.
+export const isBase = (text) => baseForm.test(text);
 
 // hashIn finds the hash in a pasted store path, or what else leads to one.
 export function hashIn(text) {
@@ -56,7 +79,7 @@ async function copyText(text, button) {
     area.remove();
     button.focus();
   }
-  button.textContent = "Copied";
+  button.textContent = "Copied"; // which is read out
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 }
 
@@ -64,7 +87,7 @@ async function copyText(text, button) {
 export function copyable(pre) {
   const box = element("div", { class: "copy" });
   pre.replaceWith(box);
-  const button = element("button", { type: "button", "aria-label": "Copy", onclick: () => copyText(pre.textContent, button) }, "Copy");
+  const button = element("button", { type: "button", "aria-live": "polite", onclick: () => copyText(pre.textContent, button) }, "Copy");
   box.append(pre, button);
   return box;
 }
@@ -80,18 +103,24 @@ document.querySelectorAll("pre").forEach(copyable);
 const lists = {}, shards = new Map();
 
 function list(name) {
-  lists[name] ??= get("search/" + name + ".json").then((answer) => answer ? answer.json() : { shards: [] }).then((l) => {
-    if (l.version !== 1 && l.shards.length > 0) throw new Error("the search index is of another version");
-    return l.shards;
+  lists[name] ??= json("search/" + name + ".json", 16 << 20).then((l) => {
+    if (l === null) return [];
+    if (l.version !== 1) throw new Error("the search index is of another version; reload this page");
+    const all = Array.isArray(l.shards) ? l.shards : [];
+    for (let i = 0; i < all.length; i++) {
+      const [from, name] = Array.isArray(all[i]) ? all[i] : [];
+      if (typeof from !== "string" || !/^[0-9a-z]{1,64}$/.test(name) || i > 0 && from <= all[i - 1][0]) throw new Error("the search index makes no sense");
+    }
+    return all;
   }).catch((e) => { delete lists[name]; throw e; });
   return lists[name];
 }
 
 async function shard(name) {
   if (!shards.has(name)) {
-    const answer = await get("search/" + name + ".txt");
-    if (!answer) throw new Error("the search index is being renewed; try again in a moment");
-    shards.set(name, (await answer.text()).trimEnd().split("\n"));
+    const got = await text("search/" + name + ".txt");
+    if (got === null) throw new Error("the search index is being renewed; try again in a moment");
+    shards.set(name, got.trimEnd().split("\n"));
     if (shards.size > 64) shards.delete(shards.keys().next().value);
   }
   return shards.get(name);
@@ -108,20 +137,23 @@ function span(list, prefix) {
 }
 
 const atOnce = 3; // shards that one step of a query reads at most
+const leastHash = 8; // fewer digits are rather meant as a name
 
 // find yields the hits of a query, step by step: lists of {name, hash}.
 async function* find(query) {
   const words = query.toLowerCase().split(/\s+/).filter((w) => w);
   const seen = new Set();
-  if (words.length === 1 && /^[0-9a-df-np-sv-z]{4,32}$/.test(words[0])) {
+  let first = atOnce;
+  if (words.length === 1 && words[0].length >= leastHash && /^[0-9a-df-np-sv-z]{1,32}$/.test(words[0])) {
     const all = await list("hashes"), [from, to] = span(all, words[0]), hits = [];
     for (let i = from; i < Math.min(to, from + 2); i++) {
       for (const line of await shard(all[i][1])) {
         const [hash, name] = line.split(" ");
-        if (hash.startsWith(words[0]) && hits.length < 50) { seen.add(hash); hits.push({ hash, name }); }
+        if (hash.startsWith(words[0]) && isBase(hash + "-" + name) && hits.length < 50) { seen.add(hash); hits.push({ hash, name }); }
       }
     }
     if (hits.length > 0) yield { hits, more: true };
+    first = 1; // the rest of what a query may cost has been spent
   }
   const all = await list("names");
   // The word that the fewest shards have leads to the lines; all words are looked
@@ -132,19 +164,20 @@ async function* find(query) {
     if (!best || to - from < best.to - best.from) best = { word, from, to };
   }
   if (!best || all.length === 0) return;
-  for (let i = best.from; i < best.to; i += atOnce) {
+  for (let i = best.from, step = first; i < best.to; i += step, step = atOnce) {
     const hits = [];
-    for (let j = i; j < Math.min(best.to, i + atOnce); j++) {
+    for (let j = i; j < Math.min(best.to, i + step); j++) {
       for (const line of await shard(all[j][1])) {
         if (!line.toLowerCase().startsWith(best.word)) continue;
         const [rest, before, hash] = line.split(" ");
         const name = before + rest, low = name.toLowerCase();
+        if (!isBase(hash + "-" + name)) continue;
         if (words.every((w) => low.includes(w)) && !seen.has(hash)) { seen.add(hash); hits.push({ hash, name, at: before.length }); }
       }
     }
     // Names that begin with the word come first.
     hits.sort((a, b) => (a.at > 0) - (b.at > 0));
-    yield { hits, more: i + atOnce < best.to };
+    yield { hits, more: i + step < best.to };
   }
 }
 

@@ -1,14 +1,14 @@
 // The page of one store path: it reads the path's narinfo and listing, which anyone
 // can read, and shows them. Nothing in them is ever taken for HTML.
 
-import { bytes, cacheURL, copyable, element as e, get, here, isHash, pathLink, plural, storeDir } from "./page.js";
+import { bytes, cacheURL, copyable, element as e, here, isBase, isHash, json, pathLink, plural, storeDir, text } from "./page.js";
 
 const digits = "0123456789abcdfghijklmnpqrsvwxyz";
 const $ = (id) => document.getElementById(id);
 
 // parseNarInfo reads a record. Fields that may be there several times are lists.
 export function parseNarInfo(text) {
-  const r = { Sig: [], References: [] };
+  const r = Object.assign(Object.create(null), { Sig: [], References: [] });
   for (const line of text.split("\n")) {
     const at = line.indexOf(":");
     if (at < 1) continue;
@@ -17,22 +17,42 @@ export function parseNarInfo(text) {
     else if (field === "References") r.References = value.split(" ").filter((v) => v);
     else r[field] ??= value;
   }
-  for (const field of ["FileSize", "NarSize"]) r[field] = Number(r[field] || 0);
-  if (!r.StorePath || !r.URL || !r.NarHash) throw new Error("the record makes no sense");
-  r.Base = r.StorePath.slice(r.StorePath.lastIndexOf("/") + 1);
-  r.Store = r.StorePath.slice(0, r.StorePath.lastIndexOf("/"));
+  for (const field of ["FileSize", "NarSize"]) {
+    const n = /^\d+$/.test(r[field]) ? Number(r[field]) : 0;
+    r[field] = Number.isSafeInteger(n) ? n : 0; // 0 is not known
+  }
+  const at = (r.StorePath || "").lastIndexOf("/");
+  r.Base = (r.StorePath || "").slice(at + 1);
+  r.Store = (r.StorePath || "").slice(0, Math.max(0, at));
+  if (!isBase(r.Base) || !r.References.every(isBase) || !r.URL || !r.NarHash || r.NarSize === 0) throw new Error("the record makes no sense");
   r.Compression ||= "bzip2"; // what Nix takes it for
   return r;
 }
 
+const mostRecord = 4 << 20, mostListing = 64 << 20;
 const records = new Map();
 
 function record(hash) {
   if (!records.has(hash)) {
-    records.set(hash, get(hash + ".narinfo").then(async (a) => a && parseNarInfo(await a.text())).catch((err) => { records.delete(hash); throw err; }));
+    records.set(hash, text(hash + ".narinfo", mostRecord).then((got) => {
+      const r = got === null ? null : parseNarInfo(got);
+      if (r && r.Base.slice(0, 32) !== hash) throw new Error("it is the record of " + r.Base);
+      return r;
+    }).catch((err) => { records.delete(hash); throw err; }));
   }
   return records.get(hash);
 }
+
+// placeOf returns where the NAR of a record is, null for a place that is not of this cache.
+function placeOf(r) {
+  try {
+    const place = new URL(r.URL, here);
+    return place.origin === here.origin && !place.username && !place.password ? place : null;
+  } catch { return null; }
+}
+
+// narLink leads to the whole NAR.
+const narLink = (r, text) => placeOf(r) ? e("a", { href: placeOf(r).href, download: true }, text) : e("span", { class: "soft" }, text + " in another place");
 
 const nameOf = (base) => base.slice(33);
 
@@ -56,6 +76,15 @@ function nix32(hash) {
   return algo + ":" + out;
 }
 
+// fileHash returns the hash of the NAR's file, "" if the record does not tell.
+function fileHash(r) {
+  try {
+    if (r.FileHash) return nix32(r.FileHash);
+  } catch { /* of a form that is not known */ }
+  const m = /([0-9a-df-np-sv-z]{52})\.nar[^/]*$/.exec(r.URL);
+  return !r.FileHash && m ? "sha256:" + m[1] : "";
+}
+
 const fingerprint = (r) => ["1", r.StorePath, nix32(r.NarHash), r.NarSize, [...r.References].sort().map((p) => r.Store + "/" + p).join(",")].join(";");
 
 // verdict tells whether a signature is good: [text, class].
@@ -73,7 +102,7 @@ async function verdict(r, sig, keys) {
 }
 
 let keysPromise;
-const keys = () => keysPromise ??= (document.body.dataset.keys === undefined ? Promise.resolve(null) : get("public-keys")).then(async (a) => new Map((a ? await a.text() : "").split("\n").filter((l) => l.includes(":")).map((l) => [l.slice(0, l.indexOf(":")), l.slice(l.indexOf(":") + 1).trim()])));
+const keys = () => keysPromise ??= (document.body.dataset.keys === undefined ? Promise.resolve(null) : text("public-keys")).then((got) => new Map((got || "").split("\n").filter((l) => l.includes(":")).map((l) => [l.slice(0, l.indexOf(":")), l.slice(l.indexOf(":") + 1).trim()])));
 
 async function signatures(r, into) {
   if (r.Sig.length === 0) {
@@ -91,8 +120,12 @@ async function signatures(r, into) {
 
 const sideBySide = 8;
 
+const mostWalked = 200000; // a cache that makes up references has no end
+
 // closure walks all that a path refers to, and adds it up.
-async function closure(r, tell, stopped) {
+async function closure(r, tell, halted) {
+  let failed = false;
+  const stopped = () => failed || halted();
   const seen = new Set([r.Base.slice(0, 32)]), todo = [...r.References];
   const sum = { paths: 1, nar: r.NarSize, file: r.FileSize || r.NarSize, elsewhere: 0 };
   const walk = async () => {
@@ -100,7 +133,9 @@ async function closure(r, tell, stopped) {
       const hash = base.slice(0, 32);
       if (seen.has(hash)) continue;
       seen.add(hash);
-      const next = await record(hash);
+      if (seen.size > mostWalked) { failed = true; throw new Error("there are more than " + plural(mostWalked, "path")); }
+      let next;
+      try { next = await record(hash); } catch (err) { failed = true; throw err; }
       if (!next) { sum.elsewhere++; continue; }
       sum.paths++;
       sum.nar += next.NarSize;
@@ -137,16 +172,17 @@ function closureButton(r, current) {
 // Referrers, as far as pins lead to this path.
 
 async function referrers(hash, into) {
-  const stats = await get("stats.json").then((a) => a && a.json());
-  const pins = (stats?.pins || []).filter((p) => p.graph);
+  const stats = await json("stats.json", mostListing);
+  const pins = (Array.isArray(stats?.pins) ? stats.pins : []).filter((p) => /^search\/pin[0-9a-z]+\.json$/.test(p?.graph));
   if (pins.length === 0) { into.append(e("p", { class: "note" }, "There are no pins, and only of those it is known.")); return; }
   let found = 0;
   for (const pin of pins) {
-    const graph = await get(pin.graph).then((a) => a && a.json());
+    const graph = await json(pin.graph, mostListing);
+    if (graph && !(Array.isArray(graph.paths) && graph.paths.every(isBase) && Array.isArray(graph.refs) && graph.refs.every(Array.isArray))) throw new Error(pin.graph + " makes no sense");
     const me = graph ? graph.paths.findIndex((p) => p.startsWith(hash)) : -1;
     if (me < 0) continue;
     found++;
-    const direct = graph.paths.filter((_, i) => graph.refs[i].includes(me));
+    const direct = graph.paths.filter((_, i) => graph.refs[i]?.includes(me));
     const list = e("ul", { class: "plain" });
     into.append(e("h3", null, "Pin ", e("bdi", null, pin.name)), direct.length === 0 ? e("p", { class: "note" }, "The pin names this path itself.") : list);
     more(list, direct, (p) => e("li", null, link(p)));
@@ -170,16 +206,21 @@ function more(list, items, make, step = 200) {
 
 const isFolder = (node) => node.type === "directory";
 
+// entriesOf returns what is in a folder, without what is not a node.
+const entriesOf = (node) => Object.entries(node.entries && typeof node.entries === "object" ? node.entries : {}).filter(([, n]) => n !== null && typeof n === "object");
+
+const sizeOf = (node) => Number.isSafeInteger(node.size) && node.size > 0 ? node.size : 0;
+
 function folder(node, path, open) {
   const list = e("ul");
-  const names = Object.keys(node.entries || {}).sort((a, b) => isFolder(node.entries[b]) - isFolder(node.entries[a]) || (a < b ? -1 : 1));
-  more(list, names, (name) => entry(name, node.entries[name], path + "/" + name, open), 500);
+  const entries = entriesOf(node).sort(([a, m], [b, n]) => isFolder(n) - isFolder(m) || (a < b ? -1 : 1));
+  more(list, entries, ([name, n]) => entry(name, n, path + "/" + name, open), 500);
   return list;
 }
 
 function entry(name, node, path, open) {
   if (isFolder(node)) {
-    const n = Object.keys(node.entries || {}).length;
+    const n = entriesOf(node).length;
     const details = e("details", { ontoggle: () => { if (details.open && details.children.length === 1) details.append(folder(node, path, open)); } }, e("summary", null, e("bdi", null, name), "/ ", e("small", null, plural(n, "item"))));
     return e("li", null, details);
   }
@@ -187,42 +228,88 @@ function entry(name, node, path, open) {
     const target = String(node.target), m = new RegExp("^" + storeDir.replace(/[.*+?^${}()|[\]\\]/g, "\\$&") + "/([0-9a-df-np-sv-z]{32})-[^/]*(.*)$").exec(target);
     return e("li", null, e("div", { class: "row" }, e("span", null, e("bdi", null, name), " → ", m ? e("a", { href: pathLink(m[1], fragment(m[2])) }, e("bdi", null, target)) : e("bdi", { class: "soft" }, target))));
   }
-  return e("li", null, e("div", { class: "row" }, e("span", null, e("a", { href: pathLink(open.hash, fragment(path)) }, e("bdi", null, name)), node.executable ? e("span", { class: "tag" }, "executable") : null), e("small", null, bytes(node.size || 0))));
+  return e("li", null, e("div", { class: "row" }, e("span", null, e("a", { href: pathLink(open.hash, fragment(path)) }, e("bdi", null, name)), node.executable ? e("span", { class: "tag" }, "executable") : null), e("small", null, bytes(sizeOf(node)))));
 }
 
 const fragment = (path) => path.split("/").map(encodeURIComponent).join("/");
 
-// way finds out what has to be fetched for a file: bytes from and to of the NAR's
-// file, how much of what they hold comes before the file, and how it is decoded.
-export function way(r, listing, node) {
-  const size = node.size || 0, offset = node.narOffset;
-  if (typeof offset !== "number" && size > 0) return { why: "the listing does not tell where the file is" };
-  if (size === 0) return { from: 0, to: 0, skip: 0, size, decode: "none" };
-  if (r.Compression === "none") return { from: offset, to: offset + size, skip: 0, size, decode: "none" };
+// head returns the bytes that stand in a NAR right before the content of a file: its size, and
+// before that as much as the listing says, with the name of its entry; "" is the root.
+// See nar.Node.Head.
+function head(node, name) {
+  const encode = (s) => new TextEncoder().encode(s), parts = [];
+  const put = (...texts) => texts.forEach((text) => {
+    const b = encode(text), out = new Uint8Array(8 + Math.ceil(b.length / 8) * 8);
+    new DataView(out.buffer).setUint32(0, b.length, true);
+    out.set(b, 8);
+    parts.push(out);
+  });
+  const known = !name.includes("\ufffd") && new TextDecoder().decode(encode(name)) === name; // the bytes of the name
+  if (name === "") put("nix-archive-1", "(", "type");
+  else put(...(known ? ["entry", "(", "name", name] : []), "node", "(", "type");
+  put("regular");
+  if (node.executable === true) put("executable", "");
+  put("contents");
+  const size = new Uint8Array(8);
+  new DataView(size.buffer).setBigUint64(0, BigInt(sizeOf(node)), true);
+  parts.push(size);
+  const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+  parts.reduce((at, p) => { all.set(p, at); return at + p.length; }, 0);
+  return all;
+}
+
+// mostFile is how many bytes the NAR's file may have, with what a compressor adds to noise.
+const mostFile = (r) => Math.max(r.FileSize, r.NarSize) * 17 / 16 + (1 << 20);
+
+// framesOf returns the frames of the record's file, null if they are not known. What a listing
+// says of another file, or what cannot be, does not count: see docs/listings.md.
+function framesOf(r, listing) {
   const seek = listing.seek;
-  if (r.Compression === "zstd" && seek && seek.file === r.FileHash && Array.isArray(seek.frames)) {
-    let packed = 0, plain = 0, from = -1, before = 0;
-    const frames = [];
-    for (const [p, u] of seek.frames) {
-      if (from < 0 && plain + u > offset) { from = packed; before = plain; }
-      if (from >= 0) frames.push(p);
+  if (r.Compression !== "zstd" || !seek || !Array.isArray(seek.frames) || seek.frames.length < 2 || seek.frames.length > 65536) return null;
+  if (!seek.file || seek.file !== fileHash(r)) return null;
+  let packed = 0, plain = 0;
+  for (const f of seek.frames) {
+    if (!Array.isArray(f) || f.length !== 2 || !f.every(Number.isSafeInteger) || f[0] < 1 || f[1] < 0) return null;
+    packed += f[0];
+    plain += f[1];
+  }
+  return plain === r.NarSize && (r.FileSize === 0 ? packed <= mostFile(r) : packed === r.FileSize) ? seek.frames : null;
+}
+
+// way finds out what has to be fetched for a file: bytes from and to of the NAR's
+// file, how much of what they hold comes before the head of the file, and how it is decoded.
+export function way(r, listing, node, name) {
+  const size = sizeOf(node), offset = node.narOffset, before = head(node, name), begin = offset - before.length;
+  if (size === 0) return { from: 0, to: 0, skip: 0, size, decode: "none" };
+  if (!placeOf(r)) return { why: "the NAR is in another place" };
+  if (!Number.isSafeInteger(offset)) return { why: "the listing does not tell where the file is" };
+  if (begin < 0 || offset + size > r.NarSize) return { why: "the listing puts it where the NAR is not" };
+  if (r.Compression === "none") return { from: begin, to: offset + size, skip: 0, size, head: before, decode: "none" };
+  const all = framesOf(r, listing);
+  if (all) {
+    let packed = 0, plain = 0, from = 0, skip = 0, frames = [];
+    for (const [p, u] of all) {
+      if (plain <= begin) { from = packed; skip = begin - plain; frames = []; }
+      frames.push(p);
       packed += p;
       plain += u;
-      if (from >= 0 && plain >= offset + size) return { from, to: packed, skip: offset - before, size, decode: "zstd", frames };
+      if (plain >= offset + size) return { from, to: packed, skip, size, head: before, decode: "zstd", frames };
     }
   }
   const decoders = { zstd: "zstd", gzip: "gzip" };
-  if (!decoders[r.Compression]) return { why: "a browser cannot read " + r.Compression };
-  return { from: 0, to: r.FileSize, skip: offset, size, decode: decoders[r.Compression], most: true };
+  if (!Object.hasOwn(decoders, r.Compression)) return { why: "a browser cannot read " + r.Compression };
+  return { from: 0, to: r.FileSize, skip: begin, size, head: before, decode: decoders[r.Compression], most: true };
 }
 
-async function* read(body, count) {
+async function* read(body, count, most = Infinity) {
   const reader = body.getReader();
+  let n = 0;
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
       count(value.length);
+      if ((n += value.length) > most) throw new Error("the file is far larger than its record says");
       yield value;
     }
   } finally {
@@ -268,18 +355,21 @@ async function* each(chunks, frames, decoder) {
 
 const native = (name) => { try { return new DecompressionStream(name); } catch { return null; } };
 
-// contents yields the bytes of a file, most at the utmost.
-export async function* contents(r, w, most, count, signal) {
-  let left = Math.min(most, w.size), skip = w.skip;
+// contents yields the bytes of a file, most at the utmost. What stands before the file has to
+// be what the listing says. Tell is called if the server sends more than was asked for.
+export async function* contents(r, w, most, count, signal, tell) {
+  let left = Math.min(most, w.size), skip = w.skip, room = r.NarSize, before = w.head;
   if (left === 0) return;
   const whole = w.from === 0 && w.most;
   const headers = whole ? {} : { Range: "bytes=" + w.from + "-" + (w.to - 1) };
-  const answer = await fetch(new URL(r.URL, here), { headers, signal, credentials: "same-origin" });
+  const answer = await fetch(placeOf(r), { headers, signal, credentials: "same-origin" });
   if (!answer.ok) throw new Error("the server answers " + answer.status);
   // A server without ranges sends all of it.
-  let ahead = !whole && answer.status !== 206 ? w.from : 0;
-  let chunks = read(answer.body, count);
-  if (ahead > 0) chunks = drop(chunks, ahead);
+  const part = answer.status === 206;
+  if (part && Number(/^bytes (\d+)-/.exec(answer.headers.get("Content-Range") ?? "")?.[1] ?? w.from) !== w.from) throw new Error("the server sends another part than was asked for");
+  if (!whole && !part) tell();
+  let chunks = read(answer.body, count, part ? w.to - w.from : mostFile(r));
+  if (!part && w.from > 0) chunks = drop(chunks, w.from);
   if (w.decode === "gzip") chunks = through(chunks, native("gzip"));
   if (w.decode === "zstd") {
     const frames = w.frames && native("zstd") ? w.frames : null;
@@ -287,9 +377,15 @@ export async function* contents(r, w, most, count, signal) {
     else chunks = (await import("./zstd.js")).decompress(chunks);
   }
   for await (let chunk of chunks) {
+    if ((room -= chunk.length) < 0 && w.decode !== "none") throw new Error("the NAR is longer than its record says");
     if (skip >= chunk.length) { skip -= chunk.length; continue; }
-    chunk = chunk.subarray(skip, skip + left);
+    chunk = chunk.subarray(skip);
     skip = 0;
+    const n = Math.min(before.length, chunk.length);
+    for (let i = 0; i < n; i++) if (chunk[i] !== before[i]) throw new Error("the listing is wrong about this file, or the NAR is damaged");
+    before = before.subarray(n);
+    chunk = chunk.subarray(n, n + left);
+    if (chunk.length === 0) continue;
     left -= chunk.length;
     yield chunk;
     if (left === 0) return;
@@ -310,12 +406,12 @@ const previewBytes = 64 << 10;
 function file(r, listing, node, path) {
   const box = e("section", { id: "file", "aria-label": "File" });
   const name = path.slice(path.lastIndexOf("/") + 1) || nameOf(r.Base);
-  const w = way(r, listing, node);
+  const w = way(r, listing, node, path.slice(path.lastIndexOf("/") + 1));
   box.append(e("h3", null, e("bdi", null, path.slice(1) || nameOf(r.Base))));
-  const cost = !w.most ? bytes((w.to || 0) - (w.from || 0)) + " are transferred" : "up to " + bytes(w.to) + " are transferred, as this NAR cannot be read in parts";
+  const cost = !w.most ? bytes((w.to || 0) - (w.from || 0)) + " are transferred" : "up to " + (w.to ? bytes(w.to) : "all of the NAR's file, whose size is not known,") + " are transferred, as this NAR cannot be read in parts";
   const status = e("p", { class: "note", role: "status" });
   if (w.why) {
-    box.append(e("p", { class: "note" }, bytes(node.size || 0) + ". It cannot be taken out here: " + w.why + "."), e("p", null, e("a", { href: r.URL, download: true }, "Download the whole NAR"), " (" + bytes(r.FileSize) + ")"));
+    box.append(e("p", { class: "note" }, bytes(sizeOf(node)) + ". It cannot be taken out here: " + w.why + "."), e("p", null, narLink(r, "Download the whole NAR"), r.FileSize ? " (" + bytes(r.FileSize) + ")" : ""));
     return box;
   }
   const preview = e("button", { type: "button" }, "Show text"), download = e("button", { type: "button", class: "main" }, "Download");
@@ -325,8 +421,9 @@ function file(r, listing, node, path) {
     status.replaceChildren(what + " ", stop, bar);
     let moved = 0, got = 0;
     const parts = [];
+    const all = () => status.append(" This server gives no parts: up to " + (r.FileSize ? bytes(r.FileSize) : "the whole NAR") + " are transferred.");
     try {
-      for await (const chunk of contents(r, w, most, (n) => { moved += n; }, control.signal)) {
+      for await (const chunk of contents(r, w, most, (n) => { moved += n; }, control.signal, all)) {
         parts.push(parts.length % 64 === 63 ? new Blob([chunk]) : chunk);
         got += chunk.length;
         bar.value = got;
@@ -354,7 +451,8 @@ function file(r, listing, node, path) {
     a.remove();
     setTimeout(() => URL.revokeObjectURL(url), 60000);
   });
-  box.append(e("p", { class: "note" }, bytes(node.size || 0) + (node.executable ? ", executable" : "") + ". For it " + cost + "."), e("p", null, download, " ", preview), status);
+  box.append(e("p", { class: "note" }, bytes(sizeOf(node)) + (node.executable ? ", executable" : "") + ". For it " + cost + "."), e("p", null, download, " ", preview), status,
+    e("p", { class: "note" }, "Only the hash of the whole NAR is signed, and a browser does not compare it: ", e("code", null, "nixstatic cat --verify"), " and Nix do."));
   return box;
 }
 
@@ -370,11 +468,20 @@ function textOf(data, cut) {
   return null;
 }
 
+// provenance shows what a record says of where its path comes from, which Determinate Nix
+// writes as JSON. Signatures do not cover it.
+function provenance(text) {
+  const box = e("details", null, e("summary", null, "As the record says"));
+  try { text = JSON.stringify(JSON.parse(text), null, 2); } catch { /* shown as it is */ }
+  box.append(e("pre", { tabindex: 0 }, e("code", { dir: "ltr" }, text)), e("p", { class: "note" }, "Nothing proves this: signatures do not cover it."));
+  return box;
+}
+
 // The page.
 
 let turn = 0;
 
-async function show() {
+async function show(walked) {
   const mine = ++turn, current = () => mine === turn;
   const text = location.hash.slice(1), hash = text.slice(0, 32), box = $("path"), message = $("message");
   if (!isHash(hash) || text.length > 32 && text[32] !== "/") {
@@ -406,6 +513,10 @@ async function show() {
   message.hidden = true;
   document.title = nameOf(r.Base);
   $("name").replaceChildren(e("bdi", null, nameOf(r.Base)));
+  if (walked) { // to another path of this page, which is read from its top
+    scrollTo(0, 0);
+    $("name").focus({ preventScroll: true });
+  }
   box.replaceChildren();
   box.dataset.hash = hash;
   box.hidden = false;
@@ -415,19 +526,27 @@ async function show() {
   const facts = e("dl", { class: "facts" });
   const fact = (name, ...value) => { const dd = e("dd", null, ...value); facts.append(e("dt", null, name), dd); return dd; };
   fact("In a store", bytes(r.NarSize));
-  fact("To download", r.FileSize ? bytes(r.FileSize) : "not known", e("span", { class: "soft" }, " as " + (r.Compression === "none" ? "it is" : r.Compression) + ", "), e("a", { href: r.URL }, "NAR"));
+  fact("To download", r.FileSize ? bytes(r.FileSize) : "not known", e("span", { class: "soft" }, " as " + (r.Compression === "none" ? "it is" : r.Compression) + ", "), narLink(r, "NAR"));
   fact("With all it needs", closureButton(r, current));
   const signed = fact("Signed by");
   signatures(r, signed).catch((err) => signed.append(err.message));
   if (r.CA) fact("Content address", e("code", null, r.CA));
   if (r.Deriver && r.Deriver !== "unknown-deriver") {
     const log = e("button", { type: "button", onclick: async () => {
-      const answer = await fetch(new URL("log/" + encodeURIComponent(r.Deriver), here));
-      log.replaceWith(answer.ok ? e("a", { href: "log/" + encodeURIComponent(r.Deriver) }, "Build log") : e("span", { class: "soft" }, "There is no build log here."));
-      answer.body?.cancel();
+      const place = "log/" + encodeURIComponent(r.Deriver);
+      let found = e("span", { class: "bad", role: "status" }, "The server does not answer.");
+      try {
+        const answer = await fetch(new URL(place, here), { credentials: "same-origin" });
+        answer.body?.cancel();
+        if (answer.ok) found = e("a", { href: place }, "Build log");
+        else if (answer.status === 404 || answer.status === 403) found = e("span", { class: "soft", role: "status" }, "There is no build log here.");
+      } catch { /* said above */ }
+      log.replaceWith(found);
+      found.focus();
     } }, "Look for its build log");
     fact("Built from", e("code", null, e("bdi", null, r.Deriver)), " ", log);
   }
+  if (r.Provenance) fact("Provenance", provenance(r.Provenance));
   fact("NAR hash", e("code", null, r.NarHash));
   box.append(facts);
   const keyLine = [...(await keys().catch(() => new Map()))].map(([n, k]) => n + ":" + k).join(" ");
@@ -450,9 +569,9 @@ async function show() {
   box.open = () => {};
   files.append(e("p", { class: "note", role: "status" }, "Reading the listing…"));
   try {
-    const answer = await get(hash + ".ls");
-    const listing = answer && await answer.json();
+    const listing = await json(hash + ".ls", mostListing);
     if (!current()) return;
+    if (listing && (listing.root === null || typeof listing.root !== "object")) throw new Error("it makes no sense");
     files.replaceChildren();
     if (!listing) files.append(e("p", { class: "note" }, "There is no listing of its files here."));
     else {
@@ -475,11 +594,11 @@ function openFile(r, listing, path, into) {
   $("file")?.remove();
   if (!path) return;
   let node = listing.root;
-  for (const part of path.split("/").filter((p) => p)) node = node && isFolder(node) && Object.hasOwn(node.entries, part) ? node.entries[part] : undefined;
+  for (const part of path.split("/").filter((p) => p)) node = node && isFolder(node) ? entriesOf(node).find(([name]) => name === part)?.[1] : undefined;
   if (node && node.type === "regular") into.prepend(file(r, listing, node, path));
   else into.prepend(e("section", { id: "file" }, node ? e("ul", { class: "tree" }, isFolder(node) ? entry(path.slice(1), node, path, { hash: r.Base.slice(0, 32) }) : entry(path.slice(1), node, path, {})) : e("p", { class: "note" }, "There is no such file in this path.")));
   $("file").scrollIntoView({ block: "nearest" });
 }
 
-addEventListener("hashchange", () => show());
-show();
+addEventListener("hashchange", () => show(true));
+show(false);

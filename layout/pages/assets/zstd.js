@@ -13,7 +13,7 @@ const maxWindow = 128 << 20; // Nix's own limit
 // decompress reads chunks of bytes, from an async iterable of Uint8Array, and
 // yields chunks of decompressed bytes, which stay the caller's.
 export async function* decompress(chunks) {
-  const from = new Source(chunks);
+  const from = new Source(chunks), state = new State();
   try {
     while (await from.has(1)) {
       const magic = u32(await from.take(4), 0);
@@ -23,14 +23,14 @@ export async function* decompress(chunks) {
         continue;
       }
       if (magic !== 0xfd2fb528) fail("not a frame");
-      yield* frame(from);
+      yield* frame(from, state);
     }
   } finally {
     await from.end();
   }
 }
 
-async function* frame(from) {
+async function* frame(from, state) {
   const descriptor = (await from.take(1))[0];
   if (descriptor & 8) fail("a reserved bit is set");
   const single = descriptor >> 5 & 1;
@@ -52,7 +52,7 @@ async function* frame(from) {
   }
   if (single) window = size;
   if (window > maxWindow) fail("its window of " + window + " bytes is too large");
-  const state = new State(Math.max(window, 1024), size);
+  state.begin(Math.max(window, 1024), size);
   const sum = descriptor & 4 ? new XXH64() : null;
   for (let last = false; !last;) {
     const head = await from.take(3);
@@ -287,22 +287,31 @@ const usual = {
   matches: fseTable([1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1], 6),
 };
 
-// A State is what lasts from block to block of a frame.
+// A State is what lasts from block to block of a frame. Its memory serves all frames, as
+// there may be many small ones, and grows with what they hold, whatever they announce.
 class State {
-  constructor(window, size) {
+  constructor() {
+    this.out = new Uint8Array(2 * maxBlock);
+    this.work = new Uint8Array(maxBlock + 8);
+    this.literals = new Uint8Array(maxBlock);
+  }
+  begin(window, size) {
     this.window = window;
     this.blockMost = Math.min(maxBlock, window);
-    this.out = new Uint8Array(Math.min(size >= 0 ? size : Infinity, window + Math.min(window, 8 << 20)) + maxBlock);
+    this.most = Math.min(size >= 0 ? size : Infinity, window + Math.min(window, 8 << 20)) + maxBlock;
     this.at = 0;
     this.total = 0;
     this.offsets = [1, 4, 8];
     this.huffman = null;
     this.tables = { literals: null, offsets: null, matches: null };
-    this.work = new Uint8Array(maxBlock + 8);
-    this.literals = new Uint8Array(maxBlock);
   }
   // room makes place for n bytes, and forgets what is out of the window.
   room(n) {
+    if (this.at + n > this.out.length && this.out.length < this.most) {
+      const larger = new Uint8Array(Math.min(this.most, Math.max(2 * this.out.length, this.at + n)));
+      larger.set(this.out.subarray(0, this.at));
+      this.out = larger;
+    }
     if (this.at + n <= this.out.length) return;
     const keep = Math.min(this.at, this.window);
     this.out.copyWithin(0, this.at - keep, this.at);

@@ -1,0 +1,294 @@
+//go:build real
+
+package browser
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nixstatic/nixstatic/tests/nixtest"
+	"github.com/nixstatic/nixstatic/tests/peers"
+)
+
+// A forger serves a tree, and other answers in place of some of its files.
+type forger struct {
+	b       *tab
+	url     string
+	dir     string
+	hash    string // of a path whose NAR has several frames, with z/last as its last file
+	asked   atomic.Int64
+	evil    *httptest.Server // which nothing may ask
+	mu      sync.Mutex
+	answers map[string]http.HandlerFunc
+}
+
+func newForger(t *testing.T) *forger {
+	t.Helper()
+	f := &forger{dir: filepath.Join(t.TempDir(), "cache"), answers: map[string]http.HandlerFunc{}}
+	program := nixtest.Program{Nix: peers.Newest(t)}
+	files := filepath.Join(t.TempDir(), "files")
+	noise := make([]byte, 20<<20)
+	rand.NewChaCha8([32]byte{4}).Read(noise)
+	for name, text := range map[string][]byte{"a/noise": noise, "z/last": []byte("the last file\n")} {
+		file := filepath.Join(files, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program.Run(t, "init", f.dir).Want(t, 0)
+	f.hash = hashOf(program.Run(t, "add", "--to", f.dir, files).Want(t, 0).Output())
+	tree := http.FileServer(http.Dir(f.dir))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", "default-src 'self'")
+		w.Header().Set("Cache-Control", "no-store")
+		f.mu.Lock()
+		answer := f.answers[strings.TrimPrefix(r.URL.Path, "/")]
+		f.mu.Unlock()
+		if answer == nil {
+			answer = tree.ServeHTTP
+		}
+		answer(w, r)
+	}))
+	t.Cleanup(server.Close)
+	f.evil = httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { f.asked.Add(1) }))
+	t.Cleanup(f.evil.Close)
+	f.url, f.b = server.URL+"/", openTab(t)
+	return f
+}
+
+// read returns a file of the tree.
+func (f *forger) read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(f.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// forge has a name answered with other bytes; nil takes that back.
+func (f *forger) forge(name string, answer http.HandlerFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answers[name] = answer
+}
+
+func plain(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) }
+}
+
+// Forged answers show as text or as an error of one line; they run nothing, ask no other place,
+// and end.
+func TestForged(t *testing.T) {
+	f := newForger(t)
+	narinfo, listing := f.hash+".narinfo", f.hash+".ls"
+	record, files := f.read(t, narinfo), f.read(t, listing)
+	field := func(name, value string) string {
+		return regexp.MustCompile(`(?m)^`+name+`: .*$`).ReplaceAllString(record, name+": "+value)
+	}
+	file := strings.TrimSpace(strings.SplitN(strings.SplitN(record, "URL: ", 2)[1], "\n", 2)[0])
+	frames := regexp.MustCompile(`"frames":\[.*?\]\]`)
+	lying := regexp.MustCompile(`("last":\{[^}]*"narOffset":)\d+`)
+	if !frames.MatchString(files) || !lying.MatchString(files) {
+		t.Fatalf("the listing is %s", files)
+	}
+	bomb := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38} // blocks of 128 KiB in four bytes each
+	bomb = append(bomb, bytes.Repeat([]byte{0x02, 0x00, 0x10, 'x'}, 100_000)...)
+	evil := `<img src="` + f.evil.URL + `/x"><script src="` + f.evil.URL + `/y"></script>`
+	for _, test := range []struct {
+		name  string
+		forge map[string]string
+		want  string // what the page says
+		push  bool   // once Download is pressed
+	}{
+		{"record of another path", map[string]string{narinfo: field("StorePath", "/nix/store/"+strings.Repeat("0", 32)+"-x")}, "it is the record of " + strings.Repeat("0", 32) + "-x", false},
+		{"name with markup", map[string]string{narinfo: field("StorePath", "/nix/store/"+f.hash+"-"+evil)}, "the record makes no sense", false},
+		{"references with markup", map[string]string{narinfo: field("References", evil)}, "the record makes no sense", false},
+		{"no size", map[string]string{narinfo: field("NarSize", "NaN")}, "the record makes no sense", false},
+		{"fields with markup", map[string]string{narinfo: record + "__proto__: " + evil + "\nDeriver: " + evil + "\nCA: " + evil + "\nProvenance: " + evil + "\nSig: " + evil + "\n"}, "As the record says", false},
+		{"script as the place", map[string]string{narinfo: field("URL", "javascript:alert(1)")}, "the NAR is in another place", false},
+		{"NAR elsewhere", map[string]string{narinfo: field("URL", f.evil.URL+"/x.nar.zst")}, "the NAR is in another place", false},
+		{"endless record", map[string]string{narinfo: record + strings.Repeat("x: y\n", 1<<20)}, "has more than", false},
+		{"listing without a root", map[string]string{listing: `{"version":1}`}, "it makes no sense", false},
+		{"listing of null", map[string]string{listing: `null`}, "makes no sense", false},
+		{"nodes that are none", map[string]string{listing: `{"root":{"type":"directory","entries":{"z":{"type":"directory","entries":{"last":null,"x":7}}}}}`}, "no such file", false},
+		{"deep listing", map[string]string{listing: strings.Repeat(`{"root":{"type":"directory","entries":{"a":`, 1) + strings.Repeat(`{"type":"directory","entries":{"a":`, 20_000) + `{}` + strings.Repeat(`}}`, 20_000) + `}}}`}, "no such file", false},
+		{"size below nothing", map[string]string{listing: strings.Replace(files, `"size":14`, `"size":-14`, 1)}, "0 B", false},
+		{"size beyond the NAR", map[string]string{listing: strings.Replace(files, `"size":14`, `"size":99999999`, 1)}, "puts it where the NAR is not", false},
+		{"offset of text", map[string]string{listing: lying.ReplaceAllString(files, `$1"1"`)}, "does not tell where the file is", false},
+		{"offset that lies", map[string]string{listing: lying.ReplaceAllString(files, `${1}9000000`)}, "the listing is wrong about this file", true},
+		{"frames of text", map[string]string{listing: frames.ReplaceAllString(files, `"frames":[["1","2"],["3","4"]]`)}, "cannot be read in parts", false},
+		{"frames that add up to something else", map[string]string{listing: frames.ReplaceAllString(files, `"frames":[[5,16777216],[5,16777216]]`)}, "cannot be read in parts", false},
+		{"frames of below nothing", map[string]string{listing: frames.ReplaceAllString(files, `"frames":[[-5,99],[5,1e300]]`)}, "cannot be read in parts", false},
+		{"a million frames", map[string]string{listing: frames.ReplaceAllString(files, `"frames":[`+strings.Repeat("[1,1],", 1_000_000)+`[1,1]]`)}, "cannot be read in parts", false},
+		{"NAR cut off", map[string]string{file: f.read(t, file)[:1000], listing: frames.ReplaceAllString(files, `"frames":[]`)}, "cut off", true},
+		{"NAR without an end", map[string]string{file: string(bomb), listing: frames.ReplaceAllString(files, `"frames":[]`)}, "the listing is wrong about this file", true},
+		{"NAR of something else", map[string]string{file: strings.Repeat("not zstd ", 3_000_000)}, "not a frame", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for name, text := range test.forge {
+				f.forge(name, plain(text))
+				defer f.forge(name, nil)
+			}
+			f.b.open(t, f.url+"path.html#"+f.hash+"/z/last")
+			if test.push {
+				f.b.button(t, "Download")
+			}
+			f.b.until(t, fmt.Sprintf(`document.querySelector("main").textContent.includes(%s) && !/^Reading/.test(document.querySelector("#files + div")?.textContent || "")`, jsText(test.want)))
+			if n := js[int](t, f.b, `document.querySelectorAll("img, script:not([src^='path.js?v=']), iframe, object").length`); n != 0 {
+				t.Errorf("%d elements of an attacker", n)
+			}
+			if n := js[int](t, f.b, `[...document.querySelectorAll("a[href]")].filter((a) => a.origin !== location.origin).length`); n != 0 {
+				t.Errorf("%d links to other places", n)
+			}
+			f.b.untroubled(t)
+		})
+	}
+	if n := f.asked.Load(); n != 0 {
+		t.Errorf("another place was asked %d times", n)
+	}
+}
+
+// A server that gives no parts is told of, and one that gives the wrong part is not believed.
+func TestParts(t *testing.T) {
+	f := newForger(t)
+	file := strings.TrimSpace(strings.SplitN(strings.SplitN(f.read(t, f.hash+".narinfo"), "URL: ", 2)[1], "\n", 2)[0])
+	text := []byte(f.read(t, file))
+	f.forge(file, func(w http.ResponseWriter, _ *http.Request) { w.Write(text) })
+	f.b.open(t, f.url+"path.html#"+f.hash+"/z/last")
+	if got, moved := f.b.download(t); string(got) != "the last file\n" || moved < len(text)-1000 {
+		t.Errorf("without parts: %q, %d bytes", got, moved)
+	}
+	f.forge(file, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(text)-1, len(text)))
+		w.WriteHeader(http.StatusPartialContent)
+		w.Write(text)
+	})
+	f.b.open(t, f.url+"path.html#"+f.hash+"/z/last")
+	f.b.button(t, "Download")
+	f.b.until(t, `document.querySelector("#file").textContent.includes("another part than was asked for")`)
+	f.b.untroubled(t)
+}
+
+// A search index that is forged says so, or finds what it has that could be a path.
+func TestForgedIndex(t *testing.T) {
+	f := newForger(t)
+	good := f.read(t, "search/names.json")
+	shard := regexp.MustCompile(`\["","([0-9a-z]+)",\d+\]`).FindStringSubmatch(good)
+	if shard == nil {
+		t.Fatal(good)
+	}
+	for _, test := range []struct{ name, list, lines, want string }{
+		{"another version", strings.Replace(good, `"version":1`, `"version":2`, 1), "", "another version; reload this page"},
+		{"text", "<b>", "", "makes no sense"},
+		{"shards that are none", `{"version":1,"shards":[{"a":1}]}`, "", "makes no sense"},
+		{"names that lead elsewhere", `{"version":1,"shards":[["","../../x",1]]}`, "", "makes no sense"},
+		{"out of order", `{"version":1,"shards":[["b","aa",1],["a","bb",1]]}`, "", "makes no sense"},
+		{"a shard that is gone", `{"version":1,"shards":[["","0000000000000000",1]]}`, "", "being renewed"},
+		{"endless list", strings.Repeat(" ", 17<<20), "", "has more than"},
+		{"lines of nothing", good, "files\nfiles  x\nfiles <img> " + f.hash + "\n\n \n", "Nothing has a word"},
+		{"no index", "", "", "Nothing has a word"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f.forge("search/names.json", plain(test.list))
+			if test.list == "" {
+				f.forge("search/names.json", http.NotFound)
+			}
+			f.forge("search/"+shard[1]+".txt", nil)
+			if test.lines != "" {
+				f.forge("search/"+shard[1]+".txt", plain(test.lines))
+			}
+			f.b.open(t, f.url+"index.html")
+			f.b.until(t, `!document.querySelector("form.search").hidden`)
+			f.b.query(t, "files")
+			f.b.until(t, fmt.Sprintf(`document.querySelector("#found").textContent.includes(%q)`, test.want))
+			if n := js[int](t, f.b, `document.querySelectorAll("img, #hits a").length`); n != 0 {
+				t.Errorf("%d hits", n)
+			}
+			f.b.mu.Lock()
+			f.b.troubles = nil // a file that is not there is told of in the console
+			f.b.mu.Unlock()
+		})
+	}
+}
+
+// The parsers return or refuse whatever is done to a record and a listing, and never lead out
+// of the NAR.
+func TestMutated(t *testing.T) {
+	f := newForger(t)
+	record, files := f.read(t, f.hash+".narinfo"), f.read(t, f.hash+".ls")
+	f.b.open(t, f.url+"path.html#"+f.hash+"/z/last")
+	f.b.until(t, `document.querySelector("#file")`)
+	js[bool](t, f.b, `import(document.querySelector("script[src]").src).then((m) => {
+		window.outcome = (record, files) => {
+			let r, listing;
+			try { r = m.parseNarInfo(record); } catch (err) { return err instanceof TypeError ? "BROKEN: " + err.stack : "refused"; }
+			try { listing = JSON.parse(files); } catch { return "no JSON"; }
+			let n = 0;
+			const walk = (node, name) => {
+				if (node === null || typeof node !== "object") return;
+				const w = m.way(r, listing, node, name);
+				if (w.why) return;
+				n++;
+				for (const x of [w.from, w.to, w.skip, w.size]) if (!Number.isSafeInteger(x) || x < 0 || x > Math.max(r.NarSize, r.FileSize) * 17 / 16 + 2 ** 20) throw new Error("leads out: " + [w.from, w.to, w.skip, w.size]);
+				if (node.entries) for (const [name, next] of Object.entries(node.entries)) walk(next, name);
+			};
+			try { walk(listing?.root, ""); } catch (err) { return "BROKEN: " + err.stack; }
+			return n > 0 ? "taken" : "nothing";
+		};
+		return true;
+	})`)
+	rng := rand.New(rand.NewPCG(5, 6))
+	pieces := []string{"-1", "0", "1e300", "null", "[]", "{}", `"x"`, "9007199254740993", "\u202e", "<script>", `"__proto__"`, "\n", ":", ",", "]", "\ufffd", "\\ud800"}
+	mutate := func(text string) string {
+		for range rng.IntN(3) {
+			at := rng.IntN(len(text))
+			switch rng.IntN(4) {
+			case 0:
+				text = text[:at] + pieces[rng.IntN(len(pieces))] + text[at:]
+			case 1:
+				text = text[:at] + text[min(len(text), at+rng.IntN(9)):]
+			case 2: // a number becomes something else
+				numbers := regexp.MustCompile(`\d+`).FindAllStringIndex(text, -1)
+				n := numbers[rng.IntN(len(numbers))]
+				text = text[:n[0]] + pieces[rng.IntN(len(pieces))] + text[n[1]:]
+			default:
+				text = text[:at] + string(rune(rng.IntN(0x3000))) + text[min(len(text), at+1):]
+			}
+		}
+		return text
+	}
+	counts := map[string]int{}
+	const batch = 100
+	for range 10 {
+		var calls []string
+		var inputs [][2]string
+		for range batch {
+			in := [2]string{mutate(record), mutate(files)}
+			inputs = append(inputs, in)
+			calls = append(calls, fmt.Sprintf("outcome(%s, %s)", jsText(in[0]), jsText(in[1])))
+		}
+		for i, outcome := range js[[]string](t, f.b, "["+strings.Join(calls, ",")+"]") {
+			if counts[outcome]++; strings.HasPrefix(outcome, "BROKEN") {
+				t.Errorf("%s of %q and %q", outcome, inputs[i][0], inputs[i][1])
+			}
+		}
+	}
+	t.Log(counts)
+	if counts["taken"] == 0 || counts["refused"] == 0 || counts["no JSON"] == 0 {
+		t.Errorf("the changes are all of one nature: %v", counts)
+	}
+}
