@@ -21,6 +21,7 @@ type uploads interface {
 	Put(ctx context.Context, key layout.Key, from io.Reader, o inbox.Options) (inbox.Outcome, error)
 	ForNix() layout.Reader
 	RoomForRecord(ctx context.Context, size int64) error
+	Afford(ctx context.Context, n int) error
 	piecewise
 }
 

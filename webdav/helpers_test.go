@@ -17,6 +17,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/fsck"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
 )
@@ -198,6 +199,7 @@ type fakeInbox struct {
 	layout.Lister
 	piecewise
 	check func(layout.Key) error
+	spent *int // by Afford, which fails if it is negative
 	take  func(layout.Key, io.Reader) (inbox.Outcome, error)
 }
 
@@ -213,6 +215,14 @@ func (f fakeInbox) Put(_ context.Context, key layout.Key, from io.Reader, _ inbo
 }
 
 func (f fakeInbox) ForNix() layout.Reader { return f.Lister }
+
+func (f fakeInbox) Afford(_ context.Context, n int) error {
+	if *f.spent < 0 {
+		return share.ErrBusy
+	}
+	*f.spent += n
+	return nil
+}
 
 func (f fakeInbox) RoomForRecord(context.Context, int64) error { return nil }
 

@@ -22,6 +22,9 @@ const (
 	maxAsked = 10_000
 	// maxQuestion is in bytes: 32 of a hash and the end of its line, which may be CR LF.
 	maxQuestion = maxAsked * 34
+	// lookupsOfPath is what the answer for a path costs: its narinfo is read and its NAR
+	// looked for, and where a run asks, once more.
+	lookupsOfPath = 3
 	// askers is how many paths are looked up at the same time for one question.
 	askers = 16
 )
@@ -49,6 +52,9 @@ func (h *Handler) missing(w *response, r *http.Request, t *target, in *body) *fa
 	hashes, f := readHashes(in)
 	if f != nil {
 		return f
+	}
+	if err := h.inbox.Afford(r.Context(), lookupsOfPath*len(hashes)); err != nil {
+		return failureOf(err)
 	}
 	if t.run != nil {
 		if f := h.noteMany(r, t, hashes); f != nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
 func TestParsePieceRange(t *testing.T) {
@@ -103,6 +105,25 @@ func TestPieces(t *testing.T) {
 	}
 	if got := r.do(t, "PUT", "/upload/log/x.drv", nil, "Content-Range: bytes */10"); got.Status != http.StatusBadRequest {
 		t.Errorf("of a log: %d %s", got.Status, got.Body)
+	}
+}
+
+// Each path of a question is looked up, and costs its client.
+func TestQuestionsCost(t *testing.T) {
+	dir := treetest.OpenDir(t, t.TempDir())
+	spent := 0
+	h := newHandler(Config{Tree: dir, Auth: AllowAll, Log: quiet}, fakeInbox{Lister: dir, spent: &spent})
+	ask := func() int {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/upload/?missing", strings.NewReader(strings.Repeat("0", 32)+"\n"+strings.Repeat("1", 32)+"\n")))
+		return w.Code
+	}
+	if code := ask(); code != 200 || spent != 2*lookupsOfPath {
+		t.Errorf("%d, for %d lookups", code, spent)
+	}
+	spent = -1
+	if code := ask(); code != 429 {
+		t.Errorf("of a client that has had too much looked up: %d", code)
 	}
 }
 

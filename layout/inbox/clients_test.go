@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -43,6 +44,62 @@ func (s *sample) invented(t testing.TB, i int, refs ...layout.StorePath) (layout
 }
 
 func inventedPath(i int) layout.StorePath { return layout.StorePath(fmt.Sprintf("%032d-invented", i)) }
+
+// References that are looked up in a bucket cost requests there: a client has a budget
+// for them, what waits for it included, and another one notices nothing.
+func TestLookupsAreBounded(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	nar := s.nar(t, "flat")
+	tr.must(nar, s.objects[nar], true, Created)
+	send := func(c share.Client, i int, refs ...layout.StorePath) (Outcome, error) {
+		key, text := s.invented(t, i, refs...)
+		return tr.Put(share.As(t.Context(), c), key, strings.NewReader(text), Options{Size: -1})
+	}
+	var refs []layout.StorePath
+	for i := range 60 {
+		refs = append(refs, inventedPath(1000+i))
+		if _, err := send("c", 1000+i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.lookups = share.NewBudget(100, time.Hour)
+	want := func(name string, outcome, want Outcome, err, wanted error) {
+		t.Helper()
+		if outcome != want || !errors.Is(err, wanted) {
+			t.Errorf("%s: %v, %v", name, outcome, err)
+		}
+	}
+	o, err := send("b", 1, append([]layout.StorePath{inventedPath(1)}, refs...)...)
+	want("one", o, Created, err, nil)
+	missing := inventedPath(3000)
+	o, err = send("a", 2, append(slices.Clone(refs), missing)...)
+	want("one that waits", o, Held, err, nil)
+	o, err = send("a", 3, refs...)
+	want("the second", o, Created, err, nil)
+	o, err = send("a", 4)
+	want("one more", o, 0, err, share.ErrBusy)
+	o, err = send("b", 3000)
+	want("another client", o, Created, err, nil)
+	for range 3 {
+		if err := tr.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tr.Waiting() != 1 {
+		t.Error("what waited was looked at for a client that owes lookups")
+	}
+	tr.lookups = share.NewBudget(100, time.Hour)
+	tr.Inbox.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	for range 3 {
+		if err := tr.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tr.Waiting() != 0 {
+		t.Error("what waited is not published")
+	}
+}
 
 // perClient counts the operations that are done for each client.
 type perClient struct {

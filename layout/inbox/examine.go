@@ -149,6 +149,7 @@ func (b *Inbox) missingReferences(ctx context.Context, r *record) ([]need, error
 				needs[n.key] = n
 			}
 		}
+		b.lookedUp(ctx, len(needs))
 		there, err := b.askFor(ctx, needs)
 		if err != nil {
 			return nil, err

@@ -29,8 +29,9 @@ type Inbox struct {
 	locks  locks
 
 	damaged damaged
-	readers *share.Pool // of NARs in the tree
-	stored  *share.Pool // memory for records in the tree
+	readers *share.Pool   // of NARs in the tree
+	stored  *share.Pool   // memory for records in the tree
+	lookups *share.Budget // nil where a lookup costs next to nothing
 
 	mu       sync.Mutex
 	receipts *recent[layout.Key, *receipt] // by the keys of NARs
@@ -89,6 +90,9 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	}
 	b.readers = share.NewPool(maxReading, decodingPatience)
 	b.stored = share.NewPool(storedMemory, decodingPatience)
+	if !layout.TraitsOf(writer.Tree).Local {
+		b.lookups = share.NewBudget(maxLookups, lookupStep)
+	}
 	b.work = sync.NewCond(&b.mu)
 	b.receipts = newRecent(c.Memory/2, func(_ layout.Key, r *receipt) { r.release() })
 	b.notes = newRecent(c.Memory/2, b.forgotNote)

@@ -43,6 +43,9 @@ func (b *Inbox) putNarInfo(ctx context.Context, key layout.Key, u *upload, o Opt
 		*o.Path = r.Path
 	}
 	r.echoed = !o.Strict
+	if err := b.afford(ctx, 0); err != nil {
+		return 0, err
+	}
 	var outcome Outcome
 	err = b.reading(ctx, func(ctx context.Context) (err error) {
 		outcome, err = b.putRecord(ctx, r, o.Strict)

@@ -19,6 +19,12 @@ import (
 // wrong is dropped: its client was told that it waits, and the log tells the
 // rest. After an error it stays where it is, and Settle comes back to it.
 func (b *Inbox) retry(ctx context.Context, h *held) {
+	if b.owes(h.client) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.postpone(h)
+		return
+	}
 	err := b.reading(ctx, func(ctx context.Context) error {
 		unlock, err := b.locks.lock(ctx, h.key)
 		if err != nil {

@@ -90,7 +90,7 @@ type Filler struct {
 	places  *share.Pool // for fetches
 	texts   *share.Pool // bytes of memory for large records
 	settles chan struct{}
-	budget  budget
+	budget  *share.Budget
 
 	mu      sync.Mutex
 	closed  bool
@@ -132,7 +132,7 @@ func New(c Config) *Filler {
 		c.Log = slog.Default()
 	}
 	f := &Filler{cfg: c, log: c.Log, fetches: map[layout.Key]*fetch{}, pending: map[string]chan struct{}{},
-		asks: share.NewPool(maxAsks, askPatience), places: share.NewPool(int64(c.Fetches), fetchPatience),
+		budget: share.NewBudget(wholeBudget, budgetStep), asks: share.NewPool(maxAsks, askPatience), places: share.NewPool(int64(c.Fetches), fetchPatience),
 		texts: share.NewPool(textMemory, askPatience), settles: make(chan struct{}, maxSettles)}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
@@ -177,7 +177,6 @@ func (f *Filler) turn(ctx context.Context, room **share.Part) func(size int64) e
 // find asks the upstreams for a record, within the budget of the client. The room for it
 // is to be released.
 func (f *Filler) find(ctx context.Context, hash string) (n *layout.NarInfo, url string, room *share.Part, err error) {
-	client := share.From(ctx)
 	known := f.cfg.Upstreams.Remembers(hash)
 	if !known {
 		place, err := f.asks.Take(ctx, 1)
@@ -186,7 +185,7 @@ func (f *Filler) find(ctx context.Context, hash string) (n *layout.NarInfo, url 
 			return nil, "", nil, err
 		}
 		defer place.Release()
-		if err := f.budget.take(ctx, client, costOfAsking); err != nil {
+		if err := f.afford(ctx); err != nil {
 			f.count(Unknown, 0)
 			return nil, "", nil, err
 		}
@@ -200,7 +199,7 @@ func (f *Filler) find(ctx context.Context, hash string) (n *layout.NarInfo, url 
 	}
 	if !known {
 		if isAbsent(err) {
-			f.budget.charge(client, costOfAbsence)
+			f.budget.Charge(share.From(ctx), costOfAbsence)
 		}
 		f.count(resultOf(err), 0)
 	}

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -279,8 +278,6 @@ func changed(body io.ReadCloser, change func([]byte) []byte) (io.ReadCloser, err
 	text, err := io.ReadAll(body)
 	return io.NopCloser(bytes.NewReader(change(text))), err
 }
-
-func shareClient(i int) share.Client { return share.Client(strconv.Itoa(i)) }
 
 func newPlaces(n int64) *share.Pool { return share.NewPool(n, time.Minute) }
 
