@@ -3,11 +3,12 @@
 package builders_test
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -82,6 +83,12 @@ func killed(t *testing.T, nix peers.Nix, feeder string) {
 	watch.Wait(t).Want(t, 0)
 	b.program().Run(t, "watch", "drain", "--strict", "--queue", b.queue).Want(t, 0)
 	checkSent(t, s, b.closure(t, built))
+	checkOnce(t, s)
+}
+
+// checkOnce looks that the server published something, and nothing twice.
+func checkOnce(t *testing.T, s *server) {
+	t.Helper()
 	published := map[string]int{}
 	for _, m := range regexp.MustCompile(`msg=upload key=([0-9a-z]{32})\.narinfo .* outcome=created`).FindAllStringSubmatch(s.log.String(), -1) {
 		if published[m[1]]++; published[m[1]] > 1 {
@@ -89,6 +96,41 @@ func killed(t *testing.T, nix peers.Nix, feeder string) {
 		}
 	}
 	if len(published) == 0 {
-		t.Error(fmt.Errorf("no publication is in the log:\n%s", s.log))
+		t.Errorf("no publication is in the log:\n%s", s.log)
 	}
+}
+
+// A command that builds is killed with the process that sends what it builds, alone or after
+// it, or the server is: the next one sends what the last one did not.
+func TestExecKilled(t *testing.T) {
+	eachNix(t, func(t *testing.T, nix peers.Nix) {
+		b := newBuilder(t, nix)
+		b.makeStore(t)
+		s := newServer(t, nix, "--store-dir", b.storeDir, "--log-level", "debug")
+		run := func(from, count int, flags ...string) *exec.Cmd {
+			args := append([]string{"watch", s.upload(), "--exec", "--queue", b.queue, "--nix-store", b.store, "--netrc-file", s.Netrc}, flags...)
+			return b.program().Command(t, append(append(args, "--", b.Bin("nix-build")), b.buildArgs(from, count)...)...)
+		}
+		const step = 6
+		count := builds(t)
+		for from := 0; from < count; from += step {
+			cmd := run(from, step)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			running := nixtest.Start(t, cmd)
+			time.Sleep(rand.N(600 * time.Millisecond))
+			switch rand.IntN(3) {
+			case 0:
+				s.kill(t)
+				s.start(t)
+			case 1:
+				running.Signal(t, syscall.SIGKILL) // the command goes on
+			case 2:
+				syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			}
+			running.Wait(t)
+		}
+		last := nixtest.Wait(t, run(0, count, "--strict")).Want(t, 0)
+		checkSent(t, s, b.closure(t, strings.Fields(last.Stdout)))
+		checkOnce(t, s)
+	})
 }
