@@ -98,11 +98,11 @@ func openPush(c *cli.Context, text string) (openedTree, error) {
 	if loc.scheme != onWeb {
 		return openLocated(c, loc)
 	}
-	web, err := withIdentity(c.Context, loc.web, httpOptions(c))
-	if err != nil {
+	o := httpOptions(c)
+	if o.Password, err = identity(c.Context, loc.web, o); err != nil {
 		return nil, err
 	}
-	put, err := httpcache.OpenPut(web, httpOptions(c))
+	put, err := httpcache.OpenPut(loc.web, o)
 	if err != nil {
 		return nil, err // a nil PutServer in the interface would not be nil
 	}

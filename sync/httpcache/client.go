@@ -32,7 +32,14 @@ func (h *Reader) redirect(req *http.Request, via []*http.Request) error {
 
 func (h *Reader) authorize(req *http.Request) {
 	req.Header.Del("Authorization")
-	if h.auth != "" && sameOrigin(req.URL, h.base) {
-		req.Header.Set("Authorization", h.auth)
+	if !sameOrigin(req.URL, h.base) {
+		return
+	}
+	auth := h.auth
+	if h.o.Password != nil {
+		auth = basic(h.o.Password(req.Context()))
+	}
+	if auth != "" {
+		req.Header.Set("Authorization", auth)
 	}
 }

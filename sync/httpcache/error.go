@@ -112,7 +112,7 @@ const maxErrorBody = 4 << 10
 var throttles = regexp.MustCompile(`<Code>(SlowDown|InternalError|RequestTimeout|ServiceUnavailable|Throttling|OperationAborted)</Code>`)
 
 func (h *Reader) readStatus(r *response) error {
-	e := &statusError{code: r.StatusCode, named: h.o.Name != nil, unread: h.unread, authorized: h.auth != "" && r.Request.Header.Get("Authorization") != ""}
+	e := &statusError{code: r.StatusCode, named: h.o.Name != nil, unread: h.unread, authorized: r.Request.Header.Get("Authorization") != ""}
 	e.wait = retryAfter(r.header().Get("Retry-After"), time.Now())
 	if first := firstRequest(r.Response); !strings.EqualFold(first.URL.Host, r.Request.URL.Host) {
 		e.elsewhere = r.Request.URL.Host

@@ -46,6 +46,9 @@ type Options struct {
 	Name func(layout.Key) string
 	// Token is sent as "Authorization: token …" instead of what netrc says.
 	Token string
+	// Password returns the user name and the password to send instead of what netrc says,
+	// which may change with time: it is asked before each request. nil: netrc's.
+	Password func(context.Context) (user, password string)
 }
 
 // Reader is the read-only layout.Reader of a binary cache behind a web server.
