@@ -54,6 +54,7 @@ test: setup
 	$(GO) test $(testflags) $(PKG)
 ifeq ($(PKG),./...)
 	cd tests/browser && $(GO) vet -tags real ./... && $(GO) test $(testflags) ./...
+	cd tests/compose && $(GO) vet -tags real ./... && $(GO) test $(testflags) ./...
 endif
 
 # The pages as people see them, into tests/browser/screenshots.

@@ -48,6 +48,9 @@ caddy:caddy
 groff:groff
 systemd-analyze:systemd
 dpkg:dpkg
+openssl:openssl
+buildah:buildah
+busybox:busybox-static
 '
 
 say() { printf 'setup: %s\n' "$*"; }

@@ -79,6 +79,7 @@ var own = map[string][]string{
 	"tests/minio":       {},
 	"tests/nixtest":     {"tests/peers"},
 	"tests/browser":     {},
+	"tests/compose":     {},
 	"tests/closure":     {},
 	"tests/quick":       {},
 	"tests/synthetic":   {},

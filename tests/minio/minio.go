@@ -50,6 +50,9 @@ func Launch(drives int, settings ...string) (s Server, stop func(), err error) {
 		if secret, ok := strings.CutPrefix(setting, "MINIO_ROOT_PASSWORD="); ok {
 			s.SecretKey = secret
 		}
+		if user, ok := strings.CutPrefix(setting, "MINIO_ROOT_USER="); ok {
+			s.AccessKey = user
+		}
 	}
 	// Two processes may be given the same free port. The second of two servers
 	// does not become ready and looks for another.
