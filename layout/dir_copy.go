@@ -30,7 +30,7 @@ func (d *Dir) CopyObject(ctx context.Context, from Info, to Key) error {
 		return keyError("copy", from.Key, err)
 	}
 	if err := linkOpen(file, folder.File, path.Base(string(to))); err != nil {
-		if cannotLink(err) {
+		if cannotLink(err) || errors.Is(err, syscall.EIO) && isFUSE(folder.File) {
 			err = errors.ErrUnsupported
 		}
 		return keyError("put", to, err)
@@ -44,7 +44,7 @@ func (d *Dir) CopyObject(ctx context.Context, from Info, to Key) error {
 // cannotLink tells the errors of files that cannot have a second name: of another
 // file system, of another owner, with too many names, or where there are no links.
 func cannotLink(err error) bool {
-	for _, e := range []error{syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.ENOENT, syscall.EIO} {
+	for _, e := range []error{syscall.EXDEV, syscall.EPERM, syscall.EACCES, syscall.EMLINK, syscall.ENOENT} {
 		if errors.Is(err, e) {
 			return true
 		}

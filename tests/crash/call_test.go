@@ -160,6 +160,12 @@ func openFile(tid int, fd uint64) (string, error) {
 // namedFile returns the path that a directory descriptor and a name lead to.
 func namedFile(tid int, dirfd, addr uint64) (string, error) {
 	name, err := readString(tid, uintptr(addr))
+	// A file that is open gets a further name by this one.
+	if n := uint64(0); err == nil && strings.HasPrefix(name, "/proc/self/fd/") {
+		if _, err := fmt.Sscanf(name, "/proc/self/fd/%d", &n); err == nil {
+			return openFile(tid, n)
+		}
+	}
 	if err != nil || filepath.IsAbs(name) {
 		return filepath.Clean(name), err
 	}

@@ -37,6 +37,51 @@ func (c closure) records() []string {
 	return names
 }
 
+// named returns the store path of a name.
+func (c closure) named(name string) string { return storeDir + "/" + baseName(name) }
+
+// recordsOf are the files that a tree of some paths must have.
+func (c closure) recordsOf(some ...string) (list []string) {
+	for _, name := range some {
+		list = append(list, hashOf(c.named(name))+".narinfo", hashOf(c.named(name))+".ls")
+	}
+	return list
+}
+
+// foreign makes a cache of some paths as another program leaves it: without listings and
+// FileHash, and with NARs that are named by the hash of the NAR.
+func (c closure) foreign(t testing.TB, tree string, some ...string) {
+	t.Helper()
+	field := func(text, name string) string {
+		_, rest, _ := strings.Cut(text, "\n"+name+": ")
+		value, _, ok := strings.Cut(rest, "\n")
+		if !ok {
+			t.Fatalf("a record has no %s:\n%s", name, text)
+		}
+		return value
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(c.Cache, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	write(t, filepath.Join(tree, "nix-cache-info"), read("nix-cache-info"))
+	for _, name := range some {
+		record := hashOf(c.named(name)) + ".narinfo"
+		text := read(record)
+		url := field(text, "URL")
+		other := "nar/" + strings.TrimPrefix(field(text, "NarHash"), "sha256:") + ".nar.zst"
+		write(t, filepath.Join(tree, other), read(url))
+		text = strings.Replace(text, url, other, 1)
+		for _, gone := range []string{"FileHash", "FileSize"} {
+			text = strings.Replace(text, "\n"+gone+": "+field(text, gone), "", 1)
+		}
+		write(t, filepath.Join(tree, record), text)
+	}
+}
+
 func hashOf(path string) string { return filepath.Base(path)[:32] }
 
 // A storePath is one of the closure. Letters stand for hashes.

@@ -24,7 +24,7 @@ type scenario struct {
 	want        func(testing.TB) []string // files that must be there in the end
 	demand      func(testing.TB) []string // flags of verify in the end
 	brief       bool                      // only kills, and failures of calls that change names
-	between     []string                  // kinds of problems that the tree may have before the run is complete
+	between     []string                  // kinds of problems and notes that the tree may have before the run is complete
 }
 
 // scenarios are the runs that every fault is tried on.
@@ -124,5 +124,28 @@ func scenarios(t testing.TB) []scenario {
 			// There may be nothing left to sign, and then nothing is written or swept.
 			return []string{"init", "--no-page", filepath.Join(dir, "tree")}
 		},
+	}, {
+		// It goes the way of an export from a cache, so that a single path is enough.
+		name: "bundle apply",
+		before: func(t testing.TB, p runner, dir string) {
+			p.Output(t, "bundle", "create", "--logs", "-o", filepath.Join(dir, "b.tar"), c.Cache, c.named("base"))
+		},
+		args: func(_ testing.TB, dir string) []string {
+			return []string{"bundle", "apply", filepath.Join(dir, "b.tar"), filepath.Join(dir, "tree"), "--no-check-sigs", "-k", key.File}
+		},
+		want:   func(testing.TB) []string { return c.recordsOf("base") },
+		demand: signed,
+		brief:  true,
+	}, {
+		name:   "adopt",
+		before: func(t testing.TB, _ runner, dir string) { c.foreign(t, filepath.Join(dir, "tree"), "base", "lib") },
+		args: func(_ testing.TB, dir string) []string {
+			return []string{"adopt", "-k", key.File, filepath.Join(dir, "tree")}
+		},
+		want:   func(testing.TB) []string { return c.recordsOf("base", "lib") },
+		demand: signed,
+		brief:  true,
+		// It is what the other program left as long as it is not adopted.
+		between: []string{"missing-listing", "no-file-hash"},
 	}}
 }
