@@ -44,6 +44,41 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// A medium that is full keeps nothing of a bundle, and a tree that is full is right; given
+// room, the same commands do all.
+func TestBundleDiskFull(t *testing.T) {
+	if !nixtest.Mounting(t) {
+		return
+	}
+	p, c := newRunner(t), large(t)
+	whole := filepath.Join(t.TempDir(), "b.tar")
+	p.Output(t, "bundle", "create", "-o", whole, c.Cache, c.Top)
+	for _, options := range []string{"size=4k", "size=100k", "size=2500k", "size=4000k", "size=64m,nr_inodes=1"} {
+		t.Run(options, func(t *testing.T) {
+			medium, disk := filepath.Join(t.TempDir(), "medium"), filepath.Join(t.TempDir(), "disk")
+			nixtest.Mount(t, medium, 0, options)
+			nixtest.Mount(t, disk, 0, options)
+			create := []string{"bundle", "create", "-o", filepath.Join(medium, "b.tar"), c.Cache, c.Top}
+			r := p.Run(t, create...).Refused(t, "no space left on device")
+			wantHint(t, r, "name a file on a medium with more room")
+			if left := names(t, medium); len(left) > 0 {
+				t.Errorf("on the medium is left %v", left)
+			}
+			tree := filepath.Join(disk, "tree")
+			apply := []string{"bundle", "apply", whole, tree, "--no-check-sigs"}
+			r = p.Run(t, apply...).Refused(t, "no space left on device")
+			wantHint(t, r, "make room and run the command again")
+			p.sound(t, tree)
+
+			nixtest.Mount(t, medium, unix.MS_REMOUNT, "size=64m,nr_inodes=10000")
+			nixtest.Mount(t, disk, unix.MS_REMOUNT, "size=64m,nr_inodes=10000")
+			p.Output(t, create...)
+			p.Output(t, apply...)
+			p.complete(t, tree, scenario{want: func(testing.TB) []string { return c.records() }})
+		})
+	}
+}
+
 // A tree that cannot be written to is refused with advice, and not touched.
 func TestReadOnly(t *testing.T) {
 	if !nixtest.Mounting(t) {
