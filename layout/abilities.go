@@ -112,6 +112,23 @@ func NarInfoKeys(ctx context.Context, r Reader) iter.Seq2[Key, error] {
 	}
 }
 
+// A NameLister can list objects without looking at each.
+type NameLister interface {
+	// ListNames yields what List does, but the Info of an object whose name is enough may
+	// have the key and nothing else. The goroutine that reads the listing asks named, some
+	// way ahead, and for each folder in the order of List.
+	ListNames(ctx context.Context, prefix string, named func(Key) bool) iter.Seq2[Info, error]
+}
+
+// ListNames lists a tree, see NameLister. Without that ability it is List, and named is
+// not asked.
+func ListNames(ctx context.Context, r Reader, prefix string, named func(Key) bool) iter.Seq2[Info, error] {
+	if l, ok := r.(NameLister); ok {
+		return l.ListNames(ctx, prefix, named)
+	}
+	return List(ctx, r, prefix)
+}
+
 // A RangeReader can open an object in its middle, where reading up to there
 // costs more than another request.
 type RangeReader interface {

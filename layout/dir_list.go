@@ -20,8 +20,15 @@ import (
 // List walks the directory. Names are sorted as whole keys: a file "nar-x"
 // comes before what is in the directory "nar", as an object store has it.
 func (d *Dir) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
+	return d.ListNames(ctx, prefix, nil)
+}
+
+var _ NameLister = (*Dir)(nil)
+
+// ListNames does not look at files whose name is enough.
+func (d *Dir) ListNames(ctx context.Context, prefix string, named func(Key) bool) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		w := &dirWalk{ctx: ctx, prefix: prefix, yield: func(e TopEntry, err error) bool { return yield(e.Info, err) }}
+		w := &dirWalk{ctx: ctx, prefix: prefix, named: named, yield: func(e TopEntry, err error) bool { return yield(e.Info, err) }}
 		d.list(w, prefix[:strings.LastIndexByte(prefix, '/')+1])
 	}
 }
@@ -58,7 +65,8 @@ type dirWalk struct {
 	ctx    context.Context
 	dir    *Dir
 	prefix string
-	top    bool // folders are named instead of walked
+	top    bool           // folders are named instead of walked
+	named  func(Key) bool // whose name is enough; nil for none
 	yield  func(TopEntry, error) bool
 }
 
@@ -89,7 +97,7 @@ func (w *dirWalk) walk(dir string) bool {
 	if err != nil {
 		return w.fail(dir, err)
 	}
-	for name, seen := range w.look(here, open, names) {
+	for name, seen := range w.look(here, open, dir, names) {
 		if err := w.ctx.Err(); err != nil {
 			w.yield(TopEntry{}, err)
 			return false
@@ -146,43 +154,48 @@ func (w *dirWalk) walk(dir string) bool {
 
 // A seen is what a name in a directory stands for, links not followed.
 type seen struct {
-	info Info // without its key
-	file bool // it is a regular file
-	err  error
+	info  Info // without its key
+	file  bool // it is a regular file
+	named bool // its name is enough
+	err   error
 }
 
 // atOnce is how many files are looked at by one goroutine.
 const atOnce = 256
 
 // look yields names, and what those of files stand for. Several goroutines look ahead.
-func (w *dirWalk) look(here *os.Root, dir *os.File, names *nameList) iter.Seq2[string, seen] {
+func (w *dirWalk) look(here *os.Root, open *os.File, dir string, names *nameList) iter.Seq2[string, seen] {
 	type some struct {
 		names []string
 		seen  []seen
 	}
-	chunks := func(yield func([]string) bool) {
-		var chunk []string
+	chunks := func(yield func(some) bool) {
+		var chunk some
 		for name := range names.take() {
-			if chunk = append(chunk, name); len(chunk) == atOnce {
+			s := seen{}
+			if !strings.HasSuffix(name, "/") && w.named != nil && w.named(Key(dir+name)) {
+				s.file, s.named = true, true
+			}
+			chunk.names, chunk.seen = append(chunk.names, name), append(chunk.seen, s)
+			if len(chunk.names) == atOnce {
 				if !yield(chunk) {
 					return
 				}
-				chunk = nil
+				chunk = some{}
 			}
 		}
-		if len(chunk) > 0 {
+		if len(chunk.names) > 0 {
 			yield(chunk)
 		}
 	}
 	return func(yield func(string, seen) bool) {
-		for some := range parallel.Map(w.ctx, runtime.GOMAXPROCS(0), chunks, func(_ context.Context, names []string) some {
-			infos := make([]seen, len(names))
-			for i, name := range names {
-				if !strings.HasSuffix(name, "/") {
-					infos[i] = lookAt(here, dir, name)
+		for some := range parallel.Map(w.ctx, runtime.GOMAXPROCS(0), chunks, func(_ context.Context, s some) some {
+			for i, name := range s.names {
+				if !s.seen[i].named && !strings.HasSuffix(name, "/") {
+					s.seen[i] = lookAt(here, open, name)
 				}
 			}
-			return some{names, infos}
+			return s
 		}) {
 			for i, name := range some.names {
 				if !yield(name, some.seen[i]) {

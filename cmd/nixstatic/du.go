@@ -42,7 +42,7 @@ type duResult struct {
 
 // pruneMemory is where garbage is collected as often as needed: the facts of a million
 // paths take 200 MB.
-const pruneMemory = 280 << 20
+const pruneMemory = 256 << 20
 
 func runDu(c *cli.Context) error {
 	if c.NArg() < 1 {

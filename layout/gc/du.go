@@ -29,7 +29,7 @@ type Share struct {
 // counts, also those that the policy lets go. It changes nothing, and tells what is
 // there while others write.
 func Measure(ctx context.Context, t layout.Tree, o Options) (*Usage, error) {
-	o.Progress = orNew(o.Progress)
+	o.Progress, o.exact = orNew(o.Progress), true
 	v, err := look(ctx, t, o)
 	if err != nil {
 		return nil, err
@@ -71,7 +71,7 @@ func (v *view) months() []Share {
 			size = &Size{}
 			by[month] = size
 		}
-		size.add(int64(p.size))
+		size.add(p.size())
 		if nar := v.nar[i]; nar >= 0 && !seen[nar] {
 			seen[nar] = true
 			size.Bytes += v.nars[nar].size

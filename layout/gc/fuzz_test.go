@@ -15,15 +15,33 @@ import (
 func FuzzMemory(f *testing.F) {
 	nar := refgraph.NARID{4}
 	v := &view{gone: set{0}, leads: map[int32][]refgraph.NARID{0: {nar, {5}}}, paths: []pathEntry{{id: refgraph.PathID{1}, tag: 7}, {id: refgraph.PathID{2}, tag: 9}}, ghosts: []refgraph.PathID{{3}},
-		from: []uint32{0, 2}, to: []uint32{2, 2}, refs: []int32{1, 2}, nar: []int32{-1, -1}, drv: []uint64{5, 0},
+		from: []uint32{0, 0}, nar: []int32{-1, -1}, drv: []uint64{5, 0}, nars: []narEntry{{id: nar, born: 3, tag: 4, size: 5}},
 		others: []otherEntry{{key: "debuginfo/x", tag: 3, lead: nowhere}}}
+	v.paths[0].listing, v.paths[0].born, v.paths[0].listingSize = 8, 2, 6
+	v.refs.add(0)
+	var refs []int32
+	v.from[0], refs = v.refs.add(2)
+	copy(refs, []int32{1, 2})
 	var b bytes.Buffer
 	w := bufio.NewWriter(&b)
 	v.writeMemory(w)
 	w.Flush()
 	f.Add(b.Bytes())
 	f.Add([]byte(memoryMagic + "\xff\xff\xff\xff\x07"))
-	m := openMemory(bytes.NewReader(b.Bytes()))
+	m := openMemory(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	key := v.paths[0].id.ListingKey()
+	if got, ok := m.listing(key); !ok || got != (sighting{key: key, born: 2, tag: 8, size: 6, named: true, narinfo: 7}) {
+		f.Fatalf("of a listing it says %+v, %v", got, ok)
+	}
+	if got, ok := m.listing(v.paths[1].id.ListingKey()); ok {
+		f.Fatalf("of one that is not there it says %+v", got)
+	}
+	if got, ok := m.nar(nar.Key()); !ok || got != (sighting{key: nar.Key(), born: 3, tag: 4, size: 5, named: true}) {
+		f.Fatalf("of a NAR it says %+v, %v", got, ok)
+	}
+	if got, ok := m.nar((refgraph.NARID{5}).Key()); ok {
+		f.Fatalf("of a NAR that is not there it says %+v", got)
+	}
 	known := m.path(v.paths[0])
 	l := m.known()
 	if !known || len(l.refs) != 2 || l.refs[1] != v.ghosts[0] || l.drv != 5 || len(l.nars) != 2 || l.nars[0] != nar {
@@ -38,7 +56,11 @@ func FuzzMemory(f *testing.F) {
 		f.Fatalf("it ended with %v after %d paths", m.err, m.next)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		m := openMemory(bytes.NewReader(text))
+		m := openMemory(bytes.NewReader(text), int64(len(text)))
+		for i := range 4 {
+			m.listing((refgraph.PathID{byte(i)}).ListingKey())
+			m.nar((refgraph.NARID{byte(i)}).Key())
+		}
 		for i := range 4 {
 			if m.path(pathEntry{id: refgraph.PathID{byte(i)}, tag: 7}) && len(m.known().refs) != len(m.at) {
 				t.Error("known, and not what is known")

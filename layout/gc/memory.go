@@ -16,26 +16,32 @@ import (
 )
 
 // A memory is a file on this machine. It begins with a header and the IDs of paths,
-// whose numbers the records use, then has a record for each narinfo and for each
-// other object that was read. A record holds for one version of its object
-// alone. If the file is lost, all are read again.
+// whose numbers the records use. Then come what listings of the tree said of the paths
+// and of the NARs, and a record for each narinfo and for each other object that was
+// read. A record holds for one version of its object alone. If the file is lost, all are
+// read again.
 const (
-	memoryMagic = "nixstatic gc memory 2\n"
+	memoryMagic = "nixstatic gc memory 3\n"
 	// maxLead bounds what a record says: more references than a narinfo has room
 	// for are a sign of damage.
 	maxLead = layout.MaxNarInfo / 32
 	maxNARs = 8 // that a URL may mean
 )
 
-// A memory is read from its beginning to its end, beside a listing: both are in
-// the order of keys.
+// A memory is read beside a listing: both are in the order of keys.
 type memory struct {
-	r      *bufio.Reader
+	r      *bufio.Reader // of the records
 	close  func()
 	ids    []refgraph.PathID // first those with a record
 	paths  int               // how many have one
+	nars   int
 	others int
 	err    error
+
+	pathFacts, narFacts *bufio.Reader
+	nextPath            int // whose facts come next
+	narID               refgraph.NARID
+	narFact             sighting // of narID
 
 	next int // of the paths
 	// of the path that was read last:
@@ -43,6 +49,12 @@ type memory struct {
 	lead lead  // without references
 	at   []int // its references, in ids
 }
+
+// The bytes of the facts of a path and of a NAR.
+const (
+	pathFactBytes = 8 + 8 + 4 + 4
+	narFactBytes  = len(refgraph.NARID{}) + 8 + 4 + 8
+)
 
 // A MemoryError says that an object has changed and kept its version. Nothing that
 // is known by versions can be believed then.
@@ -66,7 +78,7 @@ func recall(name string) *memory {
 	if err != nil {
 		return nothing
 	}
-	m := openMemory(f)
+	m := openMemory(f, 1<<62)
 	m.close = func() { f.Close() }
 	if m.err != nil {
 		m.close()
@@ -75,24 +87,90 @@ func recall(name string) *memory {
 	return m
 }
 
-func openMemory(r io.Reader) *memory {
-	m := &memory{r: bufio.NewReaderSize(r, 256<<10), close: func() {}}
+// openMemory reads the beginning of a memory. No more than limit bytes of it are there.
+func openMemory(r io.ReaderAt, limit int64) *memory {
+	m := &memory{r: bufio.NewReaderSize(io.NewSectionReader(r, 0, limit), 256<<10), close: func() {}}
 	head := make([]byte, len(memoryMagic))
 	if _, err := io.ReadFull(m.r, head); err != nil || string(head) != memoryMagic {
 		m.fail(errors.New("not a memory of ours"))
 		return m
 	}
-	ids, paths := m.uint(1<<31), m.uint(1<<31)
+	ids, paths, nars := m.uint(1<<31), m.uint(1<<31), m.uint(1<<31)
 	m.others = m.uint(1 << 31)
+	begin := int64(len(memoryMagic))
+	for _, n := range []int{ids, paths, nars, m.others} {
+		begin += int64(len(binary.AppendUvarint(nil, uint64(n))))
+	}
 	for i := 0; i < ids && m.err == nil; i++ { // the number may be a lie: memory grows with what is there
 		var id refgraph.PathID
 		m.read(id[:])
 		m.ids = append(m.ids, id)
 	}
+	begin += int64(ids) * int64(len(refgraph.PathID{}))
+	section := func(bytes int64) *bufio.Reader {
+		r := bufio.NewReaderSize(io.NewSectionReader(r, begin, bytes), 64<<10)
+		begin += bytes
+		return r
+	}
+	m.pathFacts = section(int64(paths) * pathFactBytes)
+	m.narFacts = section(int64(nars) * int64(narFactBytes))
+	if m.err == nil {
+		if _, err := r.ReadAt(head[:1], begin-1); err != nil {
+			m.fail(err)
+			return m
+		}
+		m.r.Reset(io.NewSectionReader(r, begin, limit-begin))
+		m.nars = nars
+	}
 	if m.paths = paths; paths > len(m.ids) {
 		m.fail(errors.New("it has more narinfos than paths"))
 	}
 	return m
+}
+
+// listing returns what is remembered of the listing of a path, if there was one. It is
+// asked in the order of the keys.
+func (m *memory) listing(key layout.Key) (sighting, bool) {
+	id := refgraph.PackPath(key.PathHash())
+	for m.err == nil && m.nextPath < m.paths {
+		have := m.ids[m.nextPath]
+		if string(have[:]) > string(id[:]) {
+			break
+		}
+		m.nextPath++
+		var b [pathFactBytes]byte
+		if _, err := io.ReadFull(m.pathFacts, b[:]); err != nil {
+			m.fail(err)
+			break
+		}
+		if have == id {
+			s := sighting{key: key, named: true, narinfo: binary.LittleEndian.Uint64(b[:]), tag: binary.LittleEndian.Uint64(b[8:]),
+				born: binary.LittleEndian.Uint32(b[16:]), size: int64(binary.LittleEndian.Uint32(b[20:]))}
+			return s, s.tag != 0 && s.narinfo != 0
+		}
+	}
+	return sighting{}, false
+}
+
+// nar returns what is remembered of a NAR that is named by the hash of its file. It is
+// asked in the order of the keys.
+func (m *memory) nar(key layout.Key) (sighting, bool) {
+	id, ok := refgraph.PackNAR(key)
+	for ok && m.narFacts != nil && m.err == nil && string(m.narID[:]) < string(id[:]) {
+		var b [narFactBytes]byte
+		if _, err := io.ReadFull(m.narFacts, b[:]); err != nil {
+			return sighting{}, false // there are no more
+		}
+		rest := b[copy(m.narID[:], b[:]):]
+		m.narFact = sighting{named: true, tag: binary.LittleEndian.Uint64(rest), born: binary.LittleEndian.Uint32(rest[8:]),
+			size: int64(binary.LittleEndian.Uint64(rest[12:]))}
+	}
+	if !ok || m.err != nil || m.narID != id || !m.narFact.named || m.narFact.size < 0 {
+		return sighting{}, false
+	}
+	s := m.narFact
+	s.key = key
+	return s, true
 }
 
 // fail makes the rest of a memory forgotten.
@@ -209,6 +287,14 @@ func (v *view) remember(name string) {
 	}
 }
 
+// version is that of the narinfo of a path, 0 if it was not there to be read.
+func (v *view) version(i int) uint64 {
+	if v.gone.has(int32(i)) {
+		return 0
+	}
+	return v.paths[i].tag
+}
+
 func (v *view) writeMemory(w *bufio.Writer) {
 	others := 0
 	for _, o := range v.others {
@@ -217,7 +303,8 @@ func (v *view) writeMemory(w *bufio.Writer) {
 		}
 	}
 	b := []byte(memoryMagic)
-	for _, n := range []int{len(v.paths) + len(v.ghosts), len(v.paths), others} {
+	nars := len(v.nars) - len(v.called)
+	for _, n := range []int{len(v.paths) + len(v.ghosts), len(v.paths), nars, others} {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
 	w.Write(b)
@@ -228,11 +315,22 @@ func (v *view) writeMemory(w *bufio.Writer) {
 		w.Write(id[:])
 	}
 	for i, p := range v.paths {
-		tag := p.tag
-		if v.gone.has(int32(i)) {
-			tag = 0 // of no version
+		b = binary.LittleEndian.AppendUint64(b[:0], v.version(i))
+		b = binary.LittleEndian.AppendUint64(b, p.listing)
+		b = binary.LittleEndian.AppendUint32(b, p.born)
+		w.Write(binary.LittleEndian.AppendUint32(b, p.listingSize))
+	}
+	for i, n := range v.nars {
+		if _, called := v.called[n.id]; called {
+			continue
 		}
-		b = binary.LittleEndian.AppendUint64(b[:0], tag)
+		b = append(b[:0], v.nars[i].id[:]...)
+		b = binary.LittleEndian.AppendUint64(b, n.tag)
+		b = binary.LittleEndian.AppendUint32(b, n.born)
+		w.Write(binary.LittleEndian.AppendUint64(b, uint64(n.size)))
+	}
+	for i := range v.paths {
+		b = binary.LittleEndian.AppendUint64(b[:0], v.version(i))
 		nars := v.narIDs(int32(i))
 		b = binary.AppendUvarint(b, uint64(len(nars)))
 		for _, nar := range nars {

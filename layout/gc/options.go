@@ -41,6 +41,7 @@ type Options struct {
 	Now func() time.Time // nil for the clock; for tests
 
 	round *round // of a bucket: what may go now
+	exact bool   // ages are wanted as they are, also where that decides nothing
 }
 
 func (o Options) now() time.Time {

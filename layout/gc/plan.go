@@ -120,19 +120,11 @@ func (e *TooMuchError) Error() string {
 
 // plan looks at a tree and decides.
 func plan(ctx context.Context, t layout.Tree, o Options) (*Plan, error) {
-	info, err := layout.ReadCacheInfo(ctx, t)
+	v, err := look(ctx, t, o)
 	if err != nil {
 		return nil, err
 	}
-	v, err := see(ctx, t, info.StoreDir, o.now)
-	if err != nil {
-		return nil, err
-	}
-	o.Progress.Listed.Store(int64(len(v.paths)))
 	p := &Plan{v: v, o: o}
-	if err := v.read(ctx, o); err != nil {
-		return nil, err
-	}
 	if p.keep, err = v.retains(ctx, o.Undo); err != nil {
 		return nil, err
 	}
@@ -212,7 +204,7 @@ func (p *Plan) forUndo(goes set) (bytes int64) {
 	}
 	for i, n := range v.nars {
 		if stay.nars[i] == 0 && (p.keep.nars[n.id] || kept.nars[i] > 0) {
-			bytes += p.weights.nar[i]
+			bytes += p.weights.nar(int32(i))
 		}
 	}
 	for _, s := range v.stray {
@@ -287,7 +279,7 @@ func (p *Plan) condemn(j *judge) error {
 		unexplained = max(0, unexplained-p.Withdraw.Bytes)
 		p.After.Bytes = p.Before.Bytes - p.Reclaim.Bytes
 		for _, i := range p.withdraw {
-			p.After.Bytes -= int64(v.paths[i].size)
+			p.After.Bytes -= v.paths[i].size()
 		}
 	}
 	share := cmp.Or(o.MaxRemoval, 0.5)

@@ -16,9 +16,7 @@ import (
 // read finds out where all narinfos and other objects of a view lead, from what
 // is remembered where that still holds. A narinfo that cannot be read is an
 // error: what it leads to would be taken for dead.
-func (v *view) read(ctx context.Context, o Options) error {
-	m := recall(o.Memory)
-	defer m.close()
+func (v *view) read(ctx context.Context, m *memory, o Options) error {
 	fresh, err := v.readPaths(ctx, m, o)
 	if err != nil {
 		return err
@@ -27,10 +25,41 @@ func (v *view) read(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := v.lookAgain(ctx, o.jobs()); err != nil {
+		return err
+	}
 	if fresh || others || m.paths != len(v.paths) {
 		v.remember(o.Memory)
 	}
 	return nil
+}
+
+// lookAgain looks at the NARs that no path leads to and of which only the name was
+// looked at: when they were put decides.
+func (v *view) lookAgain(ctx context.Context, jobs int) error {
+	led := make(set, (len(v.nars)+63)/64)
+	for i := range int32(len(v.paths)) {
+		for nar := range v.narsOf(i) {
+			led.add(nar)
+		}
+	}
+	loose := func(yield func(int32, error) bool) {
+		for i := range int32(len(v.nars)) {
+			if v.nars[i].named && !led.has(i) && !yield(i, nil) {
+				return
+			}
+		}
+	}
+	return parallel.Each(ctx, jobs, loose, func(ctx context.Context, i int32) error {
+		info, there, err := layout.Lookup(ctx, v.tree, v.narKey(i))
+		if err != nil || !there { // removed a moment ago
+			return err
+		}
+		s, err := v.sightingOf(info)
+		n := &v.nars[i]
+		n.born, n.tag, n.size, n.named = s.born, s.tag, s.size, false
+		return err
+	})
 }
 
 // sampled is how many narinfos that are remembered come to one that is read again
@@ -48,7 +77,9 @@ type reading struct {
 func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool, err error) {
 	n := len(v.paths)
 	v.gone = make(set, (n+63)/64)
-	v.from, v.to, v.nar, v.drv = make([]uint32, n), make([]uint32, n), make([]int32, n), make([]uint64, n)
+	v.from, v.nar, v.drv = make([]uint32, n), make([]int32, n), make([]uint64, n)
+	var room []int32
+	v.refs.add(0)
 	numbers := make([]int32, len(m.ids)) // of what is remembered: here, and one more
 	var unread []reading
 	sample := rand.IntN(sampled)
@@ -61,12 +92,12 @@ func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool,
 			l := m.known()
 			unread = append(unread, reading{number: number, remembered: &l})
 		default:
-			v.from[i] = uint32(len(v.refs))
-			for _, at := range m.at {
+			v.from[i], room = v.refs.add(len(m.at))
+			for n, at := range m.at {
 				if numbers[at] == 0 {
 					numbers[at] = v.number(m.ids[at]) + 1
 				}
-				v.refs = append(v.refs, numbers[at]-1)
+				room[n] = numbers[at] - 1
 			}
 			v.file(number, m.lead)
 		}
@@ -99,9 +130,9 @@ func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool,
 		if r.gone {
 			v.gone.add(r.number)
 		}
-		v.from[r.number] = uint32(len(v.refs))
-		for _, ref := range r.lead.refs {
-			v.refs = append(v.refs, v.number(ref))
+		v.from[r.number], room = v.refs.add(len(r.lead.refs))
+		for n, ref := range r.lead.refs {
+			room[n] = v.number(ref)
 		}
 		v.file(r.number, r.lead)
 	}
@@ -111,9 +142,9 @@ func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool,
 	return fresh, nil
 }
 
-// file notes where a path leads whose references are the last of all.
+// file notes where a path leads, but for its references.
 func (v *view) file(i int32, l lead) {
-	v.to[i], v.drv[i] = uint32(len(v.refs)), l.drv
+	v.drv[i] = l.drv
 	v.nar[i] = v.lead(i, l.nars)
 }
 

@@ -3,7 +3,6 @@ package gc
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/refgraph"
@@ -47,29 +46,12 @@ func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 	if without.Recheck {
 		return c, nil
 	}
-	now := &view{tree: v.tree, storeDir: v.storeDir, now: v.now.Add(24 * time.Hour)} // no clock is compared here
-	for entry, err := range layout.ListTop(ctx, v.tree) {
-		if err == nil && entry.Folder == "" {
-			err = now.take(entry.Info)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the cache: %w", err)
-		}
+	changed, err := s.changedPaths(ctx)
+	if err != nil {
+		return nil, err
 	}
-	now.tidy()
-	at := 0
-	for _, p := range now.paths {
-		for at < len(v.paths) && string(v.paths[at].id[:]) < string(p.id[:]) {
-			at++
-		}
-		known := at < len(v.paths) && v.paths[at].id == p.id
-		if known && v.paths[at].tag == p.tag && !v.gone.has(int32(at)) && (v.paths[at].listing == p.listing || without.Renewed) {
-			continue
-		}
-		if known && without.Renewed {
-			continue
-		}
-		if err := c.add(ctx, p.id); err != nil {
+	for _, id := range changed {
+		if err := c.add(ctx, id); err != nil {
 			return nil, err
 		}
 	}
@@ -95,6 +77,50 @@ func (s *sweep) recheck(ctx context.Context) (*changes, error) {
 		c.lead(l)
 	}
 	return c, ctx.Err()
+}
+
+// changedPaths lists the narinfos that are new or were replaced since the view was made,
+// and those whose listing was: they were renewed.
+func (s *sweep) changedPaths(ctx context.Context) (changed []refgraph.PathID, err error) {
+	v := s.v
+	at := 0
+	var listing struct {
+		id  refgraph.PathID
+		tag uint64
+	}
+	for entry, err := range layout.ListTop(ctx, v.tree) {
+		if err != nil {
+			return nil, fmt.Errorf("list the cache: %w", err)
+		}
+		kind := entry.Key.Kind()
+		if entry.Folder != "" || kind != layout.KindNarInfo && kind != layout.KindListing {
+			continue
+		}
+		now, err := v.sightingOf(entry.Info)
+		if err != nil {
+			return nil, err
+		}
+		id := refgraph.PackPath(entry.Key.PathHash())
+		if kind == layout.KindListing { // it comes first
+			listing.id, listing.tag = id, now.tag
+			continue
+		}
+		if listing.id != id {
+			listing.tag = 0
+		}
+		for at < len(v.paths) && string(v.paths[at].id[:]) < string(id[:]) {
+			at++
+		}
+		known := at < len(v.paths) && v.paths[at].id == id
+		if known && v.paths[at].tag == now.tag && !v.gone.has(int32(at)) && (v.paths[at].listing == listing.tag || without.Renewed) {
+			continue
+		}
+		if known && without.Renewed {
+			continue
+		}
+		changed = append(changed, id)
+	}
+	return changed, nil
 }
 
 // add keeps a path that is new or was changed, and what it leads to now.

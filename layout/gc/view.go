@@ -2,7 +2,6 @@ package gc
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -36,6 +35,7 @@ type view struct {
 	overdue []otherEntry // narinfos that have waited for too long
 	size    int64        // of all objects
 	gone    set          // paths that were listed, and not there to be read
+	doubts  []doubt      // while the tree is listed
 	kinds   [layout.KindForeign + 1]Size
 
 	reads []uint32              // of each path: when it was read last, in seconds; nil if that is not known
@@ -43,10 +43,9 @@ type view struct {
 	idle  []victim              // the lists of runs that no rule keeps
 	runs  int
 
-	// The references of path i are refs[from[i]:to[i]], without itself.
-	from, to []uint32
-	refs     []int32
-	nar      []int32 // of each path: in nars; -1 if the NAR is not there
+	from []uint32 // where refs has the references of a path, without itself
+	refs lists
+	nar  []int32 // of each path: in nars; -1 if the NAR is not there
 	// leads has all NARs that the record of a path may mean, where nar does not tell.
 	leads map[int32][]refgraph.NARID
 	drv   []uint64 // of each path: which log is that of its build; 0 for none
@@ -57,14 +56,20 @@ type pathEntry struct {
 	born    uint32 // when it was put, as far as signing does not matter
 	tag     uint64 // the version of its narinfo
 	listing uint64 // the version of its listing; 0 if there is none
-	size    uint32 // of both
+	// The sizes of both.
+	narInfoSize, listingSize uint32
 }
 
+// size is that of narinfo and listing.
+func (p pathEntry) size() int64 { return int64(p.narInfoSize) + int64(p.listingSize) }
+
 type narEntry struct {
-	id   refgraph.NARID
-	born uint32
-	tag  uint64
-	size int64
+	id refgraph.NARID
+	// named: it was not looked at, and the rest is what an earlier run remembers.
+	named bool
+	born  uint32
+	tag   uint64
+	size  int64
 }
 
 // A strayEntry is a listing whose narinfo is not there.
@@ -102,96 +107,6 @@ func (e *ClockError) Error() string {
 func tagOf(etag string) uint64 {
 	sum := sha256.Sum256([]byte(etag))
 	return binary.LittleEndian.Uint64(sum[:]) | 1
-}
-
-// see lists the tree.
-func see(ctx context.Context, t layout.Tree, storeDir string, clock func() time.Time) (*view, error) {
-	v := &view{tree: t, storeDir: storeDir, now: clock(), clock: clock, ghost: map[refgraph.PathID]int32{}}
-	last := layout.Key("")
-	for info, err := range t.List(ctx, "") {
-		if err == nil && info.Key <= last {
-			err = fmt.Errorf("%s comes after %s", info.Key, last)
-		}
-		if err == nil {
-			last = info.Key
-			err = v.take(info)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the cache: %w", err)
-		}
-	}
-	for info, err := range t.List(ctx, layout.ProvisionsPrefix) {
-		if err == nil && info.Key.ProvisionHash() != "" {
-			err = v.take(info)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the cache: %w", err)
-		}
-	}
-	v.tidy()
-	return v, ctx.Err()
-}
-
-// take files what a listing says of one object.
-func (v *view) take(info layout.Info) error {
-	kind := info.Key.Kind()
-	v.kinds[kind].add(info.Size)
-	switch kind {
-	case layout.KindPage, layout.KindPin, layout.KindCacheInfo, layout.KindForeign:
-		return nil // no run removes them, however old they are
-	}
-	if by := info.ModTime.Sub(v.now); by > skew && info.ModTime.Sub(v.clock()) > skew {
-		return &ClockError{info.Key, by}
-	}
-	if info.ETag == "" {
-		return fmt.Errorf("the cache does not tell one version of %s from another", info.Key)
-	}
-	born, tag := uint32(max(0, info.ModTime.Unix())), tagOf(info.ETag)
-	switch kind {
-	case layout.KindNarInfo, layout.KindListing:
-		id := refgraph.PackPath(info.Key.PathHash())
-		n := len(v.paths)
-		if n == 0 || v.paths[n-1].id != id {
-			v.paths = append(v.paths, pathEntry{id: id})
-			n++
-		}
-		p := &v.paths[n-1]
-		p.size += uint32(info.Size)
-		if kind == layout.KindListing { // it comes first
-			p.listing, p.born = tag, born
-		} else {
-			p.tag = tag
-			if p.listing == 0 {
-				p.born = born
-			}
-		}
-	case layout.KindNAR:
-		id := narID(info.Key)
-		if _, ok := refgraph.PackNAR(info.Key); !ok {
-			if v.called == nil {
-				v.called = map[refgraph.NARID]layout.Key{}
-			}
-			v.called[id] = info.Key
-		}
-		v.nars = append(v.nars, narEntry{id, born, tag, info.Size})
-	case layout.KindLog, layout.KindDebugInfo, layout.KindRealisation, layout.KindPrivate:
-		v.others = append(v.others, otherEntry{info.Key, born, tag, info.Size, ""})
-	}
-	v.size += info.Size
-	return nil
-}
-
-// tidy parts listings without a narinfo from the paths, and sorts the NARs.
-func (v *view) tidy() {
-	if len(v.called) > 0 {
-		slices.SortFunc(v.nars, func(a, b narEntry) int { return bytes.Compare(a.id[:], b.id[:]) })
-	}
-	v.paths = slices.DeleteFunc(v.paths, func(p pathEntry) bool {
-		if p.tag == 0 {
-			v.stray = append(v.stray, strayEntry{p.id, p.born, p.listing, int64(p.size)})
-		}
-		return p.tag == 0
-	})
 }
 
 // find returns the number of a path with a narinfo, or -1.
@@ -300,7 +215,7 @@ func (v *view) references(i int32) []int32 {
 	if v.isGhost(i) {
 		return nil
 	}
-	return v.refs[v.from[i]:v.to[i]]
+	return v.refs.at(v.from[i])
 }
 
 // young reports whether an object was put within a time.

@@ -17,7 +17,7 @@ func (v *view) bytesOf(i int32) int64 {
 	if v.isGhost(i) {
 		return 0
 	}
-	n := int64(v.paths[i].size)
+	n := v.paths[i].size()
 	if nar := v.nar[i]; nar >= 0 {
 		n += v.nars[nar].size
 	}
@@ -88,7 +88,7 @@ func (p *Plan) exclusive(led []bool) map[int32]int64 {
 	counted := map[int32]bool{}
 	gain := make(map[int32]int64, len(p.withdraw))
 	for _, i := range p.withdraw {
-		gain[i] = int64(v.paths[i].size)
+		gain[i] = v.paths[i].size()
 		if nar := v.nar[i]; nar >= 0 && !led[nar] && !counted[nar] {
 			counted[nar] = true
 			gain[i] += v.nars[nar].size

@@ -5,23 +5,18 @@ import (
 	"github.com/nixstatic/nixstatic/layout/refgraph"
 )
 
-// weights are what the files of a tree take, so that each file counts once: paths
-// may share a NAR, and the outputs of one derivation a log.
+// weights are what the files take that belong to paths and NARs, so that each file counts
+// once: paths may share a NAR, and the outputs of one derivation a log.
 type weights struct {
-	path []int64          // of each path: narinfo, listing, realisations
-	nar  []int64          // of each NAR: with the debug links to it
+	v    *view
+	path map[int32]int64  // realisations
+	nars map[int32]int64  // debug links
 	log  map[uint64]int64 // by derivation
 }
 
 // weights returns what the files of a view take.
 func (v *view) weights() *weights {
-	w := &weights{path: make([]int64, len(v.paths)), nar: make([]int64, len(v.nars)), log: map[uint64]int64{}}
-	for i, p := range v.paths {
-		w.path[i] = int64(p.size)
-	}
-	for i, n := range v.nars {
-		w.nar[i] = n.size
-	}
+	w := &weights{v, map[int32]int64{}, map[int32]int64{}, map[uint64]int64{}}
 	for _, o := range v.others {
 		switch o.key.Kind() {
 		case layout.KindLog:
@@ -29,7 +24,7 @@ func (v *view) weights() *weights {
 		case layout.KindDebugInfo:
 			if len(o.lead) == len(refgraph.NARID{}) {
 				if i := v.findNAR(refgraph.NARID([]byte(o.lead))); i >= 0 {
-					w.nar[i] += o.size
+					w.nars[i] += o.size
 				}
 			}
 		case layout.KindRealisation:
@@ -42,6 +37,12 @@ func (v *view) weights() *weights {
 	}
 	return w
 }
+
+// of returns what the narinfo, listing and realisations of a path take.
+func (w *weights) of(i int32) int64 { return w.v.paths[i].size() + w.path[i] }
+
+// nar returns what a NAR takes, with the debug links to it.
+func (w *weights) nar(i int32) int64 { return w.v.nars[i].size + w.nars[i] }
 
 // A tally adds up the files of sets of paths, some of which may be in several sets.
 type tally struct {
@@ -66,10 +67,10 @@ func (t *tally) add(i int32) {
 		return
 	}
 	t.Count++
-	t.Bytes += t.w.path[i]
+	t.Bytes += t.w.of(i)
 	if nar := t.v.nar[i]; nar >= 0 {
 		if t.nars[nar]++; t.nars[nar] == 1 {
-			t.Bytes += t.w.nar[nar]
+			t.Bytes += t.w.nar(nar)
 		}
 	}
 	if drv := t.v.drv[i]; t.w.log[drv] > 0 {
@@ -88,10 +89,10 @@ func (t *tally) drop(i int32) {
 		return
 	}
 	t.Count--
-	t.Bytes -= t.w.path[i]
+	t.Bytes -= t.w.of(i)
 	if nar := t.v.nar[i]; nar >= 0 {
 		if t.nars[nar]--; t.nars[nar] == 0 {
-			t.Bytes -= t.w.nar[nar]
+			t.Bytes -= t.w.nar(nar)
 		}
 	}
 	if drv := t.v.drv[i]; t.w.log[drv] > 0 {

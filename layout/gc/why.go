@@ -58,12 +58,14 @@ func look(ctx context.Context, t layout.Tree, o Options) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := see(ctx, t, info.StoreDir, o.now)
+	m := recall(o.Memory)
+	defer m.close()
+	v, err := see(ctx, t, info.StoreDir, m, o)
 	if err != nil {
 		return nil, err
 	}
 	o.Progress.Listed.Store(int64(len(v.paths)))
-	if err := v.read(ctx, o); err != nil {
+	if err := v.read(ctx, m, o); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -87,13 +89,15 @@ func (v *view) pathOf(ctx context.Context, i int32) (layout.StorePath, error) {
 func (v *view) above(paths []int32) set {
 	// The referrers of path i are up[from[i]:from[i+1]].
 	from := make([]uint32, len(v.paths)+len(v.ghosts)+1)
-	for _, ref := range v.refs {
-		from[ref+1]++
+	for i := range int32(len(v.paths)) {
+		for _, ref := range v.references(i) {
+			from[ref+1]++
+		}
 	}
 	for i := range len(from) - 1 {
 		from[i+1] += from[i]
 	}
-	up := make([]int32, len(v.refs))
+	up := make([]int32, v.refs.total)
 	next := slices.Clone(from)
 	for i := range int32(len(v.paths)) {
 		for _, ref := range v.references(i) {

@@ -16,6 +16,11 @@ func (f *Faulty) ListTop(ctx context.Context) iter.Seq2[layout.TopEntry, error] 
 	return faultyList(f, layout.ListTop(ctx, f.Tree))
 }
 
+// ListNames counts as one List.
+func (f *Faulty) ListNames(ctx context.Context, prefix string, named func(layout.Key) bool) iter.Seq2[layout.Info, error] {
+	return faultyList(f, layout.ListNames(ctx, f.Tree, prefix, named))
+}
+
 // OpenRange counts as a Get.
 func (f *Faulty) OpenRange(ctx context.Context, version layout.Info, from, to int64) (io.ReadCloser, error) {
 	happens, fault := f.turn(OpGet, version.Key)

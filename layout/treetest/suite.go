@@ -40,6 +40,7 @@ func Test(t *testing.T, newTree func(t *testing.T) layout.Tree) {
 		{"IfMatchAgainstDelete", testIfMatchAgainstDelete},
 		{"ListOrder", testListOrder},
 		{"ListTop", testListTop},
+		{"ListNames", testListNames},
 		{"OpenRange", testOpenRange},
 		{"Flush", testFlush},
 		{"ListPrefix", testListPrefix},

@@ -122,6 +122,52 @@ func testListTop(t *testing.T, tree layout.Tree) {
 	}
 }
 
+// testListNames: of objects whose name is enough, there is a key at least; of the others
+// all that List tells.
+func testListNames(t *testing.T, tree layout.Tree) {
+	fill(t, tree)
+	for _, prefix := range []string{"", "nar/"} {
+		var want, got, asked []layout.Key
+		versions := map[layout.Key]layout.Info{}
+		for info, err := range tree.List(t.Context(), prefix) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, info.Key)
+			versions[info.Key] = info
+		}
+		enough := func(key layout.Key) bool { return key.Kind() == layout.KindNAR || len(key)%2 == 0 }
+		for info, err := range layout.ListNames(t.Context(), tree, prefix, func(key layout.Key) bool {
+			asked = append(asked, key)
+			return enough(key)
+		}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, info.Key)
+			if full := versions[info.Key]; (!enough(info.Key) || info.ETag != "") && (info.ETag != full.ETag || info.Size != full.Size) {
+				t.Errorf("ListNames has %+v, List %+v", info, full)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("ListNames %q (-want +got):\n%s", prefix, diff)
+		}
+		for _, folder := range []string{"", "nar/", "log/"} {
+			of := func(keys []layout.Key) (in []layout.Key) {
+				for _, key := range keys {
+					if before, _, _ := strings.Cut(string(key), "/"); before+"/" == folder || before == string(key) && folder == "" {
+						in = append(in, key)
+					}
+				}
+				return in
+			}
+			if diff := cmp.Diff(of(want), of(asked)); len(asked) > 0 && diff != "" {
+				t.Errorf("ListNames %q asks in another order (-want +got):\n%s", prefix, diff)
+			}
+		}
+	}
+}
+
 func testListStop(t *testing.T, tree layout.Tree) {
 	keys := fill(t, tree)
 	for n := range keys {

@@ -14,12 +14,12 @@ import (
 
 // trees are the types that are trees or can do something as trees can.
 var trees = []string{"Reader", "Lister", "Tree", "TopLister", "RangeReader", "BatchPutter", "Flusher", "Spool",
-	"BatchDeleter", "Copier", "Fenced", "Gater", "LeftoverTree", "NarInfoLister", "URLReader",
+	"BatchDeleter", "Copier", "Fenced", "Gater", "LeftoverTree", "NameLister", "NarInfoLister", "URLReader",
 	"Dir", "Bucket", "HTTP", "WebDAV", "PutServer"}
 
 // abilities are the methods that a tree may have beyond those of a Tree.
 var abilities = []string{"List", "ListTop", "OpenRange", "PutBatch", "Flush", "Create", "Sweep", "Traits",
-	"AssumeOneWriter", "CopyObject", "DeleteBatch", "Gate", "Leftovers", "NarInfoKeys", "OpenURL", "ProveFence"}
+	"AssumeOneWriter", "CopyObject", "DeleteBatch", "Gate", "Leftovers", "ListNames", "NarInfoKeys", "OpenURL", "ProveFence"}
 
 // TestAbilities finds packages that ask by themselves what a tree can do. If
 // they did, a tree that wraps another one would lose what the other can do, and
