@@ -3,6 +3,7 @@ package uses
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +17,8 @@ type Recorder struct {
 	tree layout.Tree
 	by   string
 	now  func() time.Time
+
+	writing sync.Mutex // one Write after the other
 
 	mu    sync.RWMutex
 	day   time.Time
@@ -75,15 +78,31 @@ func (r *Recorder) begin(day time.Time) {
 	r.name = strings.ToLower(rand.Text()[:16])
 }
 
-// Write writes down what was read since.
+// Write writes down what was read since. Reads are noted meanwhile: the store may take
+// its time.
 func (r *Recorder) Write(ctx context.Context) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.mu.Lock()
+	due, day, name := r.dirty, r.day, r.name
+	var seen map[string]bool
+	if due {
+		seen = maps.Clone(r.seen)
+	}
+	r.dirty = false
+	r.mu.Unlock()
+	var err error
+	if due {
+		err = put(ctx, r.tree, day, r.by, name, sorted(seen))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.dirty {
-		if err := put(ctx, r.tree, r.day, r.by, r.name, sorted(r.seen)); err != nil {
-			return err
-		}
-		r.dirty = false
+	if err != nil {
+		r.dirty = true
+		return err
+	}
+	if r.dirty { // more came meanwhile, and is written the next time
+		return nil
 	}
 	if day := r.today(); r.seen != nil && (!r.day.Equal(day) || len(r.seen) >= maxSeen) {
 		r.begin(day)

@@ -3,9 +3,11 @@ package uses
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -159,6 +161,56 @@ func TestRecorder(t *testing.T) {
 	if err != nil || len(old) != 1 {
 		t.Errorf("before the 29th: %v, %v", old, err)
 	}
+}
+
+// A store that takes its time over what is written down makes no reader wait, and what
+// is read meanwhile is written the next time.
+func TestRecorderWhileItWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tree := &slowTree{treetest.NewMem(t), make(chan struct{})}
+		r := NewRecorder(tree, "host")
+		r.Read(nar)
+		written := make(chan error)
+		go func() { written <- r.Write(t.Context()) }()
+		synctest.Wait()
+		noted := make(chan bool)
+		go func() {
+			r.Read(layout.NarInfoKeyOf(path))
+			noted <- r.Known(nar)
+		}()
+		synctest.Wait()
+		select {
+		case known := <-noted:
+			if !known {
+				t.Error("what is being written is not known")
+			}
+		default:
+			t.Error("a reader waits for the store")
+		}
+		close(tree.open)
+		if err := <-written; err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Write(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, entries := range told(t, tree) {
+			if len(entries) != 2 {
+				t.Errorf("the tree has %v", entries)
+			}
+		}
+	})
+}
+
+// A slowTree puts nothing before it is open.
+type slowTree struct {
+	layout.Tree
+	open chan struct{}
+}
+
+func (s *slowTree) Put(ctx context.Context, key layout.Key, body layout.Body, o layout.PutOptions) error {
+	<-s.open
+	return s.Tree.Put(ctx, key, body, o)
 }
 
 func FuzzObject(f *testing.F) {
