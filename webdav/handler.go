@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -41,6 +42,8 @@ type Handler struct {
 	shared bool    // readers and uploads share "/"
 	log    *slog.Logger
 	places places
+	told   *share.Budget // lines of the log
+	untold atomic.Int64  // those that were too many
 
 	lately lately // of the tree
 
@@ -79,7 +82,7 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.Decoding == nil {
 		c.Decoding = share.NewPool(layout.DecoderMemory, c.UploadWait)
 	}
-	h := &Handler{cfg: c, inbox: up, log: c.Log, lately: lately{Limit: recentBudget}, places: newPlaces(c.MaxUploads, c.UploadWait, c.BodyStall/3)}
+	h := &Handler{cfg: c, inbox: up, log: c.Log, told: share.NewBudget(maxTold, time.Second), lately: lately{Limit: recentBudget}, places: newPlaces(c.MaxUploads, c.UploadWait, c.BodyStall/3)}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
@@ -126,7 +129,9 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			f.soften(clientOf(r), sent(r, in, start))
 		}
 		if f.cause != nil && !errors.Is(f.cause, context.Canceled) {
-			h.log.Error("request failed", "method", methodWord(r.Method), "path", logged(r.URL.Path), "client", r.RemoteAddr, "token", t.token, "status", f.status, "error", f.cause)
+			if more, ok := h.tell(r, &t); ok {
+				h.log.Error("request failed", append([]any{"method", methodWord(r.Method), "path", logged(r.URL.Path), "client", r.RemoteAddr, "token", t.token, "status", f.status, "error", f.cause}, more...)...)
+			}
 		}
 		if f.status != http.StatusNotFound || !h.replyPage(w, r, &t) {
 			refuse(w, r, in, f)
@@ -215,6 +220,23 @@ func (h *Handler) scope(method string, t *target) Scope {
 func sent(r *http.Request, in *body, start time.Time) bool {
 	waits := r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue")
 	return !waits || in.touched || time.Since(start) > 900*time.Millisecond
+}
+
+// A client may have the log told of so many requests that failed or were refused at
+// once, and of one more each second: it could fill a disk with them.
+const maxTold = 1000
+
+// tell reports whether the log is told of what became of a request, and what it is to be
+// told besides: of how many it was not.
+func (h *Handler) tell(r *http.Request, t *target) (more []any, ok bool) {
+	if _, err := h.told.Take(share.As(r.Context(), share.ClientOf(t.token, r.RemoteAddr)), 1, 0); err != nil {
+		h.untold.Add(1)
+		return nil, false
+	}
+	if n := h.untold.Swap(0); n > 0 {
+		more = []any{"untold", n}
+	}
+	return more, true
 }
 
 // maxLogged bounds what the log tells of a name that a client made up: a key has no more bytes.

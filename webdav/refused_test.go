@@ -3,6 +3,7 @@ package webdav
 import (
 	"bytes"
 	"log/slog"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
 // An upload that is refused by name or size is refused before the client sends it.
@@ -113,5 +115,42 @@ func TestLongNamesInTheLog(t *testing.T) {
 	r.Close()
 	if n := log.Len(); n == 0 || n > 20_000 || strings.Contains(log.String(), strings.Repeat("x", maxLogged+1)) {
 		t.Errorf("%d bytes of log", n)
+	}
+}
+
+// A client that fails again and again does not fill the log, and what became of another
+// one is told, with how much was not.
+func TestFailuresInTheLog(t *testing.T) {
+	for name, test := range map[string]struct{ path, line string }{
+		"requests that fail":       {"/nix-cache-info", "request failed"},
+		"uploads that are refused": {"/upload/x", "upload refused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree := &treetest.Faulty{Tree: treetest.NewMem(t), Fault: treetest.Fault{Only: func(treetest.Op, layout.Key) bool { return true }, At: 1, Down: true}}
+			var log bytes.Buffer
+			h := newHandler(Config{Tree: tree, Auth: AllowAll, Log: slog.New(slog.NewTextHandler(&log, nil))},
+				fakeInbox{check: func(layout.Key) error { return &inbox.Refusal{Reason: inbox.ForeignKey, Msg: "no"} }})
+			ask := func(from string) {
+				method := "GET"
+				if strings.HasPrefix(test.path, "/upload") {
+					method = "PUT"
+				}
+				r := httptest.NewRequest(method, test.path, nil)
+				r.RemoteAddr = from + ":1"
+				h.ServeHTTP(httptest.NewRecorder(), r)
+			}
+			for range 3 * maxTold {
+				ask("192.0.2.1")
+			}
+			lines := strings.Count(log.String(), test.line)
+			if lines < maxTold || lines > 2*maxTold {
+				t.Errorf("%d lines", lines)
+			}
+			log.Reset()
+			ask("192.0.2.2")
+			if !strings.Contains(log.String(), test.line) || !strings.Contains(log.String(), "untold=") {
+				t.Errorf("of another client the log says %q", log.String())
+			}
+		})
 	}
 }

@@ -112,7 +112,9 @@ func (h *Handler) logRefused(r *http.Request, t *target, f *failure) {
 	if f.result == ResultBroken {
 		level = slog.LevelDebug // clients go away
 	}
-	h.logUpload(r, t, level, "upload refused", "reason", f.result, "message", f.text)
+	if more, ok := h.tell(r, t); ok {
+		h.logUpload(r, t, level, "upload refused", append([]any{"reason", f.result, "message", f.text}, more...)...)
+	}
 }
 
 // created answers a PUT that was not refused.

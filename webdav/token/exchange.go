@@ -25,6 +25,7 @@ type Exchange struct {
 	Most int
 
 	turns *share.Pool
+	told  *share.Budget // lines of the log
 }
 
 const (
@@ -49,6 +50,7 @@ func (a *Auth) Handler(prefix string, next http.Handler) http.Handler {
 		most = 64
 	}
 	a.Exchange.turns = share.NewPool(int64(most), exchangeWait)
+	a.Exchange.told = share.NewBudget(failureBurst, failureEvery)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost || r.URL.RawQuery != "token" || r.URL.Path != "/" && !strings.HasPrefix(r.URL.Path, prefix) {
 			next.ServeHTTP(w, r)
@@ -67,7 +69,8 @@ type exchangeError struct {
 func (a *Auth) exchange(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	fail := func(status int, code, text string) { answer(w, status, exchangeError{code, text}) }
-	turn, err := a.Exchange.turns.Take(share.As(r.Context(), share.ClientOf("", r.RemoteAddr)), 1)
+	r = r.WithContext(share.As(r.Context(), share.ClientOf("", r.RemoteAddr)))
+	turn, err := a.Exchange.turns.Take(r.Context(), 1)
 	if err != nil {
 		w.Header().Set("Retry-After", "5")
 		fail(http.StatusServiceUnavailable, "temporarily_unavailable", "too many tokens are exchanged at once")
@@ -93,7 +96,9 @@ func (a *Auth) exchange(w http.ResponseWriter, r *http.Request) {
 	defer stop()
 	identity, err := a.Exchange.Verify(ctx, form.Get("subject_token"))
 	if err != nil && a.Exchange.Unavailable != nil && errors.Is(err, a.Exchange.Unavailable) {
-		a.log().Warn("an identity cannot be checked", "err", err)
+		if _, busy := a.Exchange.told.Take(ctx, 1, 0); busy == nil {
+			a.log().Warn("an identity cannot be checked", "err", err)
+		}
 		w.Header().Set("Retry-After", "30")
 		fail(http.StatusServiceUnavailable, "temporarily_unavailable", err.Error())
 		return
