@@ -381,8 +381,8 @@ func TestSettings(t *testing.T) {
 func FuzzStatus(f *testing.F) {
 	f.Add([]byte(`{"version":1,"waiting":3,"failing":[{"path":"x"}]}`))
 	f.Add([]byte(`{"saved":"yesterday"}`))
+	q := newQueue(f)
 	f.Fuzz(func(t *testing.T, text []byte) {
-		q := newQueue(t)
 		if err := os.WriteFile(q.in("status"), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
