@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -33,7 +35,7 @@ func addCommand() *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "the `NAME` in the store path, instead of the file's own"},
 			&cli.StringFlag{Name: "store-dir", Value: layout.DefaultStoreDir, Usage: "the store `DIRECTORY` of a new cache"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for https:// are in `FILE` instead of ~/.netrc"},
-		}, writeFlags()...), jsonFlag(), verboseFlag()),
+		}, writeFlags()...), jsonFlag(), quietFlag(), verboseFlag()),
 		Action: runAdd,
 	})
 }
@@ -103,27 +105,70 @@ func runAdd(c *cli.Context) error {
 	}
 	w.Pool = compress.NewPool(0)
 	defer w.Pool.Close()
+	p := &addProgress{of: len(files)}
+	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), p.line)
+	defer m.end()
 	var results []addResult
 	for i, file := range files {
+		p.file.Add(1)
+		p.goes.Store(false)
 		if c.Bool("verbose") {
-			say(c, "add: %s", file)
+			m.above(func() { say(c, "add: %s", file) })
 		}
-		r, err := addOne(c.Context, w, names[i], file)
+		r, err := addOne(c.Context, w, names[i], file, p)
 		if err != nil {
 			shown.tear()
 			return fmt.Errorf("add %s: %w", file, err)
 		}
-		if r.deep {
-			say(c, "note: %s has more than %s; %s", file, deepLevels, deepNote)
-		}
-		if results = append(results, r); !c.Bool("json") {
-			fmt.Fprintln(c.App.Writer, r.Path)
-		}
+		m.above(func() {
+			if r.deep {
+				say(c, "note: %s has more than %s; %s", file, deepLevels, deepNote)
+			}
+			if !c.Bool("json") {
+				fmt.Fprintln(c.App.Writer, r.Path)
+			}
+		})
+		results = append(results, r)
 	}
+	m.end()
 	if c.Bool("json") {
 		return printJSONList(c.App.Writer, "paths", results)
 	}
 	return nil
+}
+
+// addProgress is how far a run is.
+type addProgress struct {
+	of    int
+	file  atomic.Int64 // the number of the one that is added
+	bytes atomic.Int64 // of all, read and packed
+	goes  atomic.Bool  // the packed one is on its way into the cache
+}
+
+func (p *addProgress) line(elapsed time.Duration) string {
+	n := p.bytes.Load()
+	text := fmt.Sprintf("add: %s packed, %s/s", bytesize(n), bytesize(int64(float64(n)/max(elapsed.Seconds(), 0.001))))
+	if p.goes.Load() {
+		text = fmt.Sprintf("add: %s packed, and go into the cache", bytesize(n))
+	}
+	if p.of > 1 {
+		text += fmt.Sprintf(", file %d of %d", p.file.Load(), p.of)
+	}
+	return text
+}
+
+// through counts what is written to w.
+func (p *addProgress) through(w io.Writer) io.Writer { return packing{w, p} }
+
+type packing struct {
+	w io.Writer
+	p *addProgress
+}
+
+func (w packing) Write(b []byte) (int, error) {
+	n, err := w.w.Write(b)
+	w.p.bytes.Add(int64(n))
+	return n, err
 }
 
 // nameFor returns the name part of the store path for a file.
@@ -149,8 +194,8 @@ func nameFor(name, file string) (string, error) {
 }
 
 // addOne puts one file or directory into the tree.
-func addOne(ctx context.Context, w *layout.Writer, name, file string) (addResult, error) {
-	packed, err := w.Pack(ctx, nil, func(out io.Writer) error { return nar.Dump(ctx, out, file) })
+func addOne(ctx context.Context, w *layout.Writer, name, file string, progress *addProgress) (addResult, error) {
+	packed, err := w.Pack(ctx, nil, func(out io.Writer) error { return nar.Dump(ctx, progress.through(out), file) })
 	if err != nil {
 		return addResult{}, err
 	}
@@ -169,5 +214,6 @@ func addOne(ctx context.Context, w *layout.Writer, name, file string) (addResult
 		return r, err
 	}
 	r.Written = true
+	progress.goes.Store(true)
 	return r, w.Add(ctx, []layout.Item{{Info: layout.PathInfo{Path: p, CA: ca.String()}, Packed: packed}})
 }

@@ -44,6 +44,13 @@ type duResult struct {
 // paths take 200 MB.
 const pruneMemory = 256 << 20
 
+// lookMeter shows how much of a tree a command has looked at.
+func lookMeter(c *cli.Context, command string, p *gc.Progress) *meter {
+	return startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
+		return fmt.Sprintf("%s: %d of %s looked at", command, p.Read.Load(), plural(p.Listed.Load(), "path"))
+	})
+}
+
 func runDu(c *cli.Context) error {
 	if c.NArg() < 1 {
 		return usage("du needs the cache")
@@ -63,9 +70,7 @@ func runDu(c *cli.Context) error {
 	}
 	debug.SetMemoryLimit(pruneMemory)
 	o.Jobs, o.Progress, o.Memory = c.Int("jobs"), &gc.Progress{}, cacheFile("gc", treeName(tree, location))
-	m := startMeter(c.App.ErrWriter, c.Bool("quiet"), func(time.Duration) string {
-		return fmt.Sprintf("du: %d of %s looked at", o.Progress.Read.Load(), plural(o.Progress.Listed.Load(), "path"))
-	})
+	m := lookMeter(c, "du", o.Progress)
 	used, err := gc.Measure(c.Context, tree, o)
 	m.end()
 	if err != nil {

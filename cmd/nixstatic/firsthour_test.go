@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
@@ -288,5 +290,15 @@ func TestNextStep(t *testing.T) {
 	code, _, stderr := says(t, "export", "--from", "cache", "--to", "copy", "-k", "k", strings.TrimSpace(path))
 	if want := "nixstatic use URL --key " + strings.TrimSpace(key); code != 0 || !strings.Contains(stderr, want) {
 		t.Errorf("it does not say %q: exit code %d\n%s", want, code, stderr)
+	}
+}
+
+// A file that takes long to add is told of meanwhile.
+func TestAddTells(t *testing.T) {
+	p := &addProgress{of: 2}
+	p.file.Store(1)
+	p.through(io.Discard).Write(make([]byte, 3e6))
+	if got, want := p.line(2*time.Second), "add: 3.0 MB packed, 1.5 MB/s, file 1 of 2"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -41,7 +41,7 @@ func gcCommand() *cli.Command {
 				"nothing keeps it.\n\n" +
 				"Example:\n" +
 				"   nixstatic gc why ./cache /nix/store/…-openssl-3.0.14",
-			Flags:  []cli.Flag{keepYoungFlag(), jsonFlag()},
+			Flags:  []cli.Flag{keepYoungFlag(), jsonFlag(), quietFlag()},
 			Action: runGCWhy,
 		}, telling(&cli.Command{
 			Name:      "undo",

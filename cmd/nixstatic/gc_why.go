@@ -31,8 +31,10 @@ func runGCWhy(c *cli.Context) error {
 	if o, err = underPolicy(c.Context, c, tree, o); err != nil {
 		return err
 	}
-	o.Memory = cacheFile("gc", treeName(tree, location))
+	o.Memory, o.Progress = cacheFile("gc", treeName(tree, location)), &gc.Progress{}
+	m := lookMeter(c, "gc why", o.Progress)
 	chains, err := gc.Why(c.Context, tree, o, path)
+	m.end()
 	if errors.As(err, new(*gc.MissingPathError)) {
 		if recorded := gc.Recorded(c.Context, tree, path); recorded != nil {
 			err = recorded

@@ -192,7 +192,7 @@ func quickSelf(c *cli.Context, w *layout.Writer) (string, error) {
 	if err := copyProgram(self, filepath.Join(bin, "nixstatic")); err != nil {
 		return "", err
 	}
-	r, err := addOne(c.Context, w, "nixstatic", tmp)
+	r, err := addOne(c.Context, w, "nixstatic", tmp, &addProgress{})
 	return r.Path, err
 }
 
