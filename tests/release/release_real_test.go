@@ -88,9 +88,8 @@ func TestRelease(t *testing.T) {
 		t.Errorf("SHA256SUMS names %d files of %d", n, len(one)-1)
 	}
 
-	// Unpacked over a prefix, as the README has it.
 	prefix := t.TempDir()
-	run(t, prefix, nil, "tar", "-xzf", filepath.Join(first, archive), "--strip-components=1")
+	installByReadme(t, first, prefix)
 	if got := run(t, "", nil, prefix+"/bin/nixstatic", "--version"); got != "nixstatic version "+version+"\n" {
 		t.Errorf("the program says %q", got)
 	}
@@ -119,6 +118,26 @@ func TestRelease(t *testing.T) {
 		if !regexp.MustCompile(`^(-rw-r--r--|[-d]rwxr-xr-x) 0/0 +\d+ 2017-07-14 02:40 `).MatchString(line) {
 			t.Errorf("in the archive: %s", line)
 		}
+	}
+}
+
+// installByReadme installs a release with the commands of the README, but for the download.
+func installByReadme(t *testing.T, release, prefix string) {
+	t.Helper()
+	block := regexp.MustCompile("(?ms)^```sh\n(release=.*?)^```$").FindStringSubmatch(string(read(t, nixtest.Source(t, "README.md"))))
+	if block == nil {
+		t.Fatal("README.md does not download a release")
+	}
+	oldnew := []string{"https://github.com/nixstatic/nixstatic/releases/download/v0.1.0", "file://" + release, "0.1.0", version[1:],
+		"linux-amd64", "linux-" + runtime.GOARCH, "sudo tar -C /usr/local ", "tar -C " + prefix + " "}
+	for i := 0; i < len(oldnew); i += 2 {
+		if !strings.Contains(block[1], oldnew[i]) {
+			t.Errorf("README.md does not hold %q:\n%s", oldnew[i], block[1])
+		}
+	}
+	script := strings.NewReplacer(oldnew...).Replace(block[1])
+	if out := run(t, t.TempDir(), nil, "bash", "-euxc", script); !strings.Contains(out, ".tar.gz: OK\n") {
+		t.Errorf("the checksum is not checked:\n%s", out)
 	}
 }
 

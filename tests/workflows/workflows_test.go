@@ -11,15 +11,19 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"maps"
 	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/tests/minio"
 	"github.com/nixstatic/nixstatic/tests/nixtest"
@@ -38,37 +42,105 @@ func TestWorkflows(t *testing.T) {
 	}
 }
 
-// TestReadme runs the blocks of README.md in their order, on one machine.
+// elsewhere has the commands of README.md that cannot run here, each with the reason.
+var elsewhere = map[string]string{
+	"curl -fLO":    "the network; tests/release runs the block on an archive that it makes",
+	"gitea+https:": "a Gitea; tests/corpus pushes to a real one",
+}
+
+// TestReadme runs the blocks of README.md in their order, on one machine, and what commands
+// print there is what the page shows, but for names and numbers.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	script := "machine mine\nbuilt 1\nbuckets\nready https://minio.example.org/minio/health/live\n"
-	blocks, served := 0, false
-	for _, m := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(read(t, nixtest.Source(t, "README.md")), -1) {
-		// These need the network, a registry or a person who answers; tests/corpus and scripts
-		// here run the like.
-		if regexp.MustCompile(`git clone|gitea\+https://|nixstatic use`).MatchString(m[1]) {
-			continue
+	world := newWorld(t)
+	served, shown, unused := false, map[string]string{}, maps.Clone(elsewhere)
+blocks:
+	for _, m := range regexp.MustCompile("(?ms)^```(sh|console)\n(.*?)^```$").FindAllStringSubmatch(read(t, nixtest.Source(t, "README.md")), -1) {
+		for words := range elsewhere {
+			if strings.Contains(m[2], words) {
+				delete(unused, words)
+				continue blocks
+			}
 		}
-		blocks++
-		for _, command := range commands(m[1:]) {
+		// The lines below a prompt are what the command prints.
+		printed := ""
+		for _, line := range slices.Backward(strings.Split(strings.TrimSuffix(m[2], "\n"), "\n")) {
+			if m[1] == "console" && !strings.HasPrefix(line, "$ ") {
+				printed = line + "\n" + printed
+				continue
+			}
+			for _, command := range commands([]string{line}) {
+				shown[command], printed = printed, ""
+			}
+		}
+		for _, command := range commands(onlyCommands(m[1], m[2])) {
+			background := ""
+			run := command
 			if strings.HasPrefix(command, "nixstatic serve ") {
 				if served {
 					script += "stop\n"
 				}
-				command, served = command+" &\nready http://127.0.0.1:8080/nix-cache-info", true
+				background, served = " &\nready http://127.0.0.1:8080/nix-cache-info", true
 			}
-			script += command + "\n"
+			if strings.HasPrefix(command, "nixstatic use ") {
+				// A person answers.
+				run = "echo y | script --quiet --return --command '" + command + "' /dev/null"
+			}
+			if shown[command] != "" {
+				run += " >" + said(world, command) + " 2>" + said(world, command) + ".stderr"
+			}
+			script += run + background + "\n"
 		}
 	}
-	if blocks < 5 {
-		t.Errorf("only %d blocks were run", blocks)
+	for words := range unused {
+		t.Errorf("README.md has no %s", words)
 	}
-	world := newWorld(t)
 	file := filepath.Join(world, "readme.sh")
 	if err := os.WriteFile(file, []byte(script), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	run(t, world, file)
+	for command, want := range shown {
+		if want == "" {
+			continue
+		}
+		got := read(t, said(world, command)) + read(t, said(world, command)+".stderr")
+		if diff := cmp.Diff(plain(want), plain(got)); diff != "" {
+			t.Errorf("%s (-as README.md has it +as it prints):\n%s", command, diff)
+		}
+	}
+}
+
+// onlyCommands is a block without what its commands print.
+func onlyCommands(kind, block string) []string {
+	if kind == "console" {
+		return regexp.MustCompile(`(?m)^\$ .*$`).FindAllString(block, -1)
+	}
+	return []string{block}
+}
+
+// said is the file for what a command prints.
+func said(world, command string) string {
+	return filepath.Join(world, regexp.MustCompile(`\W+`).ReplaceAllString(command, "-"))
+}
+
+// plain is an output without what differs from one machine to another.
+func plain(output string) string {
+	for _, r := range [][2]string{
+		{`\r|\^D\x08*`, ""},
+		// The terminal shows the answer when it comes.
+		{`(?m)^y\n`, ""},
+		{`\[y/N\] (y\n)?`, "[y/N] "},
+		{`(?m)^(\+ line |time=).*\n`, ""},
+		{`(cache\.example\.org-1:)\S+`, "$1…"},
+		{`/\S+/(cache|nix\.conf)\b`, "…/$1"},
+		{`[0-9.]+ ([kMG]?B|paths|NARs)\b`, "… $1"},
+		{`… [kMG]?B`, "…"},
+	} {
+		output = regexp.MustCompile(r[0]).ReplaceAllString(output, r[1])
+	}
+	return output
 }
 
 // run runs a script, with a directory for it. Its programs end with it.
