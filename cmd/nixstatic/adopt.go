@@ -99,7 +99,7 @@ func runAdopt(c *cli.Context) error {
 		if total := p.TotalBytes.Load(); total > 0 {
 			return fmt.Sprintf("adopt: %d of %s, %s", p.NARs.Load(), plural(p.TotalNARs.Load(), "NAR"), amount(p.Bytes.Load(), total, elapsed))
 		}
-		return fmt.Sprintf("adopt: %s", plural(p.Paths.Load(), "record"))
+		return fmt.Sprintf("adopt: %s", plural(p.Paths.Load(), "narinfo"))
 	})
 	defer m.end()
 	if !c.Bool("json") {
@@ -216,7 +216,7 @@ func sayAdopted(c *cli.Context, r adoptResult) {
 		n          int64
 		noun, done string
 	}{
-		{r.Listings, "listing", "written"}, {r.Records, "record", "completed"}, {r.Moved, "NAR", "given its own name"},
+		{r.Listings, "listing", "written"}, {r.Records, "narinfo", "completed"}, {r.Moved, "NAR", "given its own name"},
 		{r.Recompressed, "NAR", "compressed anew"}, {r.Signed, "path", "signed"}, {r.Links, "debug link", "written"},
 		{int64(len(r.Back)), "path", "brought back"},
 	} {
@@ -229,7 +229,7 @@ func sayAdopted(c *cli.Context, r adoptResult) {
 	}
 	say(c, "%s %s: %s", verb, plural(r.Paths, "path"), strings.Join(did, ", "))
 	if r.Unsigned > 0 {
-		say(c, "note: %s not signed: no trusted key has signed them", plural(r.Unsigned, "path"))
+		say(c, "note: %s not signed, since no trusted key has signed it before", plural(r.Unsigned, "path"))
 	}
 	missing := int64(0)
 	for _, f := range r.Quarantined {
@@ -240,10 +240,10 @@ func sayAdopted(c *cli.Context, r adoptResult) {
 	if n := int64(len(r.Quarantined)); n > 0 && r.DryRun {
 		say(c, "%s would go into the quarantine", plural(n, "object"))
 	} else if n > 0 {
-		say(c, "%s in the quarantine, .nixstatic/quarantine, with the reasons beside: export these paths again from their source", plural(n, "object"))
+		say(c, "%s in the quarantine, .nixstatic/quarantine, with the reasons beside: export again from their source the paths that lost one", plural(n, "object"))
 	}
 	if missing > 0 {
-		say(c, "hint: if %s others come from another cache, name it: nixstatic adopt --upstream https://cache.nixos.org '%s'",
-			plural(missing, "path")+" that lack", r.Tree)
+		say(c, "hint: %s set aside for want of others: if these come from another cache, name it: nixstatic adopt --upstream https://cache.nixos.org %s",
+			plural(missing, "path"), quoted(r.Tree))
 	}
 }

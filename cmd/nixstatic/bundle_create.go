@@ -144,7 +144,7 @@ func bundleOutput(c *cli.Context) (o bundle.Options, files *bundle.Files, err er
 	if !files.Parts {
 		return o, files, nil
 	}
-	if o.MaxPart, err = gc.ParseBytes(c.String("max-size")); err != nil {
+	if o.MaxPart, err = gc.ParseSize(c.String("max-size")); err != nil {
 		return o, nil, usage("--max-size: %v", err)
 	}
 	if o.MaxPart < bundle.MinPart {

@@ -50,7 +50,7 @@ func exportCommand() *cli.Command {
 			rootFlag(),
 			trustedKeysFlag("believe what `KEY` (name:base64) has signed; may be repeated (with --from)"),
 			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with --from)"},
-			&cli.StringSliceFlag{Name: "upstream", Usage: "leave out what the cache at `URL` has, and declare that in the tree; may be repeated"},
+			&cli.StringSliceFlag{Name: "upstream", Usage: "leave out what the cache at `URL` has, and declare that in the cache; may be repeated"},
 			&cli.StringSliceFlag{Name: "upstream-key", Usage: "the public `KEY` of the upstream (not needed for cache.nixos.org)"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords for --from are in `FILE` instead of ~/.netrc"},
 		}, writeFlags()...),

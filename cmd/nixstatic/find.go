@@ -151,7 +151,7 @@ func runFind(c *cli.Context) error {
 		}
 	}
 	if len(bad) > 0 {
-		return withHint(fmt.Errorf("%s could not be read, and may be what was looked for: %w", plural(int64(len(bad)), "record"), bad[0]), "nixstatic verify tells what is wrong with a cache")
+		return withHint(fmt.Errorf("%s could not be read, and may be what was looked for: %w", plural(int64(len(bad)), "narinfo"), bad[0]), "nixstatic verify tells what is wrong with a cache")
 	}
 	if found == 0 {
 		return withHint(errNothing, "a pattern without * ? [ finds every name that has it in it; nixstatic find %s '*' lists all", cache.text)

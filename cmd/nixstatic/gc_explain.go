@@ -75,7 +75,7 @@ func explain(p *gc.Policy, plan *gc.Plan) (text []string) {
 	if p.Debug != nil {
 		say("Debug links stay for %s, or as long as their path if that is shorter.", p.Debug)
 	}
-	say("In all %s stay, and %s go.", counted(plan.Live, "path"), counted(plan.Withdraw, "path"))
+	say("In all: %s to stay, %s to go.", counted(plan.Live, "path"), counted(plan.Withdraw, "path"))
 	switch {
 	case p.MaxSize == 0:
 	case plan.Over != nil:
@@ -100,13 +100,21 @@ func inWords(k gc.Keep) string {
 		return "all runs"
 	}
 	var parts []string
+	switch {
+	case k.Last == 1:
+		parts = append(parts, "the last run")
+	case k.Last > 1:
+		parts = append(parts, fmt.Sprintf("the last %d runs", k.Last))
+	}
 	for _, p := range []struct {
 		n    int
-		text string
-	}{{k.Last, "the last %d runs"}, {k.Daily, "the last of each of %d days"}, {k.Weekly, "the last of each of %d weeks"},
-		{k.Monthly, "the last of each of %d months"}, {k.Yearly, "the last of each of %d years"}} {
-		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf(p.text, p.n))
+		noun string
+	}{{k.Daily, "day"}, {k.Weekly, "week"}, {k.Monthly, "month"}, {k.Yearly, "year"}} {
+		switch {
+		case p.n == 1:
+			parts = append(parts, "the last of one "+p.noun)
+		case p.n > 1:
+			parts = append(parts, fmt.Sprintf("the last of each of %d %ss", p.n, p.noun))
 		}
 	}
 	if !k.Within.IsZero() {

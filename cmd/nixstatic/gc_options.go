@@ -58,7 +58,7 @@ func keepOptions(c *cli.Context) (o gc.Options, err error) {
 		number, ok := strings.CutSuffix(text, "%")
 		percent, err := strconv.ParseFloat(number, 64)
 		if err != nil || !ok || !(percent > 0 && percent <= 100) {
-			return o, usage("--max-removal %s: want a percentage such as 50%%", text)
+			return o, usage("--max-removal %s: want a percentage from 1%% to 100%%", text)
 		}
 		o.MaxRemoval = percent / 100
 	}

@@ -20,13 +20,13 @@ func gcPolicyCommand() *cli.Command {
 		Description: "The policy is text in the cache itself, a rule on each line; gc, serve --gc and du go by\n" +
 			"it, and sync carries it along. A path stays if one keep rule keeps it:\n\n" +
 			"   keep pins                              nixstatic pin\n" +
-			"   keep roots  */main/*  last 5, daily 7  runs that named a root, see export --root\n" +
+			"   keep roots  */main/*  last 5, daily 7  runs of a root (export --root)\n" +
 			"   keep young  14d                        what was pushed within that time\n" +
 			"   keep used   30d                        what was read within it, see uses\n" +
-			"   expire roots *        unrenewed 30d    roots of which no run came for so long\n" +
+			"   expire roots *        unrenewed 30d    roots without a new run for so long\n" +
 			"   life logs   90d                        how long build logs stay\n" +
 			"   life debug  210d                       how long debug links stay\n" +
-			"   max-size    500GB warn 85%             beyond it, roots go that were used longest ago\n" +
+			"   max-size    500GB warn 85%             beyond it, the longest unused go\n" +
 			"   undo        30d                        gc undo brings back for so long\n\n" +
 			"last, daily, weekly, monthly, yearly N and within AGE mean what the options --keep-… of\n" +
 			"restic mean, for each name; all keeps all. In a pattern * stands for any characters, and\n" +

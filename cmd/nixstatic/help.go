@@ -244,7 +244,7 @@ const descriptionIndent = "   "
 var (
 	lastGap      = regexp.MustCompile(`^.*\S {2,}`)
 	beginsIndent = regexp.MustCompile(`^ *`)
-	isCommand    = regexp.MustCompile(`^ +(nixstatic|nix|nix-store|aws|--[a-z-]+|curl) |\| nixstatic`)
+	isCommand    = regexp.MustCompile(`^ +(sudo |[A-Z_]+=\S+ )*(nixstatic|nix|nix-store|aws|--[a-z-]+|curl) |\| nixstatic`)
 )
 
 // helpCommand explains the others.

@@ -116,3 +116,24 @@ func TestMistyped(t *testing.T) {
 		}
 	}
 }
+
+// TestHelpHolds: a line of a help that is indented, a row of a table or an example, holds on a
+// line, or is a command, which is broken as a shell takes it.
+func TestHelpHolds(t *testing.T) {
+	everyCommand(t, func(words []string, c *cli.Command) {
+		for line := range strings.Lines(c.Description) {
+			line = descriptionIndent + strings.TrimRight(line, "\n")
+			if strings.HasPrefix(line, descriptionIndent+" ") && utf8.RuneCountInString(line) > helpWidth && !isCommand.MatchString(line) {
+				t.Errorf("%s: %s", words, line)
+			}
+		}
+	})
+	for _, line := range []string{"sudo nixstatic watch", "OUT_PATHS=/nix/store/… nixstatic watch send", "nix-store -q ./result | nixstatic push"} {
+		broken := wrapExample(descriptionIndent + line + strings.Repeat(" https://cache.example.org", 5))
+		for _, part := range broken[:len(broken)-1] {
+			if !strings.HasSuffix(part, " \\") {
+				t.Errorf("%s is broken into %q", line, broken)
+			}
+		}
+	}
+}

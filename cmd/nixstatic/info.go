@@ -183,7 +183,7 @@ func printInfo(c *cli.Context, r infoResult) error {
 	case !r.Listing:
 		line("listing", "none that can be used: single files cost the whole NAR")
 	case r.Parts > 1:
-		line("listing", "single files can be read from %d parts of the NAR", r.Parts)
+		line("listing", "the NAR is in %d parts, from which single files can be read", r.Parts)
 	default:
 		line("listing", "there is one")
 	}

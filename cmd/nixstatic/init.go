@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 
 	"github.com/urfave/cli/v2"
 
@@ -56,6 +57,10 @@ func runInit(c *cli.Context) error {
 	want := layout.CacheInfo{StoreDir: c.String("store-dir"), WantMassQuery: !c.Bool("no-mass-query"), Priority: c.Int("priority")}
 	if err := layout.CheckStoreDir(want.StoreDir); err != nil {
 		return usage("--store-dir: %v", err)
+	}
+	// A Nix that reads a larger number ends with the words "error: stoi".
+	if want.Priority < 0 || want.Priority > math.MaxInt32 {
+		return usage("--priority %d: want 0 to %d", want.Priority, math.MaxInt32)
 	}
 	tree, store, err := openToInit(c, location)
 	if err != nil {

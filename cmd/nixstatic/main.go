@@ -92,17 +92,28 @@ func prepare(c *cli.Command, parent string) {
 			return cli.ShowSubcommandHelp(ctx)
 		}
 	}
-	// A mistake in the command line is told with the name of the command.
-	action := c.Action
-	c.Action = func(ctx *cli.Context) error {
-		err := action(ctx)
-		if u := (*usageError)(nil); errors.As(err, &u) && u.command == "" {
-			u.command = full
+	c.Action = named(full, c.Action)
+	for _, f := range c.Flags {
+		if f, ok := f.(*cli.IntFlag); ok && f.Action != nil {
+			check := f.Action
+			f.Action = func(ctx *cli.Context, n int) error {
+				return named(full, func(ctx *cli.Context) error { return check(ctx, n) })(ctx)
+			}
 		}
-		return err
 	}
 	for _, sub := range c.Subcommands {
 		prepare(sub, full)
+	}
+}
+
+// named has a mistake in the command line told with the name of the command.
+func named(command string, action cli.ActionFunc) cli.ActionFunc {
+	return func(ctx *cli.Context) error {
+		err := action(ctx)
+		if u := (*usageError)(nil); errors.As(err, &u) && u.command == "" {
+			u.command = command
+		}
+		return err
 	}
 }
 

@@ -36,6 +36,9 @@ func noCommand(parent string, commands []*cli.Command, word string) error {
 	return withHint(err, "%s --help lists the commands", parent)
 }
 
+// notNumber words the end of an error of the library. All its flags of numbers are whole.
+var notNumber = strings.NewReplacer(": parse error", ": want a whole number", ": value out of range", ": that is too large")
+
 var (
 	undefinedFlag = regexp.MustCompile(`^flag provided but not defined: --?(.*)$`)
 	plainWord     = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
@@ -47,7 +50,8 @@ var (
 func mistyped(command string, flags []cli.Flag, err error) error {
 	m := undefinedFlag.FindStringSubmatch(err.Error())
 	if m == nil {
-		return &usageError{oneDash.ReplaceAllString(err.Error(), "$1--$2"), command}
+		text := oneDash.ReplaceAllString(err.Error(), "$1--$2")
+		return &usageError{notNumber.Replace(text), command}
 	}
 	dashes := "--"
 	if len(m[1]) == 1 {

@@ -55,20 +55,21 @@ func serveCommand() *cli.Command {
 
 // A service is what serve is made of.
 type service struct {
-	log     *slog.Logger
-	tree    *servedTree
-	inbox   *inbox.Inbox    // nil: read-only
-	roots   *roots.Recorder // likewise
-	uses    *uses.Recorder  // likewise
-	filler  *through.Filler // nil: nothing is fetched
-	auth    *token.Auth
-	metrics *metrics.Metrics
-	health  *metrics.Health
-	handler http.Handler
-	cert    *certificate // nil: no TLS
-	pruning *pruning     // nil: others do that
-	page    *page        // nil: read-only
-	signs   bool         // what is uploaded is signed here
+	log      *slog.Logger
+	tree     *servedTree
+	inbox    *inbox.Inbox    // nil: read-only
+	roots    *roots.Recorder // likewise
+	uses     *uses.Recorder  // likewise
+	filler   *through.Filler // nil: nothing is fetched
+	auth     *token.Auth
+	metrics  *metrics.Metrics
+	health   *metrics.Health
+	handler  http.Handler
+	cert     *certificate  // nil: no TLS
+	pruning  *pruning      // nil: others do that
+	page     *page         // nil: read-only
+	signs    bool          // what is uploaded is signed here
+	patience time.Duration // with uploads under way when it stops
 
 	storeDir string
 }
@@ -163,7 +164,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 			}
 		})
 	}
-	front := &server{handler: s.handler, log: s.log, patience: c.Duration("shutdown-timeout")}
+	front := &server{handler: s.handler, log: s.log, patience: s.patience}
 	if s.cert != nil {
 		front.tls = s.cert.config()
 	}
@@ -172,7 +173,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	wait.Go(func() {
 		select {
 		case <-ctx.Done():
-			s.log.Info("stopping: uploads under way are finished", "timeout", c.Duration("shutdown-timeout"))
+			s.log.Info("stopping: uploads under way are finished", "timeout", s.patience)
 			notify(s.log, daemon.SdNotifyStopping)
 		case <-background.Done():
 		}
@@ -263,7 +264,7 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	local := true
 	for _, l := range listeners {
 		fmt.Fprintln(c.App.Writer, urlOf(l, s.cert != nil))
-		s.log.Info("serving", "tree", s.tree.name, "url", urlOf(l, s.cert != nil), "uploads", s.inbox != nil)
+		s.log.Info("serving", "cache", s.tree.name, "url", urlOf(l, s.cert != nil), "uploads", s.inbox != nil)
 		local = local && isLoopback(l.Addr())
 	}
 	if metricsListener != nil {

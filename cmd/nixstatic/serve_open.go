@@ -66,7 +66,7 @@ func serveFlags() []cli.Flag {
 		&cli.StringFlag{Name: "metrics-listen", Usage: "serve /metrics (Prometheus), /healthz for readers and /healthz/uploads on `ADDRESS`"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "`FORMAT` of the log: text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "`LEVEL` of the log: debug shows each request, info, warn, error"},
-		&cli.DurationFlag{Name: "shutdown-timeout", Value: time.Minute, Usage: "when stopped, cut off what is not finished after `DURATION`"},
+		&cli.StringFlag{Name: "shutdown-timeout", Value: "1m", Usage: "when stopped, cut off what is not finished after `DURATION`"},
 
 		&cli.StringFlag{Name: "gc", Usage: "prune the cache at `SCHEDULE`: a time of day such as 03:30, or every so often, such as 6h; see nixstatic gc --help"},
 		&cli.BoolFlag{Name: "no-pins", Usage: "with --gc: the cache has no pins and is meant to, as one that --pull-through fills: only what is young or was read stays"},
@@ -111,6 +111,9 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 	}
 	policy, err := readPolicy(c)
 	if err != nil {
+		return nil, err
+	}
+	if s.patience, err = durationFlag(c, "shutdown-timeout"); err != nil {
 		return nil, err
 	}
 	if s.auth, err = openAuth(c, log); err != nil {
@@ -264,11 +267,14 @@ func readPolicy(c *cli.Context) (*inbox.Config, error) {
 	if policy.RequireSignature && len(policy.Trusted) == 0 {
 		return nil, usage("--require-signature needs at least one --trusted-public-key")
 	}
-	if policy.MaxNarSize, err = gc.ParseBytes(c.String("max-nar-size")); err != nil || policy.MaxNarSize == 0 {
-		return nil, usage("--max-nar-size: %q is not a size such as 64GiB", c.String("max-nar-size"))
+	switch policy.MaxNarSize, err = gc.ParseSize(c.String("max-nar-size")); {
+	case err != nil:
+		return nil, usage("--max-nar-size: %v", err)
+	case policy.MaxNarSize == 0:
+		return nil, usage("--max-nar-size 0 would refuse every path")
 	}
 	if c.IsSet("max-body") {
-		if policy.MaxFile, err = gc.ParseBytes(c.String("max-body")); err != nil {
+		if policy.MaxFile, err = gc.ParseSize(c.String("max-body")); err != nil {
 			return nil, usage("--max-body: %v", err)
 		}
 	}

@@ -31,7 +31,7 @@ func throughFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "pull-through", Usage: "when a reader asks for what the cache lacks, fetch it from the binary cache at `URL`, check it, sign it with --secret-key-file, and keep it; may be repeated, the first that has a path is fetched from"},
 		&cli.StringSliceFlag{Name: "pull-through-key", Usage: "`KEY` of the cache of the same place in the order (not needed for https://cache.nixos.org)"},
 		&cli.StringSliceFlag{Name: "pull-through-only", Usage: "fetch only paths whose names match `PATTERN`, such as 'python3*'; may be repeated"},
-		&cli.DurationFlag{Name: "pull-through-timeout", Value: 30 * time.Second, Usage: "give up a fetch of which less than 64 KiB came in `DURATION`"},
+		&cli.StringFlag{Name: "pull-through-timeout", Value: "30s", Usage: "give up a fetch of which less than 64 KiB came in `DURATION`"},
 	}
 }
 
@@ -50,10 +50,14 @@ func readPulling(c *cli.Context, log *slog.Logger) (*pulling, error) {
 	if c.Bool("read-only") {
 		return nil, usage("--pull-through and --read-only exclude each other: what is fetched is kept in the cache. Without a token no client may upload")
 	}
-	p := &pulling{timeout: c.Duration("pull-through-timeout"), nars: map[string]layout.Reader{}}
-	if p.timeout < time.Second {
-		return nil, usage("--pull-through-timeout %s: want a second at least", p.timeout)
+	timeout, err := durationFlag(c, "pull-through-timeout")
+	if err != nil {
+		return nil, err
 	}
+	if timeout < time.Second {
+		return nil, usage("--pull-through-timeout %s: want a second at least", timeout)
+	}
+	p := &pulling{timeout: timeout, nars: map[string]layout.Reader{}}
 	only, err := readOnly(c.StringSlice("pull-through-only"))
 	if err != nil {
 		return nil, err

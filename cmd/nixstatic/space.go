@@ -69,7 +69,7 @@ func (d disk) stat() (st unix.Statfs_t, err error) {
 func parseMinFree(text string, d disk) (int64, error) {
 	percent, isPercent := strings.CutSuffix(strings.TrimSpace(text), "%")
 	if text != "" && !isPercent {
-		return gc.ParseBytes(text)
+		return gc.ParseSize(text)
 	}
 	share := 2.0
 	if isPercent {

@@ -49,7 +49,7 @@ func syncCommand() *cli.Command {
 			&cli.StringFlag{Name: "compare", Value: "version", Usage: "tell what differs by `METHOD`: version, or content, which reads every byte on both sides"},
 			&cli.StringFlag{Name: "bandwidth", Usage: "at most `SIZE` a second, such as 10MB; a number alone is KiB"},
 			&cli.BoolFlag{Name: "watch", Usage: "go on, and mirror what changes"},
-			&cli.DurationFlag{Name: "rescan", Value: 10 * time.Minute, Usage: "compare everything so often (with --watch)"},
+			&cli.StringFlag{Name: "rescan", Value: "10m", Usage: "compare everything each `DURATION` (with --watch)"},
 			trustedKeysFlag("believe what `KEY` (name:base64) has signed; may be repeated (with PATH)"),
 			&cli.BoolFlag{Name: "no-check-sigs", Usage: "believe everything (with PATH)"},
 			&cli.StringFlag{Name: "netrc-file", Usage: "user names and passwords are in `FILE` instead of ~/.netrc"},
@@ -231,10 +231,11 @@ func syncPlan(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
 
 // syncWatch mirrors until it is told to end.
 func syncWatch(c *cli.Context, m *mirror.Mirror, out *syncOutput) error {
-	if c.Duration("rescan") <= 0 {
-		return usage("--rescan: want a time such as 10m")
+	rescan, err := durationFlag(c, "rescan")
+	if err != nil {
+		return err
 	}
-	w := &watch.Watch{Mirror: m, Rescan: c.Duration("rescan"), Report: out.outcome}
+	w := &watch.Watch{Mirror: m, Rescan: rescan, Report: out.outcome}
 	return w.Run(c.Context)
 }
 

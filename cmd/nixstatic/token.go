@@ -41,7 +41,8 @@ func tokenCommand() *cli.Command {
 				"The scopes, each of which includes those before it:\n" +
 				"   read     reading, where serve --private asks for it\n" +
 				"   upload   adding store paths, logs and signatures\n" +
-				"   admin    pages for people, such as index.html, and all else that changes the cache\n\n" +
+				"   admin    pages for people, such as index.html, and all else that\n" +
+				"            changes the cache\n\n" +
 				"Example:\n" +
 				"   nixstatic token create --file tokens --name ci --scope upload --for 90d > ci.token\n" +
 				"   nixstatic token create --file tokens --name ci --scope upload --netrc cache.example.org > netrc\n" +
@@ -201,6 +202,15 @@ func runTokenRevoke(c *cli.Context) error {
 			"nixstatic token list --file %s shows which there are", c.String("file"))
 	}
 	return err
+}
+
+// durationFlag reads a flag that has a duration. All have the same units.
+func durationFlag(c *cli.Context, name string) (time.Duration, error) {
+	d, err := parseDuration(c.String(name))
+	if err != nil {
+		return 0, usage("--%s: %v", name, err)
+	}
+	return d, nil
 }
 
 // parseDuration reads what time.ParseDuration does, and days and weeks.

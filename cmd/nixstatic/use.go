@@ -36,8 +36,8 @@ func useCommand() *cli.Command {
 			"the way to it (trust on first use). Compare them with those that its operator\n" +
 			"tells, or give them with --key. Later they are only replaced by a --key.\n\n" +
 			"--write says where:\n" +
-			"   auto           the user's own nix.conf if the Nix daemon trusts the user, else that\n" +
-			"                  of the system (the default)\n" +
+			"   auto           the user's own nix.conf if the Nix daemon trusts the user,\n" +
+			"                  else the system's (the default)\n" +
 			"   user, system   the one or the other\n" +
 			"   nixos, home-manager, flake, print\n" +
 			"                  nowhere: the text goes to standard output\n" +

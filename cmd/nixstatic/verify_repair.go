@@ -208,7 +208,7 @@ func checkAndRepair(c *cli.Context, tree layout.Tree, trusted signer.Trusted) er
 	if !c.Bool("quiet") {
 		say(c, "repaired: %s written anew", plural(int64(mended), "path"))
 		if d.nameless > 0 {
-			say(c, "note: %s do not say of which path they are: export that path again", plural(int64(d.nameless), "record"))
+			say(c, "note: %s that cannot tell of which path: export that path again", plural(int64(d.nameless), "narinfo"))
 		}
 	}
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
@@ -213,7 +212,7 @@ func checkSending(c *cli.Context, to string) error {
 	if _, err := readMethod(c); err != nil {
 		return err
 	}
-	if _, err := readTimeout(c); err != nil {
+	if _, err := durationFlag(c, "timeout"); err != nil {
 		return err
 	}
 	id, err := runOfExport(c)
@@ -222,14 +221,6 @@ func checkSending(c *cli.Context, to string) error {
 	}
 	// All that this process sends is one run.
 	return c.Set("root", id.Root+"@"+id.Run)
-}
-
-func readTimeout(c *cli.Context) (time.Duration, error) {
-	d, err := parseDuration(c.String("timeout"))
-	if err != nil {
-		return 0, usage("--timeout: %v", err)
-	}
-	return d, nil
 }
 
 // settingsOf returns what watch drain needs to know of this command line.

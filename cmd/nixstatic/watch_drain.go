@@ -41,7 +41,7 @@ func noQueue(err error) error {
 
 // drainFor sends what waits, or waits while another process does.
 func drainFor(c *cli.Context, q *queue.Queue, to string) (left int, why error) {
-	timeout, err := readTimeout(c)
+	timeout, err := durationFlag(c, "timeout")
 	if err != nil {
 		return 0, err
 	}

@@ -21,7 +21,7 @@ func runWatchExec(c *cli.Context, q *queue.Queue, to string) error {
 			say(c, "warning: %s", printable(err.Error()))
 		}
 	}
-	timeout, err := readTimeout(c)
+	timeout, err := durationFlag(c, "timeout")
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (p *Policy) maxSize(words []string) (err error) {
 	if len(words) != 1 && (len(words) != 3 || words[1] != "warn") {
 		return errors.New(`want: max-size SIZE, or max-size SIZE warn PERCENT, such as: max-size 500GB warn 85%`)
 	}
-	if p.MaxSize, err = ParseBytes(words[0]); err != nil {
+	if p.MaxSize, err = ParseSize(words[0]); err != nil {
 		return err
 	}
 	if p.MaxSize == 0 {
@@ -239,4 +239,14 @@ func ParseBytes(text string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size such as 64GiB, 500MB or a number of bytes", text)
 	}
 	return int64(n), nil
+}
+
+// ParseSize is ParseBytes for limits that a person writes: a small number alone lacks its
+// unit, and is refused.
+func ParseSize(text string) (int64, error) {
+	n, err := ParseBytes(text)
+	if number := strings.TrimSpace(text); err == nil && n > 0 && n < 1<<10 && strings.Trim(number, "0123456789.") == "" {
+		return 0, fmt.Errorf("%q is a number of bytes: name a unit, as in %sGB", text, number)
+	}
+	return n, err
 }

@@ -93,6 +93,7 @@ func TestParsePolicyErrors(t *testing.T) {
 		{"expire roots * unrenewed 0", `line 1: unrenewed 0`},
 		{"max-size lots", `line 1: "lots" is not a size`},
 		{"max-size 0", `line 1: max-size 0`},
+		{"max-size 500", `line 1: "500" is a number of bytes: name a unit, as in 500GB`},
 		{"max-size 5GB warn 101%", `line 1: "101%" is not a percentage`},
 		{"max-size 5GB at 85%", `line 1: want: max-size`},
 		{"life cats 9d", `line 1: "life cats" is not a rule`},

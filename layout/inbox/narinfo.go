@@ -211,7 +211,7 @@ func (b *Inbox) read(key layout.Key, text []byte) (*record, error) {
 	}
 	r := &record{NarInfo: n, key: key, text: text}
 	if n.Path.Hash() != key.PathHash() {
-		return nil, refuse(WrongName, "wrong name: %s was sent with the record of %.100s", key, n.Path)
+		return nil, refuse(WrongName, "wrong name: %s was sent with the narinfo of %.100s", key, n.Path)
 	}
 	if r.nar, err = n.NARKey(); err != nil {
 		return nil, refuse(BadURL, "bad URL: %v", err).because(err)

@@ -64,7 +64,7 @@ type Wait struct {
 type HeldError struct{ By string }
 
 func (e *HeldError) Error() string {
-	return e.By + " is at work in this tree"
+	return e.By + " is at work in this cache"
 }
 
 func (w *Wait) String() string {

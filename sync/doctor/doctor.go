@@ -112,7 +112,7 @@ var checks = []check{
 	{"path", "Nix builds what it finds in no cache", answers | path, checkPath},
 	{"signature", "Nix passes over a path that no trusted key has signed, and builds it", answers | path, checkSignature},
 	{"references", "Nix takes a path only with all that it refers to", answers | path, checkReferences},
-	{"nar", "the record of a path is of no use without its archive", answers | path, checkNAR},
+	{"nar", "the narinfo of a path is of no use without its archive", answers | path, checkNAR},
 	{"unchanged", "what is compressed again on the way is slower, cannot be gone on with, and fails in some versions of Nix", web | answers, checkUnchanged},
 	{"ranges", "a large download that breaks off starts anew, or fails", web | answers, checkRanges},
 	{"remembered", "Nix remembers what a cache has for a month, and what it has not for an hour, and does not ask again", web | answers | machine, checkRemembered},

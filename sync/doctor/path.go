@@ -14,7 +14,7 @@ import (
 	"github.com/nixstatic/nixstatic/signer"
 )
 
-// read reads the record of a path from a cache.
+// read reads the narinfo of a path from a cache.
 func (p *patient) read(ctx context.Context, r layout.Reader, path layout.StorePath) (*layout.NarInfo, error) {
 	text, err := layout.ReadAll(ctx, r, layout.NarInfoKey(path))
 	if err != nil {
@@ -38,7 +38,7 @@ func checkPath(ctx context.Context, p *patient) {
 	case errors.Is(err, fs.ErrNotExist):
 		p.fail("not-there", "nixstatic push, or nix copy --to the upload URL of the cache", "the cache does not have %s", p.Path)
 	default:
-		p.fail("narinfo-damaged", "upload the path again; nixstatic verify on the tree tells more", "the record of %s cannot be read: %v", p.Path, err)
+		p.fail("narinfo-damaged", "upload the path again; nixstatic verify on the cache tells more", "the narinfo of %s cannot be read: %v", p.Path, err)
 	}
 }
 
@@ -62,7 +62,7 @@ func (p *patient) judge(n *layout.NarInfo) bool {
 		return false
 	}
 	if len(n.Sigs) == 0 {
-		p.fail("unsigned", "sign what is in the tree: nixstatic sign TREE -k secret.key", "%s has no signature", n.Path)
+		p.fail("unsigned", "sign what is in the cache: nixstatic sign CACHE -k secret.key", "%s has no signature", n.Path)
 		return true
 	}
 	if p.Tree != nil {
@@ -112,7 +112,7 @@ func checkNAR(ctx context.Context, p *patient) {
 		case err != nil:
 			p.unchecked("%v", err)
 		case n.FileSize > 0 && info.Size != n.FileSize:
-			p.fail("nar-size", "upload the path again; nixstatic verify --deep on the tree tells more", "the NAR of %s has %d bytes, its record says %d", n.Path, info.Size, n.FileSize)
+			p.fail("nar-size", "upload the path again; nixstatic verify --deep on the cache tells more", "the NAR of %s has %d bytes, its narinfo says %d", n.Path, info.Size, n.FileSize)
 		case p.Deep:
 			body, _, err := p.reader.Get(ctx, info.Key)
 			if err != nil {
@@ -128,7 +128,7 @@ func checkNAR(ctx context.Context, p *patient) {
 	case err != nil:
 		p.unchecked("%v", err)
 	case a.status == http.StatusNotFound, a.status == http.StatusGone:
-		p.fail("nar-missing", "upload the path again; nixstatic verify on the tree tells more", "the NAR of %s is not there: %s", n.Path, n.URL)
+		p.fail("nar-missing", "upload the path again; nixstatic verify on the cache tells more", "the NAR of %s is not there: %s", n.Path, n.URL)
 	case a.status == http.StatusForbidden, a.status == http.StatusUnauthorized:
 		p.fail("nar-refused", "let readers read nar/ as well as the rest", "the server answers %d for the NAR of %s", a.status, n.Path)
 	case a.status != http.StatusOK:
@@ -140,7 +140,7 @@ func checkNAR(ctx context.Context, p *patient) {
 		if have < 0 {
 			have = int64(len(a.body))
 		}
-		p.fail("nar-size", "upload the path again; nixstatic verify --deep on the tree tells more", "the NAR of %s has %d bytes, its record says %d", n.Path, have, n.FileSize)
+		p.fail("nar-size", "upload the path again; nixstatic verify --deep on the cache tells more", "the NAR of %s has %d bytes, its narinfo says %d", n.Path, have, n.FileSize)
 	case p.Deep:
 		body, err := p.web.stream(ctx, a.at)
 		if err != nil {
@@ -167,6 +167,6 @@ func (p *patient) readNAR(ctx context.Context, body io.ReadCloser) {
 	case err != nil && ctx.Err() == nil:
 		p.fail("nar-damaged", "upload the path again", "the NAR of %s cannot be read: %v", n.Path, err)
 	case err == nil && (size != n.NarSize || layout.Hash(hash.Sum(nil)) != n.NarHash):
-		p.fail("nar-hash", "upload the path again; nixstatic verify --deep on the tree tells of all", "the NAR of %s is not the one that its record describes", n.Path)
+		p.fail("nar-hash", "upload the path again; nixstatic verify --deep on the cache tells of all", "the NAR of %s is not the one that its narinfo describes", n.Path)
 	}
 }

@@ -55,7 +55,7 @@ func checkReferences(ctx context.Context, p *patient) {
 		for r := range parallel.Map(ctx, asking, slices.Values(level), func(ctx context.Context, r reference) reference { return p.lookFor(ctx, r, others) }) {
 			switch {
 			case r.damaged != nil:
-				p.fail("narinfo-damaged", "upload the path again; nixstatic verify on the tree tells more", "the record of %s, which %s refers to, cannot be read: %v", r.path, r.of, r.damaged)
+				p.fail("narinfo-damaged", "upload the path again; nixstatic verify on the cache tells more", "the narinfo of %s, which %s refers to, cannot be read: %v", r.path, r.of, r.damaged)
 			case r.unsure:
 				unsure = true
 			case r.record == nil:

@@ -166,7 +166,7 @@ func checkCacheInfo(ctx context.Context, p *patient) {
 		case err != nil:
 			p.fail("unreachable", "try again", "%s cannot be read: %v", infoName, err)
 		case a.status == http.StatusNotFound || a.status == http.StatusGone:
-			p.fail("no-cache-info", "check the URL; the root of the tree is where "+infoName+" lies, and nixstatic init makes one", "%s is not there: this is not the root of a cache", infoName)
+			p.fail("no-cache-info", "check the URL; the root of a cache is where "+infoName+" lies, and nixstatic init makes one", "%s is not there: this is not the root of a cache", infoName)
 		case a.status/100 == 3:
 			p.fail("redirect-unusable", "write the URL that it leads to: "+a.header.Get("Location"), "%s is redirected to where Nix does not follow", infoName)
 		case a.status != http.StatusOK:

@@ -54,7 +54,7 @@ func (d *Drainer) round(ctx context.Context, batch []Entry) {
 	d.status.tries++
 	d.status.LastError, d.status.Refused = err.Error(), errors.Is(err, ErrRefused)
 	d.status.NextTry = time.Now().Add(pause(d.status.tries, longPause))
-	d.log("%d paths wait: %v; the next attempt is at %s", d.status.Waiting, err, d.status.NextTry.Format(time.TimeOnly))
+	d.log("waiting paths: %d: %v; the next attempt is at %s", d.status.Waiting, err, d.status.NextTry.Format(time.TimeOnly))
 }
 
 // halves finds the paths that fail by themselves, and sends all others.

@@ -22,7 +22,7 @@ type pulled struct {
 func newPulled(r *prometheus.Registry) pulled {
 	p := pulled{
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "nixstatic_pull_through_total",
-			Help: "Questions for records and fetches of NARs for what the tree lacked, by what became of them."}, []string{"result"}),
+			Help: "Questions for narinfos and fetches of NARs for what the cache lacked, by what became of them."}, []string{"result"}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "nixstatic_pull_through_bytes_total",
 			Help: "Bytes of NARs that upstreams sent."}),
 		upstreams: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nixstatic_pull_through_upstream_asked",

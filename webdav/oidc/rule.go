@@ -83,8 +83,8 @@ func ParseRule(text string) (Rule, error) {
 			r.Roots, err = append(r.Roots, value), checkRoot(value)
 		case name == "ttl":
 			r.TTL, err = time.ParseDuration(value)
-			if err == nil && (r.TTL < time.Minute || r.TTL > maxTTL) {
-				err = fmt.Errorf("want 1m to %v", maxTTL)
+			if err != nil || r.TTL < time.Minute || r.TTL > maxTTL {
+				err = fmt.Errorf("%.20q: want 1m to %gh", value, maxTTL.Hours())
 			}
 		default:
 			err = errors.New("choose of issuer, audience, claim:NAME, scope, root, ttl")
