@@ -293,7 +293,7 @@ func (x *xzParts) record() error {
 	for range 2 {
 		_, n := binary.Uvarint(b)
 		if n <= 0 {
-			return errStructure("no record")
+			return errStructure("no entry")
 		}
 		x.pass += int64(n)
 		b = b[n:]

@@ -104,7 +104,7 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 		return u, nil
 	}
 	if err := layout.RecordUpstreams(ctx, c.Tree, record); err != nil {
-		return nil, fmt.Errorf("record upstreams: %w", err)
+		return nil, fmt.Errorf("write down upstreams: %w", err)
 	}
 	return u, nil
 }
