@@ -99,21 +99,36 @@ func stateOf(c *cli.Context, location string) (*bundle.State, error) {
 		defer b.Close()
 		return bundle.TakeState(c.Context, b, &seen)
 	}
-	cache, err := openToLook(c, location)
+	cache, err := openToList(c, location)
+	if errors.Is(err, layout.ErrNotListable) {
+		err = withHint(err, "take the state where the cache is: nixstatic bundle state /path/of/the/cache")
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer cache.Close()
-	var tree layout.Reader = cache.openedReader
-	if loc, err := parseLocation(location); err == nil && loc.scheme == onWeb {
-		origin, err := openOrigin(c, location)
-		if err != nil {
-			return nil, err
-		}
-		defer origin.Close()
-		tree = origin
+	return bundle.TakeState(c.Context, cache.openedReader, &seen)
+}
+
+// openToList opens a cache that tells what it has. A server does that by WebDAV.
+func openToList(c *cli.Context, location string) (*looked, error) {
+	cache, err := openToLook(c, location)
+	if err != nil {
+		return nil, err
 	}
-	return bundle.TakeState(c.Context, tree, &seen)
+	if loc, err := parseLocation(location); err != nil || loc.scheme != onWeb {
+		return cache, nil
+	}
+	cache.Close() // nothing was read that has to be kept
+	origin, err := openOrigin(c, location)
+	if errors.Is(err, layout.ErrNotListable) {
+		err = fmt.Errorf("%s: %w", cache.text, layout.ErrNotListable)
+	}
+	if err != nil {
+		return nil, err
+	}
+	cache.openedReader = origin
+	return cache, nil
 }
 
 // An openedBundle is a bundle whose files the command closes.

@@ -192,7 +192,14 @@ func readState(c *cli.Context, name string) (*bundle.State, error) {
 
 // planBundle opens the cache and finds out what the other side lacks of it.
 func planBundle(c *cli.Context, location string, args []string, have *bundle.State) (*looked, *bundle.Plan, error) {
-	cache, err := openToLook(c, location)
+	open := openToList
+	if len(args) > 0 {
+		open = openToLook
+	}
+	cache, err := open(c, location)
+	if errors.Is(err, layout.ErrNotListable) {
+		err = withHint(err, "name the paths whose closure is wanted")
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -225,10 +232,7 @@ func planFrom(c *cli.Context, cache *looked, location string, args []string, hav
 	})
 	defer m.end()
 	plan, err := bundle.MakePlan(c.Context, cache.openedReader, roots, have, &seen)
-	switch {
-	case errors.Is(err, layout.ErrNotListable):
-		err = withHint(err, "name the paths whose closure is wanted")
-	case errors.As(err, new(*bundle.MissingError)):
+	if errors.As(err, new(*bundle.MissingError)) {
 		err = withHint(err, "bring it into the cache first, as with nixstatic sync https://cache.nixos.org %s PATH; nixstatic verify tells what else is missing", quoted(location))
 	}
 	return plan, err
