@@ -137,13 +137,33 @@ func (b *Inbox) accept(known *receipt) {
 	known.accepted = true
 }
 
-// linkObjects returns the debug links of a NAR in both spellings. A build ID may
+// links returns the debug links that are put around a record: all of its NAR, or for a
+// record that is merged those that its client sent ahead of it. Else a client could have
+// thousands of them put again by a few bytes.
+func (f *facts) links(merge bool) []layout.DebugLink {
+	switch {
+	case f.known == nil || merge && len(f.sent) == 0:
+		return nil
+	case !merge:
+		return f.known.debug
+	}
+	var sent []layout.DebugLink
+	for _, link := range f.known.debug {
+		keys := link.Keys()
+		if slices.ContainsFunc(keys[:], func(key layout.Key) bool { _, ok := f.sent[key]; return ok }) {
+			sent = append(sent, link)
+		}
+	}
+	return sent
+}
+
+// linkObjects returns debug links into a NAR in both spellings. A build ID may
 // be in two NARs: the link that is there stays.
-func linkObjects(known *receipt) []layout.Object {
+func linkObjects(links []layout.DebugLink, nar layout.Key) []layout.Object {
 	var objects []layout.Object
-	for _, link := range known.debug {
+	for _, link := range links {
 		for _, key := range link.Keys() {
-			objects = append(objects, layout.Object{Key: key, Body: layout.Bytes(link.Marshal(known.object.Key)), Opts: layout.PutOptions{IfAbsent: true}})
+			objects = append(objects, layout.Object{Key: key, Body: layout.Bytes(link.Marshal(nar)), Opts: layout.PutOptions{IfAbsent: true}})
 		}
 	}
 	return objects
@@ -151,15 +171,15 @@ func linkObjects(known *receipt) []layout.Object {
 
 // mendLinks replaces the debug links among the keys that were there already and
 // lead nowhere.
-func (b *Inbox) mendLinks(ctx context.Context, known *receipt, there []layout.Key) error {
-	if len(there) == 0 || known == nil {
+func (b *Inbox) mendLinks(ctx context.Context, links []layout.DebugLink, nar layout.Key, there []layout.Key) error {
+	if len(there) == 0 {
 		return nil
 	}
 	taken := make(map[layout.Key]bool, len(there))
 	for _, key := range there {
 		taken[key] = true
 	}
-	for _, link := range known.debug {
+	for _, link := range links {
 		for _, key := range link.Keys() {
 			if !taken[key] {
 				continue
@@ -168,7 +188,7 @@ func (b *Inbox) mendLinks(ctx context.Context, known *receipt, there []layout.Ke
 				if leads, err := b.linkLeads(ctx, key, have); err != nil || leads {
 					return nil, err
 				}
-				return link.Marshal(known.object.Key), nil
+				return link.Marshal(nar), nil
 			})
 			if err != nil {
 				return err

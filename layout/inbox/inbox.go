@@ -29,9 +29,10 @@ type Inbox struct {
 	locks  locks
 
 	damaged damaged
-	readers *share.Pool   // of NARs in the tree
-	stored  *share.Pool   // memory for records in the tree
-	lookups *share.Budget // nil where a lookup costs next to nothing
+	readers *share.Pool // of NARs in the tree
+	stored  *share.Pool // memory for records in the tree
+	lookups *share.Budget
+	dear    bool // a lookup has a price
 
 	mu       sync.Mutex
 	receipts *recent[layout.Key, *receipt] // by the keys of NARs
@@ -90,9 +91,8 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	}
 	b.readers = share.NewPool(maxReading, decodingPatience)
 	b.stored = share.NewPool(storedMemory, decodingPatience)
-	if !layout.TraitsOf(writer.Tree).Local {
-		b.lookups = share.NewBudget(maxLookups, lookupStep)
-	}
+	b.lookups = share.NewBudget(maxLookups, lookupStep)
+	b.dear = !layout.TraitsOf(writer.Tree).Local
 	b.work = sync.NewCond(&b.mu)
 	b.receipts = newRecent(c.Memory/2, func(_ layout.Key, r *receipt) { r.release() })
 	b.notes = newRecent(c.Memory/2, b.forgotNote)

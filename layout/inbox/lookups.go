@@ -13,6 +13,9 @@ import (
 const (
 	maxLookups = 500_000
 	lookupStep = 2 * time.Millisecond // in which there is one more
+	// linkLookups is what a debug link counts as that is put, which is dear in a directory
+	// too: a NAR of a megabyte may have thousands, and any number of paths.
+	linkLookups = 4
 	// lookupPatience is how long a request waits for it. A Nix gives up after five minutes
 	// without an answer.
 	lookupPatience = 4 * time.Minute
@@ -20,7 +23,12 @@ const (
 
 // Afford takes n lookups from the budget of a client, and waits until there are so many.
 // The error is share.ErrBusy if that takes too long.
-func (b *Inbox) Afford(ctx context.Context, n int) error { return b.afford(as(ctx), n) }
+func (b *Inbox) Afford(ctx context.Context, n int) error {
+	if !b.dear {
+		n = 0
+	}
+	return b.afford(as(ctx), n)
+}
 
 // afford is Afford within a Put. With 0 it waits until the client owes no lookups.
 func (b *Inbox) afford(ctx context.Context, n int) error {
@@ -29,7 +37,11 @@ func (b *Inbox) afford(ctx context.Context, n int) error {
 }
 
 // lookedUp counts lookups that cannot wait, as locks are held.
-func (b *Inbox) lookedUp(ctx context.Context, n int) { b.lookups.Charge(share.From(ctx), n) }
+func (b *Inbox) lookedUp(ctx context.Context, n int) {
+	if b.dear {
+		b.lookups.Charge(share.From(ctx), n)
+	}
+}
 
 // owes reports whether a client has had more looked up than it may.
 func (b *Inbox) owes(c share.Client) bool { return b.lookups.Charge(c, 0) > 0 }

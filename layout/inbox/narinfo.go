@@ -143,7 +143,7 @@ func (b *Inbox) placeOnce(ctx context.Context, r *record, since layout.Sight) (_
 		return 0, nil, false, err
 	}
 	defer done()
-	rely, err := layout.Rely(ctx, b.writer.Tree, since, reliedUpon(r, f)...)
+	rely, err := layout.Rely(ctx, b.writer.Tree, since, reliedUpon(r, f, d.merge)...)
 	if err != nil {
 		return 0, nil, false, storage(err)
 	}
@@ -157,17 +157,16 @@ func (b *Inbox) placeOnce(ctx context.Context, r *record, since layout.Sight) (_
 
 // reliedUpon returns all that is not put around a record because it is there, or that
 // is put in the place of what may be about to go.
-func reliedUpon(r *record, f *facts) []layout.Key {
+func reliedUpon(r *record, f *facts, merge bool) []layout.Key {
 	keys := []layout.Key{r.nar, r.key, layout.ListingKey(r.Path)}
 	for _, ref := range r.References {
 		if ref != r.Path {
 			keys = append(keys, layout.NarInfoKey(ref), layout.ProvisionKey(ref))
 		}
 	}
-	if f.known != nil {
-		for _, o := range linkObjects(f.known) {
-			keys = append(keys, o.Key)
-		}
+	for _, link := range f.links(merge) {
+		both := link.Keys()
+		keys = append(keys, both[:]...)
 	}
 	return keys
 }

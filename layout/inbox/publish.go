@@ -30,15 +30,16 @@ func (b *Inbox) apply(ctx context.Context, r *record, f *facts, d *decision) (Ou
 	if !d.merge || f.relist {
 		around = append(around, layout.Object{Key: layout.ListingKey(r.Path), Body: copied(f.known.listing)})
 	}
-	if !d.merge || len(f.sent) > 0 {
-		around = append(around, linkObjects(f.known)...)
+	links := f.links(d.merge)
+	if len(links) > 0 {
+		around = append(around, linkObjects(links, f.known.object.Key)...)
 	}
 	if f.have == nil {
 		last = append(last, layout.Object{Key: r.key, Body: layout.Bytes(text), Opts: layout.PutOptions{IfAbsent: true}})
 	}
 	there, err := layout.PutBatch(ctx, b.writer.Tree, around, last)
-	if err == nil {
-		err = b.mendLinks(ctx, f.known, there)
+	if err == nil && len(links) > 0 {
+		err = b.mendLinks(ctx, links, f.known.object.Key, there)
 	}
 	if err != nil {
 		return 0, storage(err)
@@ -77,7 +78,8 @@ func (b *Inbox) roomAround(ctx context.Context, f *facts, d *decision) (done fun
 	if d.merge && !f.relist && len(f.sent) == 0 {
 		return func() {}, b.space.checkRecords(share.From(ctx), 1, 0)
 	}
-	links := 2 * len(f.known.debug)
+	links := 2 * len(f.links(d.merge))
+	b.lookups.Charge(share.From(ctx), linkLookups*links)
 	if err := b.space.checkRecords(share.From(ctx), 2+links, f.known.listing.Size()); err != nil {
 		return nil, err
 	}

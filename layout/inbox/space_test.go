@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -140,6 +142,43 @@ func TestRecordsKeepTheFloor(t *testing.T) {
 		if _, err := tr.send(key, s.objects[key], false); err != nil {
 			t.Errorf("put %s: %v", key, err)
 		}
+	}
+}
+
+// Any number of paths may have one NAR, each with all of its debug links: a client has a
+// budget for them.
+func TestLinksAreBounded(t *testing.T) {
+	tr := newTrial(t, nil)
+	const links = 100
+	file, record := manyFiles(t, "lib/debug/.build-id/00/%038x.debug", links)
+	nar, err := record.NARKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.must(nar, file, true, Created)
+	tr.lookups = share.NewBudget(2*links*linkLookups, time.Hour)
+	send := func(c share.Client, i int) error {
+		n := *record
+		n.Path, n.CA = inventedPath(i), ""
+		_, err := tr.Put(share.As(t.Context(), c), layout.NarInfoKey(n.Path), strings.NewReader(string(n.Marshal(layout.DefaultStoreDir))), Options{Strict: true, Size: -1})
+		return err
+	}
+	for i := range 2 {
+		if err := send("a", i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.mem.Counts()
+	if err := send("a", 2); !errors.Is(err, share.ErrBusy) || tr.mem.Counts().Put != 0 {
+		t.Errorf("the third: %v", err)
+	}
+	if err := send("b", 3); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	// A path that is there has none put again.
+	tr.mem.Counts()
+	if err := send("b", 3); err != nil || tr.mem.Counts().Put != 0 {
+		t.Errorf("once more: %v", err)
 	}
 }
 
