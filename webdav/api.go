@@ -17,6 +17,9 @@ type Config struct {
 	// Tree is what readers see. It is read as it is at that moment; other processes may
 	// change it.
 	Tree layout.Tree
+	// Fresh is for how long a small object counts as unchanged after the tree was seen to
+	// have it, unless a request changes something. 0: each answer needs a look.
+	Fresh time.Duration
 	// Inbox takes uploads for the same tree. Nil: nothing may be uploaded, and
 	// the upload URL does not exist.
 	Inbox *inbox.Inbox

@@ -56,10 +56,10 @@ func contentType(key layout.Key, kind layout.Kind) []string {
 	return *value
 }
 
-// serveObject answers GET and HEAD of a target from a tree, as it is now. known is
-// what is remembered of that tree, nil for nothing. A failure is left to the caller to
-// answer; nothing is written then.
-func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, headers []fixedHeaders, known *lately) *failure {
+// serveObject answers GET and HEAD of a target from a tree, as it is now, which is when the
+// request came. known is what is remembered of that tree, nil for nothing. A failure is left
+// to the caller to answer; nothing is written then.
+func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, headers []fixedHeaders, known *lately, now time.Time) *failure {
 	key, kind := t.key, t.kind
 	if t.root() {
 		key, kind = "index.html", layout.KindPage
@@ -90,11 +90,17 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 	whole := unconditional(r.Header)
 	if whole && known != nil {
 		if o, ok := known.Get(key); ok {
+			if known.isFresh(o, now) {
+				setHeaders(w, r, key, kind, fixed)
+				o.send(w)
+				return nil
+			}
 			info, err := tree.Stat(r.Context(), key)
 			if err != nil {
 				return unreadable(err)
 			}
 			if info.ETag == o.etag {
+				known.look(o, now)
 				setHeaders(w, r, key, kind, fixed)
 				o.send(w)
 				return nil

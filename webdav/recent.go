@@ -3,6 +3,8 @@ package webdav
 import (
 	"net/http"
 	"strconv"
+	"sync/atomic"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/recent"
@@ -10,14 +12,36 @@ import (
 
 // lately remembers the small objects that were asked for lately, most of all narinfos,
 // which every client asks for first. A remembered object is believed only if the tree
-// still has this very version, so that a reader gets what is there at that moment: it
-// saves opening and reading a file, not looking at it.
-type lately = recent.Table[layout.Key, *remembered]
+// still has this very version, so that a reader gets what is there at that moment; readers
+// who ask at the same moment share a look.
+type lately struct {
+	recent.Table[layout.Key, *remembered]
+	fresh   time.Duration // see Config.Fresh
+	began   time.Time
+	changed atomic.Int64 // when a request last changed something, in nanoseconds since began
+}
+
+func newLately(fresh time.Duration) *lately {
+	return &lately{Table: recent.Table[layout.Key, *remembered]{Limit: recentBudget}, fresh: fresh, began: time.Now()}
+}
+
+// touch says that a request may have changed what the tree has.
+func (l *lately) touch() { l.changed.Store(int64(time.Since(l.began))) }
+
+// isFresh reports whether the tree was seen to have the object a moment before.
+func (l *lately) isFresh(o *remembered, now time.Time) bool {
+	seen := o.seen.Load()
+	return int64(now.Sub(l.began))-seen < int64(l.fresh) && seen > l.changed.Load()
+}
+
+// look notes that the tree was seen to have the object at a time after this one.
+func (l *lately) look(o *remembered, now time.Time) { o.seen.Store(int64(now.Sub(l.began))) }
 
 // recentBudget is in bytes.
 const recentBudget = 16 << 20
 
 type remembered struct {
+	seen                       atomic.Int64 // nanoseconds since lately.began
 	etag                       string
 	text                       []byte
 	quoted, length, modifiedAt []string // values of headers, shared by all answers

@@ -96,7 +96,7 @@ func (h *Handler) throughNAR(ctx context.Context, w *response, r *http.Request, 
 	}
 	if flow.Key != "" {
 		t.key = flow.Key
-		return serveObject(w, r, t, h.cfg.Tree, readHeaders, nil)
+		return serveObject(w, r, t, h.cfg.Tree, readHeaders, nil, time.Time{})
 	}
 	defer flow.Body.Close()
 	setHeaders(w, r, nar, t.kind, &readHeaders[t.kind])

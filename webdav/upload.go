@@ -23,7 +23,7 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 	if note, ok := h.uploading.note(share.From(r.Context()), t.name); ok && !c.nix {
 		return sendScratch(w, r, note)
 	}
-	f := serveObject(w, r, t, h.uploaded(c), uploadHeaders, nil)
+	f := serveObject(w, r, t, h.uploaded(c), uploadHeaders, nil, time.Time{})
 	if f == nil || f.status != http.StatusNotFound || h.cfg.Upstream == nil || t.kind != layout.KindNarInfo {
 		return f
 	}

@@ -28,6 +28,9 @@ import (
 
 const (
 	defaultListen = "127.0.0.1:8080"
+	// sharedLook is short beside the time that a program takes to start after another has
+	// changed the cache.
+	sharedLook = 5 * time.Millisecond
 	// maxWait is how long an upload waits for memory. A Nix gives up after five
 	// minutes without an answer.
 	maxWait = 4 * time.Minute
@@ -155,7 +158,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		s.pruning.storeDir = info.StoreDir
 	}
 	s.health = &metrics.Health{Tree: s.tree.reading, Metrics: s.metrics}
-	config := webdav.Config{Tree: s.tree.reading, StoreDir: info.StoreDir, UploadPrefix: uploadPrefix(c), Redirect: s.tree.redirect,
+	config := webdav.Config{Tree: s.tree.reading, StoreDir: info.StoreDir, Fresh: sharedLook, UploadPrefix: uploadPrefix(c), Redirect: s.tree.redirect,
 		Metrics: s.metrics, Log: log}
 	config.Auth, config.MaxUploads = s.auth, c.Int("max-uploads")
 	config.Unlisted = c.Bool("unlisted") || c.Bool("private") && !c.IsSet("unlisted")
