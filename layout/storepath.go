@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // DefaultStoreDir is the store directory of nearly every Nix.
@@ -117,6 +119,10 @@ func CheckStoreDir(dir string) error {
 		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "\x00\n\r ") {
 			return fmt.Errorf("store directory %.300q: has an empty, dot or blank component", dir)
 		}
+	}
+	if !utf8.ValidString(dir) || strings.ContainsFunc(dir, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		// It stands before every path that is shown to a person.
+		return fmt.Errorf("store directory %.300q: has characters that cannot be seen", dir)
 	}
 	return nil
 }

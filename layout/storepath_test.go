@@ -92,6 +92,7 @@ func TestCheckStoreDir(t *testing.T) {
 		"/nix/store": true, "/gnu/store": true, "/s": true, "/opt/a.b/store": true, "/.nix/store": true,
 		"": false, "/": false, "nix/store": false, "/nix/store/": false, "/nix//store": false, "/nix/./store": false,
 		"/nix/../store": false, "/nix/st ore": false, "/nix/store\n": false, "/" + strings.Repeat("x", 2000): false,
+		"/\x1b[31m": false, "/\u202etrats": false, "/\x9b": false, "/\u009b": false, "/\u2028": false, "/größe/store": true,
 	} {
 		if err := layout.CheckStoreDir(dir); (err == nil) != ok {
 			t.Errorf("CheckStoreDir(%.40q) = %v, want ok %t", dir, err, ok)

@@ -26,6 +26,8 @@ func catCommand() *cli.Command {
 			"start. Nothing but the hash of a whole NAR is signed, so what is printed is what the\n" +
 			"cache gives: --verify reads the whole NAR and compares its hash before the first\n" +
 			"byte is printed, and --trusted-public-key asks for a signature too.\n\n" +
+			"On a terminal, bytes that could steer it are shown as escapes, such as \\x1b. A file\n" +
+			"or a pipe gets every byte as it is.\n\n" +
 			"Examples:\n" +
 			"   nixstatic cat ./cache /nix/store/…-hello-2.12/share/info/hello.info\n" +
 			"   nixstatic cat https://cache.nixos.org 63l345l7dgcfz789w1y93j1540czafqh-hello-2.12/bin/hello >hello\n" +
@@ -82,8 +84,14 @@ func catFile(c *cli.Context, cache *looked, n *layout.NarInfo, inside string, ve
 	if err != nil {
 		return err
 	}
+	out := c.App.Writer
+	if isTerminal(out) {
+		escaped := &escaper{w: out}
+		defer escaped.flush()
+		out = escaped
+	}
 	if !verify {
-		read, err := a.WriteFile(c.Context, c.App.Writer, inside)
+		read, err := a.WriteFile(c.Context, out, inside)
 		if read.Doubt != nil && !c.Bool("quiet") {
 			say(c, "note: the NAR was read from its start: %v", read.Doubt)
 		}
@@ -98,7 +106,7 @@ func catFile(c *cli.Context, cache *looked, n *layout.NarInfo, inside string, ve
 	if _, err := a.WriteFile(c.Context, spool, inside); err != nil {
 		return err
 	}
-	_, err = io.Copy(c.App.Writer, io.NewSectionReader(spool, 0, spool.Size()))
+	_, err = io.Copy(out, io.NewSectionReader(spool, 0, spool.Size()))
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
@@ -274,14 +275,14 @@ func discreet(s string) string {
 	return s
 }
 
-// printable keeps names from outside from steering the terminal, and secrets from
-// being shown.
+// printable keeps names from outside from steering the terminal and from turning the
+// direction of text around, and secrets from being shown.
 func printable(s string) string {
 	s = discreet(s)
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
-			return '\uFFFD'
+		if r == '\n' || r == '\t' || !unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) {
+			return r
 		}
-		return r
+		return '\uFFFD'
 	}, s)
 }

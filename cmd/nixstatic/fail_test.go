@@ -64,6 +64,7 @@ func TestFail(t *testing.T) {
 		{"a file of another", t.Context(), within(fs.ErrPermission), exitFailed, "do something: permission denied", "check who owns the file"},
 		{"read-only", t.Context(), within(syscall.EROFS), exitFailed, "do something: read-only file system", "the file system is mounted read-only"},
 		{"anything", t.Context(), errors.New("odd"), exitFailed, "odd", ""},
+		{"a name that turns text around", t.Context(), errors.New("a\u202eb\u2066c\u2028"), exitFailed, "a\uFFFDb\uFFFDc\uFFFD", ""},
 		{"a name that steers terminals", t.Context(), withHint(errors.New("a\x1b[2Jb\u009bc\x7f"), "rm \x07"), exitFailed, "a\uFFFD[2Jb\uFFFDc\uFFFD", "rm \uFFFD"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

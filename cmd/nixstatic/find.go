@@ -30,7 +30,8 @@ func findCommand() *cli.Command {
 		ArgsUsage: "CACHE [PATTERN]",
 		Description: "CACHE is a directory, s3://…, or an https://… that can be listed, as nixstatic serve can.\n" +
 			"PATTERN is part of a name, or a glob for all of it if it has one of * ? [ in it; case\n" +
-			"does not matter. The beginning of a hash, eight characters or more, finds that path.\n\n" +
+			"does not matter. The beginning of a hash, eight characters or more, finds that path;\n" +
+			"a whole hash or store path does so in every cache, as it need not be listed.\n\n" +
 			"--file looks into the listings of these paths and prints the files that match: a glob\n" +
 			"without a slash is for the last name of a file, one with a slash for its whole path in\n" +
 			"the store path. A path without a listing is told of, and left out.\n\n" +
@@ -71,7 +72,12 @@ func runFind(c *cli.Context) error {
 	if c.NArg() < 1 || c.NArg() > 2 || c.NArg() == 1 && !c.IsSet("file") {
 		return usage("find takes the cache and a pattern, or the cache and --file")
 	}
-	match, err := namePattern(c.Args().Get(1))
+	pattern := c.Args().Get(1)
+	whole := wholeHash(pattern)
+	if whole != "" {
+		pattern = pattern[strings.LastIndexByte(pattern, '/')+1:]
+	}
+	match, err := namePattern(pattern)
 	if err != nil {
 		return err
 	}
@@ -82,7 +88,11 @@ func runFind(c *cli.Context) error {
 	if _, err := path.Match(glob, ""); err != nil {
 		return usage("--file: %s is not a pattern: %v", shown(glob), err)
 	}
-	cache, err := openToFind(c, c.Args().First())
+	open := openToFind
+	if whole != "" {
+		open = openToLook
+	}
+	cache, err := open(c, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -95,7 +105,11 @@ func runFind(c *cli.Context) error {
 	var bad []error
 	matching := func(yield func(layout.StorePath, error) bool) {
 		looked := func(hash, name string) bool { seen.Add(1); return match(hash, name) }
-		for p, err := range cache.paths(c.Context, c.Bool("scan"), looked) {
+		paths := cache.paths
+		if whole != "" {
+			paths = cache.one(whole)
+		}
+		for p, err := range paths(c.Context, c.Bool("scan"), looked) {
 			if errors.As(err, new(*seek.BadRecord)) {
 				bad = append(bad, err)
 				continue
@@ -110,7 +124,8 @@ func runFind(c *cli.Context) error {
 	found := 0
 	for f, err := range foundIn(c.Context, cache, matching, glob) {
 		if errors.Is(err, layout.ErrNotListable) {
-			return withHint(fmt.Errorf("%s cannot be searched: %w", cache.text, err), "a directory, a bucket, and what nixstatic serve gives out can be; name a path with nixstatic ls")
+			return withHint(fmt.Errorf("%s cannot be searched: %s", cache.text, notSearched),
+				"give all of the hash of a path; its operator makes an index with nixstatic page")
 		}
 		if err != nil {
 			return err
@@ -179,6 +194,36 @@ func openToFind(c *cli.Context, text string) (*looked, error) {
 		return nil, err
 	}
 	return cache, nil
+}
+
+// wholeHash returns the hash in a pattern that leads to one path, as it need not be searched
+// for; "" for any other pattern.
+func wholeHash(pattern string) string {
+	base := pattern[strings.LastIndexByte(pattern, '/')+1:]
+	hash, _, named := strings.Cut(base, "-")
+	if _, err := layout.ParseStorePath(hash + "-x"); err != nil || len(hash) < minHash {
+		return ""
+	}
+	if _, err := layout.ParseStorePath(base); named && err != nil {
+		return ""
+	}
+	return hash
+}
+
+// one is paths for the path of one hash.
+func (l *looked) one(hash string) func(context.Context, bool, func(hash, name string) bool) iter.Seq2[layout.StorePath, error] {
+	return func(ctx context.Context, _ bool, match func(hash, name string) bool) iter.Seq2[layout.StorePath, error] {
+		return func(yield func(layout.StorePath, error) bool) {
+			n, err := seek.Record(ctx, l, hash, l.storeDir)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
+				yield("", err)
+			case match(n.Path.Hash(), n.Path.Name()):
+				yield(n.Path, nil)
+			}
+		}
+	}
 }
 
 // minHash is how much of a hash finds its path: less is rather meant as a name.

@@ -55,6 +55,7 @@ type infoResult struct {
 	References  []string        `json:"references"`
 	Deriver     string          `json:"deriver,omitempty"`
 	CA          string          `json:"ca,omitempty"`
+	Provenance  string          `json:"provenance,omitempty"` // as the record has it, which nothing proves
 	Signatures  []infoSignature `json:"signatures"`
 	Listing     bool            `json:"listing"` // there is one that can be used
 	Parts       int             `json:"parts"`   // of the NAR that can be read by themselves
@@ -86,15 +87,24 @@ func runInfo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cache, n, _, err := lookAt(c)
+	cache, n, inside, err := lookAt(c)
 	if err != nil {
 		return err
 	}
 	defer cache.Close()
+	if inside = strings.Join(seek.Split(inside), "/"); inside != "" {
+		return withHint(usage("info is about store paths, and %s is in one", shown(inside)),
+			"nixstatic ls -l %s %s tells about a file", cache.text, inPath(n.Path.Hash(), inside))
+	}
 	r := infoResult{Version: 1, StorePath: n.Path.Abs(cache.storeDir), URL: httpcache.RedactRef(n.URL), Compression: string(n.Compression),
 		FileSize: n.FileSize, NarHash: n.NarHash.String(), NarSize: n.NarSize, CA: n.CA, References: []string{}, Signatures: []infoSignature{}}
 	if !n.FileHash.IsZero() {
 		r.FileHash = n.FileHash.String()
+	}
+	for _, line := range n.Extra {
+		if text, ok := strings.CutPrefix(line, "Provenance: "); ok {
+			r.Provenance = text
+		}
 	}
 	if n.Deriver != "" {
 		r.Deriver = n.Deriver.Abs(cache.storeDir)
@@ -192,6 +202,9 @@ func printInfo(c *cli.Context, r infoResult) error {
 	}
 	if r.CA != "" {
 		line("ca", "%s", shown(r.CA))
+	}
+	if r.Provenance != "" {
+		line("provenance", "%s (which signatures do not cover)", shown(r.Provenance))
 	}
 	for _, s := range r.Signatures {
 		line("signature", "%s: %s", shown(s.Key), map[string]string{

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -81,6 +80,9 @@ func trustedKeys(c *cli.Context) (signer.Trusted, error) {
 	return trusted, nil
 }
 
+// notSearched is why a cache can be asked for a path by its hash alone.
+const notSearched = "the server does not list what it has, and there is no search index"
+
 const pathForms = "want /nix/store/<hash>-<name>, <hash>-<name>, the <hash> alone or a name, and behind a slash what is inside"
 
 // record finds the path that a user means, and returns its record and the path inside
@@ -143,7 +145,7 @@ func (l *looked) named(ctx context.Context, name string) (*layout.NarInfo, error
 		case errors.As(err, new(*seek.BadRecord)):
 			// It is not known to be the one, and the hash finds it.
 		case errors.Is(err, layout.ErrNotListable):
-			return nil, usage("%s is no path, and %s cannot be searched for a name: %s", shown(name), l.text, pathForms)
+			return nil, withHint(fmt.Errorf("%s cannot be searched for the name %s: %s", l.text, name, notSearched), "name the path by its hash: %s", pathForms)
 		case err != nil:
 			return nil, err
 		default:
@@ -192,14 +194,6 @@ func (l *looked) follow(from layout.StorePath, link *seek.LinkError) (base layou
 		return "", "", fmt.Errorf("%s/%s is a symbolic link to %s: %w", from, shown(link.Path), shown(link.Target), err)
 	}
 	return base, inside, nil
-}
-
-// shown is a name from outside as a person may see it: what cannot be seen, or would
-// steer a terminal or turn the direction of text around, is written as an escape, and so is
-// a backslash.
-func shown(s string) string {
-	quoted := strconv.Quote(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
 // paths yields the store paths of the cache that match. The search index of the page tells

@@ -132,5 +132,5 @@ func version() string {
 
 // say writes a line for people. Results for scripts go to c.App.Writer.
 func say(c *cli.Context, format string, args ...any) {
-	fmt.Fprint(c.App.ErrWriter, "nixstatic: "+discreet(fmt.Sprintf(format, args...))+"\n")
+	fmt.Fprint(c.App.ErrWriter, "nixstatic: "+printable(fmt.Sprintf(format, args...))+"\n")
 }
