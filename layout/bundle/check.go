@@ -73,27 +73,37 @@ type Waiting struct {
 	For  layout.StorePath // the path that is not there; Path itself if its own NAR is not whole
 }
 
+// A carriedPath is what Ready has to know of a record.
+type carriedPath struct {
+	references []layout.StorePath
+	whole      bool // its NAR is here
+}
+
 // Ready says which paths of the bundle can go into a tree, as all their references are
 // there, or go along, or are provided by an upstream; and which have to wait for other
 // parts. A path that the tree has already is ready. Provided may be nil.
 func (b *Bundle) Ready(ctx context.Context, tree layout.Reader, provided func(context.Context, layout.StorePath) (bool, error)) (ready []layout.StorePath, waiting []Waiting, err error) {
-	records := map[layout.StorePath]*layout.NarInfo{}
+	records := map[layout.StorePath]*carriedPath{}
+	names := map[layout.StorePath]layout.StorePath{}
 	for info := range b.List(ctx, "") {
 		if info.Key.Kind() != layout.KindNarInfo {
 			continue
 		}
-		text, err := layout.ReadAll(ctx, b, info.Key)
+		n, _, err := readRecord(ctx, b, info.Key, b.StoreDir)
 		if err != nil {
 			return nil, nil, err
 		}
-		n, err := layout.ParseNarInfo(text, b.StoreDir)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", info.Key, err)
+		path := &carriedPath{}
+		for _, ref := range n.References {
+			path.references = append(path.references, once(names, ref))
 		}
-		if n.Path.Hash() != info.Key.PathHash() {
-			return nil, nil, fmt.Errorf("read %s: it is the narinfo of %s", info.Key, n.Path)
+		switch _, err := layout.FindNAR(ctx, b, n); {
+		case err == nil:
+			path.whole = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, nil, err
 		}
-		records[n.Path] = n
+		records[once(names, n.Path)] = path
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, nil, context.Cause(ctx)
@@ -112,12 +122,10 @@ func (b *Bundle) Ready(ctx context.Context, tree layout.Reader, provided func(co
 		}
 	}
 	for p, n := range records {
-		if _, err := layout.FindNAR(ctx, b, n); errors.Is(err, fs.ErrNotExist) {
+		if !n.whole {
 			wait(p, p)
-		} else if err != nil {
-			return nil, nil, err
 		}
-		for _, ref := range n.References {
+		for _, ref := range n.references {
 			if records[ref] != nil {
 				referrers[ref] = append(referrers[ref], p)
 			} else if !there[ref] {
@@ -145,7 +153,7 @@ func (b *Bundle) Ready(ctx context.Context, tree layout.Reader, provided func(co
 }
 
 // look says which of the records and what they refer to is in the tree already.
-func (b *Bundle) look(ctx context.Context, tree layout.Reader, records map[layout.StorePath]*layout.NarInfo, provided func(context.Context, layout.StorePath) (bool, error)) (map[layout.StorePath]bool, error) {
+func (b *Bundle) look(ctx context.Context, tree layout.Reader, records map[layout.StorePath]*carriedPath, provided func(context.Context, layout.StorePath) (bool, error)) (map[layout.StorePath]bool, error) {
 	there := map[layout.StorePath]bool{}
 	var paths []layout.StorePath
 	ask := func(p layout.StorePath) {
@@ -156,7 +164,7 @@ func (b *Bundle) look(ctx context.Context, tree layout.Reader, records map[layou
 	}
 	for p, n := range records {
 		ask(p)
-		for _, ref := range n.References {
+		for _, ref := range n.references {
 			ask(ref)
 		}
 	}

@@ -51,12 +51,12 @@ func parseHead(text []byte) (h head, err error) {
 
 const idLen = 32
 
-// id returns a name for the bundle of a plan. The same plan has the same one.
+// id returns a name for the bundle of a plan. The same paths have the same one.
 func (p *Plan) id(most int64) string {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s %d\n", p.StoreDir, most)
 	for _, path := range p.Lacking {
-		sum.Write(path.Text)
+		fmt.Fprintln(sum, path.Path)
 	}
 	return fmt.Sprintf("%x", sum.Sum(nil))[:idLen]
 }

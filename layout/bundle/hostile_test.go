@@ -19,6 +19,12 @@ const goodHead = `{"version":1,"id":"0123456789abcdef0123456789abcdef","part":1,
 // made is a bundle of these members, with head and sums.
 func made(t testing.TB, head string, members ...tar.Header) []byte {
 	t.Helper()
+	return madeWith(t, head, "x", members...)
+}
+
+// madeWith is made with members of that text.
+func madeWith(t testing.TB, head, text string, members ...tar.Header) []byte {
+	t.Helper()
 	var b, sums bytes.Buffer
 	w := tar.NewWriter(&b)
 	put := func(h tar.Header, text []byte) {
@@ -38,7 +44,7 @@ func made(t testing.TB, head string, members ...tar.Header) []byte {
 	}
 	put(tar.Header{Name: headName}, []byte(head))
 	for _, h := range members {
-		put(h, []byte("x"))
+		put(h, []byte(text))
 	}
 	put(tar.Header{Name: sumsName}, bytes.Clone(sums.Bytes()))
 	if err := w.Close(); err != nil {
@@ -123,15 +129,8 @@ func TestReadyRecords(t *testing.T) {
 		"rubbish": "rubbish\n",
 		"another": string(app.Marshal(layout.DefaultStoreDir)),
 	} {
-		plan, err := MakePlan(t.Context(), source, []layout.Key{layout.NarInfoKey(treetest.Record(t, source, "flat").Path)}, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		plan.Lacking[0].Text = []byte(text)
-		var w written
-		if err := plan.Write(t.Context(), source, w.next, Options{}); err != nil {
-			t.Fatal(err)
-		}
+		record := layout.NarInfoKey(treetest.Record(t, source, "flat").Path)
+		w := written{bytes.NewBuffer(madeWith(t, goodHead, text, tar.Header{Name: string(record)}))}
 		if _, _, err := open(t, w.all()...).Ready(t.Context(), treetest.NewMem(nil), nil); err == nil {
 			t.Errorf("%s: is taken for a record", name)
 		}

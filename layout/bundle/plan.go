@@ -21,11 +21,13 @@ type Plan struct {
 	Present  int64   // paths of the closure that the other side has
 }
 
-// A Path is a store path of a plan, as its cache has it.
+// A Path is a store path of a plan. Its record is read again when it is written: a plan of
+// many paths is not to hold all that is said of them.
 type Path struct {
-	*layout.NarInfo
-	Text []byte      // the record
-	NAR  layout.Info // its Size is -1 if it is not known beforehand
+	Path       layout.StorePath
+	References []layout.StorePath
+	Size       int64 // bytes of the NAR's file; 0 if it is not known beforehand
+	CA         bool  // it has a content address
 }
 
 // A MissingError says that neither side has a path of the closure.
@@ -48,7 +50,7 @@ var ErrCycle = errors.New("paths refer to each other")
 // Bytes returns the size of the NARs, as far as it is known.
 func (p *Plan) Bytes() (n int64) {
 	for _, path := range p.Lacking {
-		n += max(0, path.NAR.Size)
+		n += path.Size
 	}
 	return n
 }
@@ -61,6 +63,7 @@ type walk struct {
 	seen     *atomic.Int64
 
 	mu      sync.Mutex
+	names   map[layout.StorePath]layout.StorePath // each path once: those of a record share its memory
 	lacking map[layout.StorePath]*Path
 	present int64
 	known   map[layout.Key]bool // the keys of records that were met; true where the caller asked for them
@@ -80,7 +83,7 @@ func MakePlan(ctx context.Context, cache layout.Reader, roots []layout.Key, have
 		seen = new(atomic.Int64)
 	}
 	w := &walk{cache: cache, storeDir: info.StoreDir, have: have, seen: seen,
-		lacking: map[layout.StorePath]*Path{}, known: map[layout.Key]bool{}}
+		names: map[layout.StorePath]layout.StorePath{}, lacking: map[layout.StorePath]*Path{}, known: map[layout.Key]bool{}}
 	level := roots
 	if len(roots) == 0 {
 		for key, err := range layout.NarInfoKeys(ctx, cache) {
@@ -132,35 +135,25 @@ func (w *walk) visit(ctx context.Context, key layout.Key) error {
 	w.mu.Lock()
 	asked := w.known[key]
 	w.mu.Unlock()
-	text, err := layout.ReadAll(ctx, w.cache, key)
+	n, _, err := readRecord(ctx, w.cache, key, w.storeDir)
 	if errors.Is(err, fs.ErrNotExist) && !asked {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	n, err := layout.ParseNarInfo(text, w.storeDir)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
-	}
-	if n.Path.Hash() != key.PathHash() {
-		return fmt.Errorf("read %s: it is the narinfo of %s", key, n.Path)
-	}
-	path := &Path{NarInfo: n, Text: text}
+	path := &Path{CA: n.CA != "", Size: n.FileSize}
 	there := w.have.Has(n.Path)
 	if !there {
-		path.NAR, err = layout.FindNAR(ctx, w.cache, n)
+		nar, err := layout.FindNAR(ctx, w.cache, n)
 		if errors.Is(err, fs.ErrNotExist) {
 			return &MissingError{n.Path, n.Path}
 		}
 		if err != nil {
 			return err
 		}
-		if path.NAR.Size < 0 || layout.TraitsOf(w.cache).Encoded {
-			path.NAR.Size = n.FileSize
-		}
-		if path.NAR.Size == 0 {
-			path.NAR.Size = -1
+		if nar.Size >= 0 && !layout.TraitsOf(w.cache).Encoded {
+			path.Size = nar.Size
 		}
 	}
 	w.mu.Lock()
@@ -168,17 +161,50 @@ func (w *walk) visit(ctx context.Context, key layout.Key) error {
 	if there {
 		w.present++
 	} else {
-		w.lacking[n.Path] = path
+		path.Path = once(w.names, n.Path)
+		w.lacking[path.Path] = path
 	}
 	for _, ref := range n.References {
-		if key := layout.NarInfoKey(ref); ref != n.Path {
-			if _, met := w.known[key]; !met {
-				w.known[key] = false
-				w.next = append(w.next, key)
-			}
+		if ref == n.Path {
+			continue
+		}
+		if !there {
+			path.References = append(path.References, once(w.names, ref))
+		}
+		if key := layout.NarInfoKey(ref); !has(w.known, key) {
+			w.known[key] = false
+			w.next = append(w.next, key)
 		}
 	}
 	return nil
+}
+
+func has[K comparable, V any](m map[K]V, key K) bool { _, ok := m[key]; return ok }
+
+// once returns the same path in memory that it returned before for an equal one.
+func once(names map[layout.StorePath]layout.StorePath, p layout.StorePath) layout.StorePath {
+	if name, ok := names[p]; ok {
+		return name
+	}
+	p = layout.StorePath(strings.Clone(string(p)))
+	names[p] = p
+	return p
+}
+
+// readRecord reads the record at a key, and returns its text as well.
+func readRecord(ctx context.Context, r layout.Reader, key layout.Key, storeDir string) (*layout.NarInfo, []byte, error) {
+	text, err := layout.ReadAll(ctx, r, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := layout.ParseNarInfo(text, storeDir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	if n.Path.Hash() != key.PathHash() {
+		return nil, nil, fmt.Errorf("read %s: it is the narinfo of %s", key, n.Path)
+	}
+	return n, text, nil
 }
 
 // referencesFirst orders paths so that each comes after all it refers to.

@@ -41,10 +41,11 @@ func (p *Plan) Write(ctx context.Context, cache layout.Reader, next func() (io.W
 	}
 	logs := map[layout.StorePath]bool{"": true}
 	for _, path := range p.Lacking {
-		if err := w.path(path); err != nil {
+		n, err := w.path(path.Path)
+		if err != nil {
 			return fmt.Errorf("%s: %w", path.Path, err)
 		}
-		if drv := path.Deriver; o.Logs && !logs[drv] {
+		if drv := n.Deriver; o.Logs && !logs[drv] {
 			logs[drv] = true
 			if err := w.log(drv); err != nil {
 				return fmt.Errorf("log of %s: %w", drv, err)
@@ -168,50 +169,66 @@ func (w *writer) member(name string, size int64, from io.Reader) error {
 	return nil
 }
 
-// path writes a path: its NAR, its listing if there is one, and its record.
-func (w *writer) path(p *Path) error {
-	record := layout.NarInfoKey(p.Path)
-	body, size, err := w.open(p)
+// path writes a path: its NAR, its listing if there is one, and its record, which it
+// returns.
+func (w *writer) path(p layout.StorePath) (*layout.NarInfo, error) {
+	record := layout.NarInfoKey(p)
+	n, text, err := readRecord(w.ctx, w.cache, record, w.plan.StoreDir)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	info, err := layout.FindNAR(w.ctx, w.cache, n)
+	if err != nil {
+		return nil, err
+	}
+	nar := &source{n, info.Key}
+	body, size, err := w.open(nar)
+	if err != nil {
+		return nil, err
 	}
 	defer body.Close()
-	around := cost(string(record), int64(len(p.Text)))
-	fits, err := w.makeRoom(around + cost(string(p.NAR.Key), size))
-	if err == nil && !w.nars[p.NAR.Key] {
+	around := cost(string(record), int64(len(text)))
+	fits, err := w.makeRoom(around + cost(string(nar.key), size))
+	if err == nil && !w.nars[nar.key] {
 		if fits {
-			err = w.nar(p, body, size)
+			err = w.nar(nar, body, size)
 		} else {
-			err = w.cut(p, body, size, around)
+			err = w.cut(nar, body, size, around)
 		}
 	}
 	if err == nil {
-		err = w.listing(layout.ListingKey(p.Path), around)
+		err = w.listing(layout.ListingKey(p), around)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = w.text(string(record), text)
 	}
-	return w.text(string(record), p.Text)
+	return n, err
 }
 
-// open opens the NAR of a path, and tells its size.
-func (w *writer) open(p *Path) (io.ReadCloser, int64, error) {
+// A source is the NAR of a record in the cache.
+type source struct {
+	*layout.NarInfo
+	key layout.Key
+}
+
+// open opens a NAR, and tells its size.
+func (w *writer) open(p *source) (io.ReadCloser, int64, error) {
 	if p.FileHash.IsZero() {
 		// No other hash is known of the file than that of the NAR in it.
-		body, _, err := w.cache.Get(w.ctx, p.NAR.Key)
+		body, info, err := w.cache.Get(w.ctx, p.key)
 		if err != nil {
 			return nil, 0, err
 		}
-		holds, err := layout.HoldsNAR(w.ctx, p.NAR.Key, body, max(p.NAR.Size, 0), p.NarHash)
+		holds, err := layout.HoldsNAR(w.ctx, p.key, body, max(info.Size, 0), p.NarHash)
 		body.Close()
 		if err != nil {
 			return nil, 0, err
 		}
 		if !holds {
-			return nil, 0, fmt.Errorf("%s: %w", p.NAR.Key, ErrDamaged)
+			return nil, 0, fmt.Errorf("%s: %w", p.key, ErrDamaged)
 		}
 	}
-	return w.sized(p.NAR.Key)
+	return w.sized(p.key)
 }
 
 // sized opens an object, and tells its size, for which it is copied where the cache does
@@ -241,35 +258,35 @@ type spooled struct {
 func (s spooled) Close() error { s.file.Discard(); return nil }
 
 // nar writes a NAR whole.
-func (w *writer) nar(p *Path, body io.Reader, size int64) error {
+func (w *writer) nar(p *source, body io.Reader, size int64) error {
 	sum := sha256.New()
-	if err := w.member(string(p.NAR.Key), size, io.TeeReader(body, sum)); err != nil {
+	if err := w.member(string(p.key), size, io.TeeReader(body, sum)); err != nil {
 		return err
 	}
-	w.nars[p.NAR.Key] = true
+	w.nars[p.key] = true
 	return p.check(body, sum)
 }
 
 // check compares the hash of the file with the record, and sees that nothing follows.
-func (p *Path) check(body io.Reader, sum hash.Hash) error {
+func (p *source) check(body io.Reader, sum hash.Hash) error {
 	if n, err := body.Read(make([]byte, 1)); n > 0 || err != io.EOF {
 		if err != nil && err != io.EOF {
 			return err
 		}
-		return fmt.Errorf("%s: %w: it goes on", p.NAR.Key, ErrDamaged)
+		return fmt.Errorf("%s: %w: it goes on", p.key, ErrDamaged)
 	}
 	if !p.FileHash.IsZero() && layout.Hash(sum.Sum(nil)) != p.FileHash {
-		return fmt.Errorf("%s: %w: it has another hash", p.NAR.Key, ErrDamaged)
+		return fmt.Errorf("%s: %w: it has another hash", p.key, ErrDamaged)
 	}
 	return nil
 }
 
 // cut writes a NAR in pieces, the last of them into a part with room for what belongs
 // around it.
-func (w *writer) cut(p *Path, body io.Reader, size, around int64) error {
+func (w *writer) cut(p *source, body io.Reader, size, around int64) error {
 	sum := sha256.New()
 	for from := int64(0); from < size; {
-		rest := piece{p.NAR.Key, from, size}
+		rest := piece{p.key, from, size}
 		n := size - from
 		if least := cost(rest.name(), min(n, w.MaxPart/8)); w.room() < least+around {
 			if err := w.end(); err != nil {
@@ -337,7 +354,7 @@ func (w *writer) log(drv layout.StorePath) error {
 func (w *writer) realisations() error {
 	wanted := map[layout.StorePath]bool{}
 	for _, path := range w.plan.Lacking {
-		if path.CA != "" {
+		if path.CA {
 			wanted[path.Path] = true
 		}
 	}
