@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/refgraph"
 	"github.com/nixstatic/nixstatic/layout/roots"
 )
 
@@ -64,7 +65,7 @@ func (p Policy) expired(of []roots.Generation, now time.Time) bool {
 // generations returns a root for each generation that stays, and notes the lists
 // of the others.
 func (v *view) generations(ctx context.Context, policy *Policy) ([]root, error) {
-	all, err := roots.Read(ctx, v.tree)
+	all, err := roots.Read(ctx, v.tree, func(id refgraph.PathID) bool { return v.find(id) >= 0 })
 	if err != nil {
 		return nil, err
 	}

@@ -155,8 +155,10 @@ func ReadList(ctx context.Context, t layout.Reader, info layout.Info) (List, err
 }
 
 // Read returns the generations of a tree: by the names of their roots, the newest of
-// each first. A list that cannot be read is an error: what it keeps is not known.
-func Read(ctx context.Context, t layout.Lister) ([]Generation, error) {
+// each first. A list that cannot be read is an error: what it keeps is not known. Among
+// says which members are of interest, nil for all: a client may have listed millions of
+// paths that are nowhere.
+func Read(ctx context.Context, t layout.Lister, among func(refgraph.PathID) bool) ([]Generation, error) {
 	infos, err := Infos(ctx, t)
 	if err != nil {
 		return nil, err
@@ -170,6 +172,9 @@ func Read(ctx context.Context, t layout.Lister) ([]Generation, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if among != nil {
+			l.Members = slices.Clone(slices.DeleteFunc(l.Members, func(id refgraph.PathID) bool { return !among(id) }))
 		}
 		i, known := at[l.ID]
 		if !known {

@@ -44,7 +44,7 @@ func note(t *testing.T, r *Recorder, id layout.RunID, numbers ...int) {
 // tree.
 func members(t *testing.T, tree layout.Lister) map[string]int {
 	t.Helper()
-	all, err := Read(t.Context(), tree)
+	all, err := Read(t.Context(), tree, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestNote(t *testing.T) {
 	if diff := cmp.Diff(want, members(t, dir)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	all, err := Read(t.Context(), dir)
+	all, err := Read(t.Context(), dir, nil)
 	if err != nil || len(all[0].Lists) != 2 || all[0].ID != id || all[0].Begun.After(all[0].Renewed) {
 		t.Errorf("%+v, %v", all, err)
 	}
@@ -89,7 +89,7 @@ func TestReadOrder(t *testing.T) {
 		note(t, r, run(t, text), 1)
 	}
 	note(t, r, run(t, "b@2"), 2)
-	all, err := Read(t.Context(), dir)
+	all, err := Read(t.Context(), dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +99,25 @@ func TestReadOrder(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"a@9", "a/c@1", "b@1", "b@2"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Members that are of no interest take no memory.
+func TestReadAmong(t *testing.T) {
+	tree := treetest.NewMem(t)
+	r := NewRecorder(tree)
+	var numbers []int
+	for n := range 100 {
+		numbers = append(numbers, n)
+	}
+	note(t, r, run(t, "acme@1"), numbers...)
+	wanted := refgraph.PackPath(hashOf(7))
+	all, err := Read(t.Context(), tree, func(id refgraph.PathID) bool { return id == wanted })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := all[0].Lists[0].Members; len(got) != 1 || got[0] != wanted || cap(got) > 8 {
+		t.Errorf("%v, with room for %d", got, cap(got))
 	}
 }
 
@@ -249,7 +268,7 @@ func TestReadErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		var wrong *Error
-		if _, err := Read(t.Context(), tree); !errors.As(err, &wrong) {
+		if _, err := Read(t.Context(), tree, nil); !errors.As(err, &wrong) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
