@@ -44,6 +44,7 @@ func TestWorkflows(t *testing.T) {
 
 // elsewhere has the commands of README.md that cannot run here, each with the reason.
 var elsewhere = map[string]string{
+	"go run":       "a clone; tests/e2e runs what it builds",
 	"curl -fLO":    "the network; tests/release runs the block on an archive that it makes",
 	"gitea+https:": "a Gitea; tests/corpus pushes to a real one",
 }
