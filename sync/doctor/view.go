@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -86,7 +87,41 @@ func checkSubstitutes(_ context.Context, p *patient) {
 	if !p.view.conf.True("substitute") {
 		lines := p.view.conf.Lines("substitute")
 		p.fail("substitute-off", "take that line out", "%s turns substitutes off", lines[len(lines)-1].At())
+		return
 	}
+	// A line in the system's nix.conf does not count for the nix command here.
+	if lastLine(p.mine, "substitute") == lastLine(p.system, "substitute") && !online() {
+		p.warn("no-network", "nix build --option substitute true, or substitute = true in "+p.Files.Own(),
+			"this machine has no address in a network: nix build asks no cache then, neither one on a disk nor one on this machine")
+	}
+}
+
+// lastLine tells where a setting was set last, "" if nowhere.
+func lastLine(conf *nixconf.Config, setting string) string {
+	lines := conf.Lines(setting)
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1].At()
+}
+
+// online reports whether the nix command believes that there is a network: it looks for an
+// address that is not the loopback's, and not that of a link alone (haveInternet in its source).
+func online() bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		switch {
+		case !ok:
+			return false
+		case n.IP.To4() != nil:
+			return !n.IP.Equal(net.IPv4(127, 0, 0, 1))
+		}
+		return !n.IP.IsLoopback() && !n.IP.IsLinkLocalUnicast()
+	})
 }
 
 func checkSubstituter(_ context.Context, p *patient) {

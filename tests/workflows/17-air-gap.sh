@@ -35,5 +35,10 @@ machine site
 nixstatic bundle apply /media/usb/b.tar /srv/nix-cache --trusted-public-key "$KEY"
 check nixstatic verify --deep /srv/nix-cache
 project 2
-nix build --option substitute true .#everything
+says no-network nixstatic doctor
+given 'echo substitute = true >> "$NIX_CONF_DIR/nix.conf"'
+says no-network nixstatic doctor
+given 'echo substitute = true >> ~/.config/nix/nix.conf'
+says_not no-network nixstatic doctor
+nix build
 says "hello 2, built on home" ./result/bin/hello

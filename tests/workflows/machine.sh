@@ -141,6 +141,15 @@ says() {
 	[[ $out == *"$text"* ]] || die "$* does not say \"$text\": $out"
 }
 
+# says_not TEXT COMMAND… runs one that succeeds without these words.
+says_not() {
+	{ local - && set +x; } 2>/dev/null
+	local text=$1 out
+	shift
+	out=$("$@" 2>&1) || die "$* fails: $out"
+	[[ $out != *"$text"* ]] || die "$* says \"$text\": $out"
+}
+
 # refused TEXT COMMAND… runs a command that fails with words that hold the text.
 refused() {
 	{ local - && set +x; } 2>/dev/null
