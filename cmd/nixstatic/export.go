@@ -251,7 +251,12 @@ func printResult(c *cli.Context, im *export.Run, plan *export.Plan, to string, t
 		say(c, "note: the keys given have not signed %s of the cache; nixstatic sign does", plural(unsigned, "path"))
 	}
 	if r.Unsigned = im.Bare(plan); r.Unsigned > 0 && len(im.Writer.Keys) == 0 && !layout.TraitsOf(im.Writer.Tree).Blind {
-		say(c, "warning: %s", unsignedNote(r.Unsigned, r.Written+r.Present, to))
+		// The cache may have others, which this run did not look at.
+		all := "none of these paths is signed"
+		if r.Unsigned == 1 {
+			all = "this path is not signed"
+		}
+		say(c, "warning: %s", unsignedNote(r.Unsigned, r.Written+r.Present, all, to))
 	}
 	if deep := im.Progress.Deep.Load(); deep > 0 {
 		say(c, "note: %s; %s", plural(deep, "path")+" with more than "+deepLevels, deepNote)

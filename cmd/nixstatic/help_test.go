@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -41,6 +42,10 @@ func TestHelpFits(t *testing.T) {
 		}
 		if strings.Contains(text, "(default: false)") {
 			t.Errorf("%s tells of a default that says nothing:\n%s", name, text)
+		}
+		// Words of the source: users know a narinfo and a cache.
+		if word := regexp.MustCompile(`\b(records?|keeps? to conditions|trees)\b`).FindString(text); word != "" {
+			t.Errorf("%s says %q:\n%s", name, word, text)
 		}
 		if !strings.Contains(text, "\nUsage: nixstatic") {
 			t.Errorf("%s has no usage:\n%s", name, text)
@@ -100,6 +105,7 @@ func TestMistyped(t *testing.T) {
 		"export --xyzzy --to t p":     {"nixstatic export has no flag --xyzzy", "hint: nixstatic export --help explains it"},
 		"export -x --to t p":          {"nixstatic export has no flag -x", "hint: nixstatic export --help explains it"},
 		"export --jobs many --to t p": {`invalid value "many" for flag --jobs`, "hint: nixstatic export --help explains it"},
+		"export -j -3 --to t p":       {"--jobs -3: want 1 or more", "hint: nixstatic export --help explains it"},
 		"export p --to":               {"the flag --to needs a value", "hint: nixstatic export --help explains it"},
 		"token create --file f":       {"token create needs --name", "hint: nixstatic token create --help explains it"},
 		"--jsno":                      {"nixstatic has no flag --jsno", "hint: nixstatic help lists the commands"},

@@ -17,13 +17,11 @@ func aboutPath(err error, arg string) error {
 	if err == nil || errors.As(err, new(*hinted)) {
 		return err
 	}
-	flake, attribute, isFlake := strings.Cut(arg, "#")
 	_, notPath := layout.ParseStorePath(arg)
+	build := buildHint(arg)
 	switch {
-	case errors.Is(err, nixstore.ErrNoFile) && isFlake && attribute != "" && !strings.HasPrefix(flake, "-"):
-		return withHint(err, "this is an installable, not a path: build it first, with nix build %s, and name ./result", quoted(arg))
-	case errors.Is(err, nixstore.ErrNoFile) && !strings.Contains(arg, "/") && notPath != nil && layout.CheckName(arg) == nil:
-		return withHint(err, "what is built can be named, by its store path or a link to it: nix build %s first, and then ./result", quoted("nixpkgs#"+arg))
+	case errors.Is(err, nixstore.ErrNoFile) && build != "":
+		return withHint(err, "%s", build)
 	case errors.Is(err, nixstore.ErrNoFile) && notPath == nil:
 		return withHint(err, "name the whole path: /nix/store/%s", arg)
 	case errors.Is(err, nixstore.ErrNoFile):
@@ -32,6 +30,19 @@ func aboutPath(err error, arg string) error {
 		return withHint(err, "nixstatic add --to CACHE %s puts a file or directory from anywhere into a cache", quoted(arg))
 	}
 	return err
+}
+
+// buildHint tells who names a package instead of a path how to have the path, or is "".
+func buildHint(arg string) string {
+	flake, attribute, isFlake := strings.Cut(arg, "#")
+	_, notPath := layout.ParseStorePath(arg)
+	switch {
+	case isFlake && attribute != "" && !strings.HasPrefix(flake, "-"):
+		return fmt.Sprintf("this is an installable, not a path: build it first, with nix build %s, and name ./result", quoted(arg))
+	case !strings.Contains(arg, "/") && notPath != nil && layout.CheckName(arg) == nil:
+		return fmt.Sprintf("what is built can be named, by its store path or a link to it: nix build %s first, and then ./result", quoted("nixpkgs#"+arg))
+	}
+	return ""
 }
 
 // leadingTo returns the store path of another cache that a person means: where a

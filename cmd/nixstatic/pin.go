@@ -280,7 +280,11 @@ func storePathArg(storeDir, arg string) (layout.StorePath, error) {
 	base, _, _ := strings.Cut(rest, "/")
 	p, notPath := layout.ParseStorePath(base)
 	if err != nil || notPath != nil {
-		return "", usage("%s is no store path in %s, nor a link to one", arg, storeDir)
+		err := usage("%s is no store path in %s, nor a link to one", arg, storeDir)
+		if build := buildHint(arg); build != "" {
+			return "", withHint(err, "%s", build)
+		}
+		return "", err
 	}
 	return p, nil
 }

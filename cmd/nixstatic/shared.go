@@ -38,9 +38,10 @@ func verboseFlag() cli.Flag {
 
 func jobsFlag(what string) cli.Flag {
 	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Usage: "`N` " + what + " at the same time (0: fitting the processors)",
-		Action: func(_ *cli.Context, n int) error {
+		Action: func(c *cli.Context, n int) error {
 			if n < 0 {
-				return usage("--jobs %d: want 1 or more, or 0 for what fits the processors", n)
+				// This runs before the command, which would add its name.
+				return &usageError{fmt.Sprintf("--jobs %d: want 1 or more, or 0 for what fits the processors", n), fullName(c.Command)}
 			}
 			return nil
 		}}

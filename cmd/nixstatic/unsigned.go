@@ -11,14 +11,14 @@ import (
 )
 
 // unsignedNote tells that paths have no signature, which no server notices and every
-// client does.
-func unsignedNote(unsigned, paths int64, cache string) string {
+// client does. all says that of all the paths that were looked at.
+func unsignedNote(unsigned, paths int64, all, cache string) string {
 	what := fmt.Sprintf("%s of %d are not signed and the others are", plural(unsigned, "path"), paths)
 	if unsigned == 1 {
 		what = fmt.Sprintf("1 path of %d is not signed and the others are", paths)
 	}
 	if unsigned >= paths {
-		what = "nothing in this cache is signed"
+		what = all
 	}
 	return what + `: Nix refuses that as "not signed by any of the keys"; nixstatic sign ` + quoted(cache) +
 		" -k FILE signs what is there, and export -k FILE what comes"

@@ -169,7 +169,7 @@ func verifyOutcome(c *cli.Context, r verifyResult, progress *fsck.Progress, unsi
 		say(c, "checked %s: %s", what, strings.Join(found, ", "))
 	}
 	if r.Unsigned > 0 && unsigned == 0 && !c.Bool("quiet") {
-		say(c, "warning: %s", unsignedNote(r.Unsigned, r.Paths, r.Tree))
+		say(c, "warning: %s", unsignedNote(r.Unsigned, r.Paths, "nothing in this cache is signed", r.Tree))
 	}
 	if len(errs) > 0 {
 		return withHint(fmt.Errorf("%s could not be read: %w", plural(int64(len(errs)), "thing"), errors.Join(errs[:min(len(errs), 10)]...)),

@@ -63,6 +63,51 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A Nix that copies a closure asks for all of its paths at once. With a mistyped token
+// it is told so, however many they are, and once the token is right it may go on at once.
+func TestMistypedToken(t *testing.T) {
+	s := start(t)
+	mistyped := strings.Replace(s.upload("compression=none"), s.Token, s.Token[:len(s.Token)-3]+"xyz", 1)
+	for _, nix := range peers.Nixes(t) {
+		out := pushRefused(t, fresh(t, nix), mistyped, peers.Closure(t).Top)
+		if !strings.Contains(out, "this token is not known here: it may be mistyped") || strings.Contains(out, "too many") {
+			t.Errorf("Nix %s is told:\n%s", nix.Version, out)
+		}
+		push(t, fresh(t, nix), s.upload("compression=none"), small(t))
+	}
+}
+
+// A client that sends to the URL for readers is told so, and its token is not doubted.
+func TestReadingURL(t *testing.T) {
+	s, dir := start(t), t.TempDir()
+	netrc := filepath.Join(dir, "netrc")
+	if err := os.WriteFile(netrc, []byte("machine 127.0.0.1 login ci password "+s.Token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newest(t)
+	p.Output(t, "add", "--to", filepath.Join(dir, "cache"), netrc)
+	for _, args := range [][]string{
+		{"sync", filepath.Join(dir, "cache"), s.URL, "--netrc-file", netrc},
+		{"push", s.URL, "--netrc-file", netrc, "--store", peers.Closure(t).Root, small(t)},
+		{"add", "--to", s.URL, "--netrc-file", netrc, netrc},
+	} {
+		r := p.Run(t, args...).Want(t, 1)
+		if !strings.Contains(r.Stderr, "hint: this URL is for reading: name the one for uploads") || strings.Contains(r.Stderr, "password") {
+			t.Errorf("%v:\n%s", args, r.Stderr)
+		}
+	}
+}
+
+// A server says that it has paths that Nix will refuse.
+func TestUnsignedCache(t *testing.T) {
+	s := &server{Tree: filepath.Join(t.TempDir(), "cache")}
+	newest(t).Output(t, "export", "--store", peers.Closure(t).Root, "--to", s.Tree, peers.Closure(t).Named(t, "libgcc-s1-"))
+	s.runAs(t, "serve", s.Tree, "--read-only", "--listen", "127.0.0.1:0")
+	until(t, "the warning", func() bool {
+		return strings.Contains(s.log.String(), "paths are not signed, and Nix refuses these: nixstatic sign signs what is there")
+	})
+}
+
 // A private tree is read with a token alone.
 func TestPrivate(t *testing.T) {
 	s := start(t, "--private")
