@@ -17,6 +17,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/fsck"
 	"github.com/nixstatic/nixstatic/layout/treetest"
+	"github.com/nixstatic/nixstatic/signer"
 )
 
 // written is a bundle in memory.
@@ -454,6 +455,28 @@ func TestDamaged(t *testing.T) {
 			if err := plan.Write(t.Context(), damaged, w.next, Options{MaxPart: most}); !errors.Is(err, ErrDamaged) {
 				t.Errorf("%s, parts of %d bytes: %v, want %v", name, most, err, ErrDamaged)
 			}
+		}
+	}
+}
+
+// Paths that an upstream of the other side provides count as being there, if their records
+// are signed by its key; the others do not.
+func TestProvided(t *testing.T) {
+	source, other := treetest.Source(t), treetest.Source(t).Clone(nil)
+	upstream, err := signer.Generate("upstream-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	treetest.LeanOn(t, other, upstream, "lib", "flat")
+	flat := layout.ProvisionKey(treetest.Record(t, source, "flat").Path)
+	other.Damage(flat, func(text []byte) []byte { return bytes.Replace(text, []byte("NarSize: "), []byte("NarSize: 1"), 1) })
+	state, err := TakeState(t.Context(), other, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"lib": true, "flat": false, "source": true} {
+		if got := state.Has(treetest.Record(t, source, name).Path); got != want {
+			t.Errorf("the state has %s: %v, want %v", name, got, want)
 		}
 	}
 }

@@ -29,7 +29,7 @@ var own = map[string][]string{
 	"layout":          {"signer", "layout/nar", "layout/compress", "layout/parallel", "layout/share"},
 	"layout/fsck":     append([]string{"layout/gc", "layout/parallel"}, onLayout...),
 	"layout/adopt":    append([]string{"layout/fsck", "layout/gc", "layout/lock", "layout/parallel"}, onLayout...),
-	"layout/bundle":   {"layout", "layout/parallel"},
+	"layout/bundle":   {"layout", "layout/parallel", "signer"},
 	"layout/inbox":    onLayout,
 	"layout/seek":     append([]string{"layout/parallel"}, onLayout...),
 	"layout/treetest": onLayout,
