@@ -2,6 +2,9 @@ package webdav
 
 import (
 	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/treetest"
 )
 
 // Everything that Nix can be told to compress arrives, within limits.
@@ -61,5 +65,39 @@ func TestContentEncoding(t *testing.T) {
 		if got := r.do(t, "PUT", "/upload/"+string(listing), bomb, "Content-Encoding: "+encoding); got.Status != 413 || r.recorded.last() != "too-large ls" {
 			t.Errorf("%s of 2 MiB: %d %s, %s", encoding, got.Status, got.Body, r.recorded.last())
 		}
+	}
+}
+
+// The bytes that a small body becomes count for its client, unless they are no more than usual.
+func TestDecodedBytesCost(t *testing.T) {
+	dir := treetest.OpenDir(t, t.TempDir())
+	var made int64
+	spent := 0
+	h := newHandler(Config{Tree: dir, Auth: AllowAll, Log: quiet}, fakeInbox{Lister: dir, made: &made, spent: &spent,
+		check: func(layout.Key) error { return nil },
+		take: func(_ layout.Key, from io.Reader) (inbox.Outcome, error) {
+			_, err := io.Copy(io.Discard, from)
+			return inbox.Created, err
+		}})
+	put := func(text string) int {
+		var body bytes.Buffer
+		z := gzip.NewWriter(&body)
+		io.WriteString(z, text)
+		z.Close()
+		r := httptest.NewRequest("PUT", "/upload/log/"+strings.Repeat("0", 32)+"-x.drv", &body)
+		r.Header.Set("Content-Encoding", "gzip")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	if code := put("building\nunpacking\n" + strings.Repeat("a line of a log\n", 10)); code != 201 || made != 0 {
+		t.Errorf("a log: %d, %d bytes were made of it", code, made)
+	}
+	if code := put(strings.Repeat("x", 16<<20)); code != 201 || made < 8<<20 {
+		t.Errorf("a bomb: %d, %d bytes were made of it", code, made)
+	}
+	spent = -1
+	if code := put("x"); code != 429 {
+		t.Errorf("of a client that owes: %d", code)
 	}
 }

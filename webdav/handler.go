@@ -23,6 +23,7 @@ type uploads interface {
 	ForNix() layout.Reader
 	RoomForRecord(ctx context.Context, size int64) error
 	Afford(ctx context.Context, n int) error
+	Made(ctx context.Context, bytes int64)
 	piecewise
 }
 

@@ -199,7 +199,8 @@ type fakeInbox struct {
 	layout.Lister
 	piecewise
 	check func(layout.Key) error
-	spent *int // by Afford, which fails if it is negative
+	spent *int   // by Afford, which fails if it is negative
+	made  *int64 // what Made was told
 	take  func(layout.Key, io.Reader) (inbox.Outcome, error)
 }
 
@@ -217,11 +218,20 @@ func (f fakeInbox) Put(_ context.Context, key layout.Key, from io.Reader, _ inbo
 func (f fakeInbox) ForNix() layout.Reader { return f.Lister }
 
 func (f fakeInbox) Afford(_ context.Context, n int) error {
-	if *f.spent < 0 {
+	switch {
+	case f.spent == nil:
+	case *f.spent < 0:
 		return share.ErrBusy
+	default:
+		*f.spent += n
 	}
-	*f.spent += n
 	return nil
+}
+
+func (f fakeInbox) Made(_ context.Context, bytes int64) {
+	if f.made != nil {
+		*f.made += max(bytes, 0)
+	}
 }
 
 func (f fakeInbox) RoomForRecord(context.Context, int64) error { return nil }

@@ -162,6 +162,10 @@ func (h *Handler) misplaced(w *response) *failure {
 	return f
 }
 
+// usualRatio is how many bytes a byte of a compressed body may become: a log hardly ever
+// has more.
+const usualRatio = 64
+
 // receive takes an object from its body, and returns how many bytes were read of
 // it, decoded.
 func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, int64, *failure) {
@@ -201,6 +205,12 @@ func (h *Handler) receive(r *http.Request, t *target, in *body) (inbox.Outcome, 
 	}
 	defer release()
 	counted := &counter{from: from}
+	if encoding != compress.None {
+		if err := h.inbox.Afford(r.Context(), 0); err != nil {
+			return 0, 0, failureOf(err)
+		}
+		defer func() { h.inbox.Made(r.Context(), counted.n-usualRatio*in.n) }()
+	}
 	outcome, err := h.inbox.Put(r.Context(), t.key, counted, opts)
 	switch {
 	case err == nil:

@@ -7,7 +7,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// A small request may have much looked up in the tree: each reference of a narinfo, and
+// A small request may have much looked up in the tree, or written to it: each reference of a narinfo, and
 // each path of a question. In a bucket each of them is a request that has a price, so
 // that clients have a budget for them: that of a closure of 50,000 paths at once.
 const (
@@ -16,6 +16,9 @@ const (
 	// linkLookups is what a debug link counts as that is put, which is dear in a directory
 	// too: a NAR of a megabyte may have thousands, and any number of paths.
 	linkLookups = 4
+	// madeBytes is how many bytes count as a lookup that are kept of an upload and were
+	// not sent: those of a listing, or of a log that decodes to very much.
+	madeBytes = 4 << 10
 	// lookupPatience is how long a request waits for it. A Nix gives up after five minutes
 	// without an answer.
 	lookupPatience = 4 * time.Minute
@@ -34,6 +37,14 @@ func (b *Inbox) Afford(ctx context.Context, n int) error {
 func (b *Inbox) afford(ctx context.Context, n int) error {
 	_, err := b.lookups.Take(ctx, n, lookupPatience)
 	return err
+}
+
+// Made counts bytes that are kept for a client, and that it did not send.
+func (b *Inbox) Made(ctx context.Context, bytes int64) { b.made(as(ctx), bytes) }
+
+// made is Made within a Put.
+func (b *Inbox) made(ctx context.Context, bytes int64) {
+	b.lookups.Charge(share.From(ctx), int(max(bytes, 0)/madeBytes))
 }
 
 // lookedUp counts lookups that cannot wait, as locks are held.

@@ -80,6 +80,7 @@ func (b *Inbox) roomAround(ctx context.Context, f *facts, d *decision) (done fun
 	}
 	links := 2 * len(f.links(d.merge))
 	b.lookups.Charge(share.From(ctx), linkLookups*links)
+	b.made(ctx, f.known.listing.Size())
 	if err := b.space.checkRecords(share.From(ctx), 2+links, f.known.listing.Size()); err != nil {
 		return nil, err
 	}

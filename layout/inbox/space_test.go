@@ -156,7 +156,7 @@ func TestLinksAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.must(nar, file, true, Created)
-	tr.lookups = share.NewBudget(2*links*linkLookups, time.Hour)
+	tr.lookups = share.NewBudget(2*links*linkLookups+50, time.Hour) // of one, with its listing
 	send := func(c share.Client, i int) error {
 		n := *record
 		n.Path, n.CA = inventedPath(i), ""
@@ -179,6 +179,30 @@ func TestLinksAreBounded(t *testing.T) {
 	tr.mem.Counts()
 	if err := send("b", 3); err != nil || tr.mem.Counts().Put != 0 {
 		t.Errorf("once more: %v", err)
+	}
+}
+
+// Each path of a NAR with very many files has a long listing of its own.
+func TestListingsCost(t *testing.T) {
+	tr := newTrial(t, nil)
+	file, record := manyFiles(t, strings.Repeat("x", 200)+"%06d", 20_000)
+	nar, err := record.NARKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.must(nar, file, true, Created)
+	tr.lookups = share.NewBudget(1000, time.Hour)
+	n := *record
+	send := func() error {
+		_, err := tr.Put(t.Context(), layout.NarInfoKey(n.Path), strings.NewReader(string(n.Marshal(layout.DefaultStoreDir))), Options{Strict: true, Size: -1})
+		return err
+	}
+	if err := send(); err != nil {
+		t.Fatal(err)
+	}
+	n.Path, n.CA = inventedPath(1), ""
+	if err := send(); !errors.Is(err, share.ErrBusy) {
+		t.Errorf("another listing of megabytes: %v", err)
 	}
 }
 
