@@ -168,7 +168,8 @@ func (k *Keeper) Apply(ctx context.Context, c Change) error {
 
 // index brings the tables up to date: names first, so that a process that dies in
 // between leaves paths that the table of hashes does not know yet, and the next
-// change brings both. It reports whether anything was new.
+// change brings both. It reports whether anything was new. However much that is, the
+// memory for it is little more than the records.
 func (k *Keeper) index(ctx context.Context, settings Settings, c Change) (news bool, err error) {
 	if len(c.Came)+len(c.Gone) == 0 {
 		return false, nil
@@ -178,31 +179,34 @@ func (k *Keeper) index(ctx context.Context, settings Settings, c Change) (news b
 	if err != nil {
 		return false, err
 	}
-	d, err := k.compare(ctx, hashes, t, c)
-	if err != nil || d.empty() {
-		return false, err
-	}
-	var words []edit
-	for _, r := range d.gone {
-		for _, line := range r.words() {
-			words = append(words, edit{names.key(line), line, true})
-		}
-	}
-	for _, r := range d.came {
-		for _, line := range r.words() {
-			words = append(words, edit{names.key(line), line, false})
-		}
-	}
-	words = sortEdits(words)
-	if !settings.Unlisted {
-		if err := k.edit(ctx, names, func(*table) ([]edit, *totals, error) { return words, nil, nil }); err != nil {
+	var all difference
+	for _, part := range c.parts(recordsAtOnce) {
+		d, err := k.compare(ctx, hashes, t, part)
+		if err != nil {
 			return false, err
 		}
+		all.came, all.gone = append(all.came, d.came...), append(all.gone, d.gone...)
 	}
-	return true, k.edit(ctx, hashes, func(t *table) ([]edit, *totals, error) {
-		d, err := k.compare(ctx, hashes, t, c)
-		return d.edits, t.Totals.after(d.came, d.gone), err
-	})
+	if all.empty() {
+		return false, nil
+	}
+	if !settings.Unlisted {
+		for edits := range wordEdits(all, names, wordsAtOnce) {
+			if err := k.edit(ctx, names, func(*table) ([]edit, *totals, error) { return edits, nil, nil }); err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, part := range all.change().parts(recordsAtOnce) {
+		err := k.edit(ctx, hashes, func(t *table) ([]edit, *totals, error) {
+			d, err := k.compare(ctx, hashes, t, part)
+			return d.edits, t.Totals.after(d.came, d.gone), err
+		})
+		if err != nil {
+			return true, err
+		}
+	}
+	return true, nil
 }
 
 // edit replaces the list of a table, after the shards that it names.

@@ -19,7 +19,8 @@ type Record struct {
 
 // RecordOf returns the record of a path that came into the tree at a time.
 func RecordOf(n *layout.NarInfo, came time.Time) Record {
-	r := Record{Path: n.Path, NarSize: n.NarSize, FileSize: n.FileSize, Time: came.UTC().Truncate(time.Second)}
+	// The path is a part of the text of the narinfo, which a page has no use for.
+	r := Record{Path: layout.StorePath(strings.Clone(string(n.Path))), NarSize: n.NarSize, FileSize: n.FileSize, Time: came.UTC().Truncate(time.Second)}
 	if r.FileSize == 0 {
 		r.FileSize = n.NarSize
 	}
@@ -61,16 +62,23 @@ func parseLine(line string) (r Record, err error) {
 // maxWords bounds under how many words a name is found.
 const maxWords = 6
 
-// words are the record's lines in the table of names: for each word of the name
-// the rest of the name from there, what stands before it, and the hash. A word
-// that begins with a digit is found with the one before it, such as a version.
-func (r Record) words() []string {
-	name, hash := r.Path.Name(), r.Path.Hash()
-	lines := []string{name + "  " + hash}
-	for i := 1; i < len(name) && len(lines) < maxWords; i++ {
+// words calls each with where the words begin under which the record is found: its name, and
+// each word of it that does not begin with a digit, which is found with the one
+// before it, such as a version.
+func (r Record) words(each func(begin int)) {
+	name := r.Path.Name()
+	each(0)
+	for i, n := 1, 1; i < len(name) && n < maxWords; i++ {
 		if c := name[i]; name[i-1] == '-' && c != '-' && (c < '0' || c > '9') {
-			lines = append(lines, name[i:]+" "+name[:i]+" "+hash)
+			each(i)
+			n++
 		}
 	}
-	return lines
+}
+
+// wordLine is the record's line in the table of names for one word: the rest of the name
+// from there, what stands before it, and the hash.
+func (r Record) wordLine(begin int) string {
+	name := r.Path.Name()
+	return name[begin:] + " " + name[:begin] + " " + r.Path.Hash()
 }

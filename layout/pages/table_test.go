@@ -93,7 +93,7 @@ func TestTable(t *testing.T) {
 				r = record(int(r.NarSize-200), []string{"hello-2.12", "Python3.12-requests", "source", "a-b-c-d-e-f-g-h-i"}[r.NarSize%4])
 				lines := []string{r.line()}
 				if k.name == names.name {
-					lines = r.words()
+					lines = wordLines(r)
 				}
 				for _, line := range lines {
 					remove := shrink || rng.IntN(4) == 0
@@ -154,7 +154,7 @@ func TestBound(t *testing.T) {
 	for n := range paths {
 		r := record(n, fmt.Sprintf("python3.12-package%d-1.%d.%d", n%50_000, n%17, n%5))
 		lines = append(lines, edit{hashOf(r.line()), r.line(), false})
-		for _, line := range r.words() {
+		for _, line := range wordLines(r) {
 			words = append(words, edit{names.key(line), line, false})
 		}
 	}
@@ -218,4 +218,93 @@ func FuzzParseLine(f *testing.F) {
 			t.Fatalf("%q: %v, %v", r.line(), again, err)
 		}
 	})
+}
+
+// wordLines are a record's lines in the table of names.
+func wordLines(r Record) (lines []string) {
+	r.words(func(begin int) { lines = append(lines, r.wordLine(begin)) })
+	return lines
+}
+
+// Parts of a change have all of it, in order, and no hash is in two of them.
+func TestParts(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for range 300 {
+		var c Change
+		last := map[string]Record{}
+		gone := map[layout.StorePath]bool{}
+		for range rng.IntN(40) {
+			r := record(rng.IntN(30), "a")
+			r.NarSize = int64(rng.IntN(100))
+			c.Came = append(c.Came, r)
+			last[r.Path.Hash()] = r
+		}
+		for range rng.IntN(40) {
+			r := record(rng.IntN(30), "a")
+			c.Gone = append(c.Gone, r.Path)
+			gone[r.Path] = true
+		}
+		end := ""
+		for _, part := range c.parts(2 + rng.IntN(12)) {
+			next := end
+			for _, r := range part.Came {
+				if last[r.Path.Hash()].NarSize == r.NarSize {
+					delete(last, r.Path.Hash())
+				}
+				if r.Path.Hash() <= end {
+					t.Fatalf("%s is behind %s", r.Path, end)
+				}
+				next = max(next, r.Path.Hash())
+			}
+			for _, p := range part.Gone {
+				if delete(gone, p); p.Hash() <= end {
+					t.Fatalf("%s is behind %s", p, end)
+				}
+				next = max(next, p.Hash())
+			}
+			if next == end {
+				t.Fatal("a part of nothing")
+			}
+			end = next
+		}
+		if len(last)+len(gone) > 0 {
+			t.Errorf("left out: %v, %v", last, gone)
+		}
+	}
+}
+
+// The edits of words are in the order of a table of names, whatever is in one part.
+func TestWordEdits(t *testing.T) {
+	_, names := tables(false)
+	d := difference{}
+	want := map[string]bool{} // whether it is removed
+	for n := range 300 {
+		r := record(n, fmt.Sprintf("Lib%c-%d-Foo-bar%d", 'A'+n%26, n%7, n%3))
+		if n%3 > 0 {
+			d.gone = append(d.gone, r)
+			r.words(func(begin int) { want[r.wordLine(begin)] = true })
+		}
+	}
+	for n := range 300 {
+		if r := record(n, fmt.Sprintf("Lib%c-%d-Foo-bar%d", 'A'+n%26, n%7, n%3)); n%3 < 2 {
+			d.came = append(d.came, r)
+			r.words(func(begin int) { want[r.wordLine(begin)] = false })
+		}
+	}
+	last := ""
+	for edits := range wordEdits(d, names, 64) {
+		for _, e := range edits {
+			if e.key <= last || e.key != names.key(e.line) {
+				t.Fatalf("%q is behind %q", e.key, last)
+			}
+			if remove, ok := want[e.line]; !ok || remove != e.remove {
+				t.Errorf("%q: removed %v, %v", e.line, e.remove, ok)
+			}
+			delete(want, e.line)
+			last = e.key
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("left out: %v", want)
+	}
 }
