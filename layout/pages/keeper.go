@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -277,59 +278,65 @@ type difference struct {
 
 func (d *difference) empty() bool { return len(d.came)+len(d.gone) == 0 }
 
-// compare finds out what of a change is news. A path that is known keeps the time
+// compare finds out what of a part of a change is news. A path that is known keeps the time
 // at which it came.
 func (k *Keeper) compare(ctx context.Context, hashes kind, t *table, c Change) (d difference, err error) {
-	wanted := make(map[string]Record, len(c.Came)+len(c.Gone))
-	for _, p := range c.Gone {
-		wanted[p.Hash()] = Record{}
+	came, gone := c.Came, c.Gone
+	news := func(r Record) {
+		d.came = append(d.came, r)
+		d.edits = append(d.edits, edit{r.Path.Hash(), r.line(), false})
 	}
-	for _, r := range c.Came {
-		wanted[r.Path.Hash()] = r
-	}
-	order := slices.Sorted(maps.Keys(wanted))
-	read := k.shard(ctx)
-	for i := 0; i < len(t.Shards) && len(order) > 0; i++ {
-		end, more := t.end(i)
-		n := len(order)
-		if more {
-			n, _ = slices.BinarySearch(order, end)
+	before := func(end string) { // news, and what was gone already
+		for len(came) > 0 && came[0].Path.Hash() < end {
+			news(came[0])
+			came = came[1:]
 		}
-		if n == 0 {
+		gone = gone[sort.Search(len(gone), func(i int) bool { return gone[i].Hash() >= end }):]
+	}
+	read := k.shard(ctx)
+	for i := range t.Shards {
+		end, more := t.end(i)
+		if more && (len(came) == 0 || came[0].Path.Hash() >= end) && (len(gone) == 0 || gone[0].Hash() >= end) {
 			continue
 		}
-		order = order[n:]
+		if len(came)+len(gone) == 0 {
+			break
+		}
 		lines, err := hashes.load(t.Shards[i], read)
 		if err != nil {
 			return d, err
 		}
 		for _, line := range lines {
-			want, ok := wanted[hashOf(line)]
-			if !ok {
+			hash := hashOf(line)
+			before(hash)
+			isGone := len(gone) > 0 && gone[0].Hash() == hash
+			isThere := len(came) > 0 && came[0].Path.Hash() == hash
+			if !isGone && !isThere {
 				continue
 			}
 			have, err := parseLine(line)
 			if err != nil {
 				return d, &DamagedError{err}
 			}
-			delete(wanted, hashOf(line))
-			switch want.Time = have.Time; {
-			case want.Path == "":
+			if !isThere {
 				d.gone = append(d.gone, have)
-				d.edits = append(d.edits, edit{hashOf(line), line, true})
-			case want != have:
+				d.edits = append(d.edits, edit{hash, line, true})
+				continue
+			}
+			want := came[0]
+			came = came[1:]
+			if want.Time = have.Time; want != have {
 				d.gone = append(d.gone, have)
-				wanted[hashOf(line)] = want
+				news(want)
 			}
 		}
-	}
-	for hash, r := range wanted {
-		if r.Path != "" {
-			d.came = append(d.came, r)
-			d.edits = append(d.edits, edit{hash, r.line(), false})
+		if more {
+			before(end)
 		}
 	}
-	d.edits = sortEdits(d.edits)
+	for _, r := range came {
+		news(r)
+	}
 	return d, nil
 }
 

@@ -18,12 +18,7 @@ const (
 // parts cuts a change of paths into those of so many paths, in the order of hashes. The last
 // of two records of a path counts.
 func (c Change) parts(most int) (parts []Change) {
-	byHash := func(a, b Record) int { return strings.Compare(a.Path.Hash(), b.Path.Hash()) }
-	came, gone := c.Came, c.Gone
-	if !slices.IsSortedFunc(came, byHash) {
-		came = slices.Clone(came)
-		slices.SortStableFunc(came, byHash)
-	}
+	came, gone := byHash(c.Came), c.Gone
 	if !slices.IsSorted(gone) {
 		gone = slices.Sorted(slices.Values(gone))
 	}
@@ -34,11 +29,7 @@ func (c Change) parts(most int) (parts []Change) {
 			// Both parts end at the same hash, the smaller one.
 			switch {
 			case m == 0 || n > 0 && came[n-1].Path.Hash() <= gone[m-1].Hash():
-				end := came[n-1].Path.Hash()
-				for n < len(came) && came[n].Path.Hash() == end {
-					n++
-				}
-				m = upTo(gone, end)
+				m = upTo(gone, came[n-1].Path.Hash())
 			default:
 				end := gone[m-1].Hash()
 				m = upTo(gone, end)
@@ -54,6 +45,51 @@ func (c Change) parts(most int) (parts []Change) {
 		came, gone = came[n:], gone[m:]
 	}
 	return parts
+}
+
+// byHash returns records in the order of their hashes, the last one of each.
+func byHash(records []Record) []Record {
+	ordered := true
+	for i := 1; i < len(records) && ordered; i++ {
+		ordered = records[i-1].Path.Hash() < records[i].Path.Hash()
+	}
+	if ordered {
+		return records
+	}
+	// Numbers are sorted, as records are large.
+	type place struct {
+		begins uint64
+		n      int
+	}
+	places := make([]place, len(records))
+	for n, r := range records {
+		places[n] = place{begin(r.Path.Hash()), n}
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		if c := cmp.Compare(a.begins, b.begins); c != 0 {
+			return c
+		}
+		return cmp.Or(strings.Compare(records[a.n].Path.Hash(), records[b.n].Path.Hash()), cmp.Compare(a.n, b.n))
+	})
+	sorted := make([]Record, 0, len(records))
+	for i, p := range places {
+		if i+1 == len(places) || records[p.n].Path.Hash() != records[places[i+1].n].Path.Hash() {
+			sorted = append(sorted, records[p.n])
+		}
+	}
+	return sorted
+}
+
+// begin returns the first eight bytes of a text in small letters, as a number in the order of
+// such texts.
+func begin(text string) (n uint64) {
+	for i := range 8 {
+		n <<= 8
+		if i < len(text) {
+			n |= uint64(lower(text[i]))
+		}
+	}
+	return n
 }
 
 // upTo returns how many of the paths, which are in order, have a hash of at most end.
@@ -78,28 +114,37 @@ func (d *difference) change() Change {
 
 // A word is a line of the table of names that is not written out yet.
 type word struct {
+	begins uint64 // of the line
 	record uint32 // those that came, and behind them those that are gone
 	begin  uint8
 }
 
 // wordEdits yields the edits of the table of names, in order, so many at once.
 func wordEdits(d difference, names kind, most int) iter.Seq[[]edit] {
-	record := func(w word) Record {
+	record := func(w word) *Record {
 		if n := int(w.record); n >= len(d.came) {
-			return d.gone[n-len(d.came)]
+			return &d.gone[n-len(d.came)]
 		}
-		return d.came[w.record]
+		return &d.came[w.record]
 	}
 	var words []word
 	for n := range len(d.came) + len(d.gone) {
-		record(word{record: uint32(n)}).words(func(begin int) { words = append(words, word{uint32(n), uint8(begin)}) })
+		r := record(word{record: uint32(n)})
+		name := r.Path.Name()
+		r.words(func(at int) { words = append(words, word{begin(name[at:]), uint32(n), uint8(at)}) })
 	}
 	// The order is that of the lines in small letters: a blank comes before all that a name
 	// has, so that one part of a line after the other can be compared.
 	byLine := func(a, b word) int {
+		if c := cmp.Compare(a.begins, b.begins); c != 0 {
+			return c
+		}
 		p, q := record(a).Path, record(b).Path
 		m, n := p.Name(), q.Name()
-		return cmp.Or(compareLower(m[a.begin:], n[b.begin:]), compareLower(m[:a.begin], n[:b.begin]), strings.Compare(p.Hash(), q.Hash()))
+		if c := compareLower(m[a.begin:], n[b.begin:]); c != 0 {
+			return c
+		}
+		return cmp.Or(compareLower(m[:a.begin], n[:b.begin]), strings.Compare(p.Hash(), q.Hash()))
 	}
 	slices.SortFunc(words, func(a, b word) int {
 		if c := byLine(a, b); c != 0 {

@@ -167,21 +167,6 @@ type edit struct {
 	remove    bool
 }
 
-// sortEdits puts edits in order. An edit that adds counts for more than an edit of
-// the same key that removes.
-func sortEdits(edits []edit) []edit {
-	slices.SortFunc(edits, func(a, b edit) int {
-		if c := strings.Compare(a.key, b.key); c != 0 || a.remove == b.remove {
-			return c
-		}
-		if a.remove {
-			return 1
-		}
-		return -1
-	})
-	return slices.CompactFunc(edits, func(a, b edit) bool { return a.key == b.key })
-}
-
 // change returns the table after edits, which are in order, and the shards that
 // are new, by their keys. Read returns the bytes of a shard that is there.
 func (t *table) change(k kind, edits []edit, now time.Time, read func(layout.Key) ([]byte, error)) (*table, map[layout.Key][]byte, error) {

@@ -308,3 +308,18 @@ func TestWordEdits(t *testing.T) {
 		t.Errorf("left out: %v", want)
 	}
 }
+
+// sortEdits puts edits in order. An edit that adds counts for more than an edit of
+// the same key that removes.
+func sortEdits(edits []edit) []edit {
+	slices.SortFunc(edits, func(a, b edit) int {
+		if c := strings.Compare(a.key, b.key); c != 0 || a.remove == b.remove {
+			return c
+		}
+		if a.remove {
+			return 1
+		}
+		return -1
+	})
+	return slices.CompactFunc(edits, func(a, b edit) bool { return a.key == b.key })
+}
