@@ -7,6 +7,7 @@
 # make fuzz       each fuzz target for FUZZTIME
 # make siege      all attacks at once, for SIEGE
 # make soak       all writers and gc at once, beside readers, for SOAK
+# make year       a year of a busy CI under a policy, day by day
 # make explore    more orders of operations of pruning: DEPTH interruptions
 # make bench      tests/bench, against the real Nix
 # make install    program, manual pages and completions into $(DESTDIR)$(PREFIX)
@@ -35,7 +36,7 @@ SHELL    := /bin/bash
 unitflags := -count=1 -timeout 20m -ldflags '-s -w' $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 testflags := -tags real $(unitflags)
 
-.PHONY: build unit test screenshots race lint fuzz siege soak explore bench install install-files release setup clean builders
+.PHONY: build unit test screenshots race lint fuzz siege soak explore year bench install install-files release setup clean builders
 
 # Go finds the version in git. An archive of the source has it in a file.
 stamp := $(if $(wildcard .git),,$(shell release/version.sh 2>/dev/null | sed 's/ .*//; s/^/ -X main.release=/'))
@@ -79,6 +80,9 @@ siege: setup
 
 soak: setup
 	SOAK=$(SOAK) $(GO) test -tags real -count=1 -timeout 8h -v ./tests/soak
+
+year:
+	NIXSTATIC_YEAR=365 $(GO) test -count=1 -timeout 4h -v -run '^TestYear$$' ./layout/gc
 
 explore:
 	NIXSTATIC_EXPLORE=$(DEPTH) $(GO) test -tags real -count=1 -timeout 8h -v -run TestExplore ./layout/gc

@@ -62,16 +62,15 @@ func (v *view) lookAgain(ctx context.Context, jobs int) error {
 	})
 }
 
-// sampled is how many narinfos that are remembered come to one that is read again
+// oneIn is how many narinfos that are remembered come to one that is read again
 // all the same: a tree that does not change the version of what changes is found out.
-const sampled = 100
+const oneIn = 100
 
-// A reading is a narinfo that is to be read.
+// A reading is a narinfo that was read.
 type reading struct {
-	number     int32
-	remembered *lead // nil if it is not
-	lead       lead
-	gone       bool // another program removed it, with all that needed it
+	number int32
+	lead   lead
+	gone   bool // another program removed it, with all that needed it
 }
 
 func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool, err error) {
@@ -81,16 +80,16 @@ func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool,
 	var room []int32
 	v.refs.add(0)
 	numbers := make([]int32, len(m.ids)) // of what is remembered: here, and one more
-	var unread []reading
-	sample := rand.IntN(sampled)
+	var unread []int32
+	sampled := map[int32]lead{} // that are read although they are remembered
+	sample := rand.IntN(oneIn)
 	for i, p := range v.paths {
 		number := int32(i)
 		switch known := m.path(p); {
 		case !known:
-			unread, fresh = append(unread, reading{number: number}), true
-		case i%sampled == sample && i < n/sampled*sampled:
-			l := m.known()
-			unread = append(unread, reading{number: number, remembered: &l})
+			unread, fresh = append(unread, number), true
+		case i%oneIn == sample && i < n/oneIn*oneIn:
+			unread, sampled[number] = append(unread, number), m.known()
 		default:
 			v.from[i], room = v.refs.add(len(m.at))
 			for n, at := range m.at {
@@ -103,22 +102,22 @@ func (v *view) readPaths(ctx context.Context, m *memory, o Options) (fresh bool,
 		}
 	}
 	o.Progress.Read.Add(int64(n - len(unread)))
-	items := func(yield func(reading, error) bool) {
-		for _, r := range unread {
-			if !yield(r, nil) {
+	items := func(yield func(int32, error) bool) {
+		for _, number := range unread {
+			if !yield(number, nil) {
 				return
 			}
 		}
 	}
-	for r, err := range parallel.InOrder(ctx, o.jobs(), items, nil, func(ctx context.Context, r reading) (reading, error) {
-		var err error
-		path := v.paths[r.number]
+	for r, err := range parallel.InOrder(ctx, o.jobs(), items, nil, func(ctx context.Context, number int32) (r reading, err error) {
+		path := v.paths[number]
+		r.number = number
 		r.lead, err = v.readNarInfo(ctx, path.id)
 		if errors.Is(err, fs.ErrNotExist) {
 			r.gone = true
 			return r, nil
 		}
-		if err == nil && r.remembered != nil && !r.lead.equal(*r.remembered) {
+		if remembered, is := sampled[number]; err == nil && is && !r.lead.equal(remembered) {
 			err = v.belied(ctx, path, o.Memory)
 		}
 		return r, err

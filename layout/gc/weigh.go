@@ -28,9 +28,11 @@ func (v *view) bytesOf(i int32) int64 {
 func (p *Plan) weigh(roots []root) {
 	v, walk := p.v, p.v.newWalker()
 	p.alive = v.newSet()
-	live, one, named := v.newTally(p.weights), v.newTally(p.weights), v.newTally(p.weights)
+	live, named := v.newTally(p.weights), v.newTally(p.weights)
+	one := v.newSum(p.weights)
 	for _, r := range roots {
 		row := Root{Name: r.name, Kind: string(r.kind), Newest: r.newest}
+		one.begin()
 		walk.walk(r.paths, func(i int32) {
 			p.alive.add(i)
 			live.add(i)
@@ -47,7 +49,6 @@ func (p *Plan) weigh(roots []root) {
 			}
 		})
 		row.All = one.Size
-		walk.walk(r.paths, one.drop)
 		p.Roots = append(p.Roots, row)
 	}
 	for n, r := range roots {

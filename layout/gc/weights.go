@@ -102,6 +102,42 @@ func (t *tally) drop(i int32) {
 	}
 }
 
+// A sum adds up the files of one set of paths after the other. Each path is added once.
+type sum struct {
+	v    *view
+	w    *weights
+	turn int32
+	nars []int32 // of each NAR: the last set that had it
+	logs map[uint64]int32
+	Size
+}
+
+func (v *view) newSum(w *weights) *sum {
+	return &sum{v: v, w: w, nars: make([]int32, len(v.nars)), logs: map[uint64]int32{}}
+}
+
+// begin begins another set.
+func (s *sum) begin() {
+	s.turn++
+	s.Size = Size{}
+}
+
+func (s *sum) add(i int32) {
+	if s.v.isGhost(i) {
+		return
+	}
+	s.Count++
+	s.Bytes += s.w.of(i)
+	if nar := s.v.nar[i]; nar >= 0 && s.nars[nar] != s.turn {
+		s.nars[nar] = s.turn
+		s.Bytes += s.w.nar(nar)
+	}
+	if drv := s.v.drv[i]; s.w.log[drv] > 0 && s.logs[drv] != s.turn {
+		s.logs[drv] = s.turn
+		s.Bytes += s.w.log[drv]
+	}
+}
+
 // A walker goes through closures, one after the other, without a set for each.
 type walker struct {
 	v     *view

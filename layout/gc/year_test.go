@@ -30,13 +30,12 @@ func (f *forest) list(root, run string, at time.Time, members []layout.StorePath
 
 // The size of the tree of a busy CI holds from day to day, no pinned closure and none
 // of the newest runs is ever incomplete, and the report adds up. NIXSTATIC_YEAR=365
-// makes it a year.
+// makes it a year of 20 projects and 200,000 paths.
 func TestYear(t *testing.T) {
-	days := 25 / quick.Step(3)
+	days, projects, most, paths, limit := 25/quick.Step(3), 8, 4, 2, int64(900_000)
 	if n, err := strconv.Atoi(os.Getenv("NIXSTATIC_YEAR")); err == nil {
-		days = n
+		days, projects, most, paths, limit = n, 20, 5, 9, 12_000_000
 	}
-	const projects, limit = 8, 900_000
 	f := newForest(t, 2026)
 	start := time.Now()
 	base := []layout.StorePath{f.grow(start, 20_000)}
@@ -55,18 +54,20 @@ func TestYear(t *testing.T) {
 	for day := range days {
 		at := start.Add(time.Duration(day) * 24 * time.Hour)
 		for project := range projects {
-			for n := range 1 + f.r.IntN(4) {
+			for n := range 1 + f.r.IntN(most) {
 				at = at.Add(time.Minute)
-				top := f.grow(at, 500+f.r.IntN(3000), base[f.r.IntN(len(base))])
-				app := f.grow(at, f.r.IntN(4000), top, base[f.r.IntN(len(base))])
+				members := []layout.StorePath{f.grow(at, 500+f.r.IntN(3000), base[f.r.IntN(len(base))])}
+				for len(members) < paths {
+					members = append(members, f.grow(at, 1+f.r.IntN(4000), members[len(members)-1], base[f.r.IntN(len(base))]))
+				}
 				root := fmt.Sprintf("acme/p%d/main", project)
 				if n > 0 {
 					root = fmt.Sprintf("acme/p%d/pull/%d", project, day%40)
 				}
 				name := fmt.Sprintf("run-%d-%d", day, n)
-				f.list(root, name, at, []layout.StorePath{top, app})
+				f.list(root, name, at, members)
 				if n == 0 {
-					newest[root] = append(newest[root], run{"root " + root + "@" + name, []layout.StorePath{top, app}})
+					newest[root] = append(newest[root], run{"root " + root + "@" + name, members})
 				}
 			}
 		}
@@ -103,6 +104,7 @@ func TestYear(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("%d days, %d paths came, %d runs went for the size", days, f.count, len(dropped))
 	if days > 20 && len(dropped) == 0 {
 		t.Error("the tree never became too large: the test shows nothing")
 	}

@@ -23,11 +23,14 @@ import (
 
 // A bucket is one whose requests count as arrived at once, so that a test need not
 // wait for an hour.
-type bucket struct{ *s3.Bucket }
+type bucket struct {
+	*s3.Bucket
+	late time.Duration // or as arrived after so long
+}
 
 func (b bucket) ProveFence(ctx context.Context) (layout.FenceProof, error) {
 	proof, err := b.Bucket.ProveFence(ctx)
-	proof.Late = 0
+	proof.Late = b.late
 	return proof, err
 }
 
@@ -61,7 +64,7 @@ func open(t *testing.T, name, endpoint string) bucket {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.Close() })
-	return bucket{b}
+	return bucket{Bucket: b}
 }
 
 // populate makes a cache in a new bucket in which lib and source are pinned, and the

@@ -39,7 +39,7 @@ func pruneAlone(url string) error {
 		return err
 	}
 	defer b.Close()
-	_, err = gc.Collect(context.Background(), bucket{b}, oneByOne(), nil)
+	_, err = gc.Collect(context.Background(), bucket{Bucket: b}, oneByOne(), nil)
 	return err
 }
 
