@@ -39,7 +39,7 @@ testflags := -tags real $(unitflags)
 .PHONY: build unit test screenshots race lint fuzz siege soak explore year bench install install-files release setup clean builders
 
 # Go finds the version in git. An archive of the source has it in a file.
-stamp := $(if $(wildcard .git),,$(shell release/version.sh 2>/dev/null | sed 's/ .*//; s/^/ -X main.release=/'))
+stamp := $(if $(wildcard .git),,$(shell cmd/nixstatic/release/version.sh 2>/dev/null | sed 's/ .*//; s/^/ -X main.release=/'))
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w$(stamp)' -o bin/nixstatic ./cmd/nixstatic
@@ -105,7 +105,7 @@ install-files:
 	$(BIN) completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/nixstatic.fish
 
 release:
-	release/build.sh bin/release $(PLATFORMS)
+	cmd/nixstatic/release/build.sh bin/release $(PLATFORMS)
 
 clean:
 	rm -rf bin

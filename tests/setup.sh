@@ -114,8 +114,8 @@ flock 9
 ./nix-from-suite.sh sid
 ./minio.sh
 ./gitea.sh
-# The packages of a release are made by a module of its own, see release/build.sh.
-(cd ../release && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOAMD64=v1 GOARM64=v8.0 go tool nfpm --version >/dev/null)
+# The packages of a release are made by a module of its own, see cmd/nixstatic/release/build.sh.
+(cd ../cmd/nixstatic/release && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOAMD64=v1 GOARM64=v8.0 go tool nfpm --version >/dev/null)
 ./closure.sh "$NIXSTATIC_TEST_CACHE/closure"
 if [ "${1-}" = --bench ]; then
 	./synthetic.sh "$NIXSTATIC_TEST_CACHE/synthetic-50000" 50000

@@ -55,7 +55,7 @@ func release(t testing.TB) string {
 	t.Helper()
 	if released == "" {
 		dir := nixtest.SharedDir(t, "release")
-		run(t, "", given, nixtest.Source(t, "release/build.sh"), dir, "linux/"+runtime.GOARCH)
+		run(t, "", given, nixtest.Source(t, "cmd/nixstatic/release/build.sh"), dir, "linux/"+runtime.GOARCH)
 		released = dir
 	}
 	return released
@@ -68,7 +68,7 @@ func TestRelease(t *testing.T) {
 	out, copied := t.TempDir(), filepath.Join(t.TempDir(), "a folder of", "another name")
 	copyCheckout(t, copied)
 	other := append(slices.Clone(given), "TZ=Asia/Kathmandu", "LC_ALL=C.UTF-8", "GOFLAGS=-buildvcs=true", "GOAMD64=v2", "HOSTNAME=elsewhere", "TAR_OPTIONS=--exclude=LICENSE", "GZIP=")
-	run(t, copied, other, "sh", "-c", `umask 077; exec release/build.sh "$1" linux/$2`, "sh", filepath.Join(out, "two"), runtime.GOARCH)
+	run(t, copied, other, "sh", "-c", `umask 077; exec cmd/nixstatic/release/build.sh "$1" linux/$2`, "sh", filepath.Join(out, "two"), runtime.GOARCH)
 
 	one, two := names(t, first), names(t, filepath.Join(out, "two"))
 	want := []string{"SHA256SUMS", archive, "nixstatic_1.2.3-rc.1_" + runtime.GOARCH + ".deb"}
@@ -157,7 +157,7 @@ func TestVersion(t *testing.T) {
 				at = t.TempDir()
 				run(t, clone, env, "sh", "-euc", `git archive HEAD | tar -x -C "$1"`, "sh", at)
 			}
-			got := run(t, at, env, at+"/release/version.sh")
+			got := run(t, at, env, at+"/cmd/nixstatic/release/version.sh")
 			if !regexp.MustCompile(`^` + want + ` 1500000000\n$`).MatchString(got) {
 				t.Errorf("in the %s the version is %q, want %s", kind, got, want)
 			}
@@ -168,11 +168,11 @@ func TestVersion(t *testing.T) {
 			}
 		}
 	}
-	if out, err := exec.CommandContext(t.Context(), clone+"/release/version.sh").CombinedOutput(); err == nil || !strings.Contains(string(out), "neither a git checkout") {
+	if out, err := exec.CommandContext(t.Context(), clone+"/cmd/nixstatic/release/version.sh").CombinedOutput(); err == nil || !strings.Contains(string(out), "neither a git checkout") {
 		t.Errorf("without git and archive: %v, %s", err, out)
 	}
 	git("init", "-q")
-	git("add", "release", "Makefile", ".gitattributes")
+	git("add", "cmd/nixstatic/release", "Makefile", ".gitattributes")
 	git("commit", "-q", "-m", "one")
 	check(`v0\.0\.0-20170714024000-[0-9a-f]{12}`)
 	git("tag", "v1.2.0")
@@ -182,7 +182,7 @@ func TestVersion(t *testing.T) {
 	if err := os.WriteFile(clone+"/Makefile", []byte("# changed\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if got := run(t, clone, env, clone+"/release/version.sh"); !strings.Contains(got, "-dirty ") {
+	if got := run(t, clone, env, clone+"/cmd/nixstatic/release/version.sh"); !strings.Contains(got, "-dirty ") {
 		t.Errorf("with a change that is not committed: %q", got)
 	}
 }

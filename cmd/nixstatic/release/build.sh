@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a release consists of, and SHA256SUMS of it:
 #
-#   release/build.sh FOLDER PLATFORM…      such as bin/release linux/amd64 darwin/arm64
+#   cmd/nixstatic/release/build.sh FOLDER PLATFORM…      such as bin/release linux/amd64 darwin/arm64
 #
 # The same commit and the same Go make the same bytes, on every Linux machine with GNU tar:
 # nothing of the machine, the folder, the user or the clock gets into them. VERSION and
@@ -13,9 +13,9 @@ umask 022
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../../.."
 if [ -z "${VERSION-}" ] || [ -z "${SOURCE_DATE_EPOCH-}" ]; then
-	found=$(release/version.sh)
+	found=$(cmd/nixstatic/release/version.sh)
 	: "${VERSION:=${found% *}}" "${SOURCE_DATE_EPOCH:=${found#* }}"
 fi
 export SOURCE_DATE_EPOCH LC_ALL=C TZ=UTC
@@ -64,7 +64,7 @@ package() {
 	cp -r "$2/." "$root/usr"
 	mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions"
 	gzip -9n "$root"/usr/share/man/man1/*.1
-	cat release/debian/copyright <(sed 's/^$/./; s/^/ /' LICENSE) >"$doc/copyright"
+	cat cmd/nixstatic/release/debian/copyright <(sed 's/^$/./; s/^/ /' LICENSE) >"$doc/copyright"
 	rm "$doc/LICENSE"
 	(
 		cd examples/systemd
@@ -75,7 +75,7 @@ package() {
 	)
 	chmod -R u=rwX,go=rX "$root"
 	find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-	(cd release && ROOT=$root ARCH=$1 DEB_VERSION=$version go tool nfpm package --config nfpm.yaml --packager deb \
+	(cd cmd/nixstatic/release && ROOT=$root ARCH=$1 DEB_VERSION=$version go tool nfpm package --config nfpm.yaml --packager deb \
 		--target "$out/nixstatic_${VERSION#v}_$1.deb" >/dev/null)
 }
 

@@ -7,7 +7,7 @@
 # tag it is what Go calls such a version. An archive of the source, which git or a forge
 # made, has all of that in the file commit.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../../.."
 
 dirty=
 if [ -e .git ]; then
@@ -15,7 +15,7 @@ if [ -e .git ]; then
 	name=$(git describe --tags --match 'v[0-9]*' 2>/dev/null) || name=
 	[ -z "$(git status --porcelain --untracked-files=no)" ] || dirty=-dirty
 else
-	read -r time hash name <release/commit
+	read -r time hash name <cmd/nixstatic/release/commit
 	if [[ $time != [0-9]* ]]; then
 		echo 'version: error: this is neither a git checkout nor an archive that git made' >&2
 		exit 1

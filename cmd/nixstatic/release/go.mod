@@ -1,4 +1,4 @@
-module github.com/nixstatic/nixstatic/release
+module github.com/nixstatic/nixstatic/cmd/nixstatic/release
 
 go 1.26.4
 
