@@ -155,17 +155,21 @@ func openBundle(names ...string) (_ *openedBundle, err error) {
 	}()
 	var files []bundle.File
 	for _, name := range names {
-		f, err := os.Open(name)
+		// To open a named pipe would wait for another process.
+		info, err := os.Stat(name)
 		if err != nil {
 			return nil, aboutBundle(err, name)
 		}
-		b.files = append(b.files, f)
-		info, err := f.Stat()
+		if !info.Mode().IsRegular() {
+			return nil, usage("%s is not a regular file: a bundle is read more than once", name)
+		}
+		f, err := os.Open(name)
 		if err != nil {
 			return nil, err
 		}
-		if !info.Mode().IsRegular() {
-			return nil, usage("%s is not a file: bundle create makes bundles", name)
+		b.files = append(b.files, f)
+		if info, err = f.Stat(); err != nil {
+			return nil, err
 		}
 		files = append(files, bundle.File{Name: name, ReaderAt: f, Size: info.Size()})
 	}

@@ -128,6 +128,9 @@ func stillWaiting(b *openedBundle, waiting []bundle.Waiting) error {
 	if lacking := b.Lacking(); len(lacking) > 0 {
 		return withHint(err, "apply the parts that are missing, together with these: %s", strings.Trim(strings.Join(strings.Fields(fmt.Sprint(lacking)), ", "), "[]"))
 	}
+	if len(b.Cut) > 0 {
+		return withHint(err, "apply the other parts of the bundle, together with this one")
+	}
 	return withHint(err, "apply the other parts of the bundle, together with this one; if there are none, the cache has lost paths since its state was taken: take it again")
 }
 
