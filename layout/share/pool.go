@@ -11,7 +11,7 @@ import (
 // ErrBusy says that a part was not to be had in time.
 var ErrBusy = errors.New("too much is in use")
 
-// maxWaiting is how many requests of one client may wait for a pool. Each of
+// maxWaiting is how many requests of one client may wait for a pool by default. Each of
 // them costs a connection, and what that has received already.
 const maxWaiting = 256
 
@@ -23,6 +23,7 @@ const hurryEvery = time.Second
 type Pool struct {
 	total    int64
 	patience time.Duration
+	queue    int // requests of one client that may wait
 
 	mu      sync.Mutex
 	used    int64
@@ -41,7 +42,14 @@ type waiter struct {
 // NewPool returns a pool of a size. A request that cannot have its part waits,
 // for no longer than patience.
 func NewPool(total int64, patience time.Duration) *Pool {
-	return &Pool{total: total, patience: patience, held: map[Client]int64{}, parts: map[*Part]bool{}}
+	return &Pool{total: total, patience: patience, queue: maxWaiting, held: map[Client]int64{}, parts: map[*Part]bool{}}
+}
+
+// WithQueue lets so many requests of one client wait, for work that is a part of requests
+// which are bounded themselves. It is for a pool that is not in use yet.
+func (p *Pool) WithQueue(most int) *Pool {
+	p.queue = most
+	return p
 }
 
 // A Part of a pool belongs to one request. Its methods are for one goroutine.
@@ -86,7 +94,7 @@ func (t *Part) Resize(ctx context.Context, size int64) error {
 			mine++
 		}
 	}
-	if p.patience <= 0 || mine >= maxWaiting || t.size+more > (p.total+1)/2 {
+	if p.patience <= 0 || mine >= p.queue || t.size+more > (p.total+1)/2 {
 		p.mu.Unlock()
 		return ErrBusy
 	}

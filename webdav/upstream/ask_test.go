@@ -185,6 +185,27 @@ func TestQuestionsAreShared(t *testing.T) {
 	})
 }
 
+// The references of very many narinfos that a client sends at once are all looked for.
+func TestQuestionsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUpstreamTrial(t)
+		open := make(chan struct{})
+		u.one.slow = open
+		ctx := share.As(t.Context(), "alice")
+		var wait sync.WaitGroup
+		for i := range 1000 {
+			wait.Go(func() {
+				if _, err := u.Has(ctx, fmt.Sprintf("%032d", i)); !errors.Is(err, fs.ErrNotExist) {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(open)
+		wait.Wait()
+	})
+}
+
 func TestAnswersAreBounded(t *testing.T) {
 	a := newAnswers()
 	now := time.Now()

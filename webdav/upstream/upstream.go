@@ -69,6 +69,9 @@ const (
 	// askPatience is how long a question waits for its place. A Nix gives up after five
 	// minutes without an answer.
 	askPatience = 4 * time.Minute
+	// maxQueued is how many questions of one client wait: the references of a few hundred
+	// narinfos at once.
+	maxQueued = 4096
 )
 
 // Open makes an Upstream, and writes into the tree which caches it
@@ -86,7 +89,7 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	u := &Upstreams{cfg: c, asking: share.NewPool(maxAsking, askPatience), known: newAnswers(), leaned: newAnswers(), doubted: newAnswers(), now: time.Now}
+	u := &Upstreams{cfg: c, asking: share.NewPool(maxAsking, askPatience).WithQueue(maxQueued), known: newAnswers(), leaned: newAnswers(), doubted: newAnswers(), now: time.Now}
 	var record []layout.RecordedUpstream
 	for _, cache := range c.Caches {
 		if len(cache.Keys) == 0 {
