@@ -147,25 +147,36 @@ const (
 	// fewest is how many pairs of pushes each Nix makes at least.
 	fewest = 5
 	// factor and slack are what a push may take longer in a siege. Both pushes of a pair
-	// share the machine with the attackers and whatever else is at work on it.
-	factor = 3
-	slack  = 5 * time.Second
+	// share the machine with the attackers and whatever else is at work on it. The few
+	// pushes of one Nix alone have more, so that none of them starves.
+	factor     = 3
+	slack      = 5 * time.Second
+	slackOfOne = 15 * time.Second
 )
 
 // checkPace wants that the middle one of the pushes in a siege took no longer than
 // three times the middle one of those at the same moments to a server at peace.
 func checkPace(t *testing.T, took map[string][]pair) {
 	t.Helper()
-	for version, pairs := range took {
+	var all []pair
+	check := func(who string, pairs []pair, slack time.Duration) {
+		t.Helper()
 		var siege, peace []time.Duration
 		for _, p := range pairs {
 			siege, peace = append(siege, p.siege), append(peace, p.peace)
 		}
-		t.Logf("Nix %s: %d pushes, %.1f s in the middle, %.1f s at most; at peace %.1f s, %.1f s at most", version, len(pairs),
+		t.Logf("%s: %d pushes, %.1f s in the middle, %.1f s at most; at peace %.1f s, %.1f s at most", who, len(pairs),
 			middle(siege).Seconds(), slices.Max(siege).Seconds(), middle(peace).Seconds(), slices.Max(peace).Seconds())
 		if middle(siege) > factor*middle(peace)+slack {
-			t.Errorf("Nix %s: a push takes %s in a siege, and %s at peace", version, middle(siege), middle(peace))
+			t.Errorf("%s: a push takes %s in a siege, and %s at peace", who, middle(siege), middle(peace))
 		}
+	}
+	for version, pairs := range took {
+		check("Nix "+version, pairs, slackOfOne)
+		all = append(all, pairs...)
+	}
+	if len(all) > 0 { // an error was told of otherwise
+		check("all", all, slack)
 	}
 }
 
