@@ -36,6 +36,10 @@ type Dir struct {
 	all     []*staging         // to be closed
 }
 
+// ErrNotDirectory says that there is something else in the place of a tree. It is not
+// the ENOTDIR of a key, which is absence.
+var ErrNotDirectory = errors.New("not a directory")
+
 // OpenDir returns the tree at path, which need not exist before the first Put.
 func OpenDir(path string) (*Dir, error) {
 	abs, err := filepath.Abs(path)
@@ -98,6 +102,9 @@ func (d *Dir) open(create bool) (*os.Root, error) {
 	}
 	root, err := os.OpenRoot(d.path)
 	if err != nil {
+		if st, statErr := os.Stat(d.path); statErr == nil && !st.IsDir() {
+			err = &fs.PathError{Op: "open", Path: d.path, Err: ErrNotDirectory}
+		}
 		return nil, err
 	}
 	d.root = root

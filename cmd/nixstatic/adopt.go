@@ -69,7 +69,7 @@ func runAdopt(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := checkLocation(location, checkTree); err != nil {
+	if _, err := checkLocation(location, changeTree); err != nil {
 		return err
 	}
 	o := adopt.Options{DebugInfo: c.Bool("debug-info"), Jobs: c.Int("jobs"), Dry: c.Bool("dry-run"), Progress: &adopt.Progress{}}
@@ -82,7 +82,7 @@ func runAdopt(c *cli.Context) error {
 	if o.Keys, err = loadKeys(c); err != nil {
 		return err
 	}
-	tree, err := openTree(c, location, checkTree)
+	tree, err := openTree(c, location, changeTree)
 	if err != nil {
 		return err
 	}

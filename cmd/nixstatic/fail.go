@@ -188,6 +188,8 @@ func hintFor(err error) string {
 		return "docs/file-systems.md tells what a cache needs of its file system; keep the cache on another one, or mount this one so that it can do this"
 	case errors.Is(err, syscall.ENAMETOOLONG):
 		return "the file system takes no names that long; keep the cache on another one"
+	case errors.Is(err, layout.ErrNotDirectory):
+		return "a cache is a directory, and this is a file: check the path"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):
@@ -263,7 +265,7 @@ func secretsIn(args []string) []string {
 }
 
 // discreet takes out of a text what may be a secret: user names and passwords in
-// URLs, and tokens of ours. Every text for people and logs goes through it, though
+// URLs, tokens of ours, and secret keys, which people give in the place of a file. Every text for people and logs goes through it, though
 // none should have any.
 func discreet(s string) string {
 	if strings.Contains(s, "@") {
@@ -272,8 +274,20 @@ func discreet(s string) string {
 	if strings.Contains(s, "nst_") {
 		s = ourToken.ReplaceAllString(s, "nst_…")
 	}
+	if strings.Contains(s, "==") {
+		s = secretKey.ReplaceAllStringFunc(s, func(found string) string {
+			name, _, _ := strings.Cut(found, ":")
+			if name == "sha512" {
+				return found // a hash of as many bytes
+			}
+			return name + ":…"
+		})
+	}
 	return s
 }
+
+// secretKey matches a name and the 64 bytes of an ed25519 key; a public one has 32.
+var secretKey = regexp.MustCompile(`[^\s:"',/]+:[A-Za-z0-9+/]{86}==`)
 
 // printable keeps names from outside from steering the terminal and from turning the
 // direction of text around, and secrets from being shown.

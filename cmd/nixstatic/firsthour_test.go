@@ -302,3 +302,73 @@ func TestAddTells(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestKeyInThePlaceOfAFile: no message shows a secret key, and all say where it belongs.
+func TestKeyInThePlaceOfAFile(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	write(t, "files/note", "a note")
+	says(t, "key", "generate", "--name", "k-1", "--to", "k")
+	says(t, "add", "--to", "cache", "files")
+	text, err := os.ReadFile("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := strings.TrimSpace(string(text))
+	_, secret, _ := strings.Cut(key, ":")
+	for _, words := range [][]string{
+		{"sign", "cache", "-k", key}, {"key", "public", key}, {"add", "--to", "cache", "-k", key, "files"}, {"export", "--to", "cache", "-k", key, "x"},
+		{"serve", "cache", "-k", key}, {"adopt", "cache", "-k", key}, {"push", "-k", key, "cache", "x"}, {"sign", "cache", "-k", key + ",x"},
+		{"verify", key}, {"find", "cache", key}, {"sync", key, "cache"}, {"use", key}, {key}, {"key", "public", "-k", key},
+	} {
+		code, stdout, stderr := says(t, words...)
+		if code == 0 || strings.Contains(stdout+stderr, secret[:20]) {
+			t.Errorf("%s: exit code %d, %s%s", strings.ReplaceAll(strings.Join(words, " "), key, "KEY"), code, stdout, stderr)
+		}
+		if words[len(words)-1] == key && (words[0] == "sign" || words[0] == "key") && words[1] != "public" && !strings.Contains(stderr, "$NIXSTATIC_SECRET_KEY has the key itself") {
+			t.Errorf("%s: %s", words[0], stderr)
+		}
+	}
+	// A hash may have as many bytes.
+	hash := "sha512:" + strings.Repeat("A", 86) + "=="
+	if got := discreet("the hash is " + hash); !strings.Contains(got, hash) {
+		t.Errorf("a hash is hidden: %s", got)
+	}
+}
+
+// TestBehindAWebServer: a command that works on a cache where it lies says so of a URL,
+// and not that the cache is checked or signed.
+func TestBehindAWebServer(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	const web = "https://cache.example.org"
+	const path = "/nix/store/00000000000000000000000000000000-x"
+	for _, line := range []string{"gc", "gc runs", "gc undo", "gc policy", "du", "page", "adopt", "pin list"} {
+		words := append(strings.Fields(line), web)
+		if code, _, stderr := says(t, words...); code != exitUsage || !strings.Contains(stderr, "cannot be pruned, pinned or changed: want the directory or the bucket") {
+			t.Errorf("%s: exit code %d, %s", line, code, stderr)
+		}
+	}
+	for _, words := range [][]string{{"pin", web, "n", path}, {"rm", web, path}, {"gc", "why", web, path}} {
+		if code, _, stderr := says(t, words...); code != exitUsage || !strings.Contains(stderr, "cannot be pruned, pinned or changed") {
+			t.Errorf("%s: exit code %d, %s", words, code, stderr)
+		}
+	}
+}
+
+// TestHintsOfPlaces: a file in the place of a cache, and an address without a port.
+func TestHintsOfPlaces(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HOME", t.TempDir())
+	write(t, "files/note", "a note")
+	says(t, "add", "--to", "cache", "files")
+	for line, want := range map[string]string{
+		"verify files/note": "a cache is a directory", "serve files/note": "a cache is a directory", "doctor files/note": "a cache is a directory", "use ./files/note": "a cache is a directory",
+		"sync cache files/note": "a cache is a directory", "gc files/note": "a cache is a directory", "find files/note x": "a cache is a directory",
+		"serve cache --listen 8080": "want host:port", "serve cache --metrics-listen 80x": "want host:port", "verify s3://": "want s3://bucket",
+	} {
+		if code, _, stderr := says(t, strings.Fields(line)...); code == 0 || !strings.Contains(stderr, want) {
+			t.Errorf("%s: exit code %d, it does not say %q:\n%s", line, code, want, stderr)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,7 +76,11 @@ func keyCommand() *cli.Command {
 
 func readKey(c *cli.Context) (signer.SecretKey, error) {
 	if file := c.Args().First(); file != "-" {
-		return signer.LoadSecretKey(file)
+		key, err := signer.LoadSecretKey(file)
+		if err != nil {
+			err = withHint(err, "%s", cmp.Or(notFile(file), "a secret key is a file that nixstatic key generate or nix-store --generate-binary-cache-key made"))
+		}
+		return key, err
 	}
 	return readSecretKey(c.App.Reader)
 }

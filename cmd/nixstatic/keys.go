@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -54,11 +55,20 @@ func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
 			key, err = signer.LoadSecretKey(file)
 		}
 		if err != nil {
-			return nil, withHint(fmt.Errorf("load secret key: %w", err), make)
+			return nil, withHint(fmt.Errorf("load secret key: %w", err), "%s", cmp.Or(notFile(file), make))
 		}
 		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+// notFile tells a person who gave a secret key, and not the name of its file. It stands in
+// the list of processes then.
+func notFile(word string) string {
+	if _, err := signer.ParseSecretKey(word); err != nil {
+		return ""
+	}
+	return "this is a key, and the name of its file is wanted; $" + keyInEnvironment + " has the key itself"
 }
 
 // errTwice refuses two uses of standard input: a key would be taken for a path, and

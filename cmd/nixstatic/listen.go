@@ -19,6 +19,9 @@ func listen(address string) (net.Listener, error) {
 	path, isUnix := strings.CutPrefix(address, "unix:")
 	if !isUnix {
 		l, err := net.Listen("tcp", address)
+		if wrong := (*net.AddrError)(nil); errors.As(err, &wrong) {
+			err = withHint(err, "want host:port, such as 127.0.0.1:8080 or :8080 for all addresses, or unix:/path")
+		}
 		if errors.Is(err, syscall.EADDRINUSE) {
 			err = withHint(err, "another program has that address: choose one with --listen, such as 127.0.0.1:8081")
 		}

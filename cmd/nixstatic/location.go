@@ -39,6 +39,7 @@ const (
 	readCache   use = "read as a cache"   // its records and NARs, by name
 	readTree    use = "read as a whole"   // all that it has
 	checkTree   use = "checked or signed" // where it is
+	changeTree  use = "pruned, pinned or changed"
 	writeTree   use = "written to"
 	pushTo      use = "pushed to"
 	makeTree    use = "made" // by init
@@ -48,10 +49,11 @@ const (
 
 // refusals say which scheme cannot be used for what, and what can.
 var refusals = map[use]map[string]string{
-	checkTree: {onWeb: "want the directory or the bucket behind it; or take a copy: nixstatic sync %s ./copy"},
-	writeTree: {onWeb: "want a directory, a file:// URL or s3://…; nixstatic push %s PATH… uploads to a server that takes PUT"},
-	makeTree:  {onWeb: "want a directory, a file:// URL or s3://…"},
-	serveTree: {onWeb: "want a directory, a file:// URL or s3://…", inForge: "the forge itself serves it; want a directory, a file:// URL or s3://…"},
+	checkTree:  {onWeb: "want the directory or the bucket behind it; or take a copy: nixstatic sync %s ./copy"},
+	changeTree: {onWeb: "want the directory or the bucket behind it, on the machine that has it or its credentials"},
+	writeTree:  {onWeb: "want a directory, a file:// URL or s3://…; nixstatic push %s PATH… uploads to a server that takes PUT"},
+	makeTree:   {onWeb: "want a directory, a file:// URL or s3://…"},
+	serveTree:  {onWeb: "want a directory, a file:// URL or s3://…", inForge: "the forge itself serves it; want a directory, a file:// URL or s3://…"},
 }
 
 // nixSettings are what Nix keeps in the URL of a store, and the flag of ours that

@@ -154,7 +154,7 @@ func TestLocationSettings(t *testing.T) {
 	}
 	c := cli.NewContext(&cli.App{Writer: io.Discard, ErrWriter: io.Discard}, flag.NewFlagSet("", flag.ContinueOnError), nil)
 	c.Command = &cli.Command{Flags: writeFlags()}
-	for _, refused := range []use{writeTree, checkTree, serveTree, makeTree} {
+	for _, refused := range []use{writeTree, checkTree, changeTree, serveTree, makeTree} {
 		if _, err := locate(c, "https://me:s3cret@host", refused); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", refused, err)
 		}

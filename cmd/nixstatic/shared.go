@@ -76,7 +76,7 @@ func need(c *cli.Context, flags ...string) error {
 
 // existingTree opens a tree that must be one already.
 func existingTree(c *cli.Context, location string) (openedTree, layout.CacheInfo, error) {
-	tree, err := openTree(c, location, checkTree)
+	tree, err := openTree(c, location, changeTree)
 	if err != nil {
 		return nil, layout.CacheInfo{}, err
 	}

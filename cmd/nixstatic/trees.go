@@ -69,7 +69,7 @@ func openForge(c *cli.Context, loc location) (openedTree, error) {
 // openPruned opens a tree to be pruned. A run that finds nothing to do is not to try
 // out what the store of a bucket can do.
 func openPruned(c *cli.Context, text string) (openedTree, layout.CacheInfo, error) {
-	loc, err := locate(c, text, checkTree)
+	loc, err := locate(c, text, changeTree)
 	if err != nil {
 		return nil, layout.CacheInfo{}, err
 	}

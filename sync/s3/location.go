@@ -87,7 +87,7 @@ const (
 func ParseURL(raw string) (Location, error) {
 	rest, ok := strings.CutPrefix(raw, "s3://")
 	if !ok {
-		return Location{}, errors.New("no s3:// URL")
+		return Location{}, errors.New("not an s3:// URL: want s3://bucket or s3://bucket/prefix")
 	}
 	if authority, _, _ := strings.Cut(rest, "/"); strings.Contains(authority, "@") {
 		return Location{}, errors.New("s3 URL: credentials do not belong into it; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile")

@@ -45,8 +45,8 @@ func TestParseURL(t *testing.T) {
 
 func TestParseURLRefuses(t *testing.T) {
 	for raw, want := range map[string]string{
-		"https://bucket":                             "no s3:// URL",
-		"s3:bucket":                                  "no s3:// URL",
+		"https://bucket":                             "not an s3:// URL",
+		"s3:bucket":                                  "not an s3:// URL",
 		"s3://":                                      "empty",
 		"s3:///prefix":                               "empty",
 		"s3://ab":                                    "shorter than 3",

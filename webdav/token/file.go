@@ -166,7 +166,7 @@ func Parse(text []byte) ([]Token, error) {
 
 func parseToken(fields []string) (t Token, err error) {
 	if len(fields) < 3 || len(fields) > 5 {
-		return t, fmt.Errorf("%d fields; want NAME SCOPES sha256:HEX [until=TIME] [root=PATTERNS]", len(fields))
+		return t, fmt.Errorf("fields: %d; want NAME SCOPES sha256:HEX [until=TIME] [root=PATTERNS]", len(fields))
 	}
 	if err := checkTokenName(fields[0]); err != nil {
 		return t, err
