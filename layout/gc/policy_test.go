@@ -59,6 +59,9 @@ undo          30d
 	if diff := cmp.Diff("keep pins\nkeep roots  *  last 5\nkeep young  30d\nundo        7d\n", gc.DefaultPolicy().String()); diff != "" {
 		t.Errorf("the default (-want +got):\n%s", diff)
 	}
+	if got, err := gc.ParsePolicy([]byte(strings.ReplaceAll(strings.ReplaceAll(busy, "  ", "\t"), "\n", "\r\n"))); err != nil || !cmp.Equal(got, want) {
+		t.Errorf("with tabs and the ends of lines of DOS it is %+v, %v", got, err)
+	}
 	if empty, err := gc.ParsePolicy(nil); err != nil || !cmp.Equal(empty, gc.Policy{Undo: gc.DefaultUndo}) {
 		t.Errorf("an empty policy is %+v, %v", empty, err)
 	}
@@ -97,6 +100,8 @@ func TestParsePolicyErrors(t *testing.T) {
 		{"max-size 5GB warn 101%", `line 1: "101%" is not a percentage`},
 		{"max-size 5GB at 85%", `line 1: want: max-size`},
 		{"life cats 9d", `line 1: "life cats" is not a rule`},
+		{"keep pins\r\nkeep cats\r\n", `line 2: "keep cats" is not a rule`},
+		{strings.Repeat("x", 60_000), `line 1: "xxx`},
 		{"Keep pins", `line 1: "Keep" is not a rule`},
 		{"keep young \xff", "not text in UTF-8"},
 		{"undo 3d\nundo 3d\nkeep cats", `line 3: "keep cats"`},
