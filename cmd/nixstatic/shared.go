@@ -116,7 +116,7 @@ func noCache(c *cli.Context, location string) error {
 // oneTree returns the only argument of a command that works on a tree.
 func oneTree(c *cli.Context) (string, error) {
 	if c.NArg() != 1 {
-		return "", usage("%s takes one argument, the cache", c.Command.Name)
+		return "", usage("%s takes one argument, the cache", strings.TrimPrefix(c.Command.HelpName, "nixstatic "))
 	}
 	return c.Args().First(), nil
 }
