@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// spareFiles are the files that a server has open beside those of requests, a part
+	// spareFiles are the files that a server has open beside those of requests: for NARs that
+	// are put together and narinfos that are published in the background, and a part
 	// of them as connections that ask for metrics.
-	spareFiles = 64
+	spareFiles = 96
 	// mostConnections bounds what connections cost in memory. Each has some tens of
 	// kilobytes, and over HTTP/2 the bytes that the server has not read yet.
 	mostConnections = 4096
