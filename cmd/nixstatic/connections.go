@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,10 @@ const (
 	// them: TLS is where HTTP/2 is spoken.
 	http2Buffer = 256 << 10
 	mostSecure  = 1024
+	// mostLeaving bounds the requests whose connections made room for others: each has its
+	// files until it notices. leavingPatience is how long a new connection waits for one of them.
+	mostLeaving     = 16
+	leavingPatience = time.Second
 )
 
 // A connectionLimit is a listener whose connections leave the process files for
@@ -38,10 +43,12 @@ type connectionLimit struct {
 	mu       sync.Mutex
 	n        int
 	networks map[share.Client][]*limitedConn // the oldest first
+	leaving  int                             // connections that were closed here, with requests that have not ended
+	left     chan struct{}                   // tells that one of them has
 }
 
 func limitConnections(l net.Listener, most int) *connectionLimit {
-	return &connectionLimit{Listener: l, most: most, networks: map[share.Client][]*limitedConn{}}
+	return &connectionLimit{Listener: l, most: most, networks: map[share.Client][]*limitedConn{}, left: make(chan struct{}, 1)}
 }
 
 // connectionsFor returns how many connections a process may have that may open so
@@ -79,29 +86,53 @@ func (l *connectionLimit) Accept() (net.Conn, error) {
 	}
 }
 
-// admit makes room for a connection, and returns nil if its own network has most.
+// admit makes room for a connection, and returns nil if its own network has most, or if
+// too many requests are about to end and do not.
 func (l *connectionLimit) admit(conn net.Conn) net.Conn {
 	c := &limitedConn{limit: l, network: share.ClientOf("", conn.RemoteAddr().String()), conn: conn}
-	l.mu.Lock()
-	var victim *limitedConn
-	if l.n >= l.most {
-		victim = l.victim(c.network)
-		if victim == nil {
-			l.mu.Unlock()
+	for begun := time.Now(); !l.take(c); {
+		wait := leavingPatience - time.Since(begun)
+		if wait <= 0 || !l.crowded() {
 			return nil
 		}
-		l.remove(victim)
-	}
-	l.n++
-	l.networks[c.network] = append(l.networks[c.network], c)
-	l.mu.Unlock()
-	if victim != nil {
-		victim.conn.Close()
+		select {
+		case <-l.left:
+		case <-time.After(wait):
+		}
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		return &limitedTCP{tcp, c}
 	}
 	return &limitedOther{conn, c}
+}
+
+// take counts a connection, in the place of another one if need be, and reports false if
+// it cannot.
+func (l *connectionLimit) take(c *limitedConn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n >= l.most {
+		victim := l.victim(c.network)
+		if victim == nil || victim.active && l.leaving >= mostLeaving {
+			return false
+		}
+		l.remove(victim)
+		if victim.active {
+			victim.leaving = true
+			l.leaving++
+		}
+		victim.conn.Close()
+	}
+	l.n++
+	l.networks[c.network] = append(l.networks[c.network], c)
+	return true
+}
+
+// crowded reports whether a connection may find room when a request has ended.
+func (l *connectionLimit) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leaving >= mostLeaving
 }
 
 // victim returns the connection that makes room for one of a network: of the
@@ -158,12 +189,23 @@ type limitedConn struct {
 	network share.Client
 	conn    net.Conn
 	active  bool // a request is under way
+	leaving bool // it was closed here, and the server has not closed it yet
 }
 
+// closed is told that the server has closed the connection: its requests have ended.
 func (c *limitedConn) closed() {
-	c.limit.mu.Lock()
-	defer c.limit.mu.Unlock()
-	c.limit.remove(c)
+	l := c.limit
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.leaving {
+		c.leaving = false
+		l.leaving--
+		select {
+		case l.left <- struct{}{}:
+		default:
+		}
+	}
+	l.remove(c)
 }
 
 // A limitedTCP passes io.ReaderFrom on, by which files go out without passing
