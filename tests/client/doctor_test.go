@@ -451,6 +451,19 @@ func TestDoctorElsewhere(t *testing.T) {
 	g.ills(t, "not-there", g.url, app)
 }
 
+// A machine without a network, with a cache on its disk: Nix asks no cache unless told to.
+func TestDoctorOffline(t *testing.T) {
+	c := newCache(t, "doctor.example.org-1")
+	g := newGround(t, c)
+	g.use(t, "file://"+g.tree, c.key.Public)
+	g.healthy(t)
+	g.cut = true
+	g.ills(t, "no-network")
+	conf := g.machine.read(t, "home/.config/nix/nix.conf")
+	g.machine.write(t, "home/.config/nix/nix.conf", conf+"substitute = true\n")
+	g.healthy(t)
+}
+
 // TestDoctorHealthy: nothing is found where all is right, however it is served.
 func TestDoctorHealthy(t *testing.T) {
 	c := newCache(t, "doctor.example.org-1")

@@ -102,6 +102,7 @@ type person struct {
 	home string
 	with []string // environment
 	bare bool     // reading is not kept either
+	cut  bool     // off every network
 }
 
 func (m *machine) root() *person { return &person{machine: m, home: m.path("home")} }
@@ -129,6 +130,9 @@ func (p *person) as(t testing.TB, cmd *exec.Cmd) *exec.Cmd {
 		}
 		cmd.Args = append(append(user, cmd.Path), cmd.Args[1:]...)
 		cmd.Path = peers.Program(t, "setpriv")
+	}
+	if p.cut {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	}
 	return cmd
 }
