@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os/exec"
 	"slices"
@@ -22,6 +23,8 @@ const (
 	purgeBatch = 500
 	// purgeWait is how long a hook may take for them.
 	purgeWait = 5 * time.Minute
+	// purgeEvery is how often a server runs it.
+	purgeEvery = 10 * time.Second
 )
 
 func purgeFlags() []cli.Flag {
@@ -89,6 +92,29 @@ func (p *purger) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// tell runs the hook for a server, whose log has what fails.
+func (p *purger) tell(ctx context.Context, log *slog.Logger) {
+	if err := p.run(ctx); err != nil && ctx.Err() == nil {
+		log.Error("other caches were not told of what changed", "err", err)
+	}
+}
+
+// keepTelling runs the hook now and then for what uploads replace, until ctx ends.
+func (p *purger) keepTelling(ctx context.Context, log *slog.Logger) {
+	if p == nil {
+		return
+	}
+	for tick := time.NewTicker(purgeEvery); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+			p.tell(ctx, log)
+		}
+	}
 }
 
 func (p *purger) call(ctx context.Context, list string) error {

@@ -113,6 +113,14 @@ func runServe(c *cli.Context) error {
 		return err
 	}
 	defer closeAll(append(listeners, metricsListener))
+	purge, err := readPurger(c)
+	if err != nil {
+		return err
+	}
+	if purge != nil && c.Bool("read-only") {
+		return usage("--purge-hook and --read-only exclude each other: such a server changes nothing")
+	}
+	c.Context = context.WithValue(c.Context, purgerKey{}, purge)
 	s, err := openService(c, location, log)
 	if err != nil {
 		return err
@@ -125,6 +133,7 @@ func runServe(c *cli.Context) error {
 		err = errors.Join(err, s.inbox.Close())
 		s.roots.Close()
 	}
+	purge.tell(context.WithoutCancel(c.Context), log)
 	return errors.Join(err, s.tree.close())
 }
 
@@ -140,6 +149,7 @@ func (s *service) run(c *cli.Context, listeners []net.Listener, metricsListener 
 	wait.Go(func() { s.keepSettling(background) })
 	wait.Go(func() { s.tellUnsigned(background, s.storeDir) })
 	wait.Go(func() { s.pruning.keepPruning(background) })
+	wait.Go(func() { purgerOf(c).keepTelling(background, s.log) })
 	wait.Go(func() { s.page.keepCurrent(background, s) })
 	if s.auth.Tokens != nil {
 		wait.Go(func() { s.auth.Tokens.KeepUsed(background) })

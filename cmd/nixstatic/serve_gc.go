@@ -78,14 +78,11 @@ func readPruning(c *cli.Context, tree layout.Tree, location string, m *metrics.M
 	if c.Bool("read-only") {
 		return nil, usage("--gc and --read-only exclude each other")
 	}
-	p := &pruning{tree: tree, metrics: m, log: log}
+	p := &pruning{tree: tree, metrics: m, purge: purgerOf(c), log: log}
 	p.govern = func(ctx context.Context, o gc.Options) (gc.Options, error) { return underPolicy(ctx, c, tree, o) }
 	var err error
 	if p.schedule, err = parseSchedule(c.String("gc")); err != nil {
 		return nil, usage("--gc: %v", err)
-	}
-	if p.purge, err = readPurger(c); err != nil {
-		return nil, err
 	}
 	if p.options, err = keepOptions(c); err != nil {
 		return nil, err
@@ -121,9 +118,7 @@ func (p *pruning) keepPruning(ctx context.Context) {
 				return nil
 			})
 		}
-		if err := p.purge.run(ctx); err != nil && ctx.Err() == nil {
-			p.log.Error("other caches were not told of what went", "err", err)
-		}
+		p.purge.tell(ctx, p.log)
 		switch held := (*lock.HeldError)(nil); {
 		case ctx.Err() != nil:
 			return

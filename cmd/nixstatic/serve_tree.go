@@ -74,7 +74,7 @@ func openServed(c *cli.Context, text string, log *slog.Logger) (*servedTree, err
 	if err != nil {
 		return nil, err
 	}
-	return &servedTree{Tree: dir, reading: dir, name: dir.Path(), volume: narDisk(dir), countEvery: countDir}, nil
+	return &servedTree{Tree: tellDir(c, dir), reading: dir, name: dir.Path(), volume: narDisk(dir), countEvery: countDir}, nil
 }
 
 // narDisk is where the NARs of a tree are: their folder may be a file system of
@@ -110,7 +110,7 @@ func openServedBucket(c *cli.Context, loc location, log *slog.Logger) (_ *served
 			reading.Close()
 		}
 	}()
-	s := &servedTree{Tree: bucket, reading: reading, name: bucket.URL(), volume: disk{os.TempDir()}, countEvery: countBucket}
+	s := &servedTree{Tree: tellBucket(c, bucket), reading: reading, name: bucket.URL(), volume: disk{os.TempDir()}, countEvery: countBucket}
 	if err := tellsAbsence(c.Context, bucket); err != nil {
 		return nil, err
 	}
