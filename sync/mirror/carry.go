@@ -38,9 +38,10 @@ func (r *run) carryRoots(ctx context.Context) error {
 			have[info.Key] = info
 		}
 		for _, list := range lists {
-			// A list is replaced by one that says more.
+			// A list is replaced by one that says more. At equal times it may have come
+			// after the copy: clocks of files tick some times a second.
 			there, ok := have[list.Key]
-			if ok && there.Size == list.Size && !there.ModTime.Before(list.ModTime) {
+			if ok && there.Size == list.Size && there.ModTime.After(list.ModTime) {
 				continue
 			}
 			if err := r.carry(ctx, list.Key, ok); err != nil {
