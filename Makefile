@@ -29,12 +29,16 @@ SHELL    := /bin/bash
 # -count=1: the real programs and stores that tests use are not files of this
 # module, so Go cannot know that a cached result went stale.
 #
+# -p: many tests wait, for disks, clocks and other programs, while others can run.
+#
 # -s -w: the linker leaves out what only debuggers read, which is more than half of its
 # work for some fifty programs.
 #
 # The tag real adds the tests that need those programs.
-unitflags := -count=1 -timeout 20m -ldflags '-s -w' $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
-testflags := -tags real $(unitflags)
+processors := $(shell getconf _NPROCESSORS_ONLN)
+testflags := -count=1 -timeout 20m -p $$(( $(processors) + 1 )) -ldflags '-s -w' $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
+unitflags := -parallel $$(( 4 * $(processors) )) $(testflags)
+realflags := -tags real $(testflags)
 
 .PHONY: build unit test screenshots race lint fuzz siege soak explore year bench install install-files release setup clean builders
 
@@ -52,10 +56,10 @@ unit:
 
 test: setup
 	$(GO) vet -tags real $(PKG)
-	$(GO) test $(testflags) $(PKG)
+	$(GO) test $(realflags) $(PKG)
 ifeq ($(PKG),./...)
-	cd tests/browser && $(GO) vet -tags real ./... && $(GO) test $(testflags) ./...
-	cd tests/compose && $(GO) vet -tags real ./... && $(GO) test $(testflags) ./...
+	cd tests/browser && $(GO) vet -tags real ./... && $(GO) test $(realflags) ./...
+	cd tests/compose && $(GO) vet -tags real ./... && $(GO) test $(realflags) ./...
 endif
 
 # The pages as people see them, into tests/browser/screenshots.
@@ -63,7 +67,7 @@ screenshots: setup
 	cd tests/browser && SCREENSHOTS=$(CURDIR)/tests/browser/screenshots $(GO) test -tags real -count=1 -run Screenshots ./...
 
 race: setup
-	CGO_ENABLED=1 $(GO) test -race $(testflags) $(PKG)
+	CGO_ENABLED=1 $(GO) test -race $(realflags) $(PKG)
 
 lint:
 	tests/lint/run.sh

@@ -212,7 +212,10 @@ func TestLevels(t *testing.T) {
 // The bytes of a file do not depend on the number of workers.
 func TestSameBytesWhateverTheCores(t *testing.T) {
 	data := sample(9*testFrame/2, 4)
-	for _, m := range Writable() {
+	for i, m := range Writable() {
+		if i%quick.Step(3) > 0 {
+			continue
+		}
 		want := compressed(t, testPool(t, 1), m, 0, data)
 		if got := compressed(t, testPool(t, 5), m, 0, data); !bytes.Equal(got, want) {
 			t.Errorf("%s: 5 workers gave another file than 1", m)

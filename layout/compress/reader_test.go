@@ -226,7 +226,10 @@ func TestReaderBomb(t *testing.T) {
 	p := NewPool(2)
 	defer p.Close()
 	zeros := make([]byte, 64<<20)
-	for _, m := range []Method{Zstd, Xz, Gzip, Bzip2, Brotli} {
+	for i, m := range []Method{Zstd, Xz, Gzip, Bzip2, Brotli} {
+		if i%quick.Step(5) > 0 {
+			continue
+		}
 		file := compressed(t, p, m, 1, zeros)
 		r, err := NewReader(bytes.NewReader(file), m)
 		if err != nil {

@@ -11,12 +11,13 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // The bytes of a tree with many roots add up. NIXSTATIC_TEST_PATHS makes it larger, and
 // NIXSTATIC_TEST_DU is a nixstatic whose du is measured on it.
 func TestMeasureScale(t *testing.T) {
-	paths, roots := 1000, 50
+	paths, roots := 1000/quick.Step(5), 50
 	if n, err := strconv.Atoi(os.Getenv("NIXSTATIC_TEST_PATHS")); err == nil {
 		paths, roots = n, 500
 	}

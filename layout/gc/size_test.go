@@ -14,7 +14,7 @@ import (
 // The size of a tree holds, whole runs go and those used longest ago first, and what
 // the plan says of bytes is true of the files.
 func TestMaxSize(t *testing.T) {
-	for seed := range uint64(12 / quick.Step(4)) {
+	for seed := range uint64(12 / quick.Step(12)) {
 		f := newForest(t, seed)
 		long := time.Now().Add(-300 * 24 * time.Hour)
 		var pinned []layout.StorePath
