@@ -40,6 +40,8 @@ type Metrics struct {
 	rootPaths        *prometheus.GaugeVec
 	rootBytes        *prometheus.GaugeVec
 	rootOnly         *prometheus.GaugeVec
+	objects, bytes   *prometheus.GaugeVec // by kind
+	months           *prometheus.GaugeVec
 	pulled           pulled
 
 	reads, sent, received atomic.Int64 // for Served
@@ -105,6 +107,14 @@ func New(version string) *Metrics {
 		m.registry.MustRegister(g)
 		return g
 	}
+	counted := func(name, help, label string) *prometheus.GaugeVec {
+		g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "nixstatic_tree_" + name, Help: help + ", at the last count."}, []string{label})
+		m.registry.MustRegister(g)
+		return g
+	}
+	m.objects = counted("objects", "Objects in the cache", "kind")
+	m.bytes = counted("bytes", "Bytes of the objects in the cache", "kind")
+	m.months = counted("came_bytes", "Bytes of the NAR files in the cache, by the month in which they came", "month")
 	m.rootPaths = perRoot("paths", "Paths that a root keeps")
 	m.rootBytes = perRoot("bytes", "Bytes that a root keeps")
 	m.rootOnly = perRoot("only_bytes", "Bytes that only this root keeps")

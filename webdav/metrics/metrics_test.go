@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -98,7 +99,24 @@ func TestCount(t *testing.T) {
 	}
 	cancel()
 	wait.Wait()
-	wantLines(t, scrape(t, m), "nixstatic_tree_paths 1", "nixstatic_tree_nars 2", "nixstatic_tree_nar_bytes 1234")
+	wantLines(t, scrape(t, m), "nixstatic_tree_paths 1", "nixstatic_tree_nars 2", "nixstatic_tree_nar_bytes 1234",
+		`nixstatic_tree_objects{kind="nar"} 2`, `nixstatic_tree_bytes{kind="ls"} 10`, `nixstatic_tree_bytes{kind="nar"} 1234`,
+		fmt.Sprintf(`nixstatic_tree_came_bytes{month="%s"} 1234`, time.Now().UTC().Format("2006-01")))
+}
+
+// Months of long ago are told together.
+func TestMonths(t *testing.T) {
+	months := map[string]int64{}
+	for n := range 40 {
+		months[time.Date(2026, time.Month(1-n), 1, 0, 0, 0, 0, time.UTC).Format("2006-01")] = 10
+	}
+	m := New("")
+	m.tellMonths(months)
+	text := scrape(t, m)
+	wantLines(t, text, `nixstatic_tree_came_bytes{month="2026-01"} 10`, `nixstatic_tree_came_bytes{month="earlier"} 40`)
+	if n := strings.Count(text, "nixstatic_tree_came_bytes{"); n != maxMonths+1 {
+		t.Errorf("%d months", n)
+	}
 }
 
 func TestHealth(t *testing.T) {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,23 +19,54 @@ import (
 // the next. It costs a listing of the tree.
 func (m *Metrics) Count(ctx context.Context, tree layout.Tree) error {
 	var paths, nars, bytes int64
+	var kinds [layout.KindPrivate]struct{ objects, bytes int64 }
+	months := map[string]int64{}
 	for info, err := range tree.List(ctx, "") {
 		if err != nil {
 			return fmt.Errorf("count the cache: %w", err)
 		}
-		switch info.Key.Kind() {
+		kind := info.Key.Kind()
+		if !kind.Public() {
+			continue
+		}
+		kinds[kind].objects++
+		kinds[kind].bytes += info.Size
+		switch kind {
 		case layout.KindNarInfo:
 			paths++
 		case layout.KindNAR:
 			nars++
 			bytes += info.Size
+			months[info.ModTime.UTC().Format("2006-01")] += info.Size
 		}
 	}
+	for kind, count := range kinds {
+		if kind := layout.Kind(kind); kind.Public() {
+			m.objects.WithLabelValues(kind.String()).Set(float64(count.objects))
+			m.bytes.WithLabelValues(kind.String()).Set(float64(count.bytes))
+		}
+	}
+	m.tellMonths(months)
 	m.paths.Set(float64(paths))
 	m.nars.Set(float64(nars))
 	m.narBytes.Set(float64(bytes))
 	m.counted.SetToCurrentTime()
 	return m.countHeld(ctx, tree)
+}
+
+// maxMonths is how many months have a metric of their own.
+const maxMonths = 36
+
+// tellMonths tells what came in the latest months, and of all before under "earlier".
+func (m *Metrics) tellMonths(bytes map[string]int64) {
+	m.months.Reset()
+	for i, month := range slices.Backward(slices.Sorted(maps.Keys(bytes))) {
+		name := month
+		if len(bytes)-i > maxMonths {
+			name = "earlier"
+		}
+		m.months.WithLabelValues(name).Add(float64(bytes[month]))
+	}
 }
 
 // Held tells how many narinfos wait.
