@@ -51,10 +51,7 @@ func Test(t *testing.T, newTree func(t *testing.T) layout.Tree) {
 		{"PutBatchFailure", testPutBatchFailure},
 		{"UpdateNarInfo", testUpdateNarInfo},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			c.run(t, newTree(t))
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, newTree(t)) })
 	}
 }
 
