@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"strings"
 )
 
 // NarInfoKeys yields the keys of the narinfos in the directory from their names alone, as
@@ -24,14 +23,21 @@ func (d *Dir) NarInfoKeys(ctx context.Context) iter.Seq2[Key, error] {
 			return
 		}
 		defer f.Close()
-		for {
+		const length = hashLen + len(".narinfo")
+		reader := &nameReader{dir: f}
+		for names := []byte(nil); ; names = names[:0] {
 			if err := ctx.Err(); err != nil {
 				yield("", err)
 				return
 			}
-			names, err := f.Readdirnames(4096)
-			for _, name := range names {
-				if len(name) == hashLen+len(".narinfo") && strings.HasSuffix(name, ".narinfo") && checkHash(name[:hashLen]) == nil && !yield(Key(name), nil) {
+			err := reader.next(func(name []byte) {
+				if len(name) == length && string(name[hashLen:]) == ".narinfo" {
+					names = append(names, name...)
+				}
+			})
+			// The keys of one reading share their text.
+			for text := string(names); text != ""; text = text[length:] {
+				if checkHash(text[:hashLen]) == nil && !yield(Key(text[:length]), nil) {
 					return
 				}
 			}

@@ -1,7 +1,11 @@
 package layout
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -39,7 +43,6 @@ func isFUSE(f *os.File) bool {
 // flushAll brings all of the file system to disk that a file is on.
 func flushAll(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
 
-// changeTime returns when the kernel last saw the file or its inode change.
 // lookAt describes a name in a directory. The library takes as long again for it, of
 // which a listing of a million files has much.
 func lookAt(_ *os.Root, dir *os.File, name string) seen {
@@ -52,6 +55,7 @@ func lookAt(_ *os.Root, dir *os.File, name string) seen {
 	return seen{info: Info{Size: st.Size, ModTime: modTime, ETag: fileVersion(st.Ino, st.Size, modTime, st.Ctim.Nano())}, file: st.Mode&unix.S_IFMT == unix.S_IFREG}
 }
 
+// changeTime returns when the kernel last saw the file or its inode change.
 func changeTime(st *syscall.Stat_t) int64 { return st.Ctim.Nano() }
 
 // linkOpen gives a file that is open a further name, unless that is taken.
@@ -60,3 +64,48 @@ func linkOpen(f *os.File, toDir *os.File, to string) error {
 		return unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", f.Fd()), int(toDir.Fd()), to, unix.AT_SYMLINK_FOLLOW)
 	}))
 }
+
+// A nameReader reads the names in a directory. The library makes each of them a string,
+// and reads 8 KiB at once.
+type nameReader struct {
+	dir *os.File
+	buf []byte
+}
+
+// next tells the next of the names, in no order; told may not keep them. The error is
+// io.EOF behind the last.
+func (r *nameReader) next(told func(name []byte)) error {
+	if r.buf == nil {
+		r.buf = make([]byte, 256<<10)
+	}
+	var n int
+	err := uninterrupted(func() (err error) {
+		n, err = unix.ReadDirent(int(r.dir.Fd()), r.buf)
+		return err
+	})
+	if err != nil {
+		return named("read", ".", err)
+	}
+	if n <= 0 {
+		return io.EOF
+	}
+	// getdents64(2): inode, offset, the length of all, a type, and the name before a zero.
+	const length, name = 16, 19
+	for rest := r.buf[:n]; len(rest) > 0; {
+		if len(rest) < name {
+			return errShortEntry
+		}
+		size := int(binary.NativeEndian.Uint16(rest[length:]))
+		if size < name || size > len(rest) {
+			return errShortEntry
+		}
+		text, _, _ := bytes.Cut(rest[name:size], []byte{0})
+		if inode := binary.NativeEndian.Uint64(rest); inode != 0 { // 0 is a name that was removed
+			told(text)
+		}
+		rest = rest[size:]
+	}
+	return nil
+}
+
+var errShortEntry = errors.New("the kernel describes a directory that makes no sense")

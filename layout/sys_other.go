@@ -32,3 +32,15 @@ func changeTime(*syscall.Stat_t) int64 { return 0 }
 
 // linkOpen is for Linux alone: elsewhere a link is made of what a name stands for.
 func linkOpen(*os.File, *os.File, string) error { return syscall.ENOSYS }
+
+// A nameReader reads the names in a directory.
+type nameReader struct{ dir *os.File }
+
+// next tells the next of the names, in no order. The error is io.EOF behind the last.
+func (r *nameReader) next(told func(name []byte)) error {
+	names, err := r.dir.Readdirnames(4096)
+	for _, name := range names {
+		told([]byte(name))
+	}
+	return err
+}

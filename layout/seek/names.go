@@ -3,6 +3,7 @@ package seek
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"io/fs"
 	"iter"
 	"slices"
@@ -24,7 +25,7 @@ func (b *BadRecord) Unwrap() error { return b.Err }
 // A Part is a part of an index: the hashes of some paths that were in the tree at some
 // time, and those of the paths that match.
 type Part struct {
-	Hashes []byte // one behind the other, in order
+	Hashes []byte // one behind the other
 	Paths  []layout.StorePath
 }
 
@@ -33,45 +34,63 @@ type Part struct {
 // layout.ErrNotListable where the tree does not tell what it has. It goes on after a
 // BadRecord.
 //
-// Index, which may be nil, yields parts in the order of hashes. The names of the
+// Index, which may be nil, yields parts, none of which has a path of another. The names of the
 // paths that still are there are taken from it, since the hash of a path stands for its
 // name, and come first. If it ends with an error the records tell the rest.
 func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int, match func(hash, name string) bool, index iter.Seq2[Part, error]) iter.Seq2[layout.StorePath, error] {
 	return func(yield func(layout.StorePath, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		blocks := listed(ctx, r)
-		defer func() {
-			cancel()
-			for range blocks { // until it has ended
-			}
+		seed := maphash.MakeSeed()
+		var failed error
+		listed, ended := newHashSet(seed), make(chan struct{})
+		go func() {
+			defer close(ended)
+			failed = listed.list(ctx, r)
 		}()
-		var known known
+		known := newHashSet(seed)
+		var paths []layout.StorePath
 		if index != nil {
 			for part, err := range index {
-				if err != nil || !known.add(part) {
+				if err != nil || !known.add(part.Hashes) {
 					break
 				}
+				paths = append(paths, part.Paths...)
+			}
+		}
+		if <-ended; failed != nil {
+			yield("", failed)
+			return
+		}
+		// Only where the tree and the index are not the same each hash is looked at.
+		var there []string
+		for hash := range listed.unlike(known) {
+			there = append(there, string(hash))
+		}
+		slices.Sort(there)
+		there = slices.Compact(there)
+		old, told := make([]bool, len(there)), make([]bool, len(there))
+		for hash := range known.unlike(listed) {
+			if n, found := slices.BinarySearch(there, string(hash)); found {
+				old[n] = true
+			}
+		}
+		for _, p := range paths {
+			if differs(listed, known, p.Hash()) {
+				n, found := slices.BinarySearch(there, p.Hash())
+				if !found || told[n] {
+					continue
+				}
+				told[n] = true
+			}
+			if !yield(p, nil) {
+				return
 			}
 		}
 		var news []layout.Key
-		for block := range blocks {
-			if block.err != nil {
-				yield("", block.err)
-				return
-			}
-			for _, key := range block.keys {
-				if !known.mark(key.PathHash()) {
-					news = append(news, key)
-				}
+		for n, hash := range there {
+			if !old[n] {
+				news = append(news, layout.NarInfoKeyOf(hash))
 			}
 		}
-		for _, p := range known.paths {
-			if known.marked(p.Hash()) && !yield(p, nil) {
-				return
-			}
-		}
-		slices.Sort(news)
-		news = slices.Compact(news)
 		for p, err := range named(ctx, r, storeDir, jobs, news) {
 			if (err != nil || match(p.Hash(), p.Name())) && !yield(p, err) {
 				return
@@ -80,43 +99,25 @@ func Paths(ctx context.Context, r layout.Reader, storeDir string, jobs int, matc
 	}
 }
 
-// A block is some of the keys of a long list.
-type block struct {
-	keys []layout.Key
-	err  error
-}
-
-// listed lists the narinfos, while its caller does something else. The channel is closed when
-// it has ended.
-func listed(ctx context.Context, r layout.Reader) <-chan block {
-	const size, ahead = 4096, 256
-	blocks := make(chan block, ahead)
-	send := func(b block) bool {
-		select {
-		case blocks <- b:
-			return true
-		case <-ctx.Done():
-			return false
+// list takes the hashes of the narinfos of a tree.
+func (s *hashSet) list(ctx context.Context, r layout.Reader) error {
+	const size = 4096 * hashLen
+	var block []byte
+	for key, err := range layout.NarInfoKeys(ctx, r) {
+		if err != nil {
+			return err
+		}
+		if block == nil {
+			block = make([]byte, 0, size)
+		}
+		// The key of a narinfo begins with the hash.
+		if block = append(block, key[:hashLen]...); len(block) == size {
+			s.add(block)
+			block = nil
 		}
 	}
-	go func() {
-		defer close(blocks)
-		keys := make([]layout.Key, 0, size)
-		for key, err := range layout.NarInfoKeys(ctx, r) {
-			if err != nil {
-				send(block{err: err})
-				return
-			}
-			if keys = append(keys, key); len(keys) == size {
-				if !send(block{keys: keys}) {
-					return
-				}
-				keys = make([]layout.Key, 0, size)
-			}
-		}
-		send(block{keys: keys})
-	}()
-	return blocks
+	s.add(block)
+	return nil
 }
 
 // named yields the store paths of narinfos.

@@ -592,6 +592,59 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// Each path that is there is told of once, whether index and tree are alike or not.
+func TestPathsOfManyIndexes(t *testing.T) {
+	cache, n := newCache(t, compress.None, archive(t))
+	rng := rand.New(rand.NewPCG(5, 6))
+	every := func(string, string) bool { return true }
+	var all, want []layout.StorePath
+	for i := range 400 {
+		// Few places, so that several have more than one path.
+		p := layout.StorePath(fmt.Sprintf("00%c%029d-p%d", layout.Nix32Digits[rng.IntN(32)], i, i))
+		all = append(all, p)
+		if rng.IntN(3) > 0 {
+			want = append(want, p)
+			text := fmt.Sprintf("StorePath: /nix/store/%s\nURL: nar/x.nar\nNarHash: %s\nNarSize: 1\n", p, n.NarHash)
+			if err := os.WriteFile(filepath.Join(layout.TraitsOf(cache.Dir).Path, string(layout.NarInfoKey(p))), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	indexes := [][]layout.StorePath{want, all, nil}
+	for _, one := range []int{0, len(want) / 2, len(want) - 1} { // all but one
+		indexes = append(indexes, slices.Delete(slices.Clone(want), one, one+1))
+	}
+	for range 20 {
+		indexes = append(indexes, slices.DeleteFunc(slices.Clone(all), func(layout.StorePath) bool { return rng.IntN(2) == 0 }))
+	}
+	want = append(want, path)
+	slices.Sort(want)
+	for i, known := range indexes {
+		index := func(yield func(seek.Part, error) bool) {
+			for some := range slices.Chunk(known, 70) {
+				part := seek.Part{Paths: some}
+				for _, p := range some {
+					part.Hashes = append(part.Hashes, p.Hash()...)
+				}
+				if !yield(part, nil) {
+					return
+				}
+			}
+		}
+		var got []layout.StorePath
+		for p, err := range seek.Paths(t.Context(), cache, layout.DefaultStoreDir, 2, every, index) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, p)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("index %d (-want +got):\n%s", i, diff)
+		}
+	}
+}
+
 type notListed struct{ layout.Reader }
 
 // A listing that cannot have a name is not looked into; any other is, and what is not one says so.
