@@ -27,7 +27,8 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
 SHELL    := /bin/bash
 
 # -count=1: the real programs and stores that tests use are not files of this
-# module, so Go cannot know that a cached result went stale.
+# module, so Go cannot know that a cached result went stale. The tests of make unit
+# use none of them, so Go runs those again that a change concerns.
 #
 # -p: many tests wait, for disks, clocks and other programs, while others can run.
 #
@@ -36,9 +37,9 @@ SHELL    := /bin/bash
 #
 # The tag real adds the tests that need those programs.
 processors := $(shell getconf _NPROCESSORS_ONLN)
-testflags := -count=1 -timeout 20m -p $$(( $(processors) + 1 )) -ldflags '-s -w' $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
+testflags := -timeout 20m -p $$(( $(processors) + 1 )) -ldflags '-s -w' $(if $(filter 1,$(V)),-v) $(if $(RUN),-run '$(RUN)')
 unitflags := -parallel $$(( 4 * $(processors) )) $(testflags)
-realflags := -tags real $(testflags)
+realflags := -tags real -count=1 $(testflags)
 
 .PHONY: build unit test screenshots race lint fuzz siege soak explore year bench install install-files release setup clean builders
 

@@ -444,7 +444,7 @@ func TestFaults(t *testing.T) {
 		left := treetest.NewMem(nil)
 		c := foreign(t, left)
 		edit(t, left, narOf(t, left, "app"), func(b []byte) []byte { return b[:len(b)/2] })
-		for at := 1; ; at += quick.Step(7) {
+		for at := 1; ; at += quick.Step(17) {
 			tree := left.Clone(nil)
 			faulty := &treetest.Faulty{Tree: tree}
 			faulty.Fault = treetest.Fault{At: at, Down: true, Err: errors.New("cut off")}

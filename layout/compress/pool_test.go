@@ -20,6 +20,9 @@ import (
 // The sizes that most tests use in place of those of NewPool, so that xz takes no minutes.
 const testStart, testFrame = 16 << 10, 256 << 10
 
+// smallFrame is that size where a test needs frames, and not large ones.
+var smallFrame = testFrame / quick.Step(4)
+
 func testPool(t testing.TB, workers int) *Pool {
 	t.Helper()
 	p := newPool(workers, testStart, testFrame)
@@ -118,9 +121,10 @@ func reclaimed(t *testing.T, p *Pool) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	p := testPool(t, 2)
-	sizes := []int{0, 1, testStart - 1, testStart, testStart + 1, testFrame - 1, testFrame, testFrame + 1, 7 * testFrame / 2}
-	chunks := []int{1 << 10, testStart, 100_003, 10 * testFrame}
+	p := newPool(2, testStart, smallFrame)
+	t.Cleanup(p.Close)
+	sizes := []int{0, 1, testStart - 1, testStart, testStart + 1, smallFrame - 1, smallFrame, smallFrame + 1, 7 * smallFrame / 2}
+	chunks := []int{1 << 10, testStart, 100_003, 10 * smallFrame}
 	for _, m := range Writable() {
 		for i, size := range sizes {
 			if i%quick.Step(4) > 0 {
@@ -192,8 +196,9 @@ func TestRoundTripNoise(t *testing.T) {
 }
 
 func TestLevels(t *testing.T) {
-	p := testPool(t, 2)
-	data := sample(testFrame+1, 3)
+	p := newPool(2, testStart, smallFrame)
+	t.Cleanup(p.Close)
+	data := sample(smallFrame+1, 3)
 	for _, m := range Writable() {
 		def := compressed(t, p, m, 0, data)
 		tr, _ := m.traits()

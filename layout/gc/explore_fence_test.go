@@ -94,7 +94,7 @@ func TestExploreFence(t *testing.T) {
 	f := newFixture(t)
 	schedules, steps := 0, 0
 	for n, w := range fencedWorlds(fencePasses) {
-		if n%quick.Step(6) > 0 {
+		if n%quick.Step(12) > 0 {
 			continue
 		}
 		begun := time.Now()

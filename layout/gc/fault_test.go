@@ -38,7 +38,7 @@ func TestFaults(t *testing.T) {
 			o := days(40)
 			o.Undo = time.Duration(i%2) * aWeek
 			for ended := false; !ended && !t.Failed(); {
-				f.At += quick.Step(7)
+				f.At += quick.Step(17)
 				ended = faulted(t, first, f, o)
 			}
 		})

@@ -52,7 +52,7 @@ func TestFaults(t *testing.T) {
 			if total < 100 {
 				t.Fatalf("%d operations", total)
 			}
-			for at := 1; at <= total; at += 1 + total*quick.Step(10)/kind.steps {
+			for at := 1; at <= total; at += 1 + total*quick.Step(20)/kind.steps {
 				for _, done := range []bool{false, true} {
 					name := fmt.Sprintf("%s, strict %v, operation %d, happened %v", kind.name, strict, at, done)
 					if !t.Run(name, func(t *testing.T) { run(t, treetest.Fault{At: at, Done: done}) }) {

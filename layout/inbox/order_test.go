@@ -20,7 +20,7 @@ import (
 // are forgotten. It always ends in the same tree.
 func TestAnyOrder(t *testing.T) {
 	s := newSample(t)
-	for seed := range uint64(200 / quick.Step(8)) {
+	for seed := range uint64(200 / quick.Step(20)) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		keys := s.keys()
 		rng.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })

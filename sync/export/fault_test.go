@@ -55,9 +55,9 @@ func TestFaults(t *testing.T) {
 	} {
 		for _, side := range []string{"source", "destination"} {
 			for _, fault := range []treetest.Fault{{}, {Done: true}, {Down: true}, {Done: true, Down: true}} {
-				more, step := true, quick.Step(13)
+				more, step := true, quick.Step(29)
 				if name == "dir" {
-					step = 7 * quick.Step(5) // it is slower
+					step = 7 * quick.Step(11) // it is slower
 				}
 				for fault.At = step; more && !t.Failed(); fault.At += step {
 					t.Run(fmt.Sprintf("%s/%s/done=%t,down=%t/%d", name, side, fault.Done, fault.Down, fault.At), func(t *testing.T) {

@@ -197,7 +197,7 @@ func TestVerifyFlood(t *testing.T) {
 	v := newVerifier(t, i)
 	var wait sync.WaitGroup
 	for n := range 500 {
-		raw := oidctest.SignIDToken(i.private["rsa"], fmt.Sprint("made-up-", n), oidc.RS256, i.claims(nil))
+		raw := oidctest.SignIDToken(i.private["ec"], fmt.Sprint("made-up-", n), oidc.ES256, i.claims(nil))
 		wait.Go(func() {
 			if _, err := v.Verify(t.Context(), raw); err == nil {
 				t.Error("a key that is not there is good")
