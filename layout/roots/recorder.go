@@ -28,13 +28,21 @@ const (
 	// how many paths it may list.
 	dailyRuns    = 10_000
 	dailyMembers = 20_000_000
+	// maxWaits is how many paths of one client may wait to be written.
+	maxWaits = 1 << 18
+	// maxWriting is how many lists are written at the same time. Each has a few files open,
+	// also when the request is gone that began it. writingPatience is how long the next one
+	// waits.
+	maxWriting      = 16
+	writingPatience = time.Minute
 )
 
 // A Recorder writes down what runs rely upon, for the clients of one process. It is
 // safe for concurrent use.
 type Recorder struct {
-	tree layout.Tree
-	now  func() time.Time
+	tree   layout.Tree
+	now    func() time.Time
+	places *share.Pool // of what is written
 
 	mu      sync.Mutex
 	open    map[legID]*leg
@@ -49,6 +57,7 @@ type account struct {
 	day           int64
 	runs, members int // of that day
 	open, holds   int // now
+	waits         int // paths that are to be written
 }
 
 // A legID is that of a run, for one client. A client that names the run of another has
@@ -82,7 +91,8 @@ type batch struct {
 
 // NewRecorder returns the recorder of a tree.
 func NewRecorder(t layout.Tree) *Recorder {
-	return &Recorder{tree: t, now: time.Now, open: map[legID]*leg{}, clients: map[share.Client]*account{}}
+	return &Recorder{tree: t, now: time.Now, places: share.NewPool(maxWriting, writingPatience),
+		open: map[legID]*leg{}, clients: map[share.Client]*account{}}
 }
 
 // Close waits for what is being written.
@@ -91,7 +101,8 @@ func (r *Recorder) Close() { r.writing.Wait() }
 // Note writes down that a run relies on store paths, given by their hashes. When it
 // returns without an error, that is durable, and nothing that was not removed before
 // is removed while the run counts: the caller looks whether the paths are there
-// after that. The error is layout.ErrTooManyRuns if the client may not have more.
+// after that. The error is layout.ErrTooManyRuns if the client may not have more, and
+// share.ErrBusy if it has too many under way.
 func (r *Recorder) Note(ctx context.Context, id layout.RunID, hashes ...string) error {
 	rely, err := layout.Rely(ctx, r.tree, layout.Sight{})
 	if err != nil {
@@ -99,22 +110,17 @@ func (r *Recorder) Note(ctx context.Context, id layout.RunID, hashes ...string) 
 	}
 	sight := rely.Sight()
 	rely.Release()
-	r.mu.Lock()
-	l, err := r.legOf(share.From(ctx), id, sight)
-	if err != nil {
-		r.mu.Unlock()
+	wait, err := r.join(ctx, id, sight, hashes, nil)
+	if errors.Is(err, errNoPlace) {
+		place, busy := r.places.Take(ctx, 1)
+		if busy != nil {
+			return fmt.Errorf("write down what %s relies on: %w", id, busy)
+		}
+		wait, err = r.join(ctx, id, sight, hashes, place)
+	}
+	if err != nil || wait == nil {
 		return err
 	}
-	wait := l.queue(hashes, l.seen == sight)
-	if wait == nil {
-		r.mu.Unlock()
-		return nil
-	}
-	if !l.writing {
-		l.writing = true
-		r.writing.Go(func() { r.write(context.WithoutCancel(ctx), l) })
-	}
-	r.mu.Unlock()
 	select {
 	case <-wait.done:
 		return wait.err
@@ -123,22 +129,53 @@ func (r *Recorder) Note(ctx context.Context, id layout.RunID, hashes ...string) 
 	}
 }
 
-// queue adds hashes to what is to be written, and returns the batch to wait for,
-// nil if all of them are written and known to be there still.
-func (l *leg) queue(hashes []string, sound bool) *batch {
-	var wait *batch
-	for _, hash := range hashes {
-		id := refgraph.PackPath(hash)
-		if sound && l.has[id] {
-			continue
-		}
-		if l.next == nil {
-			l.next = &batch{done: make(chan struct{})}
-		}
-		l.next.add = append(l.next.add, id)
-		wait = l.next
+// errNoPlace says that a leg is to be written, and that nothing writes it yet.
+var errNoPlace = errors.New("a place is needed")
+
+// join adds hashes to what is to be written of a run, and returns the batch to wait for,
+// nil if all of them are written. The place is for writing them; without one the
+// error is errNoPlace where it is needed. join gives it back where another one writes.
+func (r *Recorder) join(ctx context.Context, id layout.RunID, sight layout.Sight, hashes []string, place *share.Part) (*batch, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, err := r.legOf(share.From(ctx), id, sight)
+	if err != nil {
+		place.Release()
+		return nil, err
 	}
-	return wait
+	a, missing := r.account(l.id.client), l.missing(hashes, l.seen == sight)
+	if a.waits > maxWaits {
+		place.Release()
+		return nil, fmt.Errorf("write down what %s relies on: %w", id, share.ErrBusy)
+	}
+	if len(missing) > 0 && !l.writing {
+		if place == nil {
+			return nil, errNoPlace
+		}
+		l.writing = true
+		r.writing.Go(func() { r.write(context.WithoutCancel(ctx), l, place) })
+	} else {
+		place.Release()
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	if l.next == nil {
+		l.next = &batch{done: make(chan struct{})}
+	}
+	l.next.add = append(l.next.add, missing...)
+	a.waits += len(missing)
+	return l.next, nil
+}
+
+// missing returns those of the hashes that are not written, or not known to be there still.
+func (l *leg) missing(hashes []string, sound bool) (ids []refgraph.PathID) {
+	for _, hash := range hashes {
+		if id := refgraph.PackPath(hash); !sound || !l.has[id] {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // legOf returns the leg of a run. If something was removed since its last list was
@@ -218,8 +255,9 @@ func (r *Recorder) forget(l *leg) {
 }
 
 // write writes what waits of a leg, batch by batch: what comes meanwhile is the next
-// batch.
-func (r *Recorder) write(ctx context.Context, l *leg) {
+// batch. Each batch has a place, so that the runs of a client take turns.
+func (r *Recorder) write(ctx context.Context, l *leg, place *share.Part) {
+	var busy error
 	for {
 		r.mu.Lock()
 		b := l.next
@@ -227,27 +265,42 @@ func (r *Recorder) write(ctx context.Context, l *leg) {
 		if b == nil {
 			l.writing = false
 			r.mu.Unlock()
+			place.Release()
 			return
 		}
 		r.mu.Unlock()
 		var sight layout.Sight
-		sight, b.err = r.put(ctx, l, b.add)
-		r.mu.Lock()
-		if b.err == nil {
-			stale := sight != l.seen
-			l.seen = sight
-			if stale { // what was written before may have gone
-				a := r.account(l.id.client)
-				a.holds -= len(l.has)
-				r.members -= len(l.has)
-				clear(l.has)
-			}
-			for _, id := range b.add {
-				r.remember(l, id)
-			}
+		if b.err = busy; b.err == nil {
+			sight, b.err = r.put(ctx, l, b.add)
 		}
+		place.Release()
+		r.mu.Lock()
+		r.written(l, b, sight)
+		more := l.next != nil
 		r.mu.Unlock()
 		close(b.done)
+		if more {
+			place, busy = r.places.Take(ctx, 1)
+		}
+	}
+}
+
+// written notes that a batch was written, or failed.
+func (r *Recorder) written(l *leg, b *batch, sight layout.Sight) {
+	a := r.account(l.id.client)
+	a.waits -= len(b.add)
+	if b.err != nil {
+		return
+	}
+	stale := sight != l.seen
+	l.seen = sight
+	if stale { // what was written before may have gone
+		a.holds -= len(l.has)
+		r.members -= len(l.has)
+		clear(l.has)
+	}
+	for _, id := range b.add {
+		r.remember(l, id)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -222,6 +223,90 @@ func TestNoteIsBounded(t *testing.T) {
 	day = day.AddDate(0, 0, 1)
 	if err := r.Note(mallory, run(t, "m@x"), hashOf(1)); err != nil {
 		t.Errorf("on the next day: %v", err)
+	}
+}
+
+// A slowTree writes when it is let, and knows how many at most wait for that.
+type slowTree struct {
+	layout.Tree
+	let chan struct{}
+
+	mu        sync.Mutex
+	now, most int
+}
+
+func (s *slowTree) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
+	s.mu.Lock()
+	s.now++
+	s.most = max(s.most, s.now)
+	s.mu.Unlock()
+	<-s.let
+	s.mu.Lock()
+	s.now--
+	s.mu.Unlock()
+	return s.Tree.Put(ctx, key, body, opts)
+}
+
+// Requests that are given up leave few lists behind that are being written, and another client
+// has its turn among them.
+func TestNotesThatAreGivenUp(t *testing.T) {
+	tree := &slowTree{Tree: treetest.NewMem(t), let: make(chan struct{})}
+	r := NewRecorder(tree)
+	ctx, leave := context.WithCancel(share.As(t.Context(), "mallory"))
+	var requests sync.WaitGroup
+	for n := range 10 * maxWriting {
+		requests.Go(func() {
+			if err := r.Note(ctx, run(t, fmt.Sprintf("m@%d", n)), hashOf(n)); err == nil {
+				t.Error("a note was written that nothing let")
+			}
+		})
+	}
+	for begun := 0; begun < maxWriting/2; runtime.Gosched() {
+		tree.mu.Lock()
+		begun = tree.now
+		tree.mu.Unlock()
+	}
+	leave()
+	requests.Wait()
+	alice := make(chan error)
+	go func() { alice <- r.Note(share.As(t.Context(), "alice"), run(t, "a@1"), hashOf(1)) }()
+	for begun := 0; begun <= maxWriting/2; runtime.Gosched() {
+		tree.mu.Lock()
+		begun = tree.now
+		tree.mu.Unlock()
+	}
+	close(tree.let)
+	if err := <-alice; err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	r.Close()
+	if tree.most > maxWriting {
+		t.Errorf("%d lists were written at the same time", tree.most)
+	}
+}
+
+// A client whose paths wait to be written may not add to them without end.
+func TestWaitingPathsAreBounded(t *testing.T) {
+	tree := &slowTree{Tree: treetest.NewMem(t), let: make(chan struct{})}
+	r := NewRecorder(tree)
+	given, leave := context.WithCancel(share.As(t.Context(), "mallory"))
+	leave()
+	hashes := make([]string, 1<<14)
+	for n := range hashes {
+		hashes[n] = hashOf(n)
+	}
+	var err error
+	n := 0
+	for ; !errors.Is(err, share.ErrBusy) && n < 100; n++ {
+		err = r.Note(given, run(t, "m@1"), hashes...)
+	}
+	if waits := r.clients["mallory"].waits; n == 100 || waits > maxWaits+len(hashes) {
+		t.Errorf("after %d notes %d paths wait: %v", n, waits, err)
+	}
+	close(tree.let)
+	r.Close()
+	if waits := r.clients["mallory"].waits; waits != 0 {
+		t.Errorf("%d paths wait for ever", waits)
 	}
 }
 
