@@ -33,6 +33,7 @@ type Dir struct {
 	making  sync.Mutex
 	staging *staging           // this process's folder of unfinished files
 	folders map[string]*folder // directories that were written to, open
+	lately  []string           // those, the one used longest ago first
 	all     []*staging         // to be closed
 }
 
@@ -76,6 +77,7 @@ func (d *Dir) Close() error {
 		f.Close()
 		delete(d.folders, dir)
 	}
+	d.lately = nil
 	if d.root != nil {
 		errs = append(errs, d.root.Close())
 		d.root = nil

@@ -25,6 +25,7 @@ func (d *Dir) CopyObject(ctx context.Context, from Info, to Key) error {
 	if err != nil {
 		return keyError("put", to, err)
 	}
+	defer d.leave(folder)
 	file := body.(*os.File)
 	if err := FlushFile(file); err != nil { // another program may have written it
 		return keyError("copy", from.Key, err)

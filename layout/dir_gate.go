@@ -85,7 +85,9 @@ func (d *Dir) lockAs(key Key, how int, create bool) (f *os.File, err error) {
 		flags |= os.O_CREATE
 	}
 	if err = open(flags); create && errors.Is(err, fs.ErrNotExist) {
-		if _, err = d.folder(path.Dir(string(key))); err == nil {
+		var in *folder
+		if in, err = d.folder(path.Dir(string(key))); err == nil {
+			d.leave(in)
 			err = open(flags)
 		}
 	}

@@ -71,35 +71,59 @@ func (d *Dir) PutBatch(ctx context.Context, groups ...[]Object) (taken []Key, er
 		return nil, err
 	}
 	for g, group := range groups {
-		folders := map[string]*folder{}
-		for i, o := range group {
-			if err := ctx.Err(); err != nil {
-				return taken, err
-			}
-			dir := path.Dir(string(o.Key))
-			if folders[dir] == nil {
-				if folders[dir], err = d.folder(dir); err != nil {
-					return taken, keyError("put", o.Key, err)
-				}
-			}
-			err := d.publish(ctx, files[g][i], folders[dir], o)
-			if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
-				taken = append(taken, o.Key)
-				continue
-			}
-			if err != nil {
-				return taken, keyError("put", o.Key, err)
-			}
-		}
-		// Dying before this point leaves whole files at their keys, of this
-		// group and of those before it, never of a later one.
-		for dir, folder := range folders {
-			if err := FlushDir(folder.File); err != nil {
-				return taken, fmt.Errorf("put into %s: %w", dir, err)
-			}
+		some, err := d.publishGroup(ctx, group, files[g])
+		if taken = append(taken, some...); err != nil {
+			return taken, err
 		}
 	}
 	return taken, nil
+}
+
+// publishGroup gives the durable files of a group their final names, durably.
+func (d *Dir) publishGroup(ctx context.Context, group []Object, files []*stagedFile) (taken []Key, err error) {
+	folders := map[string]*folder{}
+	defer func() {
+		for _, f := range folders {
+			d.leave(f)
+		}
+	}()
+	flush := func() error {
+		for dir, f := range folders {
+			if err := FlushDir(f.File); err != nil {
+				return fmt.Errorf("put into %s: %w", dir, err)
+			}
+			d.leave(f)
+			delete(folders, dir)
+		}
+		return nil
+	}
+	for i, o := range group {
+		if err := ctx.Err(); err != nil {
+			return taken, err
+		}
+		dir := path.Dir(string(o.Key))
+		if folders[dir] == nil && len(folders) >= mostFolders {
+			if err := flush(); err != nil {
+				return taken, err
+			}
+		}
+		if folders[dir] == nil {
+			if folders[dir], err = d.folder(dir); err != nil {
+				return taken, keyError("put", o.Key, err)
+			}
+		}
+		err := d.publish(ctx, files[i], folders[dir], o)
+		if o.Opts.IfAbsent && errors.Is(err, fs.ErrExist) {
+			taken = append(taken, o.Key)
+			continue
+		}
+		if err != nil {
+			return taken, keyError("put", o.Key, err)
+		}
+	}
+	// Dying before this point leaves whole files at their keys, of this group and of
+	// those before it, never of a later one.
+	return taken, flush()
 }
 
 // stage returns the body of an object as a durable file of this tree's staging
@@ -251,9 +275,11 @@ func (d *Dir) OpenLock(key Key) (f *os.File, err error) {
 	if _, err := d.open(true); err != nil {
 		return nil, err
 	}
-	if _, err := d.folder(path.Clean(PrivatePrefix)); err != nil {
+	in, err := d.folder(path.Clean(PrivatePrefix))
+	if err != nil {
 		return nil, err
 	}
+	d.leave(in)
 	err = d.within(string(key), func(root *os.Root, name string) error {
 		f, err = root.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NONBLOCK, 0o666)
 		return err

@@ -5,34 +5,84 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"syscall"
 )
+
+// mostFolders is how many folders are open that no batch uses: a tree has one for each
+// run, and for each derivation with outputs by content.
+const mostFolders = 24
 
 // A folder is an open directory that keys lie in.
 type folder struct {
 	*os.File
 	path string // below the tree's directory
-	// Dir.making guards what is known of its file system.
-	near   bool     // it is that of the tree's staging folder
+	// Dir.making guards the rest.
+	uses   int      // batches that use it now
+	near   bool     // its file system is that of the tree's staging folder
 	beside *staging // of files for this folder alone, where it is another
 }
 
 // folder returns the open directory of keys, which is there durably, and made if
 // it was not. It is kept open for the next batch, unless the directory of that
-// name is another by then: someone may tidy the tree under us.
+// name is another by then: someone may tidy the tree under us. The caller leaves it.
 func (d *Dir) folder(dir string) (*folder, error) {
 	d.making.Lock()
 	defer d.making.Unlock()
-	return d.makeFolder(dir)
+	f, err := d.makeFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	f.uses++
+	return f, nil
 }
 
-// makeFolder is folder for a caller that holds d.making.
+// leave ends the use of a folder, nil for none. It is closed if it is not kept open any more.
+func (d *Dir) leave(f *folder) {
+	if f == nil {
+		return
+	}
+	d.making.Lock()
+	defer d.making.Unlock()
+	if f.uses--; f.uses == 0 && d.folders[f.path] != f {
+		f.Close()
+	}
+}
+
+// forget keeps a folder open no longer than batches use it. The caller holds d.making.
+func (d *Dir) forget(f *folder) {
+	delete(d.folders, f.path)
+	d.lately = slices.DeleteFunc(d.lately, func(dir string) bool { return dir == f.path })
+	if f.uses == 0 {
+		f.Close()
+	}
+}
+
+// keep keeps a folder open, in the place of the one that was made or asked for the
+// longest time ago. The staging folder of one beside it would go with it: such a folder
+// stays. The caller holds d.making.
+func (d *Dir) keep(f *folder) {
+	if other := d.folders[f.path]; other != nil && other != f {
+		d.forget(other)
+	}
+	d.folders[f.path] = f
+	d.lately = append(slices.DeleteFunc(d.lately, func(dir string) bool { return dir == f.path }), f.path)
+	for _, dir := range d.lately[:max(0, len(d.lately)-mostFolders)] {
+		if old := d.folders[dir]; old.beside == nil {
+			d.forget(old)
+			return
+		}
+	}
+}
+
+// makeFolder returns a folder for a caller that holds d.making, and uses it no longer.
 func (d *Dir) makeFolder(dir string) (*folder, error) {
 	have := d.folders[dir]
 	now, err := d.stat(dir)
 	if have != nil && err == nil {
 		var then fs.FileInfo
 		if then, err = have.Stat(); err == nil && os.SameFile(now, then) {
+			d.keep(have)
 			return have, nil
 		}
 	}
@@ -57,7 +107,7 @@ func (d *Dir) makeFolder(dir string) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.folders[dir] = f // the one before is closed when no batch uses it any more
+	d.keep(f)
 	return f, nil
 }
 

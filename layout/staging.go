@@ -209,6 +209,7 @@ func (d *Dir) stageBeside(to *folder) (*staging, error) {
 			return nil, err
 		}
 		to.beside, to.near = s, false
+		d.keep(to)
 	}
 	return to.beside, nil
 }
