@@ -78,7 +78,7 @@ fuzz:
 
 # Five hundred builds of each Nix while servers, senders and builds are killed.
 builders:
-	NIXSTATIC_BUILDS=500 $(GO) test -tags real -count=1 -timeout 60m -run TestKilled ./tests/builders
+	NIXSTATIC_BUILDS=500 $(GO) test -tags real -count=1 -timeout 60m -run Killed ./tests/builders
 
 siege: setup
 	SIEGE=$(SIEGE) $(GO) test -tags real -count=1 -timeout 1h -v ./tests/siege
