@@ -67,7 +67,7 @@ func explain(p *gc.Policy, plan *gc.Plan) (text []string) {
 		say("A path that was pushed within %s stays, with all that it refers to: %s now.", p.Young, counted(young, "path"))
 	}
 	if !p.Used.IsZero() {
-		say("So does one that was read within %s: %s now; a Nix that has read a narinfo asks for it again after 30 days.", p.Used, counted(used, "path"))
+		say("A path that was read within %s stays likewise: %s now; a Nix that has read a narinfo asks for it again after 30 days.", p.Used, counted(used, "path"))
 	}
 	if p.Logs != nil {
 		say("Build logs stay for %s.", p.Logs)
@@ -85,6 +85,9 @@ func explain(p *gc.Policy, plan *gc.Plan) (text []string) {
 			plural(int64(len(plan.ForSize)), "run"), plural(int64(plan.LooseForSize), "young path"), bytesize(p.MaxSize))
 	default:
 		say("That is %d%% of the %s that the cache may have.", 100*plan.Live.Bytes/p.MaxSize, bytesize(p.MaxSize))
+	}
+	if p.Warn > 0 && plan.Over == nil {
+		say("gc warns from %d%% on.", p.Warn)
 	}
 	if p.Undo.IsZero() {
 		say("What goes cannot be brought back.")

@@ -1,15 +1,18 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -38,9 +41,10 @@ func purgeFlags() []cli.Flag {
 // nothing.
 type purger struct {
 	command, base string
+	wait          time.Duration // for one run of the command
 
 	mu   sync.Mutex
-	keys []layout.Key
+	keys map[layout.Key]bool // each once: clients may replace an object many times while a hook runs
 }
 
 // readPurger reads purgeFlags; nil if there is nothing to tell.
@@ -53,7 +57,7 @@ func readPurger(c *cli.Context) (*purger, error) {
 	if command == "" || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
 		return nil, usage("--purge-hook needs a command, and --purge-url such as https://cache.example.org")
 	}
-	return &purger{command: command, base: strings.TrimRight(base, "/") + "/"}, nil
+	return &purger{command: command, base: strings.TrimRight(base, "/") + "/", wait: purgeWait, keys: map[layout.Key]bool{}}, nil
 }
 
 // add notes objects that changed or went.
@@ -65,7 +69,7 @@ func (p *purger) add(keys ...layout.Key) {
 	defer p.mu.Unlock()
 	for _, key := range keys {
 		if key.Kind().Public() {
-			p.keys = append(p.keys, key)
+			p.keys[key] = true
 		}
 	}
 }
@@ -77,22 +81,34 @@ func (p *purger) run(ctx context.Context) error {
 		return nil
 	}
 	p.mu.Lock()
-	keys := p.keys
-	p.keys = nil
+	keys := slices.Sorted(maps.Keys(p.keys))
+	clear(p.keys)
 	p.mu.Unlock()
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
+	var failed error
+	untold := 0
 	for some := range slices.Chunk(keys, purgeBatch) {
 		var list strings.Builder
 		for _, key := range some {
 			list.WriteString(p.base + (&url.URL{Path: string(key)}).EscapedPath() + "\n")
 		}
+		if hangs := errors.Is(failed, errHangs); hangs || ctx.Err() != nil && failed != nil {
+			untold += len(some)
+			continue // the next one would take as long
+		}
 		if err := p.call(ctx, list.String()); err != nil {
-			return withHint(err, "the cache itself is done; a proxy or CDN before it may answer with what they have until it expires there: narinfos for five minutes, NARs for a year")
+			untold += len(some)
+			failed = cmp.Or(failed, err)
 		}
 	}
-	return nil
+	if failed == nil {
+		return nil
+	}
+	return withHint(fmt.Errorf("%s of %d not purged: %w", plural(int64(untold), "URL"), len(keys), failed),
+		"the cache itself is done; a proxy or CDN before it may answer with what they have until it expires there: narinfos for five minutes, NARs for a year")
 }
+
+// errHangs says that a hook took longer than it may.
+var errHangs = errors.New("it took too long")
 
 // tell runs the hook for a server, whose log has what fails.
 func (p *purger) tell(ctx context.Context, log *slog.Logger) {
@@ -118,18 +134,36 @@ func (p *purger) keepTelling(ctx context.Context, log *slog.Logger) {
 }
 
 func (p *purger) call(ctx context.Context, list string) error {
-	ctx, cancel := context.WithTimeout(ctx, purgeWait)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.wait, errHangs)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", p.command)
 	cmd.Stdin = strings.NewReader(list)
+	// The hook ends with all that it started, such as the curl that hangs.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	var out bytes.Buffer
+	var out firstBytes
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		text := strings.TrimSpace(out.String())
-		return fmt.Errorf("run the purge hook: %w: %.500s", err, text)
+	err := cmd.Run()
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // it left something running
+		return nil
 	}
-	return nil
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if text := strings.TrimSpace(string(out)); text != "" {
+		err = fmt.Errorf("%w: %s", err, text)
+	}
+	return fmt.Errorf("run the purge hook: %w", err)
+}
+
+// firstBytes keeps the first bytes of what a hook says, which may be without an end.
+type firstBytes []byte
+
+func (f *firstBytes) Write(b []byte) (int, error) {
+	const most = 500
+	*f = append(*f, b[:min(len(b), most-len(*f))]...)
+	return len(b), nil
 }
 
 // purging has a run of gc tell a purger.

@@ -27,7 +27,8 @@ func usesCommand() *cli.Command {
 			Description: "LOG is a file, which may be compressed with gzip, or - for standard input: the combined\n" +
 				"or common format of nginx, Apache and others; JSON, a line for each request, as Caddy\n" +
 				"writes it or with the names of nginx's variables; the access logs of S3; the standard\n" +
-				"logs of CloudFront. To import a log once more changes nothing.\n\n" +
+				"logs of CloudFront, also as JSON. Lines of the future and of more than 400 days ago count\n" +
+				"for nothing. To import a log once more changes nothing.\n\n" +
 				"Examples:\n" +
 				"   nixstatic uses import ./cache /var/log/nginx/access.log /var/log/nginx/access.log.*.gz\n" +
 				"   aws s3 cp --recursive s3://logs/cache/ logs && nixstatic uses import ./cache logs/*",
@@ -44,6 +45,7 @@ type usesResult struct {
 	Lines   int64  `json:"lines"`
 	Reads   int64  `json:"reads"`       // of paths
 	Strange int64  `json:"notReadable"` // lines
+	Undated int64  `json:"otherTime"`   // lines of the future, or of more than 400 days ago
 	Days    int    `json:"days"`
 }
 
@@ -76,7 +78,7 @@ func runUsesImport(c *cli.Context) error {
 	}
 	first, last, days := log.Days()
 	if c.Bool("json") {
-		return printJSON(c.App.Writer, usesResult{1, location, log.Lines.Load(), log.Reads.Load(), log.Strange.Load(), days})
+		return printJSON(c.App.Writer, usesResult{1, location, log.Lines.Load(), log.Reads.Load(), log.Strange.Load(), log.Undated.Load(), days})
 	}
 	if c.Bool("quiet") {
 		return nil
@@ -87,6 +89,9 @@ func runUsesImport(c *cli.Context) error {
 	}
 	if n := log.Strange.Load(); n > 0 {
 		text += fmt.Sprintf("; %s in no format that is known", plural(n, "line"))
+	}
+	if n := log.Undated.Load(); n > 0 {
+		text += fmt.Sprintf("; %s of the future, or of more than %d days ago", plural(n, "line"), uses.Remembered)
 	}
 	say(c, "%s", text)
 	return nil

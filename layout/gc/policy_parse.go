@@ -1,6 +1,7 @@
 package gc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -50,6 +51,7 @@ func ParsePolicy(text []byte) (Policy, error) {
 	if !utf8.Valid(text) {
 		return p, errors.New("it is not text in UTF-8")
 	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // editors on Windows write it
 	var errs []error
 	said := map[string]int{}
 	rules := 0
@@ -241,11 +243,15 @@ func ParseBytes(text string) (int64, error) {
 	return int64(n), nil
 }
 
+// minBare is the smallest number of bytes that a person writes without a unit: a size of 2000
+// is meant to be of gigabytes.
+const minBare = 1 << 20
+
 // ParseSize is ParseBytes for limits that a person writes: a small number alone lacks its
 // unit, and is refused.
 func ParseSize(text string) (int64, error) {
 	n, err := ParseBytes(text)
-	if number := strings.TrimSpace(text); err == nil && n > 0 && n < 1<<10 && strings.Trim(number, "0123456789.") == "" {
+	if number := strings.TrimSpace(text); err == nil && n > 0 && n < minBare && strings.Trim(number, "0123456789.") == "" {
 		return 0, fmt.Errorf("%q is a number of bytes: name a unit, as in %sGB", text, number)
 	}
 	return n, err

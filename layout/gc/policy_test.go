@@ -62,6 +62,11 @@ undo          30d
 	if got, err := gc.ParsePolicy([]byte(strings.ReplaceAll(strings.ReplaceAll(busy, "  ", "\t"), "\n", "\r\n"))); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("with tabs and the ends of lines of DOS it is %+v, %v", got, err)
 	}
+	for name, text := range map[string]string{"the mark of editors on Windows": "\ufeff" + busy, "other blanks": strings.ReplaceAll(strings.ReplaceAll(busy, "  ", "\u00a0\u2003"), "\n", "\u3000\n")} {
+		if got, err := gc.ParsePolicy([]byte(text)); err != nil || !cmp.Equal(got, want) {
+			t.Errorf("with %s it is %+v, %v", name, got, err)
+		}
+	}
 	if empty, err := gc.ParsePolicy(nil); err != nil || !cmp.Equal(empty, gc.Policy{Undo: gc.DefaultUndo}) {
 		t.Errorf("an empty policy is %+v, %v", empty, err)
 	}
@@ -97,6 +102,30 @@ func TestParsePolicyErrors(t *testing.T) {
 		{"max-size lots", `line 1: "lots" is not a size`},
 		{"max-size 0", `line 1: max-size 0`},
 		{"max-size 500", `line 1: "500" is a number of bytes: name a unit, as in 500GB`},
+		{"max-size 2000", `line 1: "2000" is a number of bytes: name a unit, as in 2000GB`},
+		{"max-size 0.1B", `line 1: max-size 0`},
+		{"max-size -5GB", `line 1: "-5GB" is not a size`},
+		{"max-size 99999999TB", `line 1: "99999999TB" is not a size`},
+		{"max-size infGB", `is not a size`},
+		{"max-size nanGB", `is not a size`},
+		{"max-size 5GB\nmax-size 6GB", `line 2: line 1 says "max-size" already`},
+		{"max-size 5GB warn", `line 1: want: max-size`},
+		{"max-size 5GB warn 0%", `line 1: "0%" is not a percentage`},
+		{"max-size 5GB warn -1%", `line 1: "-1%" is not a percentage`},
+		{"max-size 5GB warn 85", `line 1: "85" is not a percentage`},
+		{"max-size 5GB warn 99999999999999999999%", `is not a percentage`},
+		{"keep roots * within 99999999y", `line 1: "99999999y" is not an age`},
+		{"keep roots * within 1000y12000m366001d", `is not an age`},
+		{"keep roots * last 99999999999999999999", `want a number`},
+		{"keep roots * last 1000001", `want a number`},
+		{"keep roots * last -5", `want a number`},
+		{"keep\u200byoung 3d", `line 1: "keep\u200byoung" is not a rule`},
+		{"keep young 3d\x00", `is not an age`},
+		{"keep pins\rkeep young 3d", `line 1: "keep pins" wants nothing behind it`},
+		{"keep pins\u2028keep young 3d", `line 1: "keep pins" wants nothing behind it`},
+		{"keep pins\n\ufeffkeep young 3d", `line 2: "\ufeffkeep" is not a rule`},
+		{"keep roots " + strings.Repeat("a", 201) + " all", `line 1: a pattern of names has 1 to 200 bytes`},
+		{strings.Repeat("keep roots * all\n", 1001), `line 1001: there are more than 1000 rules`},
 		{"max-size 5GB warn 101%", `line 1: "101%" is not a percentage`},
 		{"max-size 5GB at 85%", `line 1: want: max-size`},
 		{"life cats 9d", `line 1: "life cats" is not a rule`},

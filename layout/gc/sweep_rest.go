@@ -90,7 +90,7 @@ func (s *sweep) forget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reads, err := uses.Before(ctx, s.v.tree, s.v.now.AddDate(0, 0, -rememberUses))
+	reads, err := uses.Before(ctx, s.v.tree, s.v.now.AddDate(0, 0, -uses.Remembered))
 	if err != nil {
 		return err
 	}

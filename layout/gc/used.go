@@ -7,16 +7,13 @@ import (
 	"github.com/nixstatic/nixstatic/layout/uses"
 )
 
-// rememberUses is for how many days it is remembered what was read.
-const rememberUses = 400
-
 // readUses finds out when the paths of a view were read last. A NAR counts for each
 // path that has it.
 func (v *view) readUses(ctx context.Context) error {
 	v.reads = nil
 	var nars []uint32
 	now := uint32(max(0, v.now.Unix()))
-	for day, err := range uses.Read(ctx, v.tree, v.now.AddDate(0, 0, -rememberUses)) {
+	for day, err := range uses.Read(ctx, v.tree, v.now.AddDate(0, 0, -uses.Remembered)) {
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,11 @@ const (
 	maxLine = 256 << 10
 	// maxReads bounds what one import remembers.
 	maxReads = 5_000_000
+	// Remembered is for how many days reads count. A line of an older one is passed over.
+	Remembered = 400
+	// ahead is by how much a line may be from the future: clocks differ, and some servers
+	// write their own time without saying so.
+	ahead = 24 * time.Hour
 )
 
 // An access is a line of a log that tells of a request.
@@ -39,9 +44,12 @@ type access struct {
 
 // A Log gathers what the logs of web servers tell of a tree.
 type Log struct {
-	// Lines counts lines; Reads those that tell of a read of the tree, and Strange those
-	// that are not understood. Another goroutine may read them.
-	Lines, Reads, Strange atomic.Int64
+	// Lines counts lines; Reads those that tell of a read of the tree, Strange those
+	// that are not understood, and Undated reads that are passed over: of the future or of
+	// long ago. Another goroutine may read them.
+	Lines, Reads, Strange, Undated atomic.Int64
+
+	now func() time.Time // nil for time.Now
 
 	days  map[time.Time]map[string]bool
 	count int
@@ -113,6 +121,14 @@ func (l *Log) line(line string, fields []string) error {
 	if entry == "" {
 		return nil
 	}
+	now := time.Now()
+	if l.now != nil {
+		now = l.now()
+	}
+	if a.at.After(now.Add(ahead)) || a.at.Before(now.AddDate(0, 0, -Remembered)) {
+		l.Undated.Add(1) // it would count for ever, or not at all
+		return nil
+	}
 	l.Reads.Add(1)
 	day := a.at.UTC().Truncate(24 * time.Hour)
 	if l.days == nil {
@@ -122,7 +138,7 @@ func (l *Log) line(line string, fields []string) error {
 		l.days[day] = map[string]bool{}
 	}
 	if !l.days[day][entry] {
-		l.days[day][entry] = true
+		l.days[day][strings.Clone(entry)] = true // without the rest of its line
 		if l.count++; l.count > maxReads {
 			return ErrManyReads
 		}
@@ -185,6 +201,11 @@ func parseFields(values, fields []string) (a access, ok bool) {
 		}
 		return ""
 	}
+	return cloudFront(get)
+}
+
+// cloudFront reads a line by the names that CloudFront gives to its parts.
+func cloudFront(get func(name string) string) (a access, ok bool) {
 	a.method, a.uri = get("cs-method"), get("cs-uri-stem")
 	var err, err2 error
 	a.status, err = strconv.Atoi(get("sc-status"))
@@ -192,26 +213,72 @@ func parseFields(values, fields []string) (a access, ok bool) {
 	return a, err == nil && err2 == nil && a.method != ""
 }
 
-// A text line has the time in brackets and the request in quotation marks. Escapes in
-// the request do not matter to a key.
-var (
-	textLine = regexp.MustCompile(`\[(\d{2}/[A-Z][a-z]{2}/\d{4}:\d{2}:\d{2}:\d{2} [+-]\d{4})\][^"]*"([A-Z]+) ([^" ]+)(?: HTTP/[0-9.]+)?" (\d{3})\b`)
-	request  = regexp.MustCompile(`^([A-Z]+) ([^ ]+)`)
-)
+// request is the first line of a request, in a part of its own.
+var request = regexp.MustCompile(`^([A-Z]+) ([^ ]+)`)
 
 // parseText reads the combined and the common format, and the access logs of S3, which
 // begin otherwise and have the request and the time in the same form:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html
+//
+// The time is in brackets, the last ones before the request: the name of a user, which the
+// client chooses, may have some too.
 func parseText(line string) (a access, ok bool) {
-	m := textLine.FindStringSubmatch(line)
-	if m == nil {
-		return a, false
+	for {
+		before, rest, quoted := strings.Cut(line, `"`)
+		if !quoted {
+			return a, false
+		}
+		at, timed := bracketed(before)
+		if timed && a.request(rest) {
+			a.at = at
+			return a, true
+		}
+		line = rest
 	}
-	at, err := time.Parse("02/Jan/2006:15:04:05 -0700", m[1])
-	a.method, a.uri, a.at = m[2], m[3], at
-	a.status, _ = strconv.Atoi(m[4])
-	return a, err == nil
 }
+
+// bracketed reads the time in the last brackets of a text.
+func bracketed(text string) (time.Time, bool) {
+	const form = "02/Jan/2006:15:04:05 -0700"
+	text = text[strings.LastIndexByte(text, '[')+1:]
+	if len(text) <= len(form) || text[len(form)] != ']' {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(form, text[:len(form)])
+	return at, err == nil
+}
+
+// request reads what follows the quotation mark before a request: GET /x HTTP/1.1" 200. A
+// quotation mark in the request is escaped. Escapes do not matter to a key.
+func (a *access) request(text string) bool {
+	var ok bool
+	if a.method, text, ok = strings.Cut(text, " "); !ok || a.method == "" || strings.Trim(a.method, capitals) != "" {
+		return false
+	}
+	end := 0
+	for end < len(text) && text[end] != ' ' && text[end] != '"' {
+		if text[end] == '\\' {
+			end++ // and what is escaped
+		}
+		end++
+	}
+	if end == 0 || end >= len(text) {
+		return false
+	}
+	a.uri, text = text[:end], text[end:]
+	if rest, ok := strings.CutPrefix(text, " HTTP/"); ok {
+		text = strings.TrimLeft(rest, "0123456789.")
+	}
+	if text, ok = strings.CutPrefix(text, `" `); !ok {
+		return false
+	}
+	status, _, _ := strings.Cut(text, " ")
+	var err error
+	a.status, err = strconv.Atoi(status)
+	return err == nil && len(status) == 3
+}
+
+const capitals = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 // parseJSON reads a line of Caddy, or one whose fields have the names of nginx's
 // variables or of Apache's, as people configure it.
@@ -239,6 +306,9 @@ func parseJSON(line string) (a access, ok bool) {
 			}
 		}
 		return ""
+	}
+	if text("cs-method") != "" {
+		return cloudFront(func(name string) string { return text(name) })
 	}
 	a.method, a.uri = text("method", "request_method"), text("request_uri", "uri", "path", "url")
 	if r := request.FindStringSubmatch(text("request", "request_line")); r != nil {

@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"context"
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -20,6 +22,9 @@ const (
 	path = "00000000000000000000000000000001"
 	nar  = "nar/1w1fff338fvdw53sqgamddn1b2xgds473pv6y13gizdbqjv4i5p3.nar.zst"
 )
+
+// someday is when the logs of the tests are read.
+func someday() time.Time { return time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC) }
 
 // told returns what a tree is told of, by day.
 func told(t *testing.T, tree layout.Lister) map[string][]string {
@@ -61,9 +66,15 @@ func TestLogFormats(t *testing.T) {
 		"cloudfront": "#Version: 1.0\n#Fields: date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer)\n" +
 			"2026-11-28\t21:02:31\tLAX1\t392\t192.0.2.100\tGET\td111111abcdef8.cloudfront.net\t/" + path + ".narinfo\t200\t-\n" +
 			"2026-11-28\t21:02:31\tLAX1\t392\t192.0.2.100\tGET\td111111abcdef8.cloudfront.net\t/" + nar + "\t200\t-",
+		// The same as JSON.
+		"cloudfront json": `{"date":"2026-11-28","time":"21:02:31","cs-method":"GET","cs-uri-stem":"/` + path + `.narinfo","sc-status":"200"}
+{"date":"2026-11-28","time":"21:02:31","cs-method":"GET","cs-uri-stem":"/` + nar + `","sc-status":"200"}`,
+		// The name of a user is what the client wants.
+		"a user": `192.0.2.1 - [01/Jan/2026:00:00:00 +0000] [28/Nov/2026:23:59:59 +0000] "GET /` + path + `.narinfo HTTP/1.1" 200 612
+192.0.2.1 - [ [28/Nov/2026:23:59:59 +0000] "GET /` + nar + ` HTTP/1.1" 200 612 "[01/Jan/2026:00:00:00 +0000]" "[01/Jan/2026:00:00:00 +0000] " "GET /x" 200`,
 	} {
 		tree := treetest.NewMem(t)
-		var log Log
+		log := Log{now: someday}
 		if err := log.Add(strings.NewReader(lines)); err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +90,7 @@ func TestLogFormats(t *testing.T) {
 		w := gzip.NewWriter(&z)
 		w.Write([]byte(lines))
 		w.Close()
-		var again Log
+		again := Log{now: someday}
 		if err := again.Add(&z); err != nil {
 			t.Fatal(err)
 		}
@@ -101,8 +112,12 @@ func TestLogIsNoUse(t *testing.T) {
 	} {
 		fmt.Fprintf(&text, form, request, status)
 	}
+	// A quotation mark in a request, as servers escape it, does not end the request.
+	for _, quote := range []string{`\"`, `\x22`} {
+		fmt.Fprintf(&text, form, "GET /"+path+".narinfo?"+quote+" 200 ", 404)
+	}
 	text.WriteString("rubbish\n" + strings.Repeat("x", 2*maxLine) + "\n{\"status\":200}\n\n")
-	var log Log
+	log := Log{now: someday}
 	if err := log.Add(strings.NewReader(text.String())); err != nil {
 		t.Fatal(err)
 	}
@@ -211,6 +226,58 @@ type slowTree struct {
 func (s *slowTree) Put(ctx context.Context, key layout.Key, body layout.Body, o layout.PutOptions) error {
 	<-s.open
 	return s.Tree.Put(ctx, key, body, o)
+}
+
+// A line of the future would count for ever, and one of long ago does not count: they
+// are passed over, and told. A server whose time has no zone may be ahead by some hours.
+func TestLogOfOtherTimes(t *testing.T) {
+	log := Log{now: someday}
+	for _, at := range []string{"01/Jan/2099:00:00:00 +0000", "31/Dec/9999:23:59:59 -1200", "02/Dec/2026:00:00:00 +0000", "01/Jan/0001:00:00:00 +0000", "26/Oct/2025:11:00:00 +0000", // not
+		"01/Dec/2026:02:00:00 +0000", "26/Oct/2025:13:00:00 +0000", "01/Dec/2026:13:00:00 +0200"} {
+		if err := log.Add(strings.NewReader("192.0.2.1 - - [" + at + "] \"GET /" + path + ".narinfo HTTP/1.1\" 200 612\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, line := range []string{`{"ts":9e10,"request":{"method":"GET","uri":"/` + path + `.narinfo"},"status":200}`, `{"ts":1,"request":{"method":"GET","uri":"/` + path + `.narinfo"},"status":200}`} {
+		if err := log.Add(strings.NewReader(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log.Reads.Load() != 3 || log.Undated.Load() != 7 || log.Strange.Load() != 0 {
+		t.Errorf("%d reads, %d of other times, %d strange", log.Reads.Load(), log.Undated.Load(), log.Strange.Load())
+	}
+	tree := treetest.NewMem(t)
+	if err := log.Write(t.Context(), tree); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string][]string{"2026-12-01": {path}, "2025-10-26": {path}}, told(t, tree)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A log does not keep its lines in memory.
+func TestLogForgetsItsLines(t *testing.T) {
+	log := Log{now: someday}
+	const lines = 100
+	r, w := io.Pipe()
+	go func() {
+		for n := range lines {
+			fmt.Fprintf(w, "192.0.2.1 - - [28/Nov/2026:23:59:59 +0000] \"GET /%032d.narinfo?%s HTTP/1.1\" 200 612\n", n, strings.Repeat("x", maxLine/2))
+		}
+		w.Close()
+	}()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	if err := log.Add(r); err != nil {
+		t.Fatal(err)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > lines*maxLine/8 || log.Reads.Load() != lines {
+		t.Errorf("%d reads are remembered in %d bytes", log.Reads.Load(), grown)
+	}
+	runtime.KeepAlive(&log)
 }
 
 func FuzzObject(f *testing.F) {

@@ -3,10 +3,12 @@
 package builders_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
@@ -53,9 +55,44 @@ func TestHookIsEarly(t *testing.T) {
 	if !strings.Contains(r.Stderr, "init os @") {
 		t.Fatalf("no trace: %s", r.Stderr)
 	}
-	for _, late := range []string{"net/http", "github.com/minio/minio-go", "github.com/prometheus/", "github.com/nixstatic/nixstatic/layout"} {
+	for _, late := range []string{"fmt", "reflect", "unicode", "net/http", "github.com/klauspost/compress/internal/snapref", "google.golang.org/protobuf/internal/detrand",
+		"github.com/minio/minio-go", "github.com/prometheus/", "github.com/nixstatic/nixstatic/layout"} {
 		if strings.Contains(r.Stderr, "init "+late) {
 			t.Errorf("%s gets ready before the hook:\n%s", late, r.Stderr)
+		}
+	}
+}
+
+// The hook ends with 0 in any environment, adds the store paths, and says little of the rest.
+func TestHookOfAnything(t *testing.T) {
+	b := newBuilder(t, peers.Newest(t))
+	b.run(t, nil, "watch", filepath.Join(t.TempDir(), "cache"), "--hook", "--queue", b.queue).Want(t, 0)
+	good := "/nix/store/" + strings.Repeat("a", 32) + "-good"
+	for name, test := range map[string]struct {
+		env     []string
+		waiting int
+	}{
+		"nothing":             {nil, 0},
+		"empty":               {[]string{"OUT_PATHS="}, 0},
+		"blanks":              {[]string{"OUT_PATHS= \t\n "}, 0},
+		"the derivation":      {[]string{"OUT_PATHS=", "DRV_PATH=" + good + ".drv"}, 1},
+		"lines and tabs":      {[]string{"OUT_PATHS=\n" + good + "\t" + good + "-b\r\n"}, 2},
+		"garbage, and a path": {[]string{"OUT_PATHS=\x1b[2J ../../etc/passwd /etc/passwd \xff\xfe // / - " + good}, 1},
+		"much garbage":        {[]string{"OUT_PATHS=" + strings.Repeat("/x ", 30_000) + strings.Repeat("y", 20_000) + " " + good}, 1},
+		"twice":               {[]string{"OUT_PATHS=" + good + " " + good}, 1},
+	} {
+		if err := errors.Join(os.RemoveAll(filepath.Join(b.queue, "new")), os.Mkdir(filepath.Join(b.queue, "new"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := b.program().Command(t, "watch", "send", "--queue", b.queue)
+		cmd.Env = append(cmd.Env, test.env...)
+		r := nixtest.Wait(t, cmd).Want(t, 0)
+		if strings.Contains(r.Stderr, "\x1b") || !utf8.ValidString(r.Stderr) || len(r.Stderr) > 8<<10 {
+			t.Errorf("%s: it says %.300q, %d bytes", name, r.Stderr, len(r.Stderr))
+		}
+		entries, err := os.ReadDir(filepath.Join(b.queue, "new"))
+		if err != nil || len(entries) != test.waiting {
+			t.Errorf("%s: %d paths wait, want %d (%v): %s", name, len(entries), test.waiting, err, r.Stderr)
 		}
 	}
 }

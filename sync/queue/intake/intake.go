@@ -4,10 +4,9 @@ package intake
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"strings"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -37,17 +36,43 @@ func Add(dir string, paths ...string) error {
 	}
 	defer queue.Close()
 	var errs []error
+	more := 0
+	failed := func(err error) {
+		if len(errs) < maxErrors {
+			errs = append(errs, err)
+		} else {
+			more++
+		}
+	}
 	for _, path := range paths {
-		name := path[strings.LastIndexByte(path, '/')+1:]
+		name := path[lastSlash(path)+1:]
 		if !IsName(name) || path[0] != '/' {
-			errs = append(errs, fmt.Errorf("%.300q is not a store path", path))
+			failed(errors.New(strconv.Quote(path[:min(len(path), maxShown)]) + " is not a store path"))
 			continue
 		}
 		if err := queue.Symlink(path, New+"/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
-			errs = append(errs, err, missedSince(queue, time.Now().Add(-Before)))
+			failed(errors.Join(err, missedSince(queue, time.Now().Add(-Before))))
 		}
 	}
+	if more > 0 {
+		errs = append(errs, errors.New("and "+strconv.Itoa(more)+" more"))
+	}
 	return errors.Join(errs...)
+}
+
+// maxErrors is how many errors Add tells one by one, and maxShown how many bytes it shows of
+// a text that is not a store path.
+const (
+	maxErrors = 10
+	maxShown  = 300
+)
+
+func lastSlash(path string) int {
+	i := len(path) - 1
+	for i >= 0 && path[i] != '/' {
+		i--
+	}
+	return i
 }
 
 // Before is how long before a failed attempt to add a path its registration in the store
@@ -113,7 +138,11 @@ func IsName(name string) bool {
 	for i, c := range []byte(name) {
 		digit, letter := '0' <= c && c <= '9', 'a' <= c && c <= 'z'
 		if i < 32 && !digit && !letter ||
-			i > 32 && !digit && !letter && ('A' > c || c > 'Z') && strings.IndexByte("+-._?=", c) < 0 {
+			i > 32 && !digit && !letter && ('A' > c || c > 'Z') {
+			switch c {
+			case '+', '-', '.', '_', '?', '=':
+				continue
+			}
 			return false
 		}
 	}
