@@ -179,11 +179,7 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		if f := t.findNAR(r, h.cfg.Tree); f != nil {
 			return f
 		}
-		// A page may ask for nothing of another origin: its scripts get the bytes here.
-		script := r.Header.Get("Sec-Fetch-Dest") == "empty" && r.Header.Get("Sec-Fetch-Site") == "same-origin"
-		// The name still has its query if the tree has not got the NAR.
-		coming := h.cfg.Through != nil && strings.Contains(string(t.key), "?"+ThroughQuery)
-		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload && !script && !coming {
+		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload && !fromScript(r) && !h.coming(t) {
 			return h.redirect(w, r, t)
 		}
 		f := serveObject(w, r, t, h.shown(r, t), readHeaders, h.lately, start)

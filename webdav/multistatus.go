@@ -133,7 +133,7 @@ func (m *multistatus) setDeadline() {
 	if time.Since(m.hurried) <= hurriedFor {
 		pace = m.w.stall / listingHurry
 	}
-	m.w.within(pace)
+	m.w.until(time.Now().Add(pace))
 }
 
 func (m *multistatus) end() {

@@ -92,7 +92,7 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		if o, ok := known.Get(key); ok {
 			if known.isFresh(o, now) {
 				setHeaders(w, r, key, kind, fixed)
-				o.send(w)
+				known.send(w, o, now)
 				return nil
 			}
 			info, err := tree.Stat(r.Context(), key)

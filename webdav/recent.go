@@ -19,6 +19,13 @@ type lately struct {
 	fresh   time.Duration // see Config.Fresh
 	began   time.Time
 	changed atomic.Int64 // when a request last changed something, in nanoseconds since began
+	date    atomic.Pointer[date]
+}
+
+// A date is what the header says in one second.
+type date struct {
+	second int64
+	text   []string
 }
 
 func newLately(fresh time.Duration) *lately {
@@ -60,7 +67,25 @@ func newRemembered(info layout.Info, text []byte) *remembered {
 
 // send answers with the whole object, in one write.
 func (o *remembered) send(w *response) {
+	o.setHeaders(w.Header())
+	w.Write(o.text)
+}
+
+// send answers with an object that is fresh, to a request that came just now. The date is
+// written out once a second, and not for each answer as net/http would.
+func (l *lately) send(w *response, o *remembered, now time.Time) {
 	h := w.Header()
+	o.setHeaders(h)
+	d := l.date.Load()
+	if second := now.Unix(); d == nil || d.second != second {
+		d = &date{second, []string{now.UTC().Format(http.TimeFormat)}}
+		l.date.Store(d)
+	}
+	h["Date"] = d.text
+	w.writeWhole(o.text, now)
+}
+
+func (o *remembered) setHeaders(h http.Header) {
 	h["Accept-Ranges"] = acceptBytes
 	h["Content-Length"] = o.length
 	if o.quoted != nil {
@@ -69,5 +94,4 @@ func (o *remembered) send(w *response) {
 	if o.modifiedAt != nil {
 		h["Last-Modified"] = o.modifiedAt
 	}
-	w.Write(o.text)
 }

@@ -1,6 +1,9 @@
 package webdav
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // redirect answers a read of a NAR with where its bytes are: they need not pass
 // through here. Whether it is there is for that place to say, which knows best.
@@ -24,4 +27,15 @@ func (h *Handler) redirect(w *response, r *http.Request, t *target) *failure {
 	header["Location"] = []string{url}
 	w.WriteHeader(http.StatusFound)
 	return nil
+}
+
+// fromScript reports whether a script of a page asks, which may ask for nothing of another
+// origin: it gets the bytes here.
+func fromScript(r *http.Request) bool {
+	return r.Header.Get("Sec-Fetch-Dest") == "empty" && r.Header.Get("Sec-Fetch-Site") == "same-origin"
+}
+
+// coming reports whether the tree has not got the NAR yet: its name has its query still.
+func (h *Handler) coming(t *target) bool {
+	return h.cfg.Through != nil && strings.Contains(string(t.key), "?"+ThroughQuery)
 }

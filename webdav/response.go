@@ -28,17 +28,25 @@ var responses = sync.Pool{New: func() any { return new(response) }}
 type writeDeadliner interface{ SetWriteDeadline(time.Time) error }
 
 // extend gives the client another stall to take what comes next.
-func (w *response) extend() { w.within(w.stall) }
+func (w *response) extend() { w.until(time.Now().Add(w.stall)) }
 
-// within gives the client so long to take what comes next.
-func (w *response) within(d time.Duration) {
+// until gives the client that long to take what comes next.
+func (w *response) until(end time.Time) {
 	if conn, ok := w.ResponseWriter.(writeDeadliner); ok {
-		conn.SetWriteDeadline(time.Now().Add(d))
+		conn.SetWriteDeadline(end)
 	}
 }
 
 // Unwrap lets http.ResponseController reach the connection.
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writeWhole answers with a small object, to a request that came just now: the client has
+// its time from then on, which saves a look at the clock.
+func (w *response) writeWhole(text []byte, now time.Time) {
+	w.status = http.StatusOK
+	w.until(now.Add(w.stall))
+	w.Write(text)
+}
 
 // WriteHeader sends the status.
 func (w *response) WriteHeader(status int) {

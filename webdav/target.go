@@ -42,7 +42,7 @@ func (h *Handler) route(r *http.Request) target {
 	if reads {
 		// nginx takes several slashes for one, and URLs are written so: Nix joins the
 		// URL of a cache that ends in slashes to the name of an object.
-		for strings.Contains("/"+name, "//") {
+		for strings.HasPrefix(name, "/") || strings.Contains(name, "//") {
 			name = strings.ReplaceAll("/"+name, "//", "/")[1:]
 		}
 	}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,6 +92,7 @@ func (l *connectionLimit) Accept() (net.Conn, error) {
 // too many requests are about to end and do not.
 func (l *connectionLimit) admit(conn net.Conn) net.Conn {
 	c := &limitedConn{limit: l, network: share.ClientOf("", conn.RemoteAddr().String()), conn: conn}
+	c.reading.set, c.writing.set = conn.SetReadDeadline, conn.SetWriteDeadline
 	for begun := time.Now(); !l.take(c); {
 		wait := leavingPatience - time.Since(begun)
 		if wait <= 0 || !l.crowded() {
@@ -113,11 +116,15 @@ func (l *connectionLimit) take(c *limitedConn) bool {
 	defer l.mu.Unlock()
 	if l.n >= l.most {
 		victim := l.victim(c.network)
-		if victim == nil || victim.active && l.leaving >= mostLeaving {
+		if victim == nil {
+			return false
+		}
+		active := victim.active.Load()
+		if active && l.leaving >= mostLeaving {
 			return false
 		}
 		l.remove(victim)
-		if victim.active {
+		if active {
 			victim.leaving = true
 			l.leaving++
 		}
@@ -148,7 +155,7 @@ func (l *connectionLimit) victim(network share.Client) *limitedConn {
 	if len(conns) <= len(l.networks[network])+1 {
 		return nil
 	}
-	if i := slices.IndexFunc(conns, func(c *limitedConn) bool { return !c.active }); i >= 0 {
+	if i := slices.IndexFunc(conns, func(c *limitedConn) bool { return !c.active.Load() }); i >= 0 {
 		return conns[i]
 	}
 	return conns[0]
@@ -173,14 +180,9 @@ func noticeConnection(conn net.Conn, state http.ConnState) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
-	limited, ok := conn.(interface{ limited() *limitedConn })
-	if !ok {
-		return
+	if c, ok := conn.(interface{ limited() *limitedConn }); ok {
+		c.limited().active.Store(state == http.StateActive)
 	}
-	c := limited.limited()
-	c.limit.mu.Lock()
-	defer c.limit.mu.Unlock()
-	c.active = state == http.StateActive
 }
 
 // A limitedConn is a connection that counts.
@@ -188,12 +190,16 @@ type limitedConn struct {
 	limit   *connectionLimit
 	network share.Client
 	conn    net.Conn
-	active  bool // a request is under way
-	leaving bool // it was closed here, and the server has not closed it yet
+	active  atomic.Bool // a request is under way
+	leaving bool        // it was closed here, and the server has not closed it yet
+
+	reading, writing deadline
 }
 
 // closed is told that the server has closed the connection: its requests have ended.
 func (c *limitedConn) closed() {
+	c.reading.end()
+	c.writing.end()
 	l := c.limit
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -208,6 +214,17 @@ func (c *limitedConn) closed() {
 	l.remove(c)
 }
 
+// SetDeadline sets until when the connection may read and write.
+func (c *limitedConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.reading.move(t), c.writing.move(t))
+}
+
+// SetReadDeadline sets until when it may read.
+func (c *limitedConn) SetReadDeadline(t time.Time) error { return c.reading.move(t) }
+
+// SetWriteDeadline sets until when it may write.
+func (c *limitedConn) SetWriteDeadline(t time.Time) error { return c.writing.move(t) }
+
 // A limitedTCP passes io.ReaderFrom on, by which files go out without passing
 // through this process.
 type limitedTCP struct {
@@ -216,6 +233,11 @@ type limitedTCP struct {
 }
 
 func (c *limitedTCP) limited() *limitedConn { return c.counted }
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline set those that count.
+func (c *limitedTCP) SetDeadline(t time.Time) error      { return c.counted.SetDeadline(t) }
+func (c *limitedTCP) SetReadDeadline(t time.Time) error  { return c.counted.reading.move(t) }
+func (c *limitedTCP) SetWriteDeadline(t time.Time) error { return c.counted.writing.move(t) }
 
 // Close closes the connection, which counts no more.
 func (c *limitedTCP) Close() error {
@@ -229,6 +251,11 @@ type limitedOther struct {
 }
 
 func (c *limitedOther) limited() *limitedConn { return c.counted }
+
+// SetDeadline, SetReadDeadline and SetWriteDeadline set those that count.
+func (c *limitedOther) SetDeadline(t time.Time) error      { return c.counted.SetDeadline(t) }
+func (c *limitedOther) SetReadDeadline(t time.Time) error  { return c.counted.reading.move(t) }
+func (c *limitedOther) SetWriteDeadline(t time.Time) error { return c.counted.writing.move(t) }
 
 // Close closes the connection, which counts no more.
 func (c *limitedOther) Close() error {
