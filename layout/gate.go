@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"time"
 )
@@ -240,87 +239,4 @@ func knownPlan(ctx context.Context, t Tree) (SweepPlan, error) {
 		return SweepPlan{}, fs.ErrNotExist
 	}
 	return ReadSweepPlan(ctx, t)
-}
-
-// Renew makes a path young again that is there and that a client wants to keep, if
-// the tree is swept and the path is past half of the time for which it stays by
-// itself. Age is that of the listing, which signing does not touch; where there is
-// none, that of the narinfo. The same bytes are put again. The error is ErrRemoved
-// if the path has gone meanwhile; without an error it is there and young.
-func Renew(ctx context.Context, t Tree, p StorePath) error {
-	plan, err := knownPlan(ctx, t)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for {
-		err := renew(ctx, t, p, plan)
-		// Something was changed or removed between two looks, by another writer or by a
-		// sweeper: the next look tells by whom.
-		if !errors.Is(err, ErrLate) && !errors.Is(err, ErrChanged) && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-}
-
-func renew(ctx context.Context, t Tree, p StorePath, plan SweepPlan) error {
-	rely, err := Rely(ctx, t, Sight{}, NarInfoKey(p), ListingKey(p))
-	if err != nil {
-		return err
-	}
-	defer rely.Release()
-	info, there, err := Lookup(ctx, t, NarInfoKey(p))
-	if err == nil && !there {
-		err = keyError("rely on", NarInfoKey(p), ErrRemoved)
-	}
-	if err != nil {
-		return err
-	}
-	if listing, there, err := Lookup(ctx, t, ListingKey(p)); err != nil {
-		return err
-	} else if there {
-		info = listing
-	}
-	if plan.lasts(info) {
-		return nil
-	}
-	return PutAgain(rely.Context(ctx), t, info.Key)
-}
-
-// Lasting reports whether an object that a client is told of stays for as long as
-// an upload takes: it does unless the tree is swept and the object is past half of
-// the time for which it stays by itself.
-func Lasting(ctx context.Context, t Tree, info Info) (bool, error) {
-	plan, err := knownPlan(ctx, t)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
-	}
-	return plan.lasts(info), err
-}
-
-func (p SweepPlan) lasts(info Info) bool {
-	return p.KeepYoung == 0 || time.Since(info.ModTime) < time.Duration(p.KeepYoung)*time.Second/2
-}
-
-// PutAgain replaces an object by its own bytes, so that it is younger.
-func PutAgain(ctx context.Context, t Tree, key Key) error {
-	body, info, err := t.Get(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	file, err := SpoolFor(t, "").Create()
-	if err != nil {
-		return err
-	}
-	defer file.Discard()
-	if _, err := io.Copy(file, io.LimitReader(&contextReader{ctx, body}, key.Kind().MaxBytes())); err != nil {
-		return fmt.Errorf("read %s: %w", key, err)
-	}
-	if err := file.Done(); err != nil {
-		return err
-	}
-	return t.Put(ctx, key, file, PutOptions{IfMatch: info.ETag})
 }

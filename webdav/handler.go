@@ -21,6 +21,7 @@ type uploads interface {
 	Check(ctx context.Context, key layout.Key, o inbox.Options) error
 	Put(ctx context.Context, key layout.Key, from io.Reader, o inbox.Options) (inbox.Outcome, error)
 	ForNix() layout.Reader
+	Stored(ctx context.Context, hashes []string) ([]bool, error)
 	RoomForRecord(ctx context.Context, size int64) error
 	Afford(ctx context.Context, n int) error
 	Made(ctx context.Context, bytes int64)

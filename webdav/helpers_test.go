@@ -217,6 +217,17 @@ func (f fakeInbox) Put(_ context.Context, key layout.Key, from io.Reader, _ inbo
 
 func (f fakeInbox) ForNix() layout.Reader { return f.Lister }
 
+func (f fakeInbox) Stored(ctx context.Context, hashes []string) ([]bool, error) {
+	stored := make([]bool, len(hashes))
+	for i, hash := range hashes {
+		var err error
+		if _, stored[i], err = layout.Lookup(ctx, f.Lister, layout.NarInfoKeyOf(hash)); err != nil {
+			return nil, err
+		}
+	}
+	return stored, nil
+}
+
 func (f fakeInbox) Afford(_ context.Context, n int) error {
 	switch {
 	case f.spent == nil:

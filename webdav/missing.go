@@ -2,6 +2,7 @@ package webdav
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -61,34 +62,39 @@ func (h *Handler) missing(w *response, r *http.Request, t *target, in *body) *fa
 			return f
 		}
 	}
-	lacks := make([]bool, len(hashes))
-	group, ctx := errgroup.WithContext(r.Context())
-	group.SetLimit(askers)
-	for i, hash := range hashes {
-		group.Go(func() error {
-			_, err := h.inbox.ForNix().Stat(ctx, layout.NarInfoKeyOf(hash))
-			if isAbsent(err) && h.cfg.Upstream != nil {
-				if _, err = h.cfg.Upstream.Has(ctx, hash); err != nil && ctx.Err() == nil {
-					lacks[i] = true // as for a Nix: if no upstream can tell, the path is to be sent
-					return nil
-				}
-			}
-			if lacks[i] = isAbsent(err); lacks[i] {
-				return nil
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	stored, err := h.inbox.Stored(r.Context(), hashes)
+	if err != nil {
 		return failureOf(err)
+	}
+	if h.cfg.Upstream != nil {
+		if err := h.elsewhere(r.Context(), hashes, stored); err != nil {
+			return failureOf(err)
+		}
 	}
 	answer := missingAnswer{Version: 1, Missing: []string{}, PieceSize: inbox.PieceSize}
 	for i, hash := range hashes {
-		if lacks[i] {
+		if !stored[i] {
 			answer.Missing = append(answer.Missing, hash)
 		}
 	}
 	return answerJSON(w, http.StatusOK, answer)
+}
+
+// elsewhere adds what an upstream has to what the tree has.
+func (h *Handler) elsewhere(ctx context.Context, hashes []string, stored []bool) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(askers)
+	for i, hash := range hashes {
+		if stored[i] {
+			continue
+		}
+		group.Go(func() error {
+			_, err := h.cfg.Upstream.Has(ctx, hash)
+			stored[i] = err == nil // as for a Nix: if no upstream can tell, the path is to be sent
+			return ctx.Err()
+		})
+	}
+	return group.Wait()
 }
 
 // noteMany writes down what a run relies on, before it is told that it is there.

@@ -73,6 +73,8 @@ func fencedWorlds(between time.Duration) []world {
 		{name: "push", actors: []actor{sweeper, push("y", "x", "p")}},
 		{name: "push p", actors: []actor{sweeper, push("p")}, may: refused},
 		{name: "push again", actors: []actor{sweeper, push("y", "x")}},
+		{name: "push at once", actors: []actor{sweeper, pushAtOnce("y", "x", "p")}},
+		{name: "push at once again", actors: []actor{sweeper, pushAtOnce("y", "x")}},
 		{name: "push the same NAR", actors: []actor{sweeper, push("z")}},
 		{name: "export", actors: []actor{sweeper, exporter("p")}},
 		{name: "export the same NAR", actors: []actor{sweeper, exporter("z")}},

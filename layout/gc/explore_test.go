@@ -129,18 +129,41 @@ func openInbox(f *fixture, tree layout.Tree) (*inbox.Inbox, error) {
 // push is a Nix that copies paths, references first. It asks for all of them,
 // and then sends what is not there.
 func push(names ...string) actor {
-	return actor{name: "push " + strings.Join(names, " "), pushes: names, open: func(f *fixture, tree layout.Tree) (func(context.Context) error, error) {
+	return pusher("push", func(ctx context.Context, b *inbox.Inbox, hashes []string) ([]bool, error) {
+		stored := make([]bool, len(hashes))
+		for i, hash := range hashes {
+			var err error
+			if _, stored[i], err = layout.Lookup(ctx, b.ForNix(), layout.NarInfoKeyOf(hash)); err != nil {
+				return nil, err
+			}
+		}
+		return stored, nil
+	}, names)
+}
+
+// pushAtOnce is a client of ours, that asks for all paths with one question.
+func pushAtOnce(names ...string) actor {
+	return pusher("push at once", func(ctx context.Context, b *inbox.Inbox, hashes []string) ([]bool, error) {
+		return b.Stored(ctx, hashes)
+	}, names)
+}
+
+func pusher(what string, ask func(context.Context, *inbox.Inbox, []string) ([]bool, error), names []string) actor {
+	return actor{name: what + " " + strings.Join(names, " "), pushes: names, open: func(f *fixture, tree layout.Tree) (func(context.Context) error, error) {
 		b, err := openInbox(f, tree)
 		return func(ctx context.Context) error {
-			var missing []layout.NarInfo
+			var hashes []string
 			for _, name := range names {
-				n := f.infos[name]
-				_, there, err := layout.Lookup(ctx, b.ForNix(), layout.NarInfoKey(n.Path))
-				if err != nil {
-					return err
-				}
-				if !there {
-					missing = append(missing, n)
+				hashes = append(hashes, f.infos[name].Path.Hash())
+			}
+			stored, err := ask(ctx, b, hashes)
+			if err != nil {
+				return err
+			}
+			var missing []layout.NarInfo
+			for i, name := range names {
+				if !stored[i] {
+					missing = append(missing, f.infos[name])
 				}
 			}
 			for _, n := range missing {
@@ -243,6 +266,8 @@ func worlds() []world {
 		{name: "push", actors: []actor{sweeper(0), push("y", "x", "p")}},
 		{name: "push, undo", actors: []actor{sweeper(aWeek), push("y", "x", "p")}},
 		{name: "push again", actors: []actor{sweeper(0), push("y", "x")}},
+		{name: "push at once", actors: []actor{sweeper(0), pushAtOnce("y", "x", "p")}},
+		{name: "push at once again", actors: []actor{sweeper(0), pushAtOnce("y", "x")}},
 		{name: "push the same NAR", actors: []actor{sweeper(0), push("z")}},
 		{name: "push the same NAR, undo", actors: []actor{sweeper(aWeek), push("z")}},
 		{name: "export", actors: []actor{sweeper(0), exporter("p")}},

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/share"
@@ -85,29 +88,76 @@ func (f forNix) stays(ctx context.Context, info layout.Info) error {
 // narInfo returns a narinfo that leads to a NAR. The error is fs.ErrNotExist for
 // any other. The room for it is to be released, also with an error.
 func (f forNix) narInfo(ctx context.Context, key layout.Key) ([]byte, layout.Info, *share.Part, error) {
+	text, info, room, n, err := f.useful(ctx, key)
+	if err != nil {
+		return nil, info, room, err
+	}
+	// A Nix that learns that the path is there does not send it, and wants it to
+	// stay.
+	if err := layout.Renew(ctx, f.b.writer.Tree, n.Path); errors.Is(err, layout.ErrRemoved) {
+		return nil, info, room, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	} else if err != nil {
+		f.b.notRenewed(ctx, n.Path, err)
+	}
+	info.Size = int64(len(text))
+	return text, info, room, nil
+}
+
+// useful is narInfo without a promise that the path stays.
+func (f forNix) useful(ctx context.Context, key layout.Key) ([]byte, layout.Info, *share.Part, *layout.NarInfo, error) {
 	text, info, room, err := f.b.readStored(as(ctx), key)
 	if err != nil && !errors.Is(err, layout.ErrTooLarge) {
-		return nil, info, room, err
+		return nil, info, room, nil, err
 	}
 	n := f.b.parseRecord(key, text)
 	if n == nil {
-		return nil, info, room, fmt.Errorf("damaged: %w", fs.ErrNotExist)
+		return nil, info, room, nil, fmt.Errorf("damaged: %w", fs.ErrNotExist)
 	}
 	_, there, err := f.b.leads(ctx, n)
 	if err == nil && !there {
 		err = fmt.Errorf("its NAR is gone: %w", fs.ErrNotExist)
 	}
-	if err == nil {
-		// A Nix that learns that the path is there does not send it, and wants it to
-		// stay.
-		if err := layout.Renew(ctx, f.b.writer.Tree, n.Path); errors.Is(err, layout.ErrRemoved) {
-			return nil, info, room, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
-		} else if err != nil {
-			f.b.log.WarnContext(ctx, "a path that a client asks for cannot be renewed", "path", n.Path, "error", err)
+	return text, info, room, n, err
+}
+
+func (b *Inbox) notRenewed(ctx context.Context, p layout.StorePath, err error) {
+	b.log.WarnContext(ctx, "a path that a client asks for cannot be renewed", "path", p, "error", err)
+}
+
+// Stored reports which of many store paths ForNix shows. All are looked at before the
+// first is renewed, so that the plan of the tree is read once.
+func (b *Inbox) Stored(ctx context.Context, hashes []string) ([]bool, error) {
+	paths := make([]layout.StorePath, len(hashes))
+	group, inGroup := errgroup.WithContext(ctx)
+	group.SetLimit(statJobs)
+	for i, hash := range hashes {
+		group.Go(func() error {
+			_, _, room, n, err := forNix{sound{b}}.useful(inGroup, layout.NarInfoKeyOf(hash))
+			room.Release()
+			if err == nil {
+				paths[i] = n.Path
+			} else if errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	stored := make([]bool, len(hashes))
+	errs := layout.RenewAll(ctx, b.writer.Tree, slices.DeleteFunc(slices.Clone(paths), func(p layout.StorePath) bool { return p == "" }))
+	for i, p := range paths {
+		if p == "" {
+			continue
+		}
+		err := errs[0]
+		errs = errs[1:]
+		if stored[i] = !errors.Is(err, layout.ErrRemoved); stored[i] && err != nil {
+			b.notRenewed(ctx, p, err)
 		}
 	}
-	info.Size = int64(len(text))
-	return text, info, room, err
+	return stored, nil
 }
 
 // sound shows the public objects of the tree, without NARs that are known to be

@@ -160,6 +160,11 @@ func TestForNixShowsWhatLeads(t *testing.T) {
 				if (stat == nil) != (get == nil) || get != nil && !errors.Is(get, fs.ErrNotExist) || stat != nil && !errors.Is(stat, fs.ErrNotExist) {
 					t.Fatalf("stat: %v, get: %v", stat, get)
 				}
+				// A client that asks for many paths at once is told the same.
+				stored, err := tr.Stored(t.Context(), []string{key.PathHash(), strings.Repeat("0", 32)})
+				if err != nil || stored[0] != (get == nil) || stored[1] {
+					t.Errorf("of many: %v, %v, and of one: %v", stored, err, get)
+				}
 				if get != nil {
 					return false
 				}
@@ -212,6 +217,10 @@ func TestForNixCannotTell(t *testing.T) {
 		faulty.Fault = treetest.Fault{At: faulty.Ops() + at}
 		if _, err := tr.ForNix().Stat(t.Context(), key); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("operation %d fails: %v", at, err)
+		}
+		faulty.Fault = treetest.Fault{At: faulty.Ops() + at}
+		if stored, err := tr.Stored(t.Context(), []string{key.PathHash()}); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("operation %d fails: %v, %v", at, stored, err)
 		}
 	}
 }
