@@ -16,19 +16,10 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-const (
-	// stale is how old a request is that a store with the rules of S3 refuses: it
-	// allows a quarter of an hour, either way.
-	stale = 20 * time.Minute
-	// lateUsually is how long after it was signed a request may take effect: the
-	// store accepts it for a quarter of an hour, by clocks that are a quarter of an
-	// hour apart, and is given the rest to finish it, of which no store says how
-	// long it may take.
-	lateUsually = 58 * time.Minute
-	// lateAtMost is the same where the store does not compare the date. Nothing is
-	// known then but that a connection does not last for ever.
-	lateAtMost = 25 * time.Hour
-)
+// lateAtMost is how long after it was signed a request may take effect where the store
+// does not compare the date. Nothing is known then but that a connection does not last
+// for ever.
+const lateAtMost = 25 * time.Hour
 
 // Fence is what this process knows of removals from the bucket.
 func (b *Bucket) Fence() *layout.Fence { return &b.fence }

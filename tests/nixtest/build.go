@@ -49,25 +49,35 @@ func SharedDir(t testing.TB, name string) string {
 // Binary returns the path of nixstatic, built once for the process.
 func Binary(t testing.TB) string {
 	t.Helper()
+	return tagged(t, "")
+}
+
+// tagged returns the path of nixstatic with build tags, which no program that is shipped
+// has. It is built once for the process.
+func tagged(t testing.TB, tags string) string {
+	t.Helper()
 	if processDir == "" {
 		t.Fatal("nowhere to build nixstatic: TestMain must call nixtest.Main")
 	}
-	path, err := binary()
-	if err != nil {
-		t.Fatal(err)
+	binaries.Lock()
+	defer binaries.Unlock()
+	if path, built := binaries.of[tags]; built {
+		return path
 	}
+	path := filepath.Join(processDir, "bin"+tags, "nixstatic")
+	cmd := exec.Command("go", append(append([]string{"build", "-tags", tags}, buildFlags...), "-o", path, command)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build nixstatic: %v\n%s", err, out)
+	}
+	binaries.of[tags] = path
 	return path
 }
 
-var binary = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(processDir, "bin", "nixstatic")
-	cmd := exec.Command("go", append(append([]string{"build"}, buildFlags...), "-o", path, command)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build nixstatic: %w\n%s", err, out)
-	}
-	return path, nil
-})
+var binaries = struct {
+	sync.Mutex
+	of map[string]string // by tags
+}{of: map[string]string{}}
 
 // Source returns the path of a file of the checkout, named relative to its root.
 func Source(t testing.TB, name string) string {

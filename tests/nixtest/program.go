@@ -18,6 +18,7 @@ import (
 type Program struct {
 	Nix   peers.Nix // its nix-daemon is the one on PATH
 	Dir   string    // working directory; "" for the test's own
+	Tags  string    // build tags of a program that is not shipped, see package s3
 	Stdin string
 }
 
@@ -31,7 +32,7 @@ type Result struct {
 // Command returns a command that runs nixstatic, stopped when the test ends.
 func (p Program) Command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), Binary(t), args...)
+	cmd := exec.CommandContext(t.Context(), tagged(t, p.Tags), args...)
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Dir = p.Dir
 	cmd.Stdin = strings.NewReader(p.Stdin)
