@@ -120,6 +120,7 @@ func hintFor(err error) string {
 		syntax     *nar.SyntaxError
 		held       *lock.HeldError
 		link       *layout.LinkError
+		locking    *lock.DirError
 	)
 	switch {
 	case errors.As(err, &hint):
@@ -190,10 +191,12 @@ func hintFor(err error) string {
 		return "the file system takes no names that long; keep the cache on another one"
 	case errors.Is(err, layout.ErrNotDirectory):
 		return "a cache is a directory, and this is a file: check the path"
+	case errors.As(err, &locking) && errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("this command changes the cache, and locks it meanwhile: run it as the user whose files those in %s are, or let this one write there", locking.Path)
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the file, and run the command as a user who may"
 	case errors.Is(err, syscall.EROFS):
-		return "the file system is mounted read-only"
+		return "the file system is mounted read-only: mount it for writing, or run the command on the machine that may write to it"
 	}
 	return ""
 }

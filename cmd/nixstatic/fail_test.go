@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/lock"
 	"github.com/nixstatic/nixstatic/layout/nar"
 	"github.com/nixstatic/nixstatic/sync/export"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
@@ -63,6 +64,9 @@ func TestFail(t *testing.T) {
 		{"no answer", t.Context(), within(syscall.ECONNREFUSED), exitFailed, "do something: connection refused", "check the address"},
 		{"a file of another", t.Context(), within(fs.ErrPermission), exitFailed, "do something: permission denied", "check who owns the file"},
 		{"read-only", t.Context(), within(syscall.EROFS), exitFailed, "do something: read-only file system", "the file system is mounted read-only"},
+		{"a lock", t.Context(), &lock.DirError{Path: "/srv/cache", Err: syscall.EACCES}, exitFailed, "lock /srv/cache: permission denied", "this command changes the cache, and locks it meanwhile: run it as the user whose files those in /srv/cache are"},
+		{"a lock, read-only", t.Context(), fmt.Errorf("adopt: %w", &lock.DirError{Path: "/srv/cache", Err: syscall.EROFS}), exitFailed, "adopt: lock /srv/cache: read-only file system", "the file system is mounted read-only: mount it for writing"},
+		{"a policy of another", t.Context(), aboutPolicy(within(fs.ErrPermission)), exitFailed, "do something: permission denied", "check who owns the file"},
 		{"anything", t.Context(), errors.New("odd"), exitFailed, "odd", ""},
 		{"a name that turns text around", t.Context(), errors.New("a\u202eb\u2066c\u2028"), exitFailed, "a\uFFFDb\uFFFDc\uFFFD", ""},
 		{"a name that steers terminals", t.Context(), withHint(errors.New("a\x1b[2Jb\u009bc\x7f"), "rm \x07"), exitFailed, "a\uFFFD[2Jb\uFFFDc\uFFFD", "rm \uFFFD"},

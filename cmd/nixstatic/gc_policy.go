@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -157,8 +159,8 @@ func showPolicy(c *cli.Context, tree layout.Tree, location string) error {
 
 // aboutPolicy tells what to do about a policy that makes no sense.
 func aboutPolicy(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, fs.ErrPermission) {
+		return err
 	}
 	return withHint(err, "nixstatic gc policy --help lists the rules; until that is corrected, gc removes nothing from a cache with this policy")
 }

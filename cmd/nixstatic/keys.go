@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -53,6 +55,9 @@ func loadKeys(c *cli.Context) ([]signer.SecretKey, error) {
 			key, err = readSecretKey(c.App.Reader)
 		} else {
 			key, err = signer.LoadSecretKey(file)
+		}
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("load secret key: %w", err)
 		}
 		if err != nil {
 			return nil, withHint(fmt.Errorf("load secret key: %w", err), "%s", cmp.Or(notFile(file), make))

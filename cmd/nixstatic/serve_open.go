@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -186,6 +187,9 @@ func checkWritable(c *cli.Context, tree layout.Tree, location string) error {
 		return err
 	}
 	file, err := layout.SpoolFor(tree, "").Create()
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return withHint(fmt.Errorf("write to %s: %w", location, err), "serve it with --read-only; or, to take uploads, run the server as a user who may write there, on a file system that is mounted for writing")
+	}
 	if err != nil {
 		return err
 	}

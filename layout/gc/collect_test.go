@@ -369,4 +369,9 @@ func TestPieces(t *testing.T) {
 	if _, there, err := layout.Lookup(t.Context(), tree, fresh); !there || err != nil {
 		t.Errorf("the fresh piece is there: %v, %v", there, err)
 	}
+	// The age is what the clock of the run says, as for all else.
+	collect(t, tree, days(3))
+	if _, there, err := layout.Lookup(t.Context(), tree, fresh); there || err != nil {
+		t.Errorf("three days later the piece is there: %v, %v", there, err)
+	}
 }

@@ -110,7 +110,7 @@ func (s *sweep) oldPieces(ctx context.Context) (keys []layout.Key, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("list the pieces of NARs: %w", err)
 		}
-		if time.Since(info.ModTime) > pieceAge {
+		if s.v.now.Sub(info.ModTime) > pieceAge {
 			keys = append(keys, info.Key)
 		}
 	}

@@ -102,7 +102,7 @@ func (l *lease) take(ctx context.Context) error {
 			l.alone()
 			return nil
 		case !errors.Is(err, fs.ErrExist) && !errors.Is(err, layout.ErrChanged) && !errors.Is(err, fs.ErrNotExist):
-			return fmt.Errorf("lock the destination: %w", err)
+			return fmt.Errorf("lock the cache: %w", err)
 		}
 		for {
 			h, err := l.read(ctx)
@@ -111,7 +111,7 @@ func (l *lease) take(ctx context.Context) error {
 			if absent {
 				condition = layout.PutOptions{IfAbsent: true}
 			} else if err != nil {
-				return fmt.Errorf("lock the destination: %w", err)
+				return fmt.Errorf("lock the cache: %w", err)
 			}
 			// A store that denies a condition which it itself shows to hold does not
 			// keep to conditions, if it does so again and again.
@@ -153,7 +153,7 @@ func (l *lease) take(ctx context.Context) error {
 func (l *lease) prove(ctx context.Context) error {
 	absent, match, err := layout.KeepsConditions(ctx, l.Tree, layout.RunLeaseKey, l.text(0))
 	if err != nil {
-		return fmt.Errorf("lock the destination: %w", err)
+		return fmt.Errorf("lock the cache: %w", err)
 	}
 	if !absent || !match {
 		l.alone()

@@ -52,7 +52,7 @@ type Lock struct {
 	Note    func(error) // is told what does not end the work
 }
 
-// A LockWait tells which process is waited for.
+// A Wait tells which process is waited for.
 type Wait struct {
 	For string // "process 4711 on host", or "another run" if it does not say
 	// Until is when its lock runs out if it gives no sign of life; zero for a lock
@@ -66,6 +66,15 @@ type HeldError struct{ By string }
 func (e *HeldError) Error() string {
 	return e.By + " is at work in this cache"
 }
+
+// A DirError says that a tree in a directory could not be locked.
+type DirError struct {
+	Path string // of the directory
+	Err  error
+}
+
+func (e *DirError) Error() string { return fmt.Sprintf("lock %s: %v", e.Path, e.Err) }
+func (e *DirError) Unwrap() error { return e.Err }
 
 func (w *Wait) String() string {
 	if w.Until.IsZero() {
@@ -114,7 +123,7 @@ func (l *Lock) Do(ctx context.Context, work func(context.Context) error) error {
 
 // lockDir takes a lock that ends with the process.
 func (l *Lock) lockDir(ctx context.Context, path string) (unlock func(), err error) {
-	fail := func(err error) (func(), error) { return nil, fmt.Errorf("lock the destination: %w", err) }
+	fail := func(err error) (func(), error) { return nil, &DirError{path, err} }
 	dir, err := layout.OpenDir(path)
 	if err != nil {
 		return fail(err)

@@ -98,6 +98,12 @@ func TestReadOnly(t *testing.T) {
 	}
 	r := p.Run(t, "sign", "-k", signingKey(t).File, tree).Refused(t, "read-only file system")
 	wantHint(t, r, "mounted read-only")
+	for _, args := range [][]string{{"gc", tree, "--no-pins"}, {"gc", "undo", tree}, {"rm", tree, c.Paths[0]}, {"adopt", tree}} {
+		r := p.Run(t, args...).Refused(t, "lock "+tree, "read-only file system")
+		wantHint(t, r, "mount it for writing")
+	}
+	r = p.Run(t, "serve", tree, "--listen", "127.0.0.1:0", "-k", signingKey(t).File).Refused(t, "write to "+tree)
+	wantHint(t, r, "--read-only")
 	// To look at it takes no right to write.
 	p.verify(t, tree, nil)
 	p.Output(t, "export", "--dry-run", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Top)
@@ -144,6 +150,26 @@ func TestForbidden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A user who may not lock a tree is told so, by each command that locks it.
+func TestForbiddenLock(t *testing.T) {
+	p, c := newRunner(t), small(t)
+	tree := filepath.Join(t.TempDir(), "tree")
+	p.Output(t, "export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Paths[0])
+	private := filepath.Join(tree, ".nixstatic")
+	if err := os.Chmod(private, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(private, 0o777) })
+	was := contents(t, tree)
+	for _, args := range [][]string{{"gc", tree, "--no-pins"}, {"gc", "undo", tree}, {"rm", tree, c.Paths[0]}, {"adopt", tree}} {
+		r := asStranger(t, p, args...).Refused(t, "lock "+tree, "permission denied")
+		wantHint(t, r, "run it as the user whose files those in "+tree+" are")
+	}
+	if now := contents(t, tree); fmt.Sprint(now) != fmt.Sprint(was) {
+		t.Errorf("the tree was %v and is %v", was, now)
 	}
 }
 
