@@ -40,6 +40,13 @@ func TraitsOf(r Reader) Traits {
 	return Traits{}
 }
 
+// IsTree reports whether r is a whole tree, with what is private. A cache behind a web server
+// is not one.
+func IsTree(r Reader) bool {
+	_, ok := r.(Tree)
+	return ok
+}
+
 // List yields the objects of r, or ErrNotListable if r is not a Lister.
 func List(ctx context.Context, r Reader, prefix string) iter.Seq2[Info, error] {
 	if l, ok := r.(Lister); ok {

@@ -181,10 +181,15 @@ func (k *Keeper) index(ctx context.Context, settings Settings, c Change) (news b
 		return false, err
 	}
 	var all difference
-	for _, part := range c.parts(recordsAtOnce) {
+	parts := c.parts(recordsAtOnce)
+	for _, part := range parts {
 		d, err := k.compare(ctx, hashes, t, part)
 		if err != nil {
 			return false, err
+		}
+		if len(parts) == 1 {
+			all = d // with its edits
+			break
 		}
 		all.came, all.gone = append(all.came, d.came...), append(all.gone, d.gone...)
 	}
@@ -199,9 +204,15 @@ func (k *Keeper) index(ctx context.Context, settings Settings, c Change) (news b
 		}
 	}
 	for _, part := range all.change().parts(recordsAtOnce) {
-		err := k.edit(ctx, hashes, func(t *table) ([]edit, *totals, error) {
-			d, err := k.compare(ctx, hashes, t, part)
-			return d.edits, t.Totals.after(d.came, d.gone), err
+		err := k.edit(ctx, hashes, func(now *table) ([]edit, *totals, error) {
+			d := all
+			if len(parts) > 1 || !slices.Equal(now.Shards, t.Shards) { // whose names are those of their bytes
+				var err error
+				if d, err = k.compare(ctx, hashes, now, part); err != nil {
+					return nil, nil, err
+				}
+			}
+			return d.edits, now.Totals.after(d.came, d.gone), nil
 		})
 		if err != nil {
 			return true, err

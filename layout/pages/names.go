@@ -59,14 +59,15 @@ func Names(ctx context.Context, r layout.Reader, jobs int, match func(hash, name
 	}
 }
 
-// namesTable reads the list of hashes of a page, whether it is public or not.
+// namesTable reads the list of hashes of a page: the public one, or, in a tree, the private one.
+// A web server shows nothing private, and is not asked for it.
 func namesTable(ctx context.Context, r layout.Reader) (kind, *table, error) {
-	settings, err := ReadSettings(ctx, r)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a web server shows no settings
-		return kind{}, nil, err
-	}
-	hashes, _ := tables(settings.Unlisted)
+	hashes, _ := tables(false)
 	text, err := layout.ReadAll(ctx, r, hashes.list())
+	if layout.IsTree(r) && errors.Is(err, fs.ErrNotExist) {
+		hashes, _ = tables(true)
+		text, err = layout.ReadAll(ctx, r, hashes.list())
+	}
 	if err != nil {
 		return hashes, nil, err
 	}

@@ -3,6 +3,7 @@ package pages
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"slices"
 	"testing"
@@ -71,4 +72,45 @@ func TestNames(t *testing.T) {
 			t.Errorf("with damaged shards: %v", err)
 		}
 	}
+}
+
+// A cache that only can be read is asked for nothing private.
+func TestNamesOfOthers(t *testing.T) {
+	for _, unlisted := range []bool{false, true} {
+		mem := treetest.NewMem(t)
+		k := &Keeper{Tree: mem}
+		if err := k.Set(t.Context(), false, func(s *Settings) error { s.Unlisted = unlisted; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Apply(t.Context(), Change{Came: []Record{record(1, "hello")}}); err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		web := &asked{Reader: mem}
+		for part, err := range Names(t.Context(), web, 1, func(string, string) bool { return true }) {
+			if err != nil && !(unlisted && errors.Is(err, fs.ErrNotExist)) {
+				t.Fatal(err)
+			}
+			found += len(part.Paths)
+		}
+		if want := map[bool]int{false: 1}[unlisted]; found != want {
+			t.Errorf("unlisted %v: found %d", unlisted, found)
+		}
+		for _, key := range web.keys {
+			if !key.Kind().Public() {
+				t.Errorf("unlisted %v: asked for %s", unlisted, key)
+			}
+		}
+	}
+}
+
+// An asked reader notes what is read.
+type asked struct {
+	layout.Reader
+	keys []layout.Key
+}
+
+func (a *asked) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.Info, error) {
+	a.keys = append(a.keys, key)
+	return a.Reader.Get(ctx, key)
 }

@@ -3,8 +3,10 @@ package pages
 import (
 	"cmp"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -146,7 +148,7 @@ func wordEdits(d difference, names kind, most int) iter.Seq[[]edit] {
 		}
 		return cmp.Or(compareLower(m[:a.begin], n[:b.begin]), strings.Compare(p.Hash(), q.Hash()))
 	}
-	slices.SortFunc(words, func(a, b word) int {
+	sortSideBySide(words, runtime.GOMAXPROCS(0), func(a, b word) int {
 		if c := byLine(a, b); c != 0 {
 			return c
 		}
@@ -165,6 +167,31 @@ func wordEdits(d difference, names kind, most int) iter.Seq[[]edit] {
 			}
 		}
 	}
+}
+
+// sortSideBySide sorts in place, on so many processors at once.
+func sortSideBySide[T any](list []T, jobs int, compare func(a, b T) int) {
+	const least, samples = 1 << 12, 31
+	var halves sync.WaitGroup
+	defer halves.Wait()
+	for ; jobs > 1 && len(list) > least; jobs -= jobs / 2 {
+		var some [samples]T
+		for i := range some {
+			some[i] = list[i*len(list)/samples]
+		}
+		slices.SortFunc(some[:], compare)
+		middle, n := some[samples/2], 0
+		for i := range list {
+			if compare(list[i], middle) < 0 {
+				list[i], list[n] = list[n], list[i]
+				n++
+			}
+		}
+		less, mine := list[:n], jobs/2
+		halves.Go(func() { sortSideBySide(less, mine, compare) })
+		list = list[n:]
+	}
+	slices.SortFunc(list, compare)
 }
 
 // compareLower compares two names as if they were in small letters.

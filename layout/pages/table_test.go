@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -10,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/layout"
 )
@@ -114,7 +115,7 @@ func TestTable(t *testing.T) {
 			}
 			got := files.lines(t, k, have)
 			slices.Sort(got)
-			if diff := cmp.Diff(slices.Sorted(maps.Keys(want)), got); diff != "" {
+			if diff := gocmp.Diff(slices.Sorted(maps.Keys(want)), got); diff != "" {
 				t.Fatalf("%s, round %d: %.2000s", k.name, round, diff)
 			}
 		}
@@ -306,6 +307,56 @@ func TestWordEdits(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("left out: %v", want)
+	}
+}
+
+// A list that is sorted on several processors has the order that one of them gives.
+func TestSortSideBySide(t *testing.T) {
+	for _, jobs := range []int{1, 2, 3, 8} {
+		for name, of := range map[string]func(n int) int{
+			"any": func(n int) int { return n * 7919 % 50_021 }, "in order": func(n int) int { return n },
+			"backwards": func(n int) int { return -n }, "the same": func(int) int { return 1 }, "few": func(n int) int { return n % 3 },
+		} {
+			list := make([]int, 50_000)
+			for n := range list {
+				list[n] = of(n)
+			}
+			want := slices.Sorted(slices.Values(list))
+			if sortSideBySide(list, jobs, cmp.Compare); !slices.Equal(list, want) {
+				t.Errorf("%s, %d jobs: not in order", name, jobs)
+			}
+		}
+	}
+}
+
+// The newest paths are the same, in whatever order they come and in however many changes.
+func TestNewest(t *testing.T) {
+	var all []Record
+	for n := range 300 {
+		r := record(n, "x")
+		r.Time = time.Unix(int64(n*37%101)*86400, 0).UTC()
+		all = append(all, r)
+	}
+	sorted := slices.SortedFunc(slices.Values(all), byAge)
+	var want []string
+	for _, r := range sorted[:shown] {
+		want = append(want, r.line())
+	}
+	months := map[string]Size{}
+	for _, r := range all {
+		month := r.Time.Format("2006-01")
+		months[month] = months[month].plus(r, 1)
+	}
+	for _, step := range []int{1, 7, 300} {
+		for name, list := range map[string][]Record{"any": all, "newest first": sorted} {
+			var sums *totals
+			for part := range slices.Chunk(list, step) {
+				sums = sums.after(part, nil)
+			}
+			if diff := gocmp.Diff(&totals{Size: sums.Size, Months: months, Newest: want}, sums); diff != "" || sums.Paths != 300 {
+				t.Errorf("%s, %d at once (-want +got):\n%s", name, step, diff)
+			}
+		}
 	}
 }
 

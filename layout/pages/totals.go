@@ -36,15 +36,17 @@ func (t *totals) after(came, gone []Record) *totals {
 		for month, size := range t.Months {
 			next.Months[month] = size
 		}
-		for _, line := range t.Newest {
-			if r, err := parseLine(line); err == nil {
-				newest = append(newest, r)
-			}
+		for _, r := range t.records() {
+			newest = insert(newest, r)
 		}
 	}
 	left := map[string]bool{}
+	var month string // of the time below
+	var year, number int
 	count := func(r Record, times int64) {
-		month := r.Time.Format("2006-01")
+		if y, m, _ := r.Time.Date(); month == "" || y != year || int(m) != number {
+			month, year, number = r.Time.Format("2006-01"), y, int(m)
+		}
 		next.Size = next.Size.plus(r, times)
 		if size := next.Months[month].plus(r, times); size.Paths > 0 {
 			next.Months[month] = size
@@ -59,18 +61,30 @@ func (t *totals) after(came, gone []Record) *totals {
 	newest = slices.DeleteFunc(newest, func(r Record) bool { return left[r.Path.Hash()] })
 	for _, r := range came {
 		count(r, 1)
-		newest = append(newest, r)
+		newest = insert(newest, r)
 	}
-	slices.SortFunc(newest, func(a, b Record) int {
-		if c := b.Time.Compare(a.Time); c != 0 {
-			return c
-		}
-		return strings.Compare(string(a.Path), string(b.Path))
-	})
-	for _, r := range newest[:min(shown, len(newest))] {
+	for _, r := range newest {
 		next.Newest = append(next.Newest, r.line())
 	}
 	return next
+}
+
+// insert puts a record into the newest ones, of which so many are kept as are shown.
+func insert(newest []Record, r Record) []Record {
+	if len(newest) == shown && byAge(newest[shown-1], r) < 0 {
+		return newest
+	}
+	at, _ := slices.BinarySearchFunc(newest, r, byAge)
+	newest = slices.Insert(newest, at, r)
+	return newest[:min(shown, len(newest))]
+}
+
+// byAge is the order of the newest paths.
+func byAge(a, b Record) int {
+	if c := b.Time.Compare(a.Time); c != 0 {
+		return c
+	}
+	return strings.Compare(string(a.Path), string(b.Path))
 }
 
 // records returns the newest paths.
