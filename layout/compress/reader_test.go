@@ -102,7 +102,10 @@ func TestReaderEmpty(t *testing.T) {
 func TestReaderTrailing(t *testing.T) {
 	list, _ := files(t)
 	for m, file := range list {
-		for _, tail := range []string{"x", "\x00", "\n", "ab", "abc", "\x00\x00\x00", "abcd", "garbage that is longer"} {
+		for i, tail := range []string{"x", "\x00", "\n", "ab", "abc", "\x00\x00\x00", "abcd", "garbage that is longer"} {
+			if i%quick.Step(3) > 0 {
+				continue
+			}
 			refused(t, m, slices.Concat(file, []byte(tail)), "%q at the end", tail)
 		}
 		refused(t, m, slices.Concat(file, file[:len(file)/2]), "half of a frame at the end")

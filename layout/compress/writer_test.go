@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // failing takes a number of bytes and then no more.
@@ -115,7 +117,7 @@ func TestCancel(t *testing.T) {
 					t.Fatal(err)
 				}
 				data := sample(1<<20, 8)
-				timer := time.AfterFunc(50*time.Millisecond, func() { cancel(enough) })
+				timer := time.AfterFunc(50*time.Millisecond/time.Duration(quick.Step(5)), func() { cancel(enough) })
 				defer timer.Stop()
 				for err == nil {
 					_, err = w.Write(data)

@@ -98,9 +98,9 @@ func faults(t *testing.T, s scenario, all ...treetest.Fault) {
 	for _, side := range []string{"source", "destination"} {
 		for _, fault := range all {
 			t.Run(fmt.Sprintf("%s/done=%v,down=%v,%v", side, fault.Done, fault.Down, fault.Err), func(t *testing.T) {
-				step := quick.Step(61)
+				step := quick.Step(97)
 				if s.inDir {
-					step = 7 * quick.Step(23) // it is slower
+					step = 7 * quick.Step(37) // it is slower
 				}
 				for n := 1; ; n += step {
 					fault.At = n
