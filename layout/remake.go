@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 )
 
 // Remake writes the listing of a path anew, from its NAR in the tree, and with
-// DebugInfo the debug links to the NAR as well. A link that leads to another NAR which
-// is there stays. The NAR is checked on the way: one that is not what its record says
+// DebugInfo the debug links to the NAR as well. A link that leads to a NAR which is there
+// stays, but for those that are known to be wrong, such as one that names no file in
+// its NAR. The NAR is checked on the way: one that is not what its record says
 // is an error, and changes nothing.
-func (w *Writer) Remake(ctx context.Context, p StorePath) error {
+func (w *Writer) Remake(ctx context.Context, p StorePath, wrong ...Key) error {
 	text, record, err := ReadVersion(ctx, w.Tree, NarInfoKey(p))
 	if err != nil {
 		return err
@@ -48,10 +50,12 @@ func (w *Writer) Remake(ctx context.Context, p StorePath) error {
 		return err
 	}
 	for _, o := range debugObjects(packed.debug, info.Key) {
-		if good, err := w.leads(ctx, o.Key); err != nil {
-			return err
-		} else if good {
-			continue
+		if !slices.Contains(wrong, o.Key) {
+			if good, err := w.leads(ctx, o.Key); err != nil {
+				return err
+			} else if good {
+				continue
+			}
 		}
 		if err := w.Tree.Put(ctx, o.Key, o.Body, PutOptions{}); err != nil {
 			return err

@@ -81,9 +81,9 @@ func (d *damage) repair(c *cli.Context, tree layout.Tree) (mended int, err error
 			failed = append(failed, err)
 		}
 	}
-	remake := func(w *layout.Writer, paths []layout.StorePath) {
+	remake := func(w *layout.Writer, paths []layout.StorePath, wrong ...layout.Key) {
 		for _, p := range paths {
-			if err := w.Remake(c.Context, p); err != nil {
+			if err := w.Remake(c.Context, p, wrong...); err != nil {
 				failed = append(failed, fmt.Errorf("%s: %w", p, err))
 				continue
 			}
@@ -97,7 +97,7 @@ func (d *damage) repair(c *cli.Context, tree layout.Tree) (mended int, err error
 	}
 	linked := *w
 	linked.DebugInfo = true
-	remake(&linked, owners)
+	remake(&linked, owners, d.links...)
 	return mended, errors.Join(failed...)
 }
 

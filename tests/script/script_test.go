@@ -62,6 +62,7 @@ func TestScripts(t *testing.T) {
 			for name, value := range vars {
 				env.Setenv(name, value)
 			}
+			env.Setenv("NIXSTATIC", binary) // for shell scripts
 			env.Setenv("PATH", filepath.Dir(nix.Bin("nix"))+string(os.PathListSeparator)+os.Getenv("PATH"))
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
