@@ -40,7 +40,8 @@ const (
 // a flood of connections from one place takes none from others.
 type connectionLimit struct {
 	net.Listener
-	most int
+	most   int
+	secure bool // TLS is spoken, and so perhaps HTTP/2
 
 	mu       sync.Mutex
 	n        int
@@ -104,7 +105,13 @@ func (l *connectionLimit) admit(conn net.Conn) net.Conn {
 		}
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		return &limitedTCP{tcp, c}
+		counted := &limitedTCP{tcp, c}
+		if l.secure {
+			s := &limitedSecure{limitedTCP: counted}
+			c.reading.set = s.setReadDeadline
+			return s
+		}
+		return counted
 	}
 	return &limitedOther{conn, c}
 }

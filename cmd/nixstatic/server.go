@@ -89,11 +89,12 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 	var group errgroup.Group
 	for _, l := range listeners {
 		group.Go(func() error {
-			serve := hs.Serve
+			serve, limited := hs.Serve, limitConnections(l, connections)
 			if _, isTCP := l.Addr().(*net.TCPAddr); isTCP && s.tls != nil {
+				limited.secure = true
 				serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }
 			}
-			err := serve(limitConnections(l, connections))
+			err := serve(limited)
 			if errors.Is(err, http.ErrServerClosed) {
 				return nil
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -442,6 +443,41 @@ func TestHeldCosts(t *testing.T) {
 			t.Errorf("common %v: a restart costs %+v", common, got)
 		}
 	}
+}
+
+// Narinfos that wait are very many, and each may need very much: what is remembered of one
+// is little, and not its text.
+func TestHeldMemory(t *testing.T) {
+	const records, refs, most = 2000, 100, 2 << 10
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for i := range records {
+		var missing []layout.StorePath
+		for j := range refs {
+			missing = append(missing, inventedPath(1000+i*refs+j))
+		}
+		key, text := s.invented(t, 1_000_000+i, missing...)
+		r, err := tr.Inbox.read(key, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		needs := []need{{key: r.nar}}
+		for _, ref := range r.References {
+			needs = append(needs, need{key: layout.NarInfoKey(ref), path: ref})
+		}
+		tr.file(layout.Info{Key: heldKey(key.PathHash(), "a"), Size: int64(len(text))}, needs)
+	}
+	if each := (heap() - before) / records; each > most {
+		t.Errorf("a narinfo that waits takes %d bytes of memory, want %d at most", each, most)
+	}
+	runtime.KeepAlive(tr)
 }
 
 // After all it waited for has come behind our back, a narinfo is published, however

@@ -18,8 +18,8 @@ const (
 	// the rest may wait that comes ahead of a narinfo.
 	heldFor = 24 * time.Hour
 	// maxNeeds is how many of the things that a narinfo waits for are known at a
-	// time. When those have come, the narinfo is examined again.
-	maxNeeds = 16
+	// time: each takes memory. When those have come, the narinfo is examined again.
+	maxNeeds = 4
 	// The pauses between two looks for what a narinfo waits for, which another
 	// process may have brought. Each pause is twice as long as the one before.
 	minPause, maxPause = time.Minute, time.Hour
@@ -64,9 +64,9 @@ type held struct {
 	info   layout.Info  // of the object that waits
 	filed  time.Time
 
-	needs map[layout.Key]need // some of what it waits for; none if that is not known
-	due   bool                // it is in the queue
-	next  time.Time           // when to look for what it needs
+	needs []need    // some of what it waits for; none if that is not known
+	due   bool      // it is in the queue
+	next  time.Time // when to look for what it needs
 	pause time.Duration
 }
 
@@ -172,7 +172,7 @@ func (b *Inbox) file(info layout.Info, needs []need) *held {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	h := &held{at: info.Key, key: layout.NarInfoKeyOf(hash), client: client, info: info, filed: time.Now(), needs: map[layout.Key]need{}}
+	h := &held{at: info.Key, key: layout.NarInfoKeyOf(hash), client: client, info: info, filed: time.Now()}
 	if old := b.held[h.at]; old != nil {
 		h.next, h.pause = old.next, old.pause
 		b.leave(old)
@@ -182,7 +182,9 @@ func (b *Inbox) file(info layout.Info, needs []need) *held {
 	addTo(b.heldBy, h.client, h)
 	b.holding, b.holds[client] = b.holding.more(info.Size), b.holds[client].more(info.Size)
 	for _, n := range needs[:min(len(needs), maxNeeds)] {
-		h.needs[n.key] = n
+		// The names are parts of the narinfo's text, which is not to stay in memory.
+		n.key, n.path = layout.Key(strings.Clone(string(n.key))), layout.StorePath(strings.Clone(string(n.path)))
+		h.needs = append(h.needs, n)
 		addTo(b.needed, n.key, h)
 	}
 	return h
@@ -196,8 +198,8 @@ func (b *Inbox) leave(h *held) {
 	delete(b.held, h.at)
 	deleteFrom(b.heldOf, h.key, h)
 	deleteFrom(b.heldBy, h.client, h)
-	for key := range h.needs {
-		deleteFrom(b.needed, key, h)
+	for _, n := range h.needs {
+		deleteFrom(b.needed, n.key, h)
 	}
 	b.holding = b.holding.less(h.info.Size)
 	if b.holds[h.client] = b.holds[h.client].less(h.info.Size); b.holds[h.client].count == 0 {
@@ -205,15 +207,42 @@ func (b *Inbox) leave(h *held) {
 	}
 }
 
-func addTo[K comparable](sets map[K]map[*held]bool, key K, h *held) {
-	if sets[key] == nil {
-		sets[key] = map[*held]bool{}
-	}
-	sets[key][h] = true
+// A heldSet is a set of held narinfos. Most have one, and there may be very many sets.
+type heldSet struct {
+	one  *held
+	more map[*held]bool // nil, or all of them
 }
 
-func deleteFrom[K comparable](sets map[K]map[*held]bool, key K, h *held) {
-	if delete(sets[key], h); len(sets[key]) == 0 {
+// all yields the members.
+func (s heldSet) all(yield func(*held) bool) {
+	if s.more == nil && s.one != nil {
+		yield(s.one)
+	}
+	for h := range s.more {
+		if !yield(h) {
+			return
+		}
+	}
+}
+
+func addTo[K comparable](sets map[K]heldSet, key K, h *held) {
+	s := sets[key]
+	switch {
+	case s.more != nil:
+		s.more[h] = true
+		return
+	case s.one == nil || s.one == h:
+		s.one = h
+	default:
+		s.more = map[*held]bool{s.one: true, h: true}
+	}
+	sets[key] = s
+}
+
+func deleteFrom[K comparable](sets map[K]heldSet, key K, h *held) {
+	s := sets[key]
+	delete(s.more, h)
+	if len(s.more) == 0 && (s.more != nil || s.one == h) {
 		delete(sets, key)
 	}
 }
@@ -223,9 +252,9 @@ func deleteFrom[K comparable](sets map[K]map[*held]bool, key K, h *held) {
 func (b *Inbox) wake(key layout.Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for h := range b.needed[key] {
+	for h := range b.needed[key].all {
 		h.pause, h.next = 0, time.Time{}
-		if delete(h.needs, key); len(h.needs) == 0 {
+		if h.needs = slices.DeleteFunc(h.needs, func(n need) bool { return n.key == key }); len(h.needs) == 0 {
 			b.queue.push(h)
 		}
 	}

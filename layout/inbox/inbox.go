@@ -39,13 +39,13 @@ type Inbox struct {
 	notes    *recent[sent, *note]
 	links    map[sent]map[layout.Key]bool // by NAR, the keys of a client's early debug links
 
-	held    map[layout.Key]*held          // by where they wait
-	heldOf  map[layout.Key]map[*held]bool // by where they are to appear
-	heldBy  map[share.Client]map[*held]bool
-	needed  map[layout.Key]map[*held]bool // by key, what waits for it
-	holding holding                       // how much waits
-	holds   map[share.Client]holding      // of that, what each client has
-	queue   queue                         // what waits for nothing more
+	held    map[layout.Key]*held   // by where they wait
+	heldOf  map[layout.Key]heldSet // by where they are to appear
+	heldBy  map[share.Client]heldSet
+	needed  map[layout.Key]heldSet   // by key, what waits for it
+	holding holding                  // how much waits
+	holds   map[share.Client]holding // of that, what each client has
+	queue   queue                    // what waits for nothing more
 	pieces  *pieces
 	now     func() time.Time
 
@@ -86,8 +86,8 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	b := &Inbox{
 		cfg: c, writer: &writer, spool: writer.Spool, known: knownKeys(c), log: c.Log,
 		space: space{free: c.FreeSpace, floor: c.MinFree}, now: time.Now,
-		links: map[sent]map[layout.Key]bool{}, held: map[layout.Key]*held{}, heldOf: map[layout.Key]map[*held]bool{}, heldBy: map[share.Client]map[*held]bool{},
-		needed: map[layout.Key]map[*held]bool{}, holds: map[share.Client]holding{}, worksFor: map[share.Client]int64{},
+		links: map[sent]map[layout.Key]bool{}, held: map[layout.Key]*held{}, heldOf: map[layout.Key]heldSet{}, heldBy: map[share.Client]heldSet{},
+		needed: map[layout.Key]heldSet{}, holds: map[share.Client]holding{}, worksFor: map[share.Client]int64{},
 	}
 	b.readers = share.NewPool(maxReading, decodingPatience)
 	b.stored = share.NewPool(storedMemory, decodingPatience)

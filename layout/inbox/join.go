@@ -46,7 +46,7 @@ func (b *Inbox) Join(ctx context.Context, nar layout.Key, total int64, patience 
 		return b.awaitJoin(ctx, prefix, j, patience)
 	}
 	var missing []int64
-	for offset := int64(0); offset < total; offset += PieceSize {
+	for offset := int64(0); offset < total && len(missing) < maxMissing; offset += PieceSize {
 		if sizes[pieceKey(prefix, offset)] != pieceLength(offset, total) {
 			missing = append(missing, offset)
 		}

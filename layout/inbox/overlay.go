@@ -156,9 +156,9 @@ func (b *Inbox) unseen(ctx context.Context, prefix string) []unseen {
 	byKey := map[layout.Key]unseen{}
 	held := b.heldBy[client]
 	if strings.Contains(prefix, "/") {
-		held = nil // narinfos are at the top
+		held = heldSet{} // narinfos are at the top
 	}
-	for h := range held {
+	for h := range held.all {
 		if strings.HasPrefix(string(h.key), prefix) {
 			byKey[h.key] = unseen{info: layout.Info{Key: h.key, Size: h.info.Size, ModTime: h.info.ModTime}, alone: true}
 		}

@@ -33,14 +33,18 @@ const (
 	// what is missing, or that the NAR is there.
 	joinedFor = 10 * time.Minute
 	maxJoined = 1000
+	// maxMissing is how many pieces a client is told of at once that it is to send: a few
+	// bytes ask, and the answer waits in memory for as long as its client takes it. All that
+	// a NAR has are told in five answers; our client asks nine times.
+	maxMissing = 2000
 	// piecesSeen is how long a listing of the pieces is believed.
 	piecesSeen = time.Minute
 )
 
 // A Joined says how far a NAR is that is sent in pieces.
 type Joined struct {
-	// Missing are the first bytes of the pieces that are to be sent. If there are
-	// some, the rest means nothing.
+	// Missing are the first bytes of the pieces that are to be sent, or of the first of
+	// them, where they are very many. If there are some, the rest means nothing.
 	Missing []int64
 	// Checking says that the NAR is put together and checked at this moment.
 	Checking bool

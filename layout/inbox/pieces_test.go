@@ -117,6 +117,20 @@ func TestPieces(t *testing.T) {
 	}
 }
 
+// A few bytes ask for what is missing of a NAR with very many pieces: the answer is short,
+// and our client is told of all before it gives up.
+func TestManyPiecesAreMissing(t *testing.T) {
+	_, key := largeNAR()
+	tr := newTrial(t, nil)
+	got, err := tr.join("a", key, maxPieces*PieceSize)
+	if err != nil || len(got.Missing) != maxMissing || got.Missing[maxMissing-1] != (maxMissing-1)*PieceSize {
+		t.Errorf("%d pieces are missing, %v", len(got.Missing), err)
+	}
+	if maxMissing > 2000 || maxMissing*9 < maxPieces {
+		t.Errorf("%d of %d pieces are told at once", maxMissing, maxPieces)
+	}
+}
+
 type brokenReader struct{ err error }
 
 func (b *brokenReader) Read([]byte) (int, error) { return 0, b.err }

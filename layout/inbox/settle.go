@@ -115,7 +115,7 @@ func (b *Inbox) postpone(h *held) {
 func (b *Inbox) unhold(key layout.Key) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for h := range b.heldOf[key] {
+	for h := range b.heldOf[key].all {
 		b.queue.push(h)
 	}
 }
@@ -192,7 +192,7 @@ func (b *Inbox) meet(ctx context.Context) error {
 			continue
 		}
 		b.leave(h)
-		for waiting := range b.needed[h.key] {
+		for waiting := range b.needed[h.key].all {
 			waiting.pause, waiting.next = 0, time.Time{}
 		}
 	}
@@ -231,12 +231,12 @@ func (b *Inbox) ask(ctx context.Context) error {
 				return true
 			}
 			var first need
-			for key, n := range h.needs {
-				if absent[key] {
+			for _, n := range h.needs {
+				if absent[n.key] {
 					b.postpone(h)
 					return true
 				}
-				if first.key == "" || asked[key].key != "" {
+				if first.key == "" || asked[n.key].key != "" {
 					first = n
 				}
 			}
