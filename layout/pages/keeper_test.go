@@ -298,7 +298,7 @@ func TestAssets(t *testing.T) {
 	for _, key := range []layout.Key{indexKey, "path.html", "404.html", "page.js", "path.js", "zstd.js"} {
 		for _, match := range asked.FindAllStringSubmatch(read(t, k, key), -1) {
 			name, version, _ := strings.Cut(strings.TrimLeft(match[1]+match[2], "./"), "?v=")
-			if found[name] = true; version != assetsVersion || len(version) != 10 {
+			if found[name] = true; version != assetsVersion() || len(version) != 10 {
 				t.Errorf("%s asks for %s", key, match[0])
 			}
 		}

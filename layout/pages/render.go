@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -29,17 +30,19 @@ var assets embed.FS
 
 // templates are the pages. Text from outside is escaped by html/template, and a
 // browser runs only the scripts that are files of ours.
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"bytes": Bytes, "count": wordCount, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
-	"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) }, "assets": func() string { return assetsVersion },
-}).ParseFS(assets, "assets/*.html"))
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"bytes": Bytes, "count": wordCount, "day": func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
+		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) }, "assets": assetsVersion,
+	}).ParseFS(assets, "assets/*.html"))
+})
 
 // plainFiles have the same bytes in all trees.
 var plainFiles = []layout.Key{"favicon.svg", "page.js", "path.js", "style.css", "zstd.js"}
 
 // assetsVersion stands behind the names of those files wherever one is asked for, so that no
 // browser has a page take a script that it remembers of another version.
-var assetsVersion = func() string {
+var assetsVersion = sync.OnceValue(func() string {
 	sum := sha256.New()
 	for _, key := range plainFiles {
 		text, err := assets.ReadFile("assets/" + string(key))
@@ -49,13 +52,13 @@ var assetsVersion = func() string {
 		sum.Write(text)
 	}
 	return layout.Hash(sum.Sum(nil)).Nix32()[:10]
-}()
+})
 
 // asset returns one of those files.
 func asset(key layout.Key) ([]byte, error) {
 	text, err := assets.ReadFile("assets/" + string(key))
 	for _, module := range []string{"./page.js", "./zstd.js"} {
-		text = bytes.ReplaceAll(text, []byte(`"`+module+`"`), []byte(`"`+module+"?v="+assetsVersion+`"`))
+		text = bytes.ReplaceAll(text, []byte(`"`+module+`"`), []byte(`"`+module+"?v="+assetsVersion()+`"`))
 	}
 	return text, err
 }
@@ -308,6 +311,6 @@ func (v view) page(key layout.Key) ([]byte, error) {
 		v.Largest = v.Bars[n-1].Month
 	}
 	var b bytes.Buffer
-	err := templates.ExecuteTemplate(&b, string(key), v)
+	err := templates().ExecuteTemplate(&b, string(key), v)
 	return b.Bytes(), err
 }

@@ -106,8 +106,10 @@ func Open(rawURL string, o Options) (*Reader, error) {
 	h.again = netx.Retry{Attempts: o.Attempts, Delay: o.RetryDelay, Most: maxRetryDelay, Log: o.Log}
 	h.transport = netx.NewTransport(netx.Config{Stall: o.Stall, Connections: OpenConnections,
 		CAFile: cmp.Or(o.CAFile, os.Getenv("NIX_SSL_CERT_FILE"))})
-	if err := h.transport.Roots(); err != nil && o.CAFile != "" {
-		return nil, err
+	if o.CAFile != "" {
+		if err := h.transport.Roots(); err != nil {
+			return nil, err
+		}
 	}
 	h.client = &http.Client{CheckRedirect: h.redirect, Transport: h.transport}
 	return h, nil

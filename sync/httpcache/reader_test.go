@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,6 +135,36 @@ func TestHTTPKeys(t *testing.T) {
 	}
 	if uri := s.Asked()[0].RequestURI; !strings.HasPrefix(uri, "/a%2Fb/log/") || strings.ContainsAny(uri, "?+ #!") {
 		t.Errorf("request line has %s", uri)
+	}
+}
+
+// Authorities are read with the first request that needs them, which may come after others:
+// a redirect leads from http to https.
+func TestRedirectToTLS(t *testing.T) {
+	secure := &webtest.Server{}
+	secure.Server = httptest.NewTLSServer(secure.Record(webtest.File([]byte("x"), "")))
+	t.Cleanup(secure.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	plain := webtest.Serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, secure.URL+r.URL.Path, http.StatusFound)
+	})
+	t.Setenv("NIX_SSL_CERT_FILE", ca)
+	h, _ := openHTTP(t, plain.URL, Options{})
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	if err := os.WriteFile(ca, block, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			if _, err := webtest.Get(t.Context(), h, testNarInfo); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if n := len(secure.Asked()); n != 4 {
+		t.Errorf("the server that speaks TLS was asked %d times", n)
 	}
 }
 

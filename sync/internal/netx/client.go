@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -39,7 +40,10 @@ type Config struct {
 // read, requests over TLS fail, and no others.
 type Transport struct {
 	*http.Transport
-	roots error
+	roots func() (*x509.CertPool, error) // the authorities to trust, read once
+
+	mu      sync.Mutex
+	trusted bool // the Transport below has them
 }
 
 // A RootsError says that the authorities to trust cannot be read.
@@ -48,9 +52,9 @@ type RootsError struct{ err error }
 func (e *RootsError) Error() string { return "read certificates: " + e.err.Error() }
 func (e *RootsError) Unwrap() error { return e.err }
 
-// NewTransport makes a Transport. No file is read for it but the authorities.
+// NewTransport makes a Transport. No file is read for it but the authorities, and these
+// before the first request that may need them: there are hundreds.
 func NewTransport(c Config) *Transport {
-	roots, err := certificates(c.CAFile)
 	dialer := &net.Dialer{
 		Timeout: connectTimeout,
 		// A server that vanished is noticed after a minute.
@@ -59,7 +63,7 @@ func NewTransport(c Config) *Transport {
 	t := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
-		TLSClientConfig:        &tls.Config{RootCAs: roots},
+		TLSClientConfig:        &tls.Config{},
 		TLSHandshakeTimeout:    connectTimeout,
 		IdleConnTimeout:        90 * time.Second,
 		MaxIdleConns:           2 * c.Connections,
@@ -85,32 +89,42 @@ func NewTransport(c Config) *Transport {
 		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second}
 		t.ResponseHeaderTimeout = c.Stall
 	}
-	return &Transport{t, err}
+	return &Transport{Transport: t, roots: sync.OnceValues(func() (*x509.CertPool, error) { return certificates(c.CAFile) })}
 }
 
 // Roots returns why the authorities to trust cannot be read, nil if they can.
 func (t *Transport) Roots() error {
-	if t.roots == nil {
-		return nil
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pool, err := t.roots()
+	if err != nil {
+		return &RootsError{err}
 	}
-	return &RootsError{t.roots}
+	if !t.trusted {
+		t.TLSClientConfig.RootCAs, t.trusted = pool, true
+	}
+	return nil
 }
 
 // Clone returns a Transport with connections of its own, whose copy of the one
 // below edit may change.
 func (t *Transport) Clone(edit func(*http.Transport)) *Transport {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	below := t.Transport.Clone()
 	edit(below)
-	return &Transport{below, t.roots}
+	return &Transport{Transport: below, roots: t.roots, trusted: t.trusted}
 }
 
 // RoundTrip makes a request.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := t.Roots(); err != nil && req.URL.Scheme == "https" {
-		if req.Body != nil {
-			req.Body.Close()
+	if t.overTLS(req) {
+		if err := t.Roots(); err != nil && req.URL.Scheme == "https" {
+			if req.Body != nil {
+				req.Body.Close()
+			}
+			return nil, err
 		}
-		return nil, err
 	}
 	resp, err := t.Transport.RoundTrip(req)
 	if err == nil {
@@ -127,6 +141,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		err = ErrHTTPS
 	}
 	return nil, &NoAnswer{err}
+}
+
+// overTLS reports whether a request may need the authorities: to trust the server, or a
+// proxy on the way.
+func (t *Transport) overTLS(req *http.Request) bool {
+	if req.URL.Scheme == "https" || t.Proxy == nil {
+		return req.URL.Scheme == "https"
+	}
+	proxy, err := t.Proxy(req)
+	return proxy != nil || err != nil
 }
 
 // A NoAnswer error says that a request got no answer.
