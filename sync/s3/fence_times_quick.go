@@ -10,5 +10,5 @@ import "time"
 // a sweeper waits for lateAtMost.
 const (
 	stale       = 10 * time.Second
-	lateUsually = 8 * time.Second
+	lateUsually = 12 * time.Second
 )
