@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
@@ -25,6 +26,7 @@ type forger struct {
 	b       *tab
 	url     string
 	dir     string
+	noise   []byte // what is in a/noise
 	hash    string // of a path whose NAR has several frames, with z/last as its last file
 	asked   atomic.Int64
 	evil    *httptest.Server // which nothing may ask
@@ -39,6 +41,7 @@ func newForger(t *testing.T) *forger {
 	files := filepath.Join(t.TempDir(), "files")
 	noise := make([]byte, 20<<20)
 	rand.NewChaCha8([32]byte{4}).Read(noise)
+	f.noise = noise
 	for name, text := range map[string][]byte{"a/noise": noise, "z/last": []byte("the last file\n")} {
 		file := filepath.Join(files, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -51,7 +54,9 @@ func newForger(t *testing.T) *forger {
 	program.Run(t, "init", f.dir).Want(t, 0)
 	f.hash = hashOf(program.Run(t, "add", "--to", f.dir, files).Want(t, 0).Output())
 	tree := http.FileServer(http.Dir(f.dir))
+	// The same is served in a folder, as a cache beside other things of its server.
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/folder")
 		w.Header().Set("Content-Security-Policy", "default-src 'self'")
 		w.Header().Set("Cache-Control", "no-store")
 		f.mu.Lock()
@@ -291,4 +296,113 @@ func TestMutated(t *testing.T) {
 	if counts["taken"] == 0 || counts["refused"] == 0 || counts["no JSON"] == 0 {
 		t.Errorf("the changes are all of one nature: %v", counts)
 	}
+}
+
+// A record leads to nothing but what is in its cache, although it is beside other things of the
+// same server; and it costs a browser little, whatever it has in it.
+func TestForgedRecord(t *testing.T) {
+	f := newForger(t)
+	narinfo := f.hash + ".narinfo"
+	record := f.read(t, narinfo)
+	field := func(name, value string) string {
+		return regexp.MustCompile(`(?m)^`+name+`: .*$`).ReplaceAllString(record, name+": "+value)
+	}
+	say := func(want string) string {
+		return fmt.Sprintf(`document.querySelector("main").textContent.includes(%s)`, jsText(want))
+	}
+	for _, place := range []string{"../logout?x.nar.zst", "/logout", "%2e%2e/logout", "nar/../../logout"} {
+		f.forge(narinfo, plain(field("URL", place)))
+		f.b.open(t, f.url+"folder/path.html#"+f.hash+"/z/last")
+		f.b.until(t, say("the NAR is in another place")+` && document.querySelector(".tree summary")`)
+		if n := js[int](t, f.b, `[...document.querySelectorAll("a[href]")].filter((a) => a.pathname === "/logout").length`); n != 0 {
+			t.Errorf("%s: %d links lead out of the cache", place, n)
+		}
+	}
+	f.forge(narinfo, nil)
+	f.b.open(t, f.url+"folder/path.html#"+f.hash+"/z/last")
+	if got, _ := f.b.download(t); string(got) != "the last file\n" {
+		t.Errorf("in a folder: %q", got)
+	}
+	// Signatures without number, a place of a log that is none.
+	f.forge("public-keys", plain("a:AAAA\n"))
+	f.forge(narinfo, plain(record+"Deriver: ..\n"+strings.Repeat("Sig: a:AAAA\n", 20_000)))
+	f.b.open(t, f.url+"path.html#"+f.hash)
+	f.b.until(t, say("more signatures, which are not looked at")+` && document.querySelector(".tree summary")`)
+	if n := js[int](t, f.b, `document.querySelectorAll("dl.facts dd > div").length`); n > 100 {
+		t.Errorf("%d lines of signatures", n)
+	}
+	if js[bool](t, f.b, say("build log")) {
+		t.Error("a log is looked for that no deriver has")
+	}
+	f.b.untroubled(t)
+	// A closure of all that fits into a record: it is walked, and can be stopped.
+	var many strings.Builder
+	for n := range 115_000 {
+		fmt.Fprintf(&many, "%032d-x ", n)
+	}
+	next := strings.Repeat("1", 32)
+	f.forge(next+".narinfo", plain(strings.ReplaceAll(field("References", many.String()), f.hash, next)))
+	f.forge(narinfo, plain(field("References", f.hash+"-files "+next+"-files")))
+	f.b.open(t, f.url+"path.html#"+f.hash)
+	f.b.button(t, "Add it up")
+	f.b.until(t, say("2 paths, "))
+	f.b.button(t, "Stop")
+	f.b.until(t, say(", as far as it was walked"))
+	f.b.mu.Lock()
+	f.b.troubles = nil // the paths that are not there
+	f.b.mu.Unlock()
+}
+
+// nativeZstd gives a page a DecompressionStream that knows zstd, as some browsers have it. Each
+// reads one frame alone.
+const nativeZstd = `import("./zstd.js").then((m) => {
+	const Old = window.DecompressionStream;
+	window.decoders = 0;
+	window.DecompressionStream = function (name) {
+		if (name !== "zstd") return new Old(name);
+		window.decoders++;
+		const { readable, writable } = new TransformStream(), reader = readable.getReader();
+		const out = m.decompress((async function* () { for (let r; !(r = await reader.read()).done;) yield r.value; })());
+		return { writable, readable: new ReadableStream({
+			async pull(c) { try { const { value, done } = await out.next(); if (done) c.close(); else c.enqueue(value); } catch (err) { c.error(err); } },
+			cancel(why) { return reader.cancel(why); },
+		}) };
+	};
+	return true;
+})`
+
+// A browser's own zstd gives the same bytes, and a preview takes no more from the server than it
+// shows.
+func TestNative(t *testing.T) {
+	f := newForger(t)
+	file := strings.TrimSpace(strings.SplitN(strings.SplitN(f.read(t, f.hash+".narinfo"), "URL: ", 2)[1], "\n", 2)[0])
+	text := f.read(t, file)
+	f.b.open(t, f.url+"path.html#"+f.hash+"/a/noise")
+	f.b.until(t, `document.querySelector("#file button.main")`)
+	js[bool](t, f.b, nativeZstd)
+	if got, _ := f.b.download(t); !bytes.Equal(got, f.noise) {
+		t.Errorf("%d other bytes", len(got))
+	}
+	if n := js[int](t, f.b, `window.decoders`); n < 3 { // one asks whether there is any
+		t.Errorf("%d decoders for all frames", n)
+	}
+	ended := make(chan bool, 1)
+	f.forge(file, func(w http.ResponseWriter, r *http.Request) {
+		var from, to int
+		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to)
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(text)))
+		w.WriteHeader(http.StatusPartialContent)
+		fmt.Fprint(w, text[from:min(to, from+1<<20)])
+		w.(http.Flusher).Flush()
+		<-r.Context().Done() // when the browser closes the connection
+		ended <- true
+	})
+	f.b.button(t, "Show text")
+	f.b.until(t, `document.querySelector("#file pre")`)
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Error("the rest is still asked for")
+	}
+	f.b.untroubled(t)
 }

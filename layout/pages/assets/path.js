@@ -30,10 +30,11 @@ export function parseNarInfo(text) {
 }
 
 const mostRecord = 4 << 20, mostListing = 64 << 20;
-const records = new Map();
+const records = new Map(), mostRecords = 10000; // a walk goes through far more, once each
 
 function record(hash) {
   if (!records.has(hash)) {
+    if (records.size >= mostRecords) records.delete(records.keys().next().value);
     records.set(hash, text(hash + ".narinfo", mostRecord).then((got) => {
       const r = got === null ? null : parseNarInfo(got);
       if (r && r.Base.slice(0, 32) !== hash) throw new Error("it is the record of " + r.Base);
@@ -47,7 +48,7 @@ function record(hash) {
 function placeOf(r) {
   try {
     const place = new URL(r.URL, here);
-    return place.origin === here.origin && !place.username && !place.password ? place : null;
+    return place.origin === here.origin && place.pathname.startsWith(here.pathname) && !place.username && !place.password ? place : null;
   } catch { return null; }
 }
 
@@ -87,14 +88,14 @@ function fileHash(r) {
 
 const fingerprint = (r) => ["1", r.StorePath, nix32(r.NarHash), r.NarSize, [...r.References].sort().map((p) => r.Store + "/" + p).join(",")].join(";");
 
-// verdict tells whether a signature is good: [text, class].
-async function verdict(r, sig, keys) {
+// verdict tells whether a signature of a text is good: [text, class].
+async function verdict(signed, sig, keys) {
   const name = sig.slice(0, sig.indexOf(":")), key = keys.get(name);
   if (!key) return ["by a key that this cache does not name", "soft"];
   if (!globalThis.crypto?.subtle) return ["not checked: browsers check only over https", "soft"];
   try {
     const k = await crypto.subtle.importKey("raw", fromBase64(key), "Ed25519", false, ["verify"]);
-    const good = await crypto.subtle.verify("Ed25519", k, fromBase64(sig.slice(name.length + 1)), new TextEncoder().encode(fingerprint(r)));
+    const good = await crypto.subtle.verify("Ed25519", k, fromBase64(sig.slice(name.length + 1)), signed());
     return good ? ["good", "good"] : ["WRONG: it is not of this record", "bad"];
   } catch (err) {
     return [err.name === "NotSupportedError" ? "not checked: this browser knows no Ed25519" : "makes no sense", err.name === "NotSupportedError" ? "soft" : "bad"];
@@ -104,16 +105,21 @@ async function verdict(r, sig, keys) {
 let keysPromise;
 const keys = () => keysPromise ??= (document.body.dataset.keys === undefined ? Promise.resolve(null) : text("public-keys")).then((got) => new Map((got || "").split("\n").filter((l) => l.includes(":")).map((l) => [l.slice(0, l.indexOf(":")), l.slice(l.indexOf(":") + 1).trim()])));
 
+const mostSignatures = 64;
+
 async function signatures(r, into) {
   if (r.Sig.length === 0) {
     into.append(r.CA ? "none; its content address proves it" : "none");
     return;
   }
   const known = await keys();
-  for (const sig of r.Sig) {
-    const [text, kind] = await verdict(r, sig, known);
+  let bytes;
+  const signed = () => bytes ??= new TextEncoder().encode(fingerprint(r));
+  for (const sig of r.Sig.slice(0, mostSignatures)) {
+    const [text, kind] = await verdict(signed, sig, known);
     into.append(e("div", null, e("code", null, sig.slice(0, sig.indexOf(":"))), " ", e("span", { class: kind }, text)));
   }
+  if (r.Sig.length > mostSignatures) into.append(e("div", { class: "soft" }, "and " + plural(r.Sig.length - mostSignatures, "more signature") + ", which are not looked at"));
 }
 
 // Closures.
@@ -126,21 +132,27 @@ const mostWalked = 200000; // a cache that makes up references has no end
 async function closure(r, tell, halted) {
   let failed = false;
   const stopped = () => failed || halted();
-  const seen = new Set([r.Base.slice(0, 32)]), todo = [...r.References];
-  const sum = { paths: 1, nar: r.NarSize, file: r.FileSize || r.NarSize, elsewhere: 0 };
-  const walk = async () => {
-    for (let base; (base = todo.pop()) && !stopped();) {
+  const seen = new Set([r.Base.slice(0, 32)]), todo = [];
+  const add = (bases) => {
+    for (const base of bases) {
       const hash = base.slice(0, 32);
       if (seen.has(hash)) continue;
+      if (seen.size >= mostWalked) { failed = true; throw new Error("there are more than " + plural(mostWalked, "path")); }
       seen.add(hash);
-      if (seen.size > mostWalked) { failed = true; throw new Error("there are more than " + plural(mostWalked, "path")); }
+      todo.push(hash);
+    }
+  };
+  add(r.References);
+  const sum = { paths: 1, nar: r.NarSize, file: r.FileSize || r.NarSize, elsewhere: 0 };
+  const walk = async () => {
+    for (let hash; (hash = todo.pop()) && !stopped();) {
       let next;
       try { next = await record(hash); } catch (err) { failed = true; throw err; }
       if (!next) { sum.elsewhere++; continue; }
       sum.paths++;
       sum.nar += next.NarSize;
       sum.file += next.FileSize || next.NarSize;
-      todo.push(...next.References.filter((b) => !seen.has(b.slice(0, 32))));
+      add(next.References);
       tell(sum, todo.length);
     }
   };
@@ -171,12 +183,13 @@ function closureButton(r, current) {
 
 // Referrers, as far as pins lead to this path.
 
-async function referrers(hash, into) {
+async function referrers(hash, into, current) {
   const stats = await json("stats.json", mostListing);
   const pins = (Array.isArray(stats?.pins) ? stats.pins : []).filter((p) => /^search\/pin[0-9a-z]+\.json$/.test(p?.graph));
   if (pins.length === 0) { into.append(e("p", { class: "note" }, "There are no pins, and only of those it is known.")); return; }
   let found = 0;
   for (const pin of pins) {
+    if (!current()) return;
     const graph = await json(pin.graph, mostListing);
     if (graph && !(Array.isArray(graph.paths) && graph.paths.every(isBase) && Array.isArray(graph.refs) && graph.refs.every(Array.isArray))) throw new Error(pin.graph + " makes no sense");
     const me = graph ? graph.paths.findIndex((p) => p.startsWith(hash)) : -1;
@@ -401,7 +414,7 @@ async function* drop(chunks, n) {
   }
 }
 
-const previewBytes = 64 << 10;
+const previewBytes = 64 << 10, pieceBytes = 8 << 20;
 
 function file(r, listing, node, path) {
   const box = e("section", { id: "file", "aria-label": "File" });
@@ -420,19 +433,25 @@ function file(r, listing, node, path) {
     preview.disabled = download.disabled = true;
     status.replaceChildren(what + " ", stop, bar);
     let moved = 0, got = 0;
-    const parts = [];
+    const parts = []; // blobs, which a browser may keep on disk
+    let gathered = [], size = 0;
+    const gather = () => { parts.push(new Blob(gathered)); gathered = []; size = 0; };
     const all = () => status.append(" This server gives no parts: up to " + (r.FileSize ? bytes(r.FileSize) : "the whole NAR") + " are transferred.");
     try {
       for await (const chunk of contents(r, w, most, (n) => { moved += n; }, control.signal, all)) {
-        parts.push(parts.length % 64 === 63 ? new Blob([chunk]) : chunk);
+        gathered.push(chunk);
+        if ((size += chunk.length) >= pieceBytes) gather();
         got += chunk.length;
         bar.value = got;
       }
+      gather();
       done(parts);
       status.replaceChildren(bytes(moved) + " transferred.");
       box.dataset.moved = moved;
     } catch (err) {
       status.replaceChildren(e("span", { class: "bad" }, control.signal.aborted ? "Stopped." : "That failed: " + err.message));
+    } finally {
+      control.abort(); // of what was asked for, the rest is not wanted
     }
     preview.disabled = download.disabled = false;
   };
@@ -531,7 +550,7 @@ async function show(walked) {
   const signed = fact("Signed by");
   signatures(r, signed).catch((err) => signed.append(err.message));
   if (r.CA) fact("Content address", e("code", null, r.CA));
-  if (r.Deriver && r.Deriver !== "unknown-deriver") {
+  if (isBase(r.Deriver || "")) {
     const log = e("button", { type: "button", onclick: async () => {
       const place = "log/" + encodeURIComponent(r.Deriver);
       let found = e("span", { class: "bad", role: "status" }, "The server does not answer.");
@@ -561,7 +580,7 @@ async function show(walked) {
   box.append(list);
   more(list, refs, (b) => e("li", null, link(b, nameOf(b)), " ", e("code", { class: "soft" }, b.slice(0, 8) + "…")), 40);
   const needed = e("div");
-  needed.append(e("button", { type: "button", onclick: () => { needed.replaceChildren(); referrers(hash, needed).catch((err) => needed.append(e("p", { class: "bad" }, err.message))); } }, "Look in the closures of pins"));
+  needed.append(e("button", { type: "button", onclick: () => { needed.replaceChildren(); referrers(hash, needed, current).catch((err) => needed.append(e("p", { class: "bad" }, err.message))); } }, "Look in the closures of pins"));
   box.append(e("h2", null, "Needed by"), needed);
 
   const files = e("div");
