@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -52,13 +53,13 @@ func (f *facts) release() {
 	}
 }
 
-// examine finds out what decides about a record, and changes nothing. The facts
-// are to be released. The error is a Refusal if the record's NAR is not one. The
+// examine finds out what decides about a record, as the tree is since a moment, and changes
+// nothing. The facts are to be released. The error is a Refusal if the record's NAR is not one. The
 // locks of the narinfo and of its NAR are held.
 //
 // The NAR of a record that is waiting is not looked at before the references are
 // there: it was looked at when the record came, to tell the client of errors.
-func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
+func (b *Inbox) examine(ctx context.Context, r *record, since layout.Sight) (_ *facts, err error) {
 	f := &facts{}
 	defer func() {
 		if err != nil {
@@ -86,7 +87,7 @@ func (b *Inbox) examine(ctx context.Context, r *record) (_ *facts, err error) {
 		}
 	} else {
 		object.Key = r.nar
-		if f.missing, err = b.missingReferences(ctx, r); err != nil || len(f.missing) > 0 && r.waiting {
+		if f.missing, err = b.missingReferences(ctx, r, since); err != nil || len(f.missing) > 0 && r.waiting {
 			return f, err
 		}
 		f.known, f.proof, err = b.look(ctx, r.nar, &r.PathInfo)
@@ -134,17 +135,47 @@ func (b *Inbox) leads(ctx context.Context, n *layout.NarInfo) (layout.Info, bool
 const statJobs = 16
 
 // missingReferences returns those that are neither in the tree nor provided: some
-// of them, if there are many, and of a record that is waiting one is enough.
-func (b *Inbox) missingReferences(ctx context.Context, r *record) ([]need, error) {
-	most := maxNeeds
-	if r.waiting {
-		most = 1
+// of them, if there are many, and of a record that is waiting one is enough. The error is
+// an *unlooked if there is more to look for than a few names in the tree.
+func (b *Inbox) missingReferences(ctx context.Context, r *record, since layout.Sight) ([]need, error) {
+	l := &lookedFor{of: r, since: since}
+	if have := preparedOf(ctx); have == nil {
+		err := l.look(ctx, b, len(r.References))
+		return l.missing, err
+	} else if have.refs != nil && have.refs.since == since && have.refs.of.key == r.key && slices.Equal(have.refs.of.References, r.References) {
+		return have.refs.missing, nil
 	}
-	var missing []need
-	for refs := range slices.Chunk(r.References, statJobs) {
+	if b.cfg.Provided == nil {
+		if err := l.look(ctx, b, statJobs); err != nil {
+			return nil, err
+		}
+	}
+	if !l.enough() {
+		return nil, &unlooked{l}
+	}
+	return l.missing, nil
+}
+
+// A lookedFor is what is known of the references of a record, as the tree is since a
+// moment.
+type lookedFor struct {
+	of      *record
+	since   layout.Sight
+	n       int // so many of its references were looked for
+	missing []need
+}
+
+func (l *lookedFor) enough() bool {
+	return l.n == len(l.of.References) || len(l.missing) >= maxNeeds || l.of.waiting && len(l.missing) > 0
+}
+
+// look looks for more of the references, and for no more than it takes.
+func (l *lookedFor) look(ctx context.Context, b *Inbox, more int) error {
+	for end := min(l.n+more, len(l.of.References)); l.n < end && !l.enough(); {
+		refs := l.of.References[l.n:min(l.n+statJobs, end)]
 		needs := map[layout.Key]need{}
 		for _, ref := range refs {
-			if ref != r.Path {
+			if ref != l.of.Path {
 				n := need{key: layout.NarInfoKey(ref), path: ref}
 				needs[n.key] = n
 			}
@@ -152,16 +183,27 @@ func (b *Inbox) missingReferences(ctx context.Context, r *record) ([]need, error
 		b.lookedUp(ctx, len(needs))
 		there, err := b.askFor(ctx, needs)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, ref := range refs {
 			if n, ok := needs[layout.NarInfoKey(ref)]; ok && !there[n.key] {
-				missing = append(missing, n)
+				l.missing = append(l.missing, n)
 			}
 		}
-		if len(missing) >= most {
-			break
-		}
+		l.n += len(refs)
 	}
-	return missing, nil
+	return nil
+}
+
+// An unlooked is the error of work whose references have to be looked for: each may cost
+// a round trip, and a question to an upstream.
+type unlooked struct{ refs *lookedFor }
+
+func (u *unlooked) Error() string {
+	return fmt.Sprintf("%d references have not been looked for yet", len(u.refs.of.References)-u.refs.n)
+}
+
+func (u *unlooked) get(ctx context.Context, b *Inbox, have *prepared) error {
+	have.refs = u.refs
+	return u.refs.look(ctx, b, len(u.refs.of.References))
 }

@@ -125,7 +125,7 @@ func (b *Inbox) place(ctx context.Context, r *record) (Outcome, []need, error) {
 // placeOnce is place by what there was to see since a moment. It reports whether
 // something was removed from the tree meanwhile: then nothing was changed.
 func (b *Inbox) placeOnce(ctx context.Context, r *record, since layout.Sight) (_ Outcome, _ []need, stale bool, err error) {
-	f, err := b.examine(ctx, r)
+	f, err := b.examine(ctx, r, since)
 	if err != nil {
 		return 0, nil, false, err
 	}

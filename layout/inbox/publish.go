@@ -84,7 +84,7 @@ func (b *Inbox) roomAround(ctx context.Context, f *facts, d *decision) (done fun
 	if err := b.space.checkRecords(share.From(ctx), 2+links, f.known.listing.Size()); err != nil {
 		return nil, err
 	}
-	part, err := b.writer.Memory.Take(ctx, int64(links)*linkMemory)
+	part, err := roomIn(ctx, b.writer.Memory, int64(links)*linkMemory)
 	if err != nil {
 		return nil, err
 	}

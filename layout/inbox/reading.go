@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // maxReading is how many NARs are read from the tree at the same time, of which a
@@ -14,6 +15,64 @@ import (
 // large one: a narinfo with a content address that only the NAR can prove, or a
 // listing that is not that of the NAR.
 const maxReading = 4
+
+// A pending is the error of work that holds locks, and needs something first that may take
+// its time: a NAR to be read, room in memory, many references to be looked up. It gets
+// that when the locks are free.
+type pending interface {
+	error
+	get(ctx context.Context, b *Inbox, have *prepared) error
+}
+
+// prepared is what was got for work that begins anew.
+type prepared struct {
+	read  []*inspected
+	rooms map[*share.Pool]*share.Part // until the work takes them
+	refs  *lookedFor
+}
+
+func (p *prepared) release() {
+	for _, found := range p.read {
+		found.release()
+	}
+	p.giveBack()
+}
+
+// giveBack gives back the room that the work did not take.
+func (p *prepared) giveBack() {
+	for pool, room := range p.rooms {
+		room.Release()
+		delete(p.rooms, pool)
+	}
+}
+
+type preparedKey struct{}
+
+func preparedOf(ctx context.Context) *prepared {
+	have, _ := ctx.Value(preparedKey{}).(*prepared)
+	return have
+}
+
+// reading does work that may have to wait. It waits in between, when its client has its
+// turn, and the work begins anew: so no lock is held meanwhile, and no client waits for
+// what another has read, or for room that another has used up.
+func (b *Inbox) reading(ctx context.Context, work func(context.Context) error) error {
+	have := &prepared{rooms: map[*share.Pool]*share.Part{}}
+	defer have.release()
+	ctx = context.WithValue(ctx, preparedKey{}, have)
+	for range 100 {
+		err := work(ctx)
+		var next pending
+		if !errors.As(err, &next) {
+			return err
+		}
+		have.giveBack() // no request waits for itself
+		if err := next.get(ctx, b, have); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("read a NAR: %w a hundred times in a row", layout.ErrChanged)
+}
 
 // An unread is the error of work that needs to know what is in a NAR, and of a
 // claim about it, before it can go on.
@@ -24,33 +83,51 @@ type unread struct {
 
 func (u *unread) Error() string { return fmt.Sprintf("%s has not been read yet", u.nar) }
 
-type readKey struct{}
-
-// reading does work that may need to know what is in NARs. Those are read in
-// between, when their client has its turn, and the work begins anew: so no lock is
-// held while a NAR is read, and no client waits for what another has read.
-func (b *Inbox) reading(ctx context.Context, work func(context.Context) error) error {
-	var read []*inspected
-	defer func() {
-		for _, found := range read {
-			found.release()
-		}
-	}()
-	for range 100 {
-		err := work(context.WithValue(ctx, readKey{}, read))
-		var next *unread
-		if !errors.As(err, &next) {
-			return err
-		}
-		found, err := b.readInTurn(ctx, next)
-		switch {
-		case err == nil:
-			read = append(read, found)
-		case !errors.Is(err, errNoNAR): // it is gone, or known to be damaged by now
-			return err
-		}
+func (u *unread) get(ctx context.Context, b *Inbox, have *prepared) error {
+	found, err := b.readInTurn(ctx, u)
+	switch {
+	case err == nil:
+		have.read = append(have.read, found)
+	case !errors.Is(err, errNoNAR): // it is gone, or known to be damaged by now
+		return err
 	}
-	return fmt.Errorf("read a NAR: %w a hundred times in a row", layout.ErrChanged)
+	return nil
+}
+
+// An unroomed is the error of work that needs more of a pool than is free.
+type unroomed struct {
+	pool *share.Pool
+	size int64
+}
+
+func (u *unroomed) Error() string { return fmt.Sprintf("room for %d bytes is not free", u.size) }
+
+func (u *unroomed) get(ctx context.Context, _ *Inbox, have *prepared) error {
+	room, err := u.pool.Take(ctx, u.size)
+	if err == nil {
+		have.rooms[u.pool] = room
+	}
+	return err
+}
+
+// roomIn returns a part of a pool for work that holds locks.
+func roomIn(ctx context.Context, pool *share.Pool, size int64) (*share.Part, error) {
+	have := preparedOf(ctx)
+	if have == nil {
+		return pool.Take(ctx, size)
+	}
+	if room := have.rooms[pool]; room != nil {
+		delete(have.rooms, pool)
+		if room.Size() >= size {
+			return room, nil
+		}
+		room.Release()
+	}
+	room, err := pool.Try(ctx, size)
+	if errors.Is(err, share.ErrBusy) {
+		err = &unroomed{pool, size}
+	}
+	return room, err
 }
 
 // readInTurn reads a NAR when its client has its turn.
@@ -80,7 +157,11 @@ func (b *Inbox) readInTurn(ctx context.Context, u *unread) (*inspected, error) {
 // readFor returns what was read of an object for the work that is under way, and
 // for a claim; nil if that was not read.
 func readFor(ctx context.Context, object layout.Info, claim *layout.PathInfo) *inspected {
-	read, _ := ctx.Value(readKey{}).([]*inspected)
+	have := preparedOf(ctx)
+	if have == nil {
+		return nil
+	}
+	read := have.read
 	i := slices.IndexFunc(read, func(found *inspected) bool {
 		return sameObject(found.object, object) && (claim.CA == "" || found.claim.SameContent(claim))
 	})

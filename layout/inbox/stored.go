@@ -28,7 +28,7 @@ const (
 func (b *Inbox) readStored(ctx context.Context, key layout.Key) (text []byte, info layout.Info, room *share.Part, err error) {
 	text, info, err = layout.ReadInTurn(ctx, b.writer.Tree, key, func(most int64) (err error) {
 		if most > smallStored {
-			room, err = b.stored.Take(ctx, storedCost*most)
+			room, err = roomIn(ctx, b.stored, storedCost*most)
 		}
 		return err
 	})

@@ -72,6 +72,24 @@ func (p *Pool) Take(ctx context.Context, size int64) (*Part, error) {
 	return part, nil
 }
 
+// Size returns how much a part has.
+func (t *Part) Size() int64 { return t.size }
+
+// Try is Take without waiting: the error is ErrBusy if the part is not to be had at once.
+func (p *Pool) Try(ctx context.Context, size int64) (*Part, error) {
+	part := &Part{pool: p, client: From(ctx), size: size}
+	if p == nil {
+		return part, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.free(part.client, size) {
+		return nil, ErrBusy
+	}
+	p.give(part.client, size)
+	return part, nil
+}
+
 // Resize makes the part larger or smaller. It waits only to become larger, and
 // keeps what it has if that fails.
 func (t *Part) Resize(ctx context.Context, size int64) error {
