@@ -57,7 +57,7 @@ func (h *Handler) route(r *http.Request) target {
 	t.name = name
 	if name == "" {
 		// "/upload//" is not the root: it would stand for any number of slashes.
-		t.bad = !rooted || !reads && strings.HasSuffix(r.URL.Path, "//")
+		t.bad = !rooted || !reads && strings.HasSuffix(r.URL.Path, "//") || encodedSlash(r.URL.RawPath)
 		t.slash = true
 		return t
 	}
