@@ -240,7 +240,7 @@ func withoutUser(text string) string {
 		return text
 	}
 	host, path, slash := strings.Cut(rest, "/")
-	if _, port, ok := strings.Cut(host, ":"); ok && strings.Trim(port, "0123456789") != "" && !strings.ContainsAny(host, "@[") {
+	if _, port, ok := strings.Cut(host, ":"); ok && !isPort(port, strings.Contains(path, "@")) && !strings.ContainsAny(host, "@[") {
 		// No port is like that: it is a password with a slash.
 		return scheme + "://" + path[strings.LastIndexByte(path, '@')+1:]
 	}
@@ -249,4 +249,11 @@ func withoutUser(text string) string {
 		host += "/"
 	}
 	return scheme + "://" + host + path
+}
+
+// isPort reports whether what follows the colon of a host is a port, and perhaps the
+// settings of a URL without a path. With an @ later on it may be a password instead.
+func isPort(text string, later bool) bool {
+	port, _, settings := strings.Cut(text, "?")
+	return strings.Trim(port, "0123456789") == "" && !(settings && later)
 }

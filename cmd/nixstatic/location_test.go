@@ -24,6 +24,8 @@ func TestParseLocation(t *testing.T) {
 		"s3://bucket/a/b":                   {inBucket, "s3://bucket/a/b", "s3://bucket/a/b"},
 		"s3://bucket?compression=xz":        {inBucket, "s3://bucket", "s3://bucket?compression=xz"},
 		"https://me:s3cret@host/x?trusted=": {onWeb, "https://me:s3cret@host/x", "https://host/x?trusted="},
+		"http://host:80?priority=10":        {onWeb, "http://host:80", "http://host:80?priority=10"},
+		"http://[::1]:80?priority=10":       {onWeb, "http://[::1]:80", "http://[::1]:80?priority=10"},
 		"HTTP://host":                       {onWeb, "http://host", "HTTP://host"},
 	} {
 		loc, err := parseLocation(text)
@@ -157,6 +159,23 @@ func TestLocationSettings(t *testing.T) {
 	for _, refused := range []use{writeTree, checkTree, changeTree, serveTree, makeTree} {
 		if _, err := locate(c, "https://me:s3cret@host", refused); err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", refused, err)
+		}
+	}
+}
+
+// A message shows no part of a password, whatever characters are in it.
+func TestWithoutUser(t *testing.T) {
+	for text, want := range map[string]string{
+		"https://host:80?priority=10":   "https://host:80?priority=10",
+		"https://host:80/x?priority=10": "https://host:80/x?priority=10",
+		"https://host?priority=10":      "https://host?priority=10",
+		"https://me:12?34@host/x":       "https://host/x",
+		"https://me:12?3/4@host/x":      "https://host/x",
+		"https://me:a?b/x":              "https://x",
+		"https://me@host:80":            "https://host:80",
+	} {
+		if got := withoutUser(text); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }

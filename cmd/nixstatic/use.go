@@ -211,6 +211,9 @@ func (u *using) ask() error {
 	case err != nil:
 		return withHint(err, "nixstatic doctor %s tells more", u.url)
 	}
+	if err := u.tellUpload(); err != nil {
+		return err
+	}
 	storeDir := layout.DefaultStoreDir
 	if dir := os.Getenv("NIX_STORE_DIR"); dir != "" {
 		storeDir = dir
@@ -245,12 +248,34 @@ func (u *using) ask() error {
 	return nil
 }
 
+// tellUpload warns of the URL at which a server of ours takes uploads: a Nix that uploads
+// remembers there for a month what it sent, which has no signature of the server's.
+func (u *using) tellUpload() error {
+	above, is := strings.CutSuffix(strings.TrimRight(u.loc.web, "/"), "/upload")
+	if u.loc.scheme != onWeb || !is {
+		return nil
+	}
+	reader, err := u.openAt(above)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	if _, err := layout.ReadCacheInfo(u.c.Context, reader); err == nil {
+		say(u.c, "note: %s is where paths are uploaded to, and a Nix that uploads remembers them there without the signature of the server: readers use %s", u.url, above)
+	}
+	return nil
+}
+
 // open opens the cache, with the token if there is one.
 func (u *using) open() (openedReader, error) {
 	if u.loc.scheme != onWeb {
 		return openLocated(u.c, u.loc)
 	}
-	web := u.loc.web
+	return u.openAt(u.loc.web)
+}
+
+// openAt opens a cache behind a web server.
+func (u *using) openAt(web string) (openedReader, error) {
 	if u.token.Password != "" {
 		base, err := url.Parse(web)
 		if err != nil {

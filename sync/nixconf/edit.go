@@ -26,8 +26,10 @@ const patience = 10 * time.Second
 
 // An Edit changes a file.
 type Edit struct {
-	Mode    fs.FileMode // of a new file
-	Private bool        // a file that is there loses the rights of others, but not of its group
+	Mode fs.FileMode // of a new file
+	// Private takes the rights of others from a file that is there. Its group keeps what
+	// it has, unless all may read the file: then the group was not chosen for it.
+	Private bool
 	// Change returns the new text, nil for no file. It is given nil if there is no
 	// file.
 	Change func(text []byte) ([]byte, error)
@@ -59,7 +61,11 @@ func (e Edit) Apply(name string) (changed bool, err error) {
 	}
 	mode := e.Mode
 	if st != nil {
-		if mode = st.Mode().Perm(); e.Private {
+		mode = st.Mode().Perm()
+		if e.Private && mode&0o004 != 0 {
+			mode &^= 0o070
+		}
+		if e.Private {
 			mode &^= 0o007
 		}
 	}

@@ -48,7 +48,7 @@ func TestEditsExclude(t *testing.T) {
 // TestEditModes: a new file has the mode that was asked for, an old one keeps its
 // own; one with a secret is not for others.
 func TestEditModes(t *testing.T) {
-	for _, test := range []struct{ before, want fs.FileMode }{{0, 0o600}, {0o640, 0o640}, {0o644, 0o640}, {0o600, 0o600}} {
+	for _, test := range []struct{ before, want fs.FileMode }{{0, 0o600}, {0o640, 0o640}, {0o644, 0o600}, {0o664, 0o600}, {0o600, 0o600}} {
 		name := filepath.Join(t.TempDir(), "netrc")
 		if test.before != 0 {
 			write(t, name, "x\n")

@@ -188,3 +188,17 @@ func TestUseTokenDaemon(t *testing.T) {
 		}
 	}
 }
+
+// TestUseUpload: a user who takes the URL for uploads as the one for readers is told.
+func TestUseUpload(t *testing.T) {
+	c := newCache(t, "use.example.org-1")
+	s := startServe(t, c)
+	p := newMachine(t, peers.Newest(t)).root()
+	const note = "is where paths are uploaded to"
+	for url, told := range map[string]bool{s.url: false, s.url + "/upload": true, s.url + "/upload/": true} {
+		r := p.nixstatic(t, "use", url, "--key", c.key.Public, "--write", "print").Want(t, 0)
+		if strings.Contains(r.Stderr, note) != told || told && !strings.Contains(r.Stderr, "readers use "+s.url+"\n") {
+			t.Errorf("%s: told: %v\n%s", url, !told, r.Stderr)
+		}
+	}
+}
