@@ -2,8 +2,6 @@ package inbox
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,15 +24,8 @@ const (
 )
 
 // as returns a context for what is done for a client, with the name under which
-// the client's things are kept: it can stand in a key, and tells strangers nothing.
-func as(ctx context.Context) context.Context {
-	c := share.From(ctx)
-	if c == "" {
-		return ctx
-	}
-	sum := sha256.Sum256([]byte(c))
-	return share.As(ctx, share.Client(hex.EncodeToString(sum[:8])))
-}
+// the client's things are kept.
+func as(ctx context.Context) context.Context { return share.As(ctx, share.From(ctx).Short()) }
 
 // heldKey is where the narinfo of a path waits that a client sent. Each client's
 // has a place of its own, so that none takes that of another's.

@@ -12,6 +12,8 @@ package share
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -34,6 +36,21 @@ func ClientOf(token, remote string) Client {
 		return "local" // a Unix socket, whose peer says nothing
 	}
 	return Client(network(peer.Addr()).String())
+}
+
+// shortLen is the length of a short name in bytes.
+const shortLen = 16
+
+// Short returns a name for the client that can stand in a key of a tree and tells strangers
+// nothing. It is its own short name. Pools and budgets know clients by it: so a client that
+// is known from its request is the same one as a client that is known from what it left in
+// the tree.
+func (c Client) Short() Client {
+	if _, err := hex.DecodeString(string(c)); c == "" || err == nil && len(c) == shortLen {
+		return c // ClientOf returns none like that: an address has a dot or a colon, a token a blank
+	}
+	sum := sha256.Sum256([]byte(c))
+	return Client(hex.EncodeToString(sum[:shortLen/2]))
 }
 
 // network returns the part of an address that stands for its client: all of an
