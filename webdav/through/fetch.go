@@ -171,7 +171,6 @@ func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, u
 	f.running.Go(func() {
 		defer cancel(nil)
 		stored, err := ft.run(fetching, n)
-		place.Release()
 		ft.end(err)
 		f.mu.Lock()
 		delete(f.fetches, nar) // the NAR is in the tree by now
@@ -179,6 +178,15 @@ func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, u
 		f.mu.Unlock()
 		close(ft.left)
 		ctx := share.As(context.WithoutCancel(f.ctx), share.From(ctx))
+		var turn *share.Part
+		if err == nil {
+			// The place is kept meanwhile, so that no more is fetched than is published.
+			if turn, err = f.waits.Take(ctx, 1); err != nil {
+				f.withheld(n, errCrowded)
+			}
+		}
+		place.Release()
+		defer turn.Release()
 		for hash, n := range records {
 			if err == nil {
 				f.publish(ctx, n, stored)

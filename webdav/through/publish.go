@@ -58,17 +58,35 @@ func (f *Filler) publish(ctx context.Context, n *layout.NarInfo, nar layout.Key)
 				return
 			}
 		}
-		_, err = f.cfg.Inbox.Put(ctx, layout.NarInfoKey(n.Path), bytes.NewReader(text), inbox.Options{Strict: true, Size: int64(len(text))})
+		err = f.put(ctx, layout.NarInfoKey(n.Path), text)
 		if refusal := (*inbox.Refusal)(nil); err == nil || errors.As(err, &refusal) {
 			break
 		}
 	}
 	if err != nil {
-		f.count(Withheld, 0)
-		f.log.Warn("a path that was fetched could not be published; its next reader has that tried again", "path", n.Path.Abs(f.cfg.StoreDir), "err", err)
+		f.withheld(n, err)
 		return
 	}
 	f.count(Published, 0)
+}
+
+// put gives a record to the inbox, in the turn of its client.
+func (f *Filler) put(ctx context.Context, key layout.Key, text []byte) error {
+	turn, err := f.puts.Take(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	_, err = f.cfg.Inbox.Put(ctx, key, bytes.NewReader(text), inbox.Options{Strict: true, Size: int64(len(text))})
+	return err
+}
+
+// errCrowded is why a path is not published for which there was no place to wait.
+var errCrowded = errors.New("too many paths wait to be published")
+
+func (f *Filler) withheld(n *layout.NarInfo, err error) {
+	f.count(Withheld, 0)
+	f.log.Warn("a path that was fetched could not be published; its next reader has that tried again", "path", n.Path.Abs(f.cfg.StoreDir), "err", err)
 }
 
 // awaitReferences waits for the references of a path that are on their way into the tree.
@@ -102,22 +120,21 @@ func (f *Filler) Settle(ctx context.Context, nar layout.Key, hash string) {
 	if _, err := f.cfg.Tree.Stat(ctx, layout.NarInfoKeyOf(hash)); !isAbsent(err) {
 		return
 	}
-	select {
-	case f.settles <- struct{}{}:
-	default:
+	place, err := f.settles.Take(ctx, 1)
+	if err != nil {
 		return // the next reader will do
 	}
 	f.mu.Lock()
 	if f.closed || !f.expect(hash) {
 		f.mu.Unlock()
-		<-f.settles
+		place.Release()
 		return
 	}
 	f.running.Add(1)
 	f.mu.Unlock()
 	go func() {
 		defer f.running.Done()
-		defer func() { <-f.settles }()
+		defer place.Release()
 		defer f.arrived(hash)
 		n, _, room, err := f.find(share.As(f.ctx, client), hash)
 		room.Release()

@@ -89,7 +89,9 @@ type Filler struct {
 	asks    *share.Pool // places for questions
 	places  *share.Pool // for fetches
 	texts   *share.Pool // bytes of memory for large records
-	settles chan struct{}
+	waits   *share.Pool // for paths whose NARs were fetched and that are not published yet
+	puts    *share.Pool // for those that the inbox is given
+	settles *share.Pool // for those whose NARs were in the tree already
 	budget  *share.Budget
 
 	mu      sync.Mutex
@@ -113,8 +115,15 @@ const (
 	textMemory = 48 << 20
 	textCost   = 3
 	smallText  = 64 << 10 // costs little more than the request
+	// maxWaits is how many paths wait to be published, most of them for their references; a
+	// fetch keeps its place for as long as waitsPatience until its path is one of them.
+	// Otherwise the path is published when somebody reads its NAR again.
+	maxWaits      = 256
+	waitsPatience = 10 * time.Second
+	// maxPuts is how many the inbox is given at the same time: it brings each to disk.
+	maxPuts = 16
 	// maxSettles is how many paths are published for NARs that are in the tree already.
-	maxSettles = 4
+	maxSettles = 8
 )
 
 // New returns a Filler. No upstream is asked yet.
@@ -133,7 +142,8 @@ func New(c Config) *Filler {
 	}
 	f := &Filler{cfg: c, log: c.Log, fetches: map[layout.Key]*fetch{}, pending: map[string]chan struct{}{},
 		budget: share.NewBudget(wholeBudget, budgetStep), asks: share.NewPool(maxAsks, askPatience), places: share.NewPool(int64(c.Fetches), fetchPatience),
-		texts: share.NewPool(textMemory, askPatience), settles: make(chan struct{}, maxSettles)}
+		texts: share.NewPool(textMemory, askPatience), settles: share.NewPool(maxSettles, 0),
+		waits: share.NewPool(maxWaits, waitsPatience), puts: share.NewPool(maxPuts, publishPatience).WithQueue(maxWaits)}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }
