@@ -25,7 +25,7 @@ const (
 
 // as returns a context for what is done for a client, with the name under which
 // the client's things are kept.
-func as(ctx context.Context) context.Context { return share.As(ctx, share.From(ctx).Short()) }
+func as(ctx context.Context) context.Context { return share.As(ctx, share.From(ctx).Pseudonym()) }
 
 // heldKey is where the narinfo of a path waits that a client sent. Each client's
 // has a place of its own, so that none takes that of another's.

@@ -52,7 +52,7 @@ func (b *Budget) Charge(c Client, n int) (over time.Duration) {
 	if b == nil {
 		return 0
 	}
-	c = c.Short()
+	c = c.Pseudonym()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()

@@ -38,19 +38,19 @@ func ClientOf(token, remote string) Client {
 	return Client(network(peer.Addr()).String())
 }
 
-// shortLen is the length of a short name in bytes.
-const shortLen = 16
+// pseudonymLen is the length of one in bytes.
+const pseudonymLen = 16
 
-// Short returns a name for the client that can stand in a key of a tree and tells strangers
-// nothing. It is its own short name. Pools and budgets know clients by it: so a client that
+// Pseudonym returns a name for the client that can stand in a key of a tree and tells strangers
+// nothing. It is its own pseudonym. Pools and budgets know clients by it: so a client that
 // is known from its request is the same one as a client that is known from what it left in
 // the tree.
-func (c Client) Short() Client {
-	if _, err := hex.DecodeString(string(c)); c == "" || err == nil && len(c) == shortLen {
+func (c Client) Pseudonym() Client {
+	if _, err := hex.DecodeString(string(c)); c == "" || err == nil && len(c) == pseudonymLen {
 		return c // ClientOf returns none like that: an address has a dot or a colon, a token a blank
 	}
 	sum := sha256.Sum256([]byte(c))
-	return Client(hex.EncodeToString(sum[:shortLen/2]))
+	return Client(hex.EncodeToString(sum[:pseudonymLen/2]))
 }
 
 // network returns the part of an address that stands for its client: all of an

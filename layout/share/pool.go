@@ -64,7 +64,7 @@ type Part struct {
 // or that of ctx. A size that the pool does not have, or no client may have, is
 // ErrBusy at once. The part of a nil pool costs nothing.
 func (p *Pool) Take(ctx context.Context, size int64) (*Part, error) {
-	part := &Part{pool: p, client: From(ctx).Short()}
+	part := &Part{pool: p, client: From(ctx).Pseudonym()}
 	part.hurry, _ = ctx.Value(hurryKey{}).(func(time.Duration))
 	if err := part.Resize(ctx, size); err != nil {
 		return nil, err
@@ -198,7 +198,7 @@ func (t *Part) Release() {
 
 // free reports whether a client may have more at this moment.
 func (p *Pool) free(c Client, more int64) bool {
-	return Fair(p.total, p.used, p.held[c.Short()], more)
+	return Fair(p.total, p.used, p.held[c.Pseudonym()], more)
 }
 
 // Fair reports whether a client that holds a part of what is used of a total may

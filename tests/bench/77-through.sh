@@ -20,11 +20,21 @@ empty="mkdir -p $WORK/old; find $t -mindepth 1 -maxdepth 1 ! -name .nixstatic ! 
 echo "for the first time:"
 "$PAIR" -n "${N:-5}" -prepare "sleep 2; $empty; $clean; sync" through "$(get 18090)" upstream "$(get 18091)"
 sh -c "$clean; $(get 18090)"
-sleep 5
+# The paths appear in the tree in the background: until then their records name the path in
+# the URL of the NAR.
+for narinfo in "$o"/*.narinfo; do
+	i=0
+	while curl -fs "http://127.0.0.1:18090/${narinfo##*/}" | grep -q '^URL: .*?of='; do
+		[ $((i += 1)) -lt 600 ] || { echo "bench: error: ${narinfo##*/} is not published" >&2; exit 1; }
+		sleep 0.1
+	done
+done
 stop_all
 serve_nginx 18091 "$o"
 serve_ours 18090 "$t" -k "$WORK/key" --min-free 0 --pull-through http://127.0.0.1:18091 --pull-through-key "$public"
+through=$server
 serve_ours 18092 "$o" --read-only
+trap 'kill "$through"; stop_all' EXIT
 echo "when it is there:"
 "$PAIR" -n "${N:-5}" -prepare "$clean; sync" through "$(get 18090)" serve "$(get 18092)"
 chmod -R u+w "$WORK/root"

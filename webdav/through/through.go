@@ -116,8 +116,8 @@ const (
 	textCost   = 3
 	smallText  = 64 << 10 // costs little more than the request
 	// maxWaits is how many paths wait to be published, most of them for their references; a
-	// fetch keeps its place for as long as waitsPatience until its path is one of them.
-	// Otherwise the path is published when somebody reads its NAR again.
+	// fetch keeps its place for as long as waitsPatience until its path is one of them. A
+	// path that finds no place is published when a reader has its NAR again.
 	maxWaits      = 256
 	waitsPatience = 10 * time.Second
 	// maxPuts is how many the inbox is given at the same time: it brings each to disk.

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// A client has one share, whether it is known by its own name or by its short one.
-func TestShortNames(t *testing.T) {
+// A client has one share, whether it is known by its own name or by its pseudonym.
+func TestPseudonym(t *testing.T) {
 	for _, c := range []Client{ClientOf("ci", ""), ClientOf("", "192.0.2.7:1"), ClientOf("", "[2001:db8::1]:1"), ClientOf("", ""), "0123456789abcdef", ""} {
-		short := c.Short()
-		if short != short.Short() || len(short) != 16 && c != "" {
-			t.Errorf("%q is called %q, and that %q", c, short, short.Short())
+		short := c.Pseudonym()
+		if short != short.Pseudonym() || len(short) != 16 && c != "" {
+			t.Errorf("%q is called %q, and that %q", c, short, short.Pseudonym())
 		}
 		p := NewPool(4, 0)
 		for _, name := range []Client{c, short} {
