@@ -64,7 +64,7 @@ func TestWaitsAreBounded(t *testing.T) {
 		close(read)
 	}()
 	open <- 1
-	tr.fill(t, "a", app) // refers to lib, and waits for that
+	tr.fill(t, "a", app)                                  // refers to lib, and waits for that
 	place, err := tr.places.Take(as(t.Context(), "a"), 1) // that of the fetch, which keeps it until it waits
 	if err != nil {
 		t.Fatal(err)
