@@ -170,6 +170,11 @@ func (v *view) forget(ctx context.Context, name string) bool {
 	} else if !v.made.Remove(c, name) {
 		return false
 	}
+	place, err := v.listing.Take(ctx, 1)
+	if err != nil {
+		return false
+	}
+	defer place.Release()
 	for range v.from.List(ctx, name+"/") {
 		return false // it holds something, or we could not tell
 	}

@@ -2,6 +2,7 @@ package webdav
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -152,5 +153,31 @@ func TestFailuresInTheLog(t *testing.T) {
 				t.Errorf("of another client the log says %q", log.String())
 			}
 		})
+	}
+}
+
+// A client that sends again and again what is there, or what waits, fills no log.
+func TestRepetitionsInTheLog(t *testing.T) {
+	for _, outcome := range []inbox.Outcome{inbox.Unchanged, inbox.Held} {
+		var log bytes.Buffer
+		h := newHandler(Config{Tree: treetest.NewMem(t), Auth: AllowAll, Log: slog.New(slog.NewTextHandler(&log, nil))},
+			fakeInbox{take: func(layout.Key, io.Reader) (inbox.Outcome, error) { return outcome, nil }})
+		send := func(from string) {
+			r := httptest.NewRequest("PUT", "/upload/"+strings.Repeat("0", 32)+".narinfo", strings.NewReader("x"))
+			r.RemoteAddr = from + ":1"
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		for range 3 * maxTold {
+			send("192.0.2.1")
+		}
+		lines := strings.Count(log.String(), "msg=upload")
+		if lines < maxTold || lines > 2*maxTold {
+			t.Errorf("%s: %d lines", outcome, lines)
+		}
+		log.Reset()
+		send("192.0.2.2")
+		if !strings.Contains(log.String(), "msg=upload") || !strings.Contains(log.String(), "untold=") {
+			t.Errorf("%s: of another client the log says %q", outcome, log.String())
+		}
 	}
 }

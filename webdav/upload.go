@@ -103,7 +103,13 @@ func (h *Handler) put(w *response, r *http.Request, t *target, in *body, start t
 	case layout.KindNAR, layout.KindListing, layout.KindDebugInfo, layout.KindCacheInfo:
 		level = slog.LevelDebug // they belong to a path, whose narinfo comes as well
 	}
-	h.logUpload(r, t, level, "upload", "outcome", outcome.String())
+	more, told := []any(nil), true
+	if level == slog.LevelInfo && (outcome == inbox.Unchanged || outcome == inbox.Held) {
+		more, told = h.tell(r, t) // a client may send the same again and again
+	}
+	if told {
+		h.logUpload(r, t, level, "upload", append([]any{"outcome", outcome.String()}, more...)...)
+	}
 	return created(w, outcome)
 }
 

@@ -1,10 +1,12 @@
 package inbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"runtime"
 	"slices"
@@ -99,6 +101,33 @@ func TestLookupsAreBounded(t *testing.T) {
 	}
 	if tr.Waiting() != 0 {
 		t.Error("what waited is not published")
+	}
+}
+
+// NARs that a client has read again and again from a bucket, by few bytes of its own, count
+// as lookups; another client notices nothing.
+func TestReadingCosts(t *testing.T) {
+	s := newSample(t)
+	tr := newTrial(t, nil)
+	nar := s.nar(t, "flat")
+	tr.must(nar, s.objects[nar], true, Created)
+	tr.lookups = share.NewBudget(20, time.Hour)
+	refused := 0
+	for i := range 40 {
+		key, text := s.addressed(t, i, "flat")
+		switch _, err := tr.sendAs("a", key, text, false); {
+		case errors.Is(err, share.ErrBusy):
+			refused++
+		case reasonOf(err) != WrongCA:
+			t.Fatal(err)
+		}
+	}
+	if refused < 15 || refused > 25 {
+		t.Errorf("%d of 40 were refused", refused)
+	}
+	key, text := s.addressed(t, 100, "flat")
+	if _, err := tr.sendAs("b", key, text, false); reasonOf(err) != WrongCA {
+		t.Errorf("another client: %v", err)
 	}
 }
 
@@ -529,5 +558,27 @@ func TestReceiptsApart(t *testing.T) {
 	tr.mustAs("honest", key, s.objects[key], Created)
 	if slices.Contains(gets, nar) {
 		t.Error("the honest client's NAR was read back")
+	}
+}
+
+// A client fills no log with what becomes of its uploads later, and others are told of.
+func TestLinesOfClients(t *testing.T) {
+	var text bytes.Buffer
+	log := newLog(slog.New(slog.NewTextHandler(&text, nil)))
+	a := share.As(t.Context(), "a")
+	for range 2 * maxTold {
+		log.InfoContext(a, "published")
+	}
+	if n := strings.Count(text.String(), "published"); n < maxTold || n > maxTold+maxTold/2 {
+		t.Errorf("%d lines", n)
+	}
+	text.Reset()
+	log.InfoContext(share.As(t.Context(), "b"), "published")
+	if got := text.String(); !strings.Contains(got, "published") || !strings.Contains(got, "untold=") {
+		t.Errorf("of another client the log says %q", got)
+	}
+	tr := newTrial(t, nil)
+	if _, ok := tr.Inbox.log.Handler().(clientLog); !ok {
+		t.Error("the inbox has another log")
 	}
 }

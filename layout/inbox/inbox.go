@@ -102,6 +102,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	if b.log == nil {
 		b.log = slog.Default()
 	}
+	b.log = newLog(b.log)
 	// Clients are told what is in the tree, and send none of it. A process that
 	// was killed may have left names that the next power cut would take.
 	err = layout.Flush(ctx, writer.Tree)

@@ -19,6 +19,9 @@ const (
 	// madeBytes is how many bytes count as a lookup that are kept of an upload and were
 	// not sent: those of a listing, or of a log that decodes to very much.
 	madeBytes = 4 << 10
+	// readBytes is how many bytes of a NAR count as a lookup that a client has read again
+	// in a bucket, by a few bytes of its own.
+	readBytes = 64 << 10
 	// lookupPatience is how long a request waits for it. A Nix gives up after five minutes
 	// without an answer.
 	lookupPatience = 4 * time.Minute

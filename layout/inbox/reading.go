@@ -132,12 +132,18 @@ func roomIn(ctx context.Context, pool *share.Pool, size int64) (*share.Part, err
 
 // readInTurn reads a NAR when its client has its turn.
 func (b *Inbox) readInTurn(ctx context.Context, u *unread) (*inspected, error) {
+	if err := b.afford(ctx, 0); err != nil {
+		return nil, err
+	}
 	place, err := b.readers.Take(ctx, 1)
 	if err != nil {
 		return nil, err
 	}
 	defer place.Release()
 	found, err := b.inspect(ctx, u.nar, u.claim)
+	if err == nil {
+		b.lookedUp(ctx, int(1+found.object.Size/readBytes))
+	}
 	if err != nil || found.refused != nil {
 		return found, err
 	}

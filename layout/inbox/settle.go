@@ -207,7 +207,7 @@ func (b *Inbox) expire(ctx context.Context, h *held) error {
 		return err
 	}
 	defer unlock()
-	b.log.WarnContext(ctx, "a narinfo whose NAR or references never came was dropped", "key", h.key)
+	b.log.WarnContext(share.As(ctx, h.client), "a narinfo whose NAR or references never came was dropped", "key", h.key)
 	return b.drop(ctx, h)
 }
 

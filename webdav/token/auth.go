@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/webdav"
 )
 
@@ -35,6 +37,8 @@ type Auth struct {
 	Log *slog.Logger // nil for slog.Default()
 
 	failures failureLimit
+	toldOnce sync.Once
+	told     *share.Budget    // lines of the log about tokens that are good
 	now      func() time.Time // nil but in tests
 }
 
@@ -111,8 +115,18 @@ func (a *Auth) known(r *http.Request, t *Token, need webdav.Scope, now time.Time
 	default:
 		return nil
 	}
+	if !a.tells(share.ClientOf(t.Name, "")) {
+		return refused
+	}
 	a.log().Info("token refused", "token", t.Name, "need", need.String(), "status", refused.Status, "from", a.ClientAddr(r).String())
 	return refused
+}
+
+// tells reports whether the log has room for one more line about a client whose token is
+// good: its holder is not to fill the disk.
+func (a *Auth) tells(c share.Client) bool {
+	a.toldOnce.Do(func() { a.told = share.NewBudget(failureBurst, failureEvery) })
+	return a.told.Charge(c, 1) <= 0
 }
 
 func runOf(r *http.Request) *layout.RunID {

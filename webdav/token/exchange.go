@@ -119,7 +119,9 @@ func (a *Auth) exchange(w http.ResponseWriter, r *http.Request) {
 		fail(http.StatusForbidden, "invalid_grant", err.Error())
 		return
 	}
-	a.log().Info("identity accepted", "name", identity.Name, "rule", identity.Rule, "from", a.ClientAddr(r).String(), "until", identity.Until.UTC().Format(time.RFC3339))
+	if a.tells(share.ClientOf(identity.Name, "")) {
+		a.log().Info("identity accepted", "name", identity.Name, "rule", identity.Rule, "from", a.ClientAddr(r).String(), "until", identity.Until.UTC().Format(time.RFC3339))
+	}
 	t := Token{Scopes: identity.Scopes, Roots: identity.Roots}
 	result := exchangeResult{Version: 1, Token: secret, Issued: accessType, Type: "Bearer", Expires: int64(identity.Until.Sub(a.moment()) / time.Second), Scope: t.ScopeList()}
 	if len(t.Roots) > 0 {

@@ -54,6 +54,19 @@ func TestFailuresAreLimited(t *testing.T) {
 	}
 }
 
+// The holder of a token that is good for something else fills no log with it.
+func TestRefusalsInTheLog(t *testing.T) {
+	f := newFixture(t)
+	for range 3 * failureBurst {
+		if got := status(t, f.auth, webdav.Admin, basic("x", f.upload)); got != 403 {
+			t.Fatalf("a token without the scope: %d", got)
+		}
+	}
+	if n := strings.Count(f.log.String(), "token refused"); n < failureBurst || n > 2*failureBurst {
+		t.Errorf("%d lines in the log", n)
+	}
+}
+
 func TestFailureLimitIsBounded(t *testing.T) {
 	var l failureLimit
 	now := time.Now()
