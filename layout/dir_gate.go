@@ -64,7 +64,7 @@ func (d *Dir) Gate(ctx context.Context, sweep bool) (leave func(), err error) {
 			closeFile(way)
 			way = nil
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := Sleep(ctx, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -113,7 +113,8 @@ func closeFile(f *os.File) {
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits, or returns the cause of the context's end.
+func Sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

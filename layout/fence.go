@@ -166,7 +166,7 @@ func (f *Fence) rely(ctx context.Context, t Tree, since Sight, keys []Key) (*Rel
 			if err := f.release(ctx, t, now); err != nil {
 				return nil, err
 			}
-			if err := sleep(ctx, wait); err != nil {
+			if err := Sleep(ctx, wait); err != nil {
 				return nil, err
 			}
 			wait, fresh = min(2*wait, pollLast), true

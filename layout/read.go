@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync/atomic"
 )
 
 // ErrTooLarge says that an object has more bytes than any of its kind.
@@ -110,7 +111,10 @@ func EqualBytes(a, b io.Reader) (bool, error) {
 	}
 }
 
-// contextReader ends a copy when ctx does.
+// CancelReader returns a reader that fails once ctx has ended, and so ends a copy. It has
+// no other method, so that a copy uses the buffer that it is given.
+func CancelReader(ctx context.Context, r io.Reader) io.Reader { return &contextReader{ctx, r} }
+
 type contextReader struct {
 	ctx context.Context
 	r   io.Reader
@@ -121,4 +125,32 @@ func (r *contextReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(p)
+}
+
+// CountReader returns a reader that adds to n the bytes that are read.
+func CountReader(r io.Reader, n *atomic.Int64) io.Reader { return &countingReader{r, n} }
+
+type countingReader struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// CountWriter returns a writer that adds to n the bytes that are written.
+func CountWriter(w io.Writer, n *atomic.Int64) io.Writer { return &countingWriter{w, n} }
+
+type countingWriter struct {
+	w io.Writer
+	n *atomic.Int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n.Add(int64(n))
+	return n, err
 }

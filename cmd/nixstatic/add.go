@@ -157,20 +157,6 @@ func (p *addProgress) line(elapsed time.Duration) string {
 	return text
 }
 
-// through counts what is written to w.
-func (p *addProgress) through(w io.Writer) io.Writer { return packing{w, p} }
-
-type packing struct {
-	w io.Writer
-	p *addProgress
-}
-
-func (w packing) Write(b []byte) (int, error) {
-	n, err := w.w.Write(b)
-	w.p.bytes.Add(int64(n))
-	return n, err
-}
-
 // nameFor returns the name part of the store path for a file.
 func nameFor(name, file string) (string, error) {
 	if name != "" {
@@ -195,7 +181,7 @@ func nameFor(name, file string) (string, error) {
 
 // addOne puts one file or directory into the tree.
 func addOne(ctx context.Context, w *layout.Writer, name, file string, progress *addProgress) (addResult, error) {
-	packed, err := w.Pack(ctx, nil, func(out io.Writer) error { return nar.Dump(ctx, progress.through(out), file) })
+	packed, err := w.Pack(ctx, nil, func(out io.Writer) error { return nar.Dump(ctx, layout.CountWriter(out, &progress.bytes), file) })
 	if err != nil {
 		return addResult{}, err
 	}

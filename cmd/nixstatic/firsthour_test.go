@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
 
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/signer"
 )
 
@@ -297,7 +298,7 @@ func TestNextStep(t *testing.T) {
 func TestAddTells(t *testing.T) {
 	p := &addProgress{of: 2}
 	p.file.Store(1)
-	p.through(io.Discard).Write(make([]byte, 3e6))
+	layout.CountWriter(io.Discard, &p.bytes).Write(make([]byte, 3e6))
 	if got, want := p.line(2*time.Second), "add: 3.0 MB packed, 1.5 MB/s, file 1 of 2"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -99,7 +98,7 @@ func (a *adoption) inspect(ctx context.Context, key layout.Key, m compress.Metho
 	for i, c := range claims {
 		infos[i] = &c.n.PathInfo
 	}
-	found, err := layout.Inspect(ctx, &counter{body, &a.o.Progress.Bytes}, m, a.info.StoreDir, infos...)
+	found, err := layout.Inspect(ctx, layout.CountReader(body, &a.o.Progress.Bytes), m, a.info.StoreDir, infos...)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
@@ -115,7 +114,7 @@ func (a *adoption) recompress(ctx context.Context, key layout.Key, m compress.Me
 	}
 	defer body.Close()
 	sum := sha256.New()
-	source := io.TeeReader(&counter{body, &a.o.Progress.Bytes}, sum)
+	source := io.TeeReader(layout.CountReader(body, &a.o.Progress.Bytes), sum)
 	packed, err := a.writer.Pack(ctx, &claims[0].n.PathInfo, func(to io.Writer) error {
 		z, err := layout.NewDecoder(ctx, source, m, nil)
 		if err != nil {
@@ -141,16 +140,4 @@ func (a *adoption) recompress(ctx context.Context, key layout.Key, m compress.Me
 		r.proofs = append(r.proofs, proof)
 	}
 	return r, nil
-}
-
-// counter counts what is read.
-type counter struct {
-	r io.Reader
-	n *atomic.Int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
-	return n, err
 }

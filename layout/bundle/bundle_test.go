@@ -18,6 +18,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/fsck"
 	"github.com/nixstatic/nixstatic/layout/treetest"
 	"github.com/nixstatic/nixstatic/signer"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // written is a bundle in memory.
@@ -381,11 +382,11 @@ func TestFlip(t *testing.T) {
 	whole := w[0].Bytes()
 	want := treetest.Contents(t, extractedOf(t, whole))
 	var places []int
-	for at := 0; at < len(whole); at += 509 {
+	for at := 0; at < len(whole); at += 509 * quick.Step(5) {
 		places = append(places, at)
 	}
 	for _, m := range open(t, w.all()...).parts[0].members[:8] {
-		for at := m.at - block; at < m.at+min(m.size, 64); at += 3 {
+		for at := m.at - block; at < m.at+min(m.size, 64); at += int64(3 * quick.Step(5)) {
 			places = append(places, int(at))
 		}
 	}

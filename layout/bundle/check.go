@@ -44,7 +44,7 @@ func (p *part) check(ctx context.Context, progress *atomic.Int64, buf []byte) er
 	sums := bufio.NewReader(io.NewSectionReader(p.File, list.at, list.size))
 	for _, m := range p.members[:len(p.members)-1] {
 		sum := sha256.New()
-		n, err := io.CopyBuffer(sum, onlyReader{ctx, io.NewSectionReader(p.File, m.at, m.size)}, buf)
+		n, err := io.CopyBuffer(sum, layout.CancelReader(ctx, io.NewSectionReader(p.File, m.at, m.size)), buf)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", m.name, err)
 		}

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
-	"sync/atomic"
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/compress"
@@ -122,7 +120,7 @@ func (c *check) inspect(ctx context.Context, key layout.Key, m compress.Method, 
 	for i, n := range records {
 		claims[i] = &n.PathInfo
 	}
-	found, err := layout.Inspect(ctx, &counter{body, &c.o.Progress.Bytes}, m, c.storeDir, claims...)
+	found, err := layout.Inspect(ctx, layout.CountReader(body, &c.o.Progress.Bytes), m, c.storeDir, claims...)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
@@ -141,16 +139,4 @@ func (c *check) vanished(ctx context.Context, key layout.Key, records []*layout.
 		}
 	}
 	return findings
-}
-
-// counter counts what is read.
-type counter struct {
-	r io.Reader
-	n *atomic.Int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
-	return n, err
 }

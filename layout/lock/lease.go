@@ -118,7 +118,7 @@ func (l *lease) take(ctx context.Context) error {
 			if opts != condition {
 				denied = 0
 			} else if denied++; denied > 1 {
-				if err := sleep(ctx, lockPoll); err != nil {
+				if err := layout.Sleep(ctx, lockPoll); err != nil {
 					return err
 				}
 			}
@@ -141,7 +141,7 @@ func (l *lease) take(ctx context.Context) error {
 				return &HeldError{h.who}
 			}
 			l.waiting(&Wait{For: h.who, Until: free})
-			if err := sleep(ctx, leaseRenew/4); err != nil {
+			if err := layout.Sleep(ctx, leaseRenew/4); err != nil {
 				return err
 			}
 		}
@@ -173,7 +173,7 @@ func (l *lease) alone() {
 
 // renew keeps the lease until ctx ends, and ends ctx if it cannot.
 func (l *lease) renew(ctx context.Context, cancel context.CancelCauseFunc) {
-	for n := 1; sleep(ctx, leaseRenew) == nil; n++ {
+	for n := 1; layout.Sleep(ctx, leaseRenew) == nil; n++ {
 		end := l.ends()
 		limited, done := context.WithDeadline(ctx, end)
 		err := l.put(limited, n, layout.PutOptions{IfMatch: l.version})

@@ -149,7 +149,7 @@ func (l *Lock) lockDir(ctx context.Context, path string) (unlock func(), err err
 				return nil, &HeldError{whose(string(text))}
 			}
 			l.waiting(&Wait{For: whose(string(text))})
-			if err := sleep(ctx, lockPoll); err != nil {
+			if err := layout.Sleep(ctx, lockPoll); err != nil {
 				f.Close()
 				return nil, err
 			}
@@ -177,18 +177,6 @@ func (l *Lock) livenessDir() string {
 		return filepath.Join(os.TempDir(), "nixstatic-sync")
 	}
 	return l.LivenessDir
-}
-
-// sleep waits, or returns the cause of the context's end.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // ourselves is what other processes call this one while they wait for it.

@@ -42,6 +42,47 @@ func (im *Run) pack(ctx context.Context, plan *Plan) error {
 		packed[i] = make(chan *layout.Packed, 1)
 	}
 	slots := make(chan struct{}, window)
+	wait := im.feed(ctx, fail, steps, jobs, slots, packed)
+
+	b := &batch{im: im, seen: plan.seen}
+	next := 0
+	for next < len(steps) && ctx.Err() == nil {
+		select {
+		case p := <-packed[next]:
+			<-slots
+			b.add(steps[next], p)
+			next++
+			// Publish when it is worth it, or when there is nothing to wait for.
+			if b.full() || next == len(steps) {
+				if err := b.publish(ctx); err != nil {
+					fail(err)
+				}
+			}
+		case <-ctx.Done():
+		}
+	}
+	wait()
+	// After a failure or an interruption, what is ready in order is published
+	// all the same: the next run need not do it again.
+	for ; next < len(steps) && len(packed[next]) > 0; next++ {
+		b.add(steps[next], <-packed[next])
+	}
+	if ctx.Err() != nil && b.failed == nil {
+		b.publish(context.WithoutCancel(ctx))
+	}
+	b.discard()
+	for ; next < len(steps); next++ {
+		if len(packed[next]) > 0 {
+			(<-packed[next]).Discard()
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// feed begins to pack steps, each into its channel, and to send those that go
+// elsewhere. The slots bound those that nothing was taken of. It returns what waits
+// for all that was begun.
+func (im *Run) feed(ctx context.Context, fail func(error), steps []Step, jobs int, slots chan<- struct{}, packed []chan *layout.Packed) (wait func()) {
 	// A directory takes a NAR by renaming it, many at once; elsewhere it has to be
 	// sent, while the next are packed.
 	here := layout.TraitsOf(im.Writer.Tree).Local
@@ -80,41 +121,10 @@ func (im *Run) pack(ctx context.Context, plan *Plan) error {
 		}
 		return nil
 	})
-
-	b := &batch{im: im, seen: plan.seen}
-	next := 0
-	for next < len(steps) && ctx.Err() == nil {
-		select {
-		case p := <-packed[next]:
-			<-slots
-			b.add(steps[next], p)
-			next++
-			// Publish when it is worth it, or when there is nothing to wait for.
-			if b.full() || next == len(steps) {
-				if err := b.publish(ctx); err != nil {
-					fail(err)
-				}
-			}
-		case <-ctx.Done():
-		}
+	return func() {
+		packers.Wait()
+		sending.Wait()
 	}
-	packers.Wait()
-	sending.Wait()
-	// After a failure or an interruption, what is ready in order is published
-	// all the same: the next run need not do it again.
-	for ; next < len(steps) && len(packed[next]) > 0; next++ {
-		b.add(steps[next], <-packed[next])
-	}
-	if ctx.Err() != nil && b.failed == nil {
-		b.publish(context.WithoutCancel(ctx))
-	}
-	b.discard()
-	for ; next < len(steps); next++ {
-		if len(packed[next]) > 0 {
-			(<-packed[next]).Discard()
-		}
-	}
-	return context.Cause(ctx)
 }
 
 // packOne takes one NAR through the Writer.
@@ -140,7 +150,7 @@ func (im *Run) packBytes(ctx context.Context, step Step) (*layout.Packed, error)
 	files, ok := im.Source.(FileSource)
 	if !ok {
 		return im.Writer.Pack(ctx, &step.Info, func(w io.Writer) error {
-			return im.Source.WriteNAR(ctx, step.Info.Path, &counter{w, im.Progress})
+			return im.Source.WriteNAR(ctx, step.Info.Path, layout.CountWriter(w, &im.Progress.BytesDone))
 		})
 	}
 	body, n, err := files.File(ctx, step.Info.Path)
@@ -164,21 +174,9 @@ func (im *Run) packBytes(ctx context.Context, step Step) (*layout.Packed, error)
 	return im.Writer.Pack(ctx, &step.Info, func(w io.Writer) error {
 		// Without the wrappers the copy would be done by methods that ignore the
 		// buffer.
-		_, err := io.CopyBuffer(&counter{w, im.Progress}, struct{ io.Reader }{content}, make([]byte, 256<<10))
+		_, err := io.CopyBuffer(layout.CountWriter(w, &im.Progress.BytesDone), struct{ io.Reader }{content}, make([]byte, 256<<10))
 		return err
 	})
-}
-
-// counter counts the bytes of NARs that went by.
-type counter struct {
-	w        io.Writer
-	progress *Progress
-}
-
-func (c *counter) Write(b []byte) (int, error) {
-	n, err := c.w.Write(b)
-	c.progress.BytesDone.Add(int64(n))
-	return n, err
 }
 
 // A batch is a run of packed paths, to be published together.
