@@ -73,26 +73,8 @@ func runAdd(c *cli.Context) error {
 		return err
 	}
 	defer tree.Close()
-	storeDir := c.String("store-dir")
-	if !c.IsSet("store-dir") {
-		have, err := layout.ReadCacheInfo(c.Context, tree)
-		if err == nil {
-			storeDir = have.StoreDir
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	w, err := newWriter(c, tree, storeDir)
+	w, err := writerToAdd(c, tree)
 	if err != nil {
-		return err
-	}
-	if layout.TraitsOf(tree).Blind {
-		// A server of ours says so when it is asked, and then takes large NARs in pieces.
-		if _, err := layout.Missing(c.Context, tree, nil); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-	}
-	if _, err := initTree(c.Context, w); err != nil {
 		return err
 	}
 	shown, err := followPage(c.Context, w)
@@ -135,6 +117,31 @@ func runAdd(c *cli.Context) error {
 		return printJSONList(c.App.Writer, "paths", results)
 	}
 	return nil
+}
+
+// writerToAdd returns what writes into a tree that is there afterwards.
+func writerToAdd(c *cli.Context, tree layout.Tree) (*layout.Writer, error) {
+	storeDir := c.String("store-dir")
+	if !c.IsSet("store-dir") {
+		have, err := layout.ReadCacheInfo(c.Context, tree)
+		if err == nil {
+			storeDir = have.StoreDir
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	w, err := newWriter(c, tree, storeDir)
+	if err != nil {
+		return nil, err
+	}
+	if layout.TraitsOf(tree).Blind {
+		// A server of ours says so when it is asked, and then takes large NARs in pieces.
+		if _, err := layout.Missing(c.Context, tree, nil); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return nil, err
+		}
+	}
+	_, err = initTree(c.Context, w)
+	return w, err
 }
 
 // addProgress is how far a run is.

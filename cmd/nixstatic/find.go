@@ -119,9 +119,7 @@ func runFind(c *cli.Context) error {
 			}
 		}
 	}
-	r := findResult{Version: 1, Paths: []foundPath{}, Unlisted: []string{}}
-	out := &errWriter{w: bufio.NewWriter(c.App.Writer)}
-	found := 0
+	out := newFindOutput(c, m)
 	for f, err := range foundIn(c.Context, cache, matching, glob) {
 		if errors.Is(err, layout.ErrNotListable) {
 			return withHint(fmt.Errorf("%s cannot be searched: %s", cache.text, notSearched),
@@ -130,46 +128,71 @@ func runFind(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if f.unlisted {
-			r.Unlisted = append(r.Unlisted, f.StorePath)
-			continue
-		}
-		found += max(1, len(f.Files))
-		switch {
-		case c.Bool("json"):
-			r.Paths = append(r.Paths, f.foundPath)
-		case glob == "":
-			m.above(func() { out.printf("%s\n", f.StorePath) })
-		default:
-			m.above(func() {
-				for _, file := range f.Files {
-					out.printf("%s/%s\n", f.StorePath, shown(file))
-				}
-			})
-		}
-		if isTerminal(c.App.Writer) {
-			if err := out.flush(); err != nil {
-				return err
-			}
-		}
-	}
-	m.end()
-	if err := out.flush(); err != nil {
-		return err
-	}
-	if n := len(r.Unlisted); n > 0 && !c.Bool("quiet") {
-		say(c, "note: %s without a listing, which was not looked into: nixstatic ls reads its NAR", plural(int64(n), "path"))
-	}
-	if c.Bool("json") {
-		if err := printJSON(c.App.Writer, r); err != nil {
+		if err := out.add(f); err != nil {
 			return err
 		}
+	}
+	if err := out.end(); err != nil {
+		return err
 	}
 	if len(bad) > 0 {
 		return withHint(fmt.Errorf("%s could not be read, and may be what was looked for: %w", plural(int64(len(bad)), "narinfo"), bad[0]), "nixstatic verify tells what is wrong with a cache")
 	}
-	if found == 0 {
+	if out.found == 0 {
 		return withHint(errNothing, "a pattern without * ? [ finds every name that has it in it; nixstatic find %s '*' lists all", cache.text)
+	}
+	return nil
+}
+
+// findOutput is what a find tells.
+type findOutput struct {
+	c     *cli.Context
+	m     *meter
+	out   *errWriter
+	json  findResult
+	found int // paths, or files with --file
+}
+
+func newFindOutput(c *cli.Context, m *meter) *findOutput {
+	return &findOutput{c: c, m: m, out: &errWriter{w: bufio.NewWriter(c.App.Writer)}, json: findResult{Version: 1, Paths: []foundPath{}, Unlisted: []string{}}}
+}
+
+// add tells of what was found, on a terminal at once.
+func (o *findOutput) add(f findOutcome) error {
+	if f.unlisted {
+		o.json.Unlisted = append(o.json.Unlisted, f.StorePath)
+		return nil
+	}
+	o.found += max(1, len(f.Files))
+	switch {
+	case o.c.Bool("json"):
+		o.json.Paths = append(o.json.Paths, f.foundPath)
+	case !o.c.IsSet("file"):
+		o.m.above(func() { o.out.printf("%s\n", f.StorePath) })
+	default:
+		o.m.above(func() {
+			for _, file := range f.Files {
+				o.out.printf("%s/%s\n", f.StorePath, shown(file))
+			}
+		})
+	}
+	if isTerminal(o.c.App.Writer) {
+		return o.out.flush()
+	}
+	return nil
+}
+
+// end tells the rest.
+func (o *findOutput) end() error {
+	o.m.end()
+	if err := o.out.flush(); err != nil {
+		return err
+	}
+	if n := len(o.json.Unlisted); n > 0 && !o.c.Bool("quiet") {
+		say(o.c, "note: %s without a listing, which was not looked into: nixstatic ls reads its NAR", plural(int64(n), "path"))
+	}
+	if o.c.Bool("json") {
+		return printJSON(o.c.App.Writer, o.json)
 	}
 	return nil
 }

@@ -100,11 +100,6 @@ func (k *Keeper) edit(ctx context.Context, kind kind, edits func(*table) ([]edit
 	return k.drop(ctx, due)
 }
 
-// drop removes parts of the page that nothing leads to any more.
-func (k *Keeper) drop(ctx context.Context, keys []layout.Key) error {
-	return layout.DeleteBatch(ctx, k.Tree, keys)
-}
-
 // shard reads the shards of a table.
 func (k *Keeper) shard(ctx context.Context) func(layout.Key) ([]byte, error) {
 	return func(key layout.Key) ([]byte, error) { return layout.ReadAll(ctx, k.Tree, key) }

@@ -117,6 +117,11 @@ func (k *Keeper) graphs(ctx context.Context, c Change) error {
 	return k.drop(ctx, old)
 }
 
+// drop removes parts of the page that nothing leads to any more.
+func (k *Keeper) drop(ctx context.Context, keys []layout.Key) error {
+	return layout.DeleteBatch(ctx, k.Tree, keys)
+}
+
 func digest(text []byte) string {
 	return layout.Hash(sha256.Sum256(text)).Nix32()
 }
