@@ -16,18 +16,19 @@ cd "$(dirname "$0")/.."
 
 time=${1:?usage: fuzz.sh TIME [PACKAGE...]}
 shift
-[ $# -gt 0 ] || set -- ./...
+modules=(.)
+[ $# -gt 0 ] || { set -- ./...; modules=(. tests/browser); }
 
 failed=0 found=0
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 log=$dir/log corpora=$(go env GOCACHE)/fuzz
 TIMEFORMAT='%U %S'
-packages=$(go list -f '{{.ImportPath}} {{.Dir}}' "$@")
+packages=$(for module in "${modules[@]}"; do (cd "$module" && go list -f '{{.ImportPath}} {{.Dir}}' "$@"); done)
 while read -r package folder; do
 	grep -qs '^func Fuzz' "$folder"/*_test.go || continue
 	# Built once, with the counters by which go test finds out what an input reaches.
-	go test -c -fuzz . -o "$dir/fuzz" "$package"
+	(cd "$folder" && go test -c -fuzz . -o "$dir/fuzz" .)
 	for target in $("$dir/fuzz" -test.list '^Fuzz'); do
 		found=$((found + 1))
 		outcome=ok
