@@ -5,12 +5,14 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,8 +69,15 @@ func rigOn(t *testing.T, dir string, edit func(*Config, *inbox.Config)) *rig {
 	}
 	t.Cleanup(func() { box.Close() })
 	c.Inbox = box
-	r.Server = httptest.NewServer(New(c))
-	t.Cleanup(r.Close)
+	// Uploads that wait notice that their clients went, as those of the program do.
+	var left atomic.Bool
+	r.Server = httptest.NewUnstartedServer(New(c))
+	r.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context { return share.Watched(ctx, left.Load) }
+	r.Start()
+	t.Cleanup(func() {
+		left.Store(true)
+		r.Close()
+	})
 	return r
 }
 
