@@ -58,9 +58,22 @@ func (p *Plan) weigh(roots []root) {
 			of = live
 		}
 		before := of.Size
-		walk.walk(r.paths, of.drop)
+		// A path that several roots keep leads to such paths alone.
+		walk.into(r.paths, func(i int32) bool {
+			alone := v.isGhost(i) || of.paths[i] == 1
+			if alone {
+				of.drop(i)
+			}
+			return alone
+		})
 		p.Roots[n].Only = Size{before.Count - of.Count, before.Bytes - of.Bytes}
-		walk.walk(r.paths, of.add)
+		walk.into(r.paths, func(i int32) bool {
+			dropped := v.isGhost(i) || of.paths[i] == 0
+			if dropped {
+				of.add(i)
+			}
+			return dropped
+		})
 	}
 	p.Live = live.Size
 	p.Roots = slices.DeleteFunc(p.Roots, func(r Root) bool { return r.All.Count == 0 })

@@ -152,12 +152,21 @@ func (v *view) newWalker() *walker {
 
 // walk tells each path of the closure of some paths once.
 func (w *walker) walk(from []int32, told func(i int32)) {
+	w.into(from, func(i int32) bool {
+		told(i)
+		return true
+	})
+}
+
+// into does that for paths that the others lead to by those that it is told to go into.
+func (w *walker) into(from []int32, told func(i int32) bool) {
 	w.turn++
 	push := func(i int32) {
 		if w.seen[i] != w.turn {
 			w.seen[i] = w.turn
-			w.stack = append(w.stack, i)
-			told(i)
+			if told(i) {
+				w.stack = append(w.stack, i)
+			}
 		}
 	}
 	for _, i := range from {
