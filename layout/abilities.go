@@ -335,3 +335,12 @@ func Sweep(t Tree) {
 		s.Sweep()
 	}
 }
+
+// Touch gives an object of a directory another version, and leaves its bytes. It takes
+// no room. The error is errors.ErrUnsupported in trees of other kinds.
+func Touch(t Tree, key Key) error {
+	if d, ok := t.(interface{ Touch(Key) error }); ok {
+		return d.Touch(key)
+	}
+	return fmt.Errorf("touch %s: %w", key, errors.ErrUnsupported)
+}

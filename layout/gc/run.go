@@ -1,12 +1,14 @@
 package gc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
@@ -68,29 +70,49 @@ func Collect(ctx context.Context, t layout.Tree, o Options, confirm func(*Plan) 
 	return done, err
 }
 
-// execute carries a plan out.
-func (p *Plan) execute(ctx context.Context) (Run, error) {
+// execute carries a plan out. On a full disk it removes what is due, or no run would
+// ever make room, and returns the error nevertheless: the rest is left to the next run.
+func (p *Plan) execute(ctx context.Context) (done Run, err error) {
 	v, o := p.v, p.o
 	layout.Sweep(v.tree)
+	var noRoom error
+	later := func(err error) error {
+		if isFull(err) {
+			noRoom, err = cmp.Or(noRoom, err), nil
+		}
+		return err
+	}
 	if p.changed {
-		if err := p.adjourn(ctx); err != nil {
-			return Run{}, err
+		if err := later(p.adjourn(ctx)); err != nil {
+			return done, err
 		}
 	}
 	s, err := p.begin(ctx)
 	if err != nil {
-		return Run{}, err
+		return done, err
 	}
-	if err := s.withdrawAll(ctx); err != nil {
-		return Run{}, err
+	if err := later(s.withdrawAll(ctx)); err != nil {
+		return done, err
 	}
 	if !o.NoReclaim {
+		s.full = noRoom != nil
 		if err := s.reclaimAll(ctx); err != nil {
-			return Run{}, err
+			return done, err
 		}
 	}
-	return s.finish(ctx)
+	if s.touched {
+		if err := s.announce(ctx); err != nil {
+			return done, err
+		}
+	}
+	if done, err = s.finish(ctx); err != nil {
+		return done, err
+	}
+	return done, noRoom
 }
+
+// isFull reports whether there is no room left where a tree is.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // begin makes the sweep that carries the plan out.
 func (p *Plan) begin(ctx context.Context) (*sweep, error) {
@@ -150,5 +172,16 @@ func (s *sweep) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.v.tree.Put(ctx, layout.PlanKey, layout.Bytes(text), layout.PutOptions{})
+	err = s.v.tree.Put(ctx, layout.PlanKey, layout.Bytes(text), layout.PutOptions{})
+	if !s.full || !isFull(err) {
+		s.touched = false
+		return err
+	}
+	// Writers know the plan by its version alone. The rest of it is put when there is
+	// room, before the epoch has a record.
+	if layout.Touch(s.v.tree, layout.PlanKey) != nil {
+		return err
+	}
+	s.touched = true
+	return nil
 }

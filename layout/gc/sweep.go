@@ -23,6 +23,9 @@ type sweep struct {
 	part  int // of the record
 	// unrecorded: what goes can never come back.
 	unrecorded bool
+	// full: the disk has no room. touched: so the plan has another version, and not yet
+	// another text.
+	full, touched bool
 
 	went       map[int32]bool // paths that were withdrawn
 	withdrew   Size

@@ -79,6 +79,46 @@ func TestBundleDiskFull(t *testing.T) {
 	}
 }
 
+// On a full disk gc removes the bytes that are due, so that there is room for the rest.
+func TestPruningFull(t *testing.T) {
+	if !nixtest.Mounting(t) {
+		return
+	}
+	p, c := newRunner(t), small(t)
+	dir := filepath.Join(t.TempDir(), "disk")
+	nixtest.Mount(t, dir, 0, "size=64m")
+	tree := filepath.Join(dir, "tree")
+	p.Output(t, "export", "--from", c.Cache, "--no-check-sigs", "--to", tree, c.Top)
+	p.Output(t, "pin", tree, "stays", c.Paths[0])
+	gc := []string{"gc", tree, "--keep-young", "0", "--grace", "0", "--max-removal", "100%", "--yes", "-q"}
+	p.Output(t, append(gc, "--undo", "7d")...)
+	withdrawn := len(paths(t, tree))
+	before := len(names(t, filepath.Join(tree, "nar")))
+	fill, err := os.Create(filepath.Join(dir, "fill"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := fill.Write(make([]byte, 4096)); err != nil {
+			break
+		}
+	}
+	fill.Close()
+	r := p.Run(t, append(gc, "--undo", "0")...).Refused(t, "no space left on device")
+	wantHint(t, r, "make room and run the command again")
+	after := len(names(t, filepath.Join(tree, "nar")))
+	if after >= before {
+		t.Errorf("there are %d NARs after the run, and were %d", after, before)
+	}
+	p.verify(t, tree, pruned)
+	// That was enough for all commands.
+	p.Output(t, append(gc, "--undo", "0")...)
+	p.verify(t, tree, pruned)
+	if now := len(paths(t, tree)); now != withdrawn {
+		t.Errorf("%d paths are there, want %d", now, withdrawn)
+	}
+}
+
 // A tree that cannot be written to is refused with advice, and not touched.
 func TestReadOnly(t *testing.T) {
 	if !nixtest.Mounting(t) {
