@@ -44,7 +44,7 @@ func (p *Plan) victims(goes set, led []bool) []victim {
 	}
 	if p.o.Undo == 0 {
 		for _, i := range p.withdraw {
-			if path := v.paths[i]; path.listing != 0 {
+			if path := v.paths[i]; path.listing != 0 && goes.has(i) { // it may have stayed after all
 				list = append(list, victim{key: path.id.ListingKey(), tag: path.listing, size: 0, born: path.born, path: path.id, nar: -1})
 			}
 		}

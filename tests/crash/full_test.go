@@ -111,7 +111,7 @@ func TestPruningFull(t *testing.T) {
 		t.Errorf("there are %d NARs after the run, and were %d", after, before)
 	}
 	p.verify(t, tree, pruned)
-	// That was enough for all commands.
+	// The room is enough for the next run.
 	p.Output(t, append(gc, "--undo", "0")...)
 	p.verify(t, tree, pruned)
 	if now := len(paths(t, tree)); now != withdrawn {
