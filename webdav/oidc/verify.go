@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,7 +19,7 @@ import (
 const (
 	maxToken = 16 << 10         // bytes of an ID token
 	skew     = 60 * time.Second // by which clocks may differ
-	maxName  = 60               // bytes of a name in the log
+	maxName  = 60               // bytes of a subject in the log
 )
 
 // A Verifier knows rules and the keys of their issuers. It is safe for concurrent use.
@@ -144,12 +145,18 @@ func decode(part string, into any) error {
 }
 
 // nameOf makes a name for the log of a subject, such as repo:acme/app:ref:refs/heads/main.
+// A subject that the name cannot hold as it is has a digest at the end: two subjects
+// never have the same name.
 func nameOf(subject string) string {
 	name := strings.Map(func(r rune) rune {
-		if r > ' ' && r < 0x7f && !strings.ContainsRune(`"\,;`, r) {
+		if r > ' ' && r < 0x7f && !strings.ContainsRune(`"\,;~`, r) {
 			return r
 		}
 		return '_'
 	}, subject)
-	return "oidc:" + name[:min(len(name), maxName)]
+	if name = name[:min(len(name), maxName)]; name != subject {
+		sum := sha256.Sum256([]byte(subject))
+		name += fmt.Sprintf("~%x", sum[:8])
+	}
+	return "oidc:" + name
 }

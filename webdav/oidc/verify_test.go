@@ -380,3 +380,21 @@ func FuzzParseRule(f *testing.F) {
 		}
 	})
 }
+
+func TestNameOf(t *testing.T) {
+	long := "repo:acme/" + strings.Repeat("a", 50)
+	names := map[string]string{}
+	for _, subject := range []string{"", "a b", "a_b", "a\"b", "a~b", long, long + "b", long + "c", long + "c "} {
+		name := nameOf(subject)
+		if other, ok := names[name]; ok {
+			t.Errorf("%q and %q are both %q", subject, other, name)
+		}
+		names[name] = subject
+		if strings.ContainsAny(name, "\", \n") || len(name) > 90 {
+			t.Errorf("%q is not a name", name)
+		}
+	}
+	if name := nameOf(long); name != "oidc:"+long {
+		t.Errorf("%q has a name of its own: %q", long, name)
+	}
+}
