@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -26,58 +27,77 @@ func (v *view) bytesOf(i int32) int64 {
 
 // weigh finds out what is alive, and what each root keeps.
 func (p *Plan) weigh(roots []root) {
-	v, walk := p.v, p.v.newWalker()
-	p.alive = v.newSet()
-	live, named := v.newTally(p.weights), v.newTally(p.weights)
-	one := v.newSum(p.weights)
-	for _, r := range roots {
-		row := Root{Name: r.name, Kind: string(r.kind), Newest: r.newest}
-		one.begin()
-		walk.walk(r.paths, func(i int32) {
-			p.alive.add(i)
-			live.add(i)
-			one.add(i)
-			if !r.kind.passes() {
-				named.add(i)
-			}
-			if v.isGhost(i) {
-				return
-			}
-			row.LastUsed = later(row.LastUsed, v.readAt(i))
-			if r.newest.IsZero() {
-				row.Newest = later(row.Newest, time.Unix(int64(v.paths[i].born), 0))
-			}
-		})
-		row.All = one.Size
-		p.Roots = append(p.Roots, row)
-	}
+	v := p.v
+	p.alive, p.Roots = v.newSet(), make([]Root, len(roots))
+	var lasting, passing []int
 	for n, r := range roots {
-		// Youth passes: it says nothing of what a pin or a run is worth.
-		of := named
+		p.Roots[n] = Root{Name: r.name, Kind: string(r.kind), Newest: r.newest}
 		if r.kind.passes() {
-			of = live
+			passing = append(passing, n)
+		} else {
+			lasting = append(lasting, n)
 		}
-		before := of.Size
-		// A path that several roots keep leads to such paths alone.
-		walk.into(r.paths, func(i int32) bool {
-			alone := v.isGhost(i) || of.paths[i] == 1
-			if alone {
-				of.drop(i)
-			}
-			return alone
-		})
-		p.Roots[n].Only = Size{before.Count - of.Count, before.Bytes - of.Bytes}
-		walk.into(r.paths, func(i int32) bool {
-			dropped := v.isGhost(i) || of.paths[i] == 0
-			if dropped {
-				of.add(i)
-			}
-			return dropped
-		})
 	}
-	p.Live = live.Size
+	found, held := v.newClosures(), v.newHoldings(p.weights)
+	// Youth passes: it says nothing of what a pin or a run is worth.
+	for _, some := range [][]int{lasting, passing} {
+		for part := range slices.Chunk(some, together) {
+			var from [][]int32
+			for _, n := range part {
+				from = append(from, roots[n].paths)
+			}
+			found.find(from)
+			p.addUp(part, held, found)
+		}
+		only := make([]Size, len(roots))
+		p.Live = held.only(only)
+		for _, n := range some {
+			p.Roots[n].Only = only[n]
+		}
+	}
 	p.Roots = slices.DeleteFunc(p.Roots, func(r Root) bool { return r.All.Count == 0 })
 	slices.SortStableFunc(p.Roots, func(a, b Root) int { return cmp.Compare(b.Only.Bytes, a.Only.Bytes) })
+}
+
+// addUp fills in the rows of some roots, whose closures were found.
+func (p *Plan) addUp(part []int, held *holdings, found *closures) {
+	v := p.v
+	var all [together]Size
+	var used, born [together]uint32
+	for i, by := range found.of {
+		if by == 0 {
+			continue
+		}
+		p.alive.add(int32(i))
+		if v.isGhost(int32(i)) {
+			continue
+		}
+		bytes, at, read := p.weights.of(int32(i)), v.paths[i].born, uint32(0)
+		if v.reads != nil {
+			read = v.reads[i]
+		}
+		for by := by; by != 0; by &= by - 1 {
+			n := bits.TrailingZeros64(by)
+			all[n].Count++
+			all[n].Bytes += bytes
+			used[n], born[n] = max(used[n], read), max(born[n], at)
+		}
+	}
+	held.add(part, found.of, func(by uint64, bytes int64) {
+		for ; by != 0; by &= by - 1 {
+			all[bits.TrailingZeros64(by)].Bytes += bytes
+		}
+	})
+	for n, at := range part {
+		row := &p.Roots[at]
+		row.All = all[n]
+		if used[n] > 0 {
+			row.LastUsed = time.Unix(int64(used[n]), 0).UTC()
+		}
+		if row.Newest.IsZero() && row.All.Count > 0 {
+			row.Newest = time.Unix(int64(born[n]), 0)
+		}
+	}
 }
 
 // narsOf returns which NARs the paths that stay lead to.

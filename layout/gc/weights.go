@@ -102,42 +102,6 @@ func (t *tally) drop(i int32) {
 	}
 }
 
-// A sum adds up the files of one set of paths after the other. Each path is added once.
-type sum struct {
-	v    *view
-	w    *weights
-	turn int32
-	nars []int32 // of each NAR: the last set that had it
-	logs map[uint64]int32
-	Size
-}
-
-func (v *view) newSum(w *weights) *sum {
-	return &sum{v: v, w: w, nars: make([]int32, len(v.nars)), logs: map[uint64]int32{}}
-}
-
-// begin begins another set.
-func (s *sum) begin() {
-	s.turn++
-	s.Size = Size{}
-}
-
-func (s *sum) add(i int32) {
-	if s.v.isGhost(i) {
-		return
-	}
-	s.Count++
-	s.Bytes += s.w.of(i)
-	if nar := s.v.nar[i]; nar >= 0 && s.nars[nar] != s.turn {
-		s.nars[nar] = s.turn
-		s.Bytes += s.w.nar(nar)
-	}
-	if drv := s.v.drv[i]; s.w.log[drv] > 0 && s.logs[drv] != s.turn {
-		s.logs[drv] = s.turn
-		s.Bytes += s.w.log[drv]
-	}
-}
-
 // A walker goes through closures, one after the other, without a set for each.
 type walker struct {
 	v     *view
@@ -152,21 +116,12 @@ func (v *view) newWalker() *walker {
 
 // walk tells each path of the closure of some paths once.
 func (w *walker) walk(from []int32, told func(i int32)) {
-	w.into(from, func(i int32) bool {
-		told(i)
-		return true
-	})
-}
-
-// into does that for paths that the others lead to by those that it is told to go into.
-func (w *walker) into(from []int32, told func(i int32) bool) {
 	w.turn++
 	push := func(i int32) {
 		if w.seen[i] != w.turn {
 			w.seen[i] = w.turn
-			if told(i) {
-				w.stack = append(w.stack, i)
-			}
+			w.stack = append(w.stack, i)
+			told(i)
 		}
 	}
 	for _, i := range from {
