@@ -103,7 +103,7 @@ func (p *purger) run(ctx context.Context) error {
 	if failed == nil {
 		return nil
 	}
-	return withHint(fmt.Errorf("%s of %d not purged: %w", plural(int64(untold), "URL"), len(keys), failed),
+	return withHint(fmt.Errorf("%w (%s of %d not purged)", failed, plural(int64(untold), "URL"), len(keys)),
 		"the cache itself is done; a proxy or CDN before it may answer with what they have until it expires there: narinfos for five minutes, NARs for a year")
 }
 
