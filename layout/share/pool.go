@@ -77,7 +77,7 @@ func (t *Part) Size() int64 { return t.size }
 
 // Try is Take without waiting: the error is ErrBusy if the part is not to be had at once.
 func (p *Pool) Try(ctx context.Context, size int64) (*Part, error) {
-	part := &Part{pool: p, client: From(ctx), size: size}
+	part := &Part{pool: p, client: From(ctx).Pseudonym(), size: size}
 	if p == nil {
 		return part, nil
 	}

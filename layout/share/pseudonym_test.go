@@ -22,6 +22,15 @@ func TestPseudonym(t *testing.T) {
 		if _, err := p.Take(as(t, short), 1); !errors.Is(err, ErrBusy) {
 			t.Errorf("%q has more than half by its two names: %v", c, err)
 		}
+		p = NewPool(4, 0)
+		for range 2 {
+			if _, err := p.Try(as(t, c), 1); err != nil {
+				t.Errorf("%q: %v", c, err)
+			}
+		}
+		if _, err := p.Try(as(t, c), 1); !errors.Is(err, ErrBusy) {
+			t.Errorf("%q has more than half without waiting: %v", c, err)
+		}
 		b := NewBudget(2, time.Hour)
 		b.Charge(c, 1)
 		if over := b.Charge(short, 2); over <= 0 {

@@ -116,7 +116,8 @@ func (f *Filler) awaitReferences(ctx context.Context, n *layout.NarInfo) {
 // record for once. If it has none still, because a server was killed or the references
 // were not to be found, the path is published in the background.
 func (f *Filler) Settle(ctx context.Context, nar layout.Key, hash string) {
-	client := share.From(ctx)
+	// The reader has its NAR, and may be gone: the end of its request ends nothing here.
+	ctx = share.As(f.ctx, share.From(ctx))
 	if _, err := f.cfg.Tree.Stat(ctx, layout.NarInfoKeyOf(hash)); !isAbsent(err) {
 		return
 	}
@@ -136,10 +137,10 @@ func (f *Filler) Settle(ctx context.Context, nar layout.Key, hash string) {
 		defer f.running.Done()
 		defer place.Release()
 		defer f.arrived(hash)
-		n, _, room, err := f.find(share.As(f.ctx, client), hash)
+		n, _, room, err := f.find(ctx, hash)
 		room.Release()
 		if err == nil && keyOf(n) == nar {
-			f.publish(share.As(context.WithoutCancel(f.ctx), client), n, nar)
+			f.publish(context.WithoutCancel(ctx), n, nar)
 		}
 	}()
 }

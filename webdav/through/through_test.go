@@ -268,6 +268,18 @@ func TestAfterRestart(t *testing.T) {
 	if up.nars() != 1 {
 		t.Errorf("%d fetches", up.nars())
 	}
+	// So it is if the reader is gone with the last byte.
+	if err := tr.tree.Delete(t.Context(), layout.NarInfoKey(app)); err != nil {
+		t.Fatal(err)
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	nar, _, _ := strings.Cut(url, "?")
+	tr.Settle(gone, layout.Key(nar), app.Hash())
+	tr.settled(t)
+	if !tr.has(t, layout.NarInfoKey(app)) {
+		t.Error("the path was not published for a reader that has left")
+	}
 	// A URL that was made up leads nowhere.
 	other := treetest.Closure(t).Named("lib").Info.Path
 	for _, made := range []string{"?of=" + other.Hash(), "?of=" + strings.Repeat("0", 32), "?of=x", "?of=", ""} {
