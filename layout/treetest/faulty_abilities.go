@@ -80,6 +80,17 @@ func (f *Faulty) Flush(ctx context.Context, keys ...layout.Key) error {
 	return fault
 }
 
+// Touch counts as a Put.
+func (f *Faulty) Touch(key layout.Key) error {
+	happens, fault := f.turn(OpPut, key)
+	if happens {
+		if err := layout.Touch(f.Tree, key); fault == nil {
+			return err
+		}
+	}
+	return fault
+}
+
 // Sweep never fails: what it cannot remove stays.
 func (f *Faulty) Sweep() { layout.Sweep(f.Tree) }
 
