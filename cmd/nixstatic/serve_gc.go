@@ -99,14 +99,7 @@ func (p *pruning) keepPruning(ctx context.Context) {
 	if p == nil {
 		return
 	}
-	for {
-		timer := time.NewTimer(time.Until(p.schedule.next(time.Now())))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
+	for layout.Sleep(ctx, time.Until(p.schedule.next(time.Now()))) == nil {
 		var done gc.Run
 		o, err := p.govern(ctx, p.options)
 		if err == nil {

@@ -65,7 +65,7 @@ type writer struct {
 
 	part int
 	tar  *tar.Writer
-	out  int64 // bytes of the part
+	out  atomic.Int64 // bytes of the part
 	sums bytes.Buffer
 	nars map[layout.Key]bool // of this part
 	buf  []byte

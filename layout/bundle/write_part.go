@@ -36,7 +36,7 @@ func (w *writer) room() int64 {
 	if w.MaxPart == 0 {
 		return 1 << 62
 	}
-	return w.MaxPart - w.out - int64(w.sums.Len()) - tail
+	return w.MaxPart - w.out.Load() - int64(w.sums.Len()) - tail
 }
 
 // begin begins a part.
@@ -48,7 +48,8 @@ func (w *writer) begin() error {
 	if w.part++; w.part > MaxParts {
 		return fmt.Errorf("%w: more than %d of them", ErrPart, MaxParts)
 	}
-	w.tar, w.out, w.nars = tar.NewWriter(counter{out, &w.out}), 0, map[layout.Key]bool{}
+	w.out.Store(0)
+	w.tar, w.nars = tar.NewWriter(layout.CountWriter(out, &w.out)), map[layout.Key]bool{}
 	w.sums.Reset()
 	text, err := json.Marshal(head{Version: version, ID: w.id, Part: w.part, StoreDir: w.plan.StoreDir})
 	if err != nil {
@@ -110,16 +111,4 @@ func (w *writer) member(name string, size int64, from io.Reader) error {
 	}
 	fmt.Fprintf(&w.sums, "%x  %s\n", sum.Sum(nil), name)
 	return nil
-}
-
-// counter counts bytes that were written.
-type counter struct {
-	w io.Writer
-	n *int64
-}
-
-func (c counter) Write(b []byte) (int, error) {
-	n, err := c.w.Write(b)
-	*c.n += int64(n)
-	return n, err
 }

@@ -82,18 +82,6 @@ func (s *sweep) alone(ctx context.Context, work func(context.Context, *changes) 
 	return work(ctx, c)
 }
 
-// pause lets writers in between two turns.
-func pause(ctx context.Context) error {
-	timer := time.NewTimer(between)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // unchanged reports whether an object has the version that the plan knows.
 func (s *sweep) unchanged(ctx context.Context, key layout.Key, tag uint64) (bool, error) {
 	if without.Versions || s.o.round != nil { // what has changed in a bucket is in a note

@@ -40,7 +40,7 @@ func (s *sweep) withdrawAll(ctx context.Context) error {
 			if err := flush(); err != nil {
 				return err
 			}
-			if err := pause(ctx); err != nil {
+			if err := layout.Sleep(ctx, between); err != nil {
 				return err
 			}
 		}

@@ -15,7 +15,7 @@ func (s *sweep) reclaimAll(ctx context.Context) error {
 	s.stillVictims()
 	for n := 0; n < len(s.reclaim); n += turn {
 		if n > 0 {
-			if err := pause(ctx); err != nil {
+			if err := layout.Sleep(ctx, between); err != nil {
 				return err
 			}
 		}

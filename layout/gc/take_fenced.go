@@ -61,14 +61,7 @@ func (o *TakeOptions) waitUntil(ctx context.Context, until time.Time) error {
 		o.Waits(until)
 		defer o.Waits(time.Time{})
 	}
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return layout.Sleep(ctx, time.Until(until))
 }
 
 // allCondemned reports whether the round that is under way has all that is to go.

@@ -100,12 +100,7 @@ func (m *Metrics) KeepCounting(ctx context.Context, tree layout.Tree, least time
 		if err := m.Count(ctx, tree); err != nil && ctx.Err() == nil {
 			failed(err)
 		}
-		timer := time.NewTimer(countEvery(least, time.Since(start)))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		_ = layout.Sleep(ctx, countEvery(least, time.Since(start)))
 	}
 }
 
