@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,7 +111,7 @@ func TestUsage(t *testing.T) {
 			// A server that is started nevertheless ends.
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			code := runApp(ctx, append([]string{"nixstatic"}, strings.Fields(line)...), strings.NewReader(""), &stdout, &stderr)
+			code := runApp(ctx, append([]string{"nixstatic"}, anyAddress(strings.Fields(line))...), strings.NewReader(""), &stdout, &stderr)
 			first, rest, _ := strings.Cut(stderr.String(), "\n")
 			if code != exitUsage || !strings.HasPrefix(first, "nixstatic: error: ") || !strings.Contains(first, want) {
 				t.Errorf("exit code %d, %q, want %q", code, first, want)
@@ -169,4 +170,13 @@ func TestBandwidth(t *testing.T) {
 			t.Errorf("%s: %d, %v, want %d", text, got, err, want)
 		}
 	}
+}
+
+// anyAddress has a server listen where no other process does: on the machine of a test the
+// usual address may be taken, which is told before the rest.
+func anyAddress(words []string) []string {
+	if words[0] != "serve" || slices.Contains(words, "--listen") {
+		return words
+	}
+	return slices.Insert(words, 1, "--listen", "127.0.0.1:0")
 }

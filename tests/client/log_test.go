@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nixstatic/nixstatic/tests/nixtest"
 	"github.com/nixstatic/nixstatic/tests/peers"
@@ -25,7 +27,7 @@ func TestUploadLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		nix.Output(t, "nix", "--extra-experimental-features", "nix-command", "copy", "--no-check-sigs", "--store", store.Root, "--to", s.url+"/upload", "--option", "netrc-file", netrc, path)
-		wantLine(t, s.log.String(), "msg=upload ", "path="+path, "outcome=created", "token=ci", "client=127.0.0.1:")
+		wantLine(t, s.log.String, "msg=upload ", "path="+path, "outcome=created", "token=ci", "client=127.0.0.1:")
 
 		// A program that copies files sends them in an order of its own, here the
 		// narinfo first.
@@ -44,9 +46,9 @@ func TestUploadLog(t *testing.T) {
 			t.Fatal(nars, err)
 		}
 		put("/upload/root/ci/main/42/", narinfo)
-		wantLine(t, s.log.String(), "msg=upload ", other, "root=ci/main@42", "outcome=held", "token=ci")
+		wantLine(t, s.log.String, "msg=upload ", other, "root=ci/main@42", "outcome=held", "token=ci")
 		put("/upload/", "nar/"+nars[0].Name())
-		wantLine(t, s.log.String(), "a narinfo that waited is published", other)
+		wantLine(t, s.log.String, "a narinfo that waited is published", other)
 
 		// So does a refusal.
 		if err := os.WriteFile(filepath.Join(made, narinfo), []byte("StorePath: x\n"), 0o644); err != nil {
@@ -56,21 +58,24 @@ func TestUploadLog(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "bad narinfo") {
 			t.Errorf("a broken narinfo: %v, %s", err, out)
 		}
-		wantLine(t, s.log.String(), `msg="upload refused"`, "key="+narinfo, "token=ci")
+		wantLine(t, s.log.String, `msg="upload refused"`, "key="+narinfo, "token=ci")
 	}
 }
 
-// wantLine wants one line that has all the words.
-func wantLine(t testing.TB, text string, words ...string) {
+// wantLine wants one line of a log that has all the words, and waits for it: what a server
+// writes takes a moment to come here.
+func wantLine(t testing.TB, log func() string, words ...string) {
 	t.Helper()
-next:
-	for line := range strings.Lines(text) {
-		for _, word := range words {
-			if !strings.Contains(line, word) {
-				continue next
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		text := log()
+		for line := range strings.Lines(text) {
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				return
 			}
 		}
-		return
+		if time.Now().After(end) {
+			t.Errorf("no line has all of %q:\n%s", words, text)
+			return
+		}
 	}
-	t.Errorf("no line has all of %q:\n%s", words, text)
 }
