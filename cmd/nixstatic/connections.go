@@ -41,7 +41,8 @@ const (
 type connectionLimit struct {
 	net.Listener
 	most   int
-	secure bool // TLS is spoken, and so perhaps HTTP/2
+	secure bool        // TLS is spoken, and so perhaps HTTP/2
+	heads  *share.Pool // of bytes; nil: no bound
 
 	mu       sync.Mutex
 	n        int
@@ -184,12 +185,26 @@ func (l *connectionLimit) remove(c *limitedConn) {
 
 // noticeConnection is told by the HTTP server what a connection does.
 func noticeConnection(conn net.Conn, state http.ConnState) {
+	c, ok := limitedOf(conn)
+	if !ok {
+		return
+	}
+	c.active.Store(state == http.StateActive)
+	if state == http.StateIdle {
+		c.handled()
+	}
+}
+
+// limitedOf returns what counts a connection.
+func limitedOf(conn net.Conn) (*limitedConn, bool) {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
-	if c, ok := conn.(interface{ limited() *limitedConn }); ok {
-		c.limited().active.Store(state == http.StateActive)
+	c, ok := conn.(interface{ limited() *limitedConn })
+	if !ok {
+		return nil, false
 	}
+	return c.limited(), true
 }
 
 // A limitedConn is a connection that counts.
@@ -201,12 +216,14 @@ type limitedConn struct {
 	leaving bool        // it was closed here, and the server has not closed it yet
 
 	reading, writing deadline
+	head             head
 }
 
 // closed is told that the server has closed the connection: its requests have ended.
 func (c *limitedConn) closed() {
 	c.reading.end()
 	c.writing.end()
+	c.handled()
 	l := c.limit
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -241,6 +258,9 @@ type limitedTCP struct {
 
 func (c *limitedTCP) limited() *limitedConn { return c.counted }
 
+// Read reads.
+func (c *limitedTCP) Read(p []byte) (int, error) { return c.counted.read(c.TCPConn, p) }
+
 // SetDeadline, SetReadDeadline and SetWriteDeadline set those that count.
 func (c *limitedTCP) SetDeadline(t time.Time) error      { return c.counted.SetDeadline(t) }
 func (c *limitedTCP) SetReadDeadline(t time.Time) error  { return c.counted.reading.move(t) }
@@ -258,6 +278,9 @@ type limitedOther struct {
 }
 
 func (c *limitedOther) limited() *limitedConn { return c.counted }
+
+// Read reads.
+func (c *limitedOther) Read(p []byte) (int, error) { return c.counted.read(c.Conn, p) }
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline set those that count.
 func (c *limitedOther) SetDeadline(t time.Time) error      { return c.counted.SetDeadline(t) }

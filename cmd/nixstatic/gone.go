@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"syscall"
 
@@ -13,6 +12,9 @@ import (
 // notices it by itself once it has read a request to its end, and uploads that wait
 // for their turn, or take long, are unread.
 func watchConnection(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := limitedOf(conn); ok {
+		ctx = context.WithValue(ctx, connKey{}, c)
+	}
 	return share.Watched(ctx, func() bool {
 		raw, ok := rawConn(conn)
 		if !ok {
@@ -26,11 +28,8 @@ func watchConnection(ctx context.Context, conn net.Conn) context.Context {
 
 // rawConn returns the socket of a connection.
 func rawConn(conn net.Conn) (syscall.RawConn, bool) {
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn()
-	}
-	if counted, ok := conn.(interface{ limited() *limitedConn }); ok {
-		conn = counted.limited().conn
+	if c, ok := limitedOf(conn); ok {
+		conn = c.conn
 	}
 	socket, ok := conn.(syscall.Conn)
 	if !ok {

@@ -30,21 +30,28 @@ type server struct {
 	most     int // connections at the same time; 0 for what the files leave that it may open
 }
 
+// headTime is how long a client has for the head of a request.
+const headTime = 10 * time.Second
+
 // newHTTPServer sets the limits on what a client may cost before it has asked for
 // anything. The handler limits what it may cost afterwards.
 func (s *server) newHTTPServer(handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 10 * time.Second,
+	hs := &http.Server{
+		Handler:           countHeads(handler),
+		ReadHeaderTimeout: headTime,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		TLSConfig:         s.tls,
 		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerConnection: http2Buffer, MaxReceiveBufferPerStream: http2Buffer,
-			MaxConcurrentStreams: streamsOfOne},
+			MaxConcurrentStreams: streamsOfOne, WriteByteTimeout: takeTime},
 		ConnState:   noticeConnection,
 		ConnContext: watchConnection,
 		ErrorLog:    log.New(serverLog{s.log}, "", 0),
 	}
+	if s.tls != nil {
+		hs.WriteTimeout = ownTime // until streamLimit has the request
+	}
+	return hs
 }
 
 // A serverLog gives what net/http has to say of itself the level that it has.
@@ -75,9 +82,9 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 	}
 	connections = max(1, connections/max(1, len(listeners)))
 	var running sync.WaitGroup
-	handler := s.handler
+	handler, heads := s.handler, newHeads()
 	if s.tls != nil {
-		handler = &streamLimit{handler, share.NewPool(int64(streams), streamWait)}
+		handler = &streamLimit{Handler: handler, places: share.NewPool(int64(streams), streamWait), heads: heads}
 	}
 	hs := s.newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		running.Add(1)
@@ -90,6 +97,7 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 	for _, l := range listeners {
 		group.Go(func() error {
 			serve, limited := hs.Serve, limitConnections(l, connections)
+			limited.heads = heads
 			if _, isTCP := l.Addr().(*net.TCPAddr); isTCP && s.tls != nil {
 				limited.secure = true
 				serve = func(l net.Listener) error { return hs.ServeTLS(l, "", "") }

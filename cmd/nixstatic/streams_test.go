@@ -49,7 +49,7 @@ func TestStreams(t *testing.T) {
 	cert.StartTLS()
 	defer cert.Close()
 	s := &server{log: slog.New(slog.DiscardHandler), tls: &tls.Config{Certificates: cert.TLS.Certificates}}
-	hs := s.newHTTPServer(&streamLimit{handler, share.NewPool(places, streamWait)})
+	hs := s.newHTTPServer(&streamLimit{Handler: handler, places: share.NewPool(places, streamWait)})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -194,7 +194,10 @@ var attacks = map[string]attack{
 		a.send(ctx, "PUT", "/upload/._"+hash(), strings.NewReader(strings.Repeat("x", 60<<10)))
 	}},
 	"headers that trickle in": {stranger: true, do: func(ctx context.Context, a *attacker) { a.hold(ctx, "GET / HTTP/1.1\r\nX: ", 1, time.Second) }},
-	"connections":             {stranger: true, copies: 500, do: func(ctx context.Context, a *attacker) { a.hold(ctx, "", 0, time.Second) }},
+	"heads of many headers": {stranger: true, copies: 5, do: func(ctx context.Context, a *attacker) {
+		a.hold(ctx, "GET "+a.target+" HTTP/1.1\r\nHost: x\r\n"+strings.Repeat("a:\r\n", 6000), 1, time.Second)
+	}},
+	"connections": {stranger: true, copies: 500, do: func(ctx context.Context, a *attacker) { a.hold(ctx, "", 0, time.Second) }},
 	"answers that are not read": {stranger: true, copies: 20, do: func(ctx context.Context, a *attacker) {
 		a.hold(ctx, "GET "+a.target+" HTTP/1.1\r\nHost: x\r\n\r\n", 0, time.Second)
 	}},

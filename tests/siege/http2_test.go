@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -52,18 +53,8 @@ type wire struct {
 // wire opens one. The frames that come are read and forgotten, and the windows of
 // the server are never opened.
 func (a *attacker) wire(ctx context.Context, settings ...http2.Setting) (*wire, func()) {
-	raw, err := a.dial(ctx)
-	if err != nil {
-		return nil, nil
-	}
-	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-	stop := context.AfterFunc(ctx, func() { raw.Close() })
-	end := func() {
-		stop()
-		raw.Close()
-	}
-	if err := conn.HandshakeContext(ctx); err != nil {
-		end()
+	conn, end := a.secure(ctx)
+	if conn == nil {
 		return nil, nil
 	}
 	w := &wire{http2.NewFramer(conn, conn), a, 1}
@@ -81,6 +72,25 @@ func (a *attacker) wire(ctx context.Context, settings ...http2.Setting) (*wire, 
 		}
 	}()
 	return w, end
+}
+
+// secure opens a connection for HTTP/2.
+func (a *attacker) secure(ctx context.Context) (*tls.Conn, func()) {
+	raw, err := a.dial(ctx)
+	if err != nil {
+		return nil, nil
+	}
+	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	stop := context.AfterFunc(ctx, func() { raw.Close() })
+	end := func() {
+		stop()
+		raw.Close()
+	}
+	if err := conn.HandshakeContext(ctx); err != nil {
+		end()
+		return nil, nil
+	}
+	return conn, end
 }
 
 // request begins one.
@@ -121,6 +131,54 @@ var overHTTP2 = map[string]attack{
 		defer end()
 		for range 100 {
 			if _, err := w.request("GET", a.target, true); err != nil {
+				return
+			}
+		}
+		wait(ctx, 10*time.Second)
+	}},
+	"answers that the connection does not take": {do: func(ctx context.Context, a *attacker) {
+		conn, end := a.secure(ctx)
+		if conn == nil {
+			return
+		}
+		defer end()
+		w := &wire{http2.NewFramer(conn, conn), a, 1} // nothing that comes is read
+		io.WriteString(conn, http2.ClientPreface)
+		w.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
+		w.WriteWindowUpdate(0, 1<<30)
+		for range 30 {
+			if _, err := w.request("GET", a.target, true); err != nil {
+				return
+			}
+		}
+		a.through.add(0)
+		wait(ctx, 10*time.Second)
+	}},
+	"headers that are wrong, without a window for the answer": {do: func(ctx context.Context, a *attacker) {
+		w, end := a.wire(ctx, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		if w == nil {
+			return
+		}
+		defer end()
+		for range 100 {
+			if _, err := w.request("GET", "/", true, "connection", "close"); err != nil {
+				return
+			}
+		}
+		wait(ctx, 10*time.Second)
+	}},
+	"many headers": {do: func(ctx context.Context, a *attacker) {
+		w, end := a.wire(ctx, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		if w == nil {
+			return
+		}
+		defer end()
+		var more []string
+		for i := range 500 {
+			more = append(more, fmt.Sprint("x", i), "")
+		}
+		for range 30 {
+			if _, err := w.request("GET", a.target, true, more...); err != nil {
 				return
 			}
 		}
