@@ -187,6 +187,17 @@ func (s sound) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 	return info, err
 }
 
+// OpenRange opens a part of what Get opens.
+func (s sound) OpenRange(ctx context.Context, version layout.Info, from, to int64) (io.ReadCloser, error) {
+	if !version.Key.Kind().Public() || s.b.damaged.has(version) {
+		return nil, fmt.Errorf("get part of %s: %w", version.Key, fs.ErrNotExist)
+	}
+	return layout.OpenRange(ctx, s.b.writer.Tree, version, from, to)
+}
+
+// Traits are those of the tree.
+func (s sound) Traits() layout.Traits { return layout.TraitsOf(s.b.writer.Tree) }
+
 // maxDamaged bounds how many damaged NARs are remembered.
 const maxDamaged = 1000
 

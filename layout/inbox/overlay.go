@@ -39,7 +39,7 @@ func (b *Inbox) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 	body, info, err := (sound{b}).Get(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) && b.heldInfo(ctx, key) != nil {
 		body, info, err = b.writer.Tree.Get(ctx, heldKey(key.PathHash(), share.From(ctx)))
-		info.Key = key
+		info = layout.Info{Key: key, Size: info.Size, ModTime: info.ModTime} // as heldInfo tells it
 	}
 	return body, info, err
 }
@@ -99,16 +99,58 @@ func (b *Inbox) heldInfo(ctx context.Context, key layout.Key) *layout.Info {
 	return &layout.Info{Key: key, Size: h.info.Size, ModTime: h.info.ModTime}
 }
 
+// OpenRange opens a part of what Get opens.
+func (b *Inbox) OpenRange(ctx context.Context, version layout.Info, from, to int64) (io.ReadCloser, error) {
+	if version.ETag != "" {
+		return (sound{b}).OpenRange(ctx, version, from, to)
+	}
+	// A note, or a narinfo that waits, is small.
+	return layout.OpenRange(ctx, struct{ layout.Reader }{b}, version, from, to)
+}
+
+// Traits are those of the tree.
+func (b *Inbox) Traits() layout.Traits { return layout.TraitsOf(b.writer.Tree) }
+
 // List yields what Get knows, as layout.Tree's List does.
 func (b *Inbox) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
+	return b.over(ctx, b.writer.Tree.List(ctx, prefix), prefix)
+}
+
+// ListTop yields what List does, without going through the folders of the tree.
+func (b *Inbox) ListTop(ctx context.Context) iter.Seq2[layout.TopEntry, error] {
+	return layout.ListTop(ctx, topOf{struct{ layout.Reader }{b}, b})
+}
+
+// A topOf is an inbox in whose listing each folder of the tree stands for what is in it.
+type topOf struct {
+	layout.Reader
+	inbox *Inbox
+}
+
+func (t topOf) List(ctx context.Context, _ string) iter.Seq2[layout.Info, error] {
+	return t.inbox.over(ctx, func(yield func(layout.Info, error) bool) {
+		for e, err := range layout.ListTop(ctx, t.inbox.writer.Tree) {
+			if e.Folder != "" {
+				e.Info.Key = layout.Key(e.Folder)
+			}
+			if !yield(e.Info, err) {
+				return
+			}
+		}
+	}, "")
+}
+
+// over yields what Get knows of the keys with a prefix, where the tree has these.
+func (b *Inbox) over(ctx context.Context, tree iter.Seq2[layout.Info, error], prefix string) iter.Seq2[layout.Info, error] {
 	return func(yield func(layout.Info, error) bool) {
 		ours := b.unseen(as(ctx), prefix)
-		for info, err := range b.writer.Tree.List(ctx, prefix) {
+		for info, err := range tree {
 			if err != nil {
 				yield(info, err)
 				return
 			}
-			if !info.Key.Kind().Public() || b.damaged.has(info) {
+			folder := strings.HasSuffix(string(info.Key), "/") // see topOf
+			if !folder && (!info.Key.Kind().Public() || b.damaged.has(info)) {
 				continue
 			}
 			for len(ours) > 0 && ours[0].info.Key < info.Key {

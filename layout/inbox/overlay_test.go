@@ -1,8 +1,11 @@
 package inbox
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -73,12 +76,108 @@ func (tr *trial) sizes(prefix string) map[layout.Key]int64 {
 		}
 		last = info.Key
 		found[info.Key] = info.Size
+		if info.Size > 0 {
+			body, err := layout.OpenRange(tr.tb.(*testing.T).Context(), tr.Inbox, info, info.Size-1, info.Size)
+			if err != nil {
+				tr.tb.Fatal(err)
+			}
+			if text, err := io.ReadAll(body); err != nil || len(text) != 1 || body.Close() != nil {
+				tr.tb.Errorf("the last byte of %s is %q, %v", info.Key, text, err)
+			}
+		}
 		stat, err := tr.Stat(tr.tb.(*testing.T).Context(), info.Key)
 		if err != nil || stat.Size != info.Size {
 			tr.tb.Errorf("%s is listed with %d bytes, described with %d, %v", info.Key, info.Size, stat.Size, err)
 		}
 	}
+	if prefix == "" {
+		tr.sameTop()
+	}
 	return found
+}
+
+// sameTop checks that the top of the overlay is that of its whole listing.
+func (tr *trial) sameTop() {
+	tr.tb.Helper()
+	entries := func(r layout.Reader) (found []layout.TopEntry) {
+		for e, err := range layout.ListTop(tr.tb.(*testing.T).Context(), r) {
+			if err != nil {
+				tr.tb.Fatal(err)
+			}
+			found = append(found, e)
+		}
+		return found
+	}
+	if diff := cmp.Diff(entries(struct{ layout.Lister }{tr.Inbox}), entries(tr.Inbox)); diff != "" {
+		tr.tb.Errorf("the top (-of the whole listing +got):\n%s", diff)
+	}
+}
+
+// A foldered tree is one whose folders are not to be listed, and whose objects are not to
+// be read from the beginning.
+type foldered struct {
+	layout.Tree
+	tb testing.TB
+}
+
+func (f foldered) List(ctx context.Context, prefix string) iter.Seq2[layout.Info, error] {
+	if prefix == "" {
+		f.tb.Error("the whole tree is listed")
+	}
+	return f.Tree.List(ctx, prefix)
+}
+
+func (f foldered) Traits() layout.Traits { return layout.TraitsOf(f.Tree) }
+
+func (f foldered) ListTop(ctx context.Context) iter.Seq2[layout.TopEntry, error] {
+	return layout.ListTop(ctx, f.Tree)
+}
+
+func (f foldered) OpenRange(context.Context, layout.Info, int64, int64) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("part")), nil
+}
+
+// TestViewsPassOn: what a client sees of a tree costs no more than the tree itself: its
+// top and parts of objects are asked for as such.
+func TestViewsPassOn(t *testing.T) {
+	s := newSample(t)
+	mem := treetest.NewMem(t)
+	mem.Like = layout.Traits{Folders: true}
+	tr := trialOn(t, foldered{mem, t}, nil)
+	nar := s.nar(t, "flat")
+	tr.must(nar, s.objects[nar], false, Created)
+	info, err := tr.Stat(t.Context(), nar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var top []string
+	for e, err := range layout.ListTop(t.Context(), tr.Inbox) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		top = append(top, string(e.Key)+e.Folder)
+	}
+	if diff := cmp.Diff([]string{"nar/"}, top); diff != "" {
+		t.Errorf("the top (-want +got):\n%s", diff)
+	}
+	for name, view := range map[string]layout.Reader{"all": tr.Inbox, "Nix": tr.ForNix()} {
+		if diff := cmp.Diff(mem.Like, layout.TraitsOf(view)); diff != "" {
+			t.Errorf("%s: traits (-want +got):\n%s", name, diff)
+		}
+		body, err := layout.OpenRange(t.Context(), view, info, 2, 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(body); string(text) != "part" || err != nil {
+			t.Errorf("%s: a part is read as %q, %v", name, text, err)
+		}
+	}
+	tr.damaged.add(info)
+	for name, view := range map[string]layout.Reader{"all": tr.Inbox, "Nix": tr.ForNix()} {
+		if _, err := layout.OpenRange(t.Context(), view, info, 2, 6); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: a part of a damaged NAR: %v", name, err)
+		}
+	}
 }
 
 func TestOverlayOfHeld(t *testing.T) {
