@@ -12,10 +12,27 @@ import (
 )
 
 // Beyond the methods of Tree, some trees can do more. As in io/fs, each ability
-// is an interface with one method, and a function of the same name that does
+// is an interface of few methods, and a function of the same name does
 // the same for every tree, by other means where the tree lacks the ability.
-// Callers use these functions, and ask for no interface themselves: a tree that
-// wraps another one passes everything on in this manner.
+// Callers use these functions, and ask for no interface themselves.
+
+// A Wrapper is a tree or cache over another one. It has the methods of every ability,
+// and can do what the one below can.
+type Wrapper interface {
+	// Below returns what it is over.
+	Below() Reader
+}
+
+// Ability returns r as something that has the methods of A, if it can do what they do.
+// It is for this package, and for a Wrapper that passes a call on.
+func Ability[A any](r Reader) (a A, can bool) {
+	a, can = r.(A)
+	for w, over := r.(Wrapper); can && over; w, over = r.(Wrapper) {
+		r = w.Below()
+		_, can = r.(A)
+	}
+	return a, can
+}
 
 // Traits say what an operation costs in a tree. They decide how work is
 // arranged, and never whether it can be done.
@@ -34,7 +51,7 @@ type Traits struct {
 // TraitsOf returns the traits that a tree or cache declares with a method Traits.
 // A tree without that method has none.
 func TraitsOf(r Reader) Traits {
-	if t, ok := r.(interface{ Traits() Traits }); ok {
+	if t, ok := Ability[interface{ Traits() Traits }](r); ok {
 		return t.Traits()
 	}
 	return Traits{}
@@ -43,13 +60,13 @@ func TraitsOf(r Reader) Traits {
 // IsTree reports whether r is a whole tree, with what is private. A cache behind a web server
 // is not one.
 func IsTree(r Reader) bool {
-	_, ok := r.(Tree)
+	_, ok := Ability[Tree](r)
 	return ok
 }
 
 // List yields the objects of r, or ErrNotListable if r is not a Lister.
 func List(ctx context.Context, r Reader, prefix string) iter.Seq2[Info, error] {
-	if l, ok := r.(Lister); ok {
+	if l, ok := Ability[Lister](r); ok {
 		return l.List(ctx, prefix)
 	}
 	return func(yield func(Info, error) bool) { yield(Info{}, ErrNotListable) }
@@ -74,7 +91,7 @@ type TopLister interface {
 // ListTop lists the top of a tree, see TopLister. Without that ability the whole
 // tree is listed, or the error is ErrNotListable.
 func ListTop(ctx context.Context, r Reader) iter.Seq2[TopEntry, error] {
-	if top, ok := r.(TopLister); ok {
+	if top, ok := Ability[TopLister](r); ok {
 		return top.ListTop(ctx)
 	}
 	return func(yield func(TopEntry, error) bool) {
@@ -105,7 +122,7 @@ type NarInfoLister interface {
 // NarInfoKeys yields the keys of the narinfos of a tree, in any order, see NarInfoLister.
 // Without that ability its top is listed.
 func NarInfoKeys(ctx context.Context, r Reader) iter.Seq2[Key, error] {
-	if l, ok := r.(NarInfoLister); ok {
+	if l, ok := Ability[NarInfoLister](r); ok {
 		return l.NarInfoKeys(ctx)
 	}
 	return func(yield func(Key, error) bool) {
@@ -130,7 +147,7 @@ type NameLister interface {
 // ListNames lists a tree, see NameLister. Without that ability it is List, and named is
 // not asked.
 func ListNames(ctx context.Context, r Reader, prefix string, named func(Key) bool) iter.Seq2[Info, error] {
-	if l, ok := r.(NameLister); ok {
+	if l, ok := Ability[NameLister](r); ok {
 		return l.ListNames(ctx, prefix, named)
 	}
 	return List(ctx, r, prefix)
@@ -150,7 +167,7 @@ func OpenRange(ctx context.Context, r Reader, version Info, from, to int64) (io.
 	if from < 0 || from > to || to > version.Size {
 		return nil, keyError("get part of", version.Key, fmt.Errorf("no bytes %d to %d in %d", from, to, version.Size))
 	}
-	if ranged, ok := r.(RangeReader); ok {
+	if ranged, ok := Ability[RangeReader](r); ok {
 		return ranged.OpenRange(ctx, version, from, to)
 	}
 	body, info, err := r.Get(ctx, version.Key)
@@ -187,7 +204,7 @@ type BatchPutter interface {
 // PutBatch stores groups of objects, see BatchPutter. Without that ability they
 // are put one after the other.
 func PutBatch(ctx context.Context, t Tree, groups ...[]Object) (taken []Key, err error) {
-	if b, ok := t.(BatchPutter); ok {
+	if b, ok := Ability[BatchPutter](t); ok {
 		return b.PutBatch(ctx, groups...)
 	}
 	for _, group := range groups {
@@ -216,7 +233,7 @@ type BatchDeleter interface {
 // DeleteBatch removes groups of objects, see BatchDeleter. Without that ability
 // they are removed one after the other.
 func DeleteBatch(ctx context.Context, t Tree, groups ...[]Key) error {
-	if b, ok := t.(BatchDeleter); ok {
+	if b, ok := Ability[BatchDeleter](t); ok {
 		return b.DeleteBatch(ctx, groups...)
 	}
 	for _, group := range groups {
@@ -233,9 +250,9 @@ func DeleteBatch(ctx context.Context, t Tree, groups ...[]Key) error {
 // them in a manner that is of no use. The error is errors.ErrUnsupported for a tree that
 // cannot be asked for many paths at once, which is most of them.
 func Missing(ctx context.Context, r Reader, paths []StorePath) (map[StorePath]bool, error) {
-	if m, ok := r.(interface {
+	if m, ok := Ability[interface {
 		Missing(context.Context, []StorePath) (map[StorePath]bool, error)
-	}); ok {
+	}](r); ok {
 		return m.Missing(ctx, paths)
 	}
 	return nil, errors.ErrUnsupported
@@ -261,7 +278,7 @@ type LeftoverTree interface {
 // Leftovers yields those of a tree that were begun before a moment, see LeftoverTree;
 // where there can be none, it yields nothing.
 func Leftovers(ctx context.Context, t Tree, before time.Time) iter.Seq2[Leftover, error] {
-	if l, ok := t.(LeftoverTree); ok {
+	if l, ok := Ability[LeftoverTree](t); ok {
 		return l.Leftovers(ctx, before)
 	}
 	return func(func(Leftover, error) bool) {}
@@ -269,7 +286,7 @@ func Leftovers(ctx context.Context, t Tree, before time.Time) iter.Seq2[Leftover
 
 // RemoveLeftover removes one that Leftovers yielded.
 func RemoveLeftover(ctx context.Context, t Tree, l Leftover) error {
-	if t, ok := t.(LeftoverTree); ok {
+	if t, ok := Ability[LeftoverTree](t); ok {
 		return t.RemoveLeftover(ctx, l)
 	}
 	return fmt.Errorf("remove a leftover of %s: %w", l.Key, errors.ErrUnsupported)
@@ -278,7 +295,7 @@ func RemoveLeftover(ctx context.Context, t Tree, l Leftover) error {
 // SumOf returns the version that an object with this text would have in a tree that tells
 // MD5 sums in its listing, of texts that it changes on the way in.
 func SumOf(r Reader, key Key, text []byte) (version string, ok bool) {
-	if s, ok := r.(interface{ SumOf(Key, []byte) string }); ok {
+	if s, ok := Ability[interface{ SumOf(Key, []byte) string }](r); ok {
 		return s.SumOf(key, text), true
 	}
 	return "", false
@@ -296,7 +313,7 @@ type Flusher interface {
 // Flush is called before a process vouches for objects that it found in a tree
 // and did not put there itself, see Flusher. Other trees show only what lasts.
 func Flush(ctx context.Context, t Tree, keys ...Key) error {
-	if f, ok := t.(Flusher); ok {
+	if f, ok := Ability[Flusher](t); ok {
 		return f.Flush(ctx, keys...)
 	}
 	return nil
@@ -323,7 +340,7 @@ func KeepsConditions(ctx context.Context, t Tree, key Key, body Body) (absent, m
 // before it writes, where it found a store that keeps to none. It is right for as
 // long as no other process writes to the tree.
 func AssumeOneWriter(t Tree) {
-	if a, ok := t.(interface{ AssumeOneWriter() }); ok {
+	if a, ok := Ability[interface{ AssumeOneWriter() }](t); ok {
 		a.AssumeOneWriter()
 	}
 }
@@ -331,7 +348,7 @@ func AssumeOneWriter(t Tree) {
 // Sweep removes what processes that were killed left unfinished in a tree, where
 // the tree keeps such files.
 func Sweep(t Tree) {
-	if s, ok := t.(interface{ Sweep() }); ok {
+	if s, ok := Ability[interface{ Sweep() }](t); ok {
 		s.Sweep()
 	}
 }
@@ -339,7 +356,7 @@ func Sweep(t Tree) {
 // Touch gives an object of a directory another version, and leaves its bytes. It takes
 // no room. The error is errors.ErrUnsupported in trees of other kinds.
 func Touch(t Tree, key Key) error {
-	if d, ok := t.(interface{ Touch(Key) error }); ok {
+	if d, ok := Ability[interface{ Touch(Key) error }](t); ok {
 		return d.Touch(key)
 	}
 	return fmt.Errorf("touch %s: %w", key, errors.ErrUnsupported)

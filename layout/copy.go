@@ -19,7 +19,7 @@ type Copier interface {
 // Copy puts an object to another key of the same tree, see Copier. Without that
 // ability the object is read and put.
 func Copy(ctx context.Context, t Tree, from Info, to Key) error {
-	if c, ok := t.(Copier); ok {
+	if c, ok := Ability[Copier](t); ok {
 		if err := c.CopyObject(ctx, from, to); !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}

@@ -102,14 +102,14 @@ type Sight struct{ plan string }
 // Look begins a look at the tree: what is seen afterwards holds for Rely, unless
 // that says otherwise.
 func Look(ctx context.Context, t Tree) (Sight, error) {
-	if f, ok := t.(Fenced); ok {
+	if f, ok := Ability[Fenced](t); ok {
 		now, err := f.Fence().look(ctx, t, false)
 		if err == nil && now.plan.Closed {
 			err = ErrClosed
 		}
 		return Sight{now.version}, err
 	}
-	if _, ok := t.(Gater); !ok {
+	if _, ok := Ability[Gater](t); !ok {
 		return Sight{}, nil
 	}
 	if _, there, err := Lookup(ctx, t, PlanKey); err != nil || !there {
@@ -160,10 +160,10 @@ func (r *Reliance) Release() {
 // publication uses the Context of the Reliance, and begins anew if the error is
 // ErrLate. The error of Rely is ErrClosed if a mirror owns the tree.
 func Rely(ctx context.Context, t Tree, since Sight, keys ...Key) (*Reliance, error) {
-	if f, ok := t.(Fenced); ok {
+	if f, ok := Ability[Fenced](t); ok {
 		return f.Fence().rely(ctx, t, since, keys)
 	}
-	g, ok := t.(Gater)
+	g, ok := Ability[Gater](t)
 	if !ok {
 		return &Reliance{}, nil
 	}
@@ -196,7 +196,7 @@ func sight(ctx context.Context, t Tree, before Sight) (Sight, error) {
 // Exclude waits until no writer is publishing, and keeps all of them out until it
 // is released.
 func Exclude(ctx context.Context, t Tree) (leave func(), err error) {
-	g, ok := t.(Gater)
+	g, ok := Ability[Gater](t)
 	if !ok {
 		return nil, ErrNoGate
 	}
@@ -205,13 +205,13 @@ func Exclude(ctx context.Context, t Tree) (leave func(), err error) {
 
 // IsFenced reports whether nothing keeps late requests out of a tree, see Fenced.
 func IsFenced(t Tree) bool {
-	_, ok := t.(Fenced)
+	_, ok := Ability[Fenced](t)
 	return ok
 }
 
 // ProveFence asks the store of a fenced tree what a sweep rests on.
 func ProveFence(ctx context.Context, t Tree) (FenceProof, error) {
-	if f, ok := t.(Fenced); ok {
+	if f, ok := Ability[Fenced](t); ok {
 		return f.ProveFence(ctx)
 	}
 	return FenceProof{}, errors.ErrUnsupported
@@ -220,15 +220,15 @@ func ProveFence(ctx context.Context, t Tree) (FenceProof, error) {
 // CanSweep reports whether objects can be removed from a tree while others write to
 // it.
 func CanSweep(t Tree) bool {
-	_, gate := t.(Gater)
-	_, fence := t.(Fenced)
+	_, gate := Ability[Gater](t)
+	_, fence := Ability[Fenced](t)
 	return gate || fence
 }
 
 // knownPlan returns the plan of a tree as a writer knows it. The error is
 // fs.ErrNotExist if nothing was ever removed, or can be.
 func knownPlan(ctx context.Context, t Tree) (SweepPlan, error) {
-	if f, ok := t.(Fenced); ok {
+	if f, ok := Ability[Fenced](t); ok {
 		now, err := f.Fence().look(ctx, t, false)
 		if err == nil && now.version == "" {
 			err = fs.ErrNotExist

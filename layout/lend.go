@@ -16,16 +16,22 @@ type Lent interface {
 	io.Closer
 }
 
+// A Lender is a spool file that can be lent.
+type Lender interface {
+	// Lend opens the file once more.
+	Lend() (Lent, error)
+}
+
 // Lend opens a spool file once more. The error wraps errors.ErrUnsupported if its spool
 // cannot do that.
 func Lend(f SpoolFile) (Lent, error) {
-	if l, ok := f.(interface{ lend() (Lent, error) }); ok {
-		return l.lend()
+	if l, ok := f.(Lender); ok {
+		return l.Lend()
 	}
 	return nil, fmt.Errorf("read a spool file while it is written: %w", errors.ErrUnsupported)
 }
 
-func (f *stagedFile) lend() (Lent, error) {
+func (f *stagedFile) Lend() (Lent, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.name == "" {
@@ -36,7 +42,7 @@ func (f *stagedFile) lend() (Lent, error) {
 
 // A temporary file has no name to open it by, so that it stays open until the last
 // party is done with it.
-func (t *tempFile) lend() (Lent, error) {
+func (t *tempFile) Lend() (Lent, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.users == 0 {

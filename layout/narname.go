@@ -171,7 +171,7 @@ type URLReader interface {
 // OpenURL opens what the URL field of a narinfo leads to. A reader that is not a
 // URLReader has it among its objects, or the error is ErrLeadsOut.
 func OpenURL(ctx context.Context, r Reader, ref string) (body io.ReadCloser, info Info, err error) {
-	if r, ok := r.(URLReader); ok {
+	if r, ok := Ability[URLReader](r); ok {
 		return r.OpenURL(ctx, ref)
 	}
 	keys, err := URLKeys(ref)
@@ -189,7 +189,7 @@ func OpenURL(ctx context.Context, r Reader, ref string) (body io.ReadCloser, inf
 // OpenNAR opens the NAR of a record. In a reader that is not a URLReader, it is what
 // FindNAR finds.
 func OpenNAR(ctx context.Context, r Reader, n *NarInfo) (io.ReadCloser, Info, error) {
-	if r, ok := r.(URLReader); ok {
+	if r, ok := Ability[URLReader](r); ok {
 		return r.OpenURL(ctx, n.URL)
 	}
 	info, err := FindNAR(ctx, r, n)
@@ -202,7 +202,7 @@ func OpenNAR(ctx context.Context, r Reader, n *NarInfo) (io.ReadCloser, Info, er
 // OpenNARRange opens the bytes [from, to) of the NAR of a record. The file has size
 // bytes, or it is an error.
 func OpenNARRange(ctx context.Context, r Reader, n *NarInfo, size, from, to int64) (io.ReadCloser, error) {
-	if r, ok := r.(URLReader); ok {
+	if r, ok := Ability[URLReader](r); ok {
 		return r.OpenURLRange(ctx, n.URL, size, from, to)
 	}
 	info, err := FindNAR(ctx, r, n)

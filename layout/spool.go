@@ -28,7 +28,7 @@ type SpoolFile interface {
 // SpoolFor returns t's own spool, or one in dir ("" for the system's folder of
 // temporary files).
 func SpoolFor(t Tree, dir string) Spool {
-	if s, ok := t.(Spool); ok {
+	if s, ok := Ability[Spool](t); ok {
 		return s
 	}
 	return TempSpool(dir)

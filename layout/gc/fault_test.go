@@ -16,16 +16,6 @@ import (
 	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
-// A guarded tree fails on purpose and has the gate of the tree below.
-type guarded struct {
-	*treetest.Faulty
-	layout.Gater
-}
-
-func guard(tree *layout.Dir, fault treetest.Fault) guarded {
-	return guarded{&treetest.Faulty{Tree: tree, Fault: fault}, tree}
-}
-
 // TestFaults has each operation of a run fail in turn, not done and done with its
 // answer lost, for once and for good. The tree is whole after each, what is pinned is
 // there, and the next run ends what was begun.
@@ -53,7 +43,7 @@ func faulted(t *testing.T, first *layout.Dir, f treetest.Fault, o gc.Options) bo
 		t.Fatal(err)
 	}
 	tree := treetest.OpenDir(t, name)
-	faulty := guard(tree, f)
+	faulty := &treetest.Faulty{Tree: tree, Fault: f}
 	_, err := gc.Collect(t.Context(), faulty, o, nil)
 	whole(t, tree)
 	later := o
@@ -79,7 +69,7 @@ func TestGoldenCounts(t *testing.T) {
 	dir, c := populated(t)
 	pin(t, dir, "a", c.Named("app").Info.Path)
 	counts := map[string]int{}
-	tree := guard(dir, treetest.Fault{Only: func(op treetest.Op, key layout.Key) bool {
+	tree := &treetest.Faulty{Tree: dir, Fault: treetest.Fault{Only: func(op treetest.Op, key layout.Key) bool {
 		name, _, _ := strings.Cut(strings.TrimPrefix(string(key), layout.PrivatePrefix), "/")
 		if kind := key.Kind(); kind != layout.KindPrivate && kind != layout.KindForeign {
 			name = kind.String()
@@ -88,7 +78,7 @@ func TestGoldenCounts(t *testing.T) {
 		}
 		counts[strings.TrimSpace(string(op)+" "+name)]++
 		return false
-	}})
+	}}}
 	o := days(0)
 	o.Memory = filepath.Join(t.TempDir(), "memory")
 	run := func(what string, want map[string]int) {

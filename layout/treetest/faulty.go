@@ -22,6 +22,9 @@ const (
 	OpDelete Op = "delete"
 	OpList   Op = "list"
 	OpFlush  Op = "flush"
+	OpGate   Op = "gate"   // entered by a writer or a sweeper; it has no key
+	OpProve  Op = "prove"  // what the store of a bucket does; it has no key
+	OpAsk    Op = "ask"    // for many paths at once; it has no key
 	OpCreate Op = "create" // of a file of the spool; this and the next two have no key
 	OpWrite  Op = "write"  // the first to such a file
 	OpDone   Op = "done"   // with such a file
@@ -47,7 +50,7 @@ type Fault struct {
 
 // A Faulty is a tree that fails on purpose. It can do all that the tree below can
 // do, and fails there as well. Each object of a batch is one operation; those that
-// fail are not put, the others of their group are, and no later group is.
+// fail are not put or removed, the others of their group are, and no later group is.
 type Faulty struct {
 	Tree  layout.Tree
 	Fault Fault
@@ -112,20 +115,19 @@ func (f *Faulty) Stat(ctx context.Context, key layout.Key) (layout.Info, error) 
 
 // Put stores an object.
 func (f *Faulty) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
-	happens, fault := f.turn(OpPut, key)
-	if happens {
-		if err := f.Tree.Put(ctx, key, ownBody(body), opts); fault == nil {
-			return err
-		}
-	}
-	return fault
+	return f.try(OpPut, key, func() error { return f.Tree.Put(ctx, key, ownBody(body), opts) })
 }
 
 // Delete removes an object.
 func (f *Faulty) Delete(ctx context.Context, key layout.Key) error {
-	happens, fault := f.turn(OpDelete, key)
+	return f.try(OpDelete, key, func() error { return f.Tree.Delete(ctx, key) })
+}
+
+// try has an operation happen or not, and fail or not.
+func (f *Faulty) try(op Op, key layout.Key, do func() error) error {
+	happens, fault := f.turn(op, key)
 	if happens {
-		if err := f.Tree.Delete(ctx, key); fault == nil {
+		if err := do(); fault == nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -138,5 +139,89 @@ func TestFaultyRange(t *testing.T) {
 				t.Errorf("a listing of the top that fails: %v", err)
 			}
 		}
+	}
+}
+
+// TestFaultyDeleteBatch: each key is an operation, and after a group with a fault nothing
+// more goes.
+func TestFaultyDeleteBatch(t *testing.T) {
+	key := func(i int) layout.Key { return layout.Key(fmt.Sprintf("log/%032d-x.drv", i)) }
+	for _, c := range []struct {
+		fault treetest.Fault
+		stays []layout.Key
+	}{
+		{treetest.Fault{At: 1}, []layout.Key{key(1), key(3), key(4)}},
+		{treetest.Fault{At: 1, Done: true}, []layout.Key{key(3), key(4)}},
+		{treetest.Fault{At: 2, Down: true}, []layout.Key{key(2), key(3), key(4)}},
+		{treetest.Fault{At: 4}, []layout.Key{key(4)}},
+	} {
+		dir := treetest.OpenDir(t, t.TempDir())
+		for i := 1; i <= 4; i++ {
+			treetest.PutText(t, dir, key(i), "x")
+		}
+		c.fault.Err = errPlanned
+		tree := &treetest.Faulty{Tree: dir, Fault: c.fault}
+		if err := layout.DeleteBatch(t.Context(), tree, []layout.Key{key(1), key(2)}, []layout.Key{key(3)}, []layout.Key{key(4)}); !errors.Is(err, errPlanned) {
+			t.Errorf("%+v: %v", c.fault, err)
+		}
+		var stays []layout.Key
+		for info, err := range dir.List(t.Context(), "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			stays = append(stays, info.Key)
+		}
+		if diff := cmp.Diff(c.stays, stays); diff != "" {
+			t.Errorf("%+v: the tree has (-want +got):\n%s", c.fault, diff)
+		}
+	}
+}
+
+// TestFaultyAbilities: a tree that fails can do what the tree below it can, no more and
+// no less, and fails there.
+func TestFaultyAbilities(t *testing.T) {
+	mem, dir := treetest.NewMem(t), treetest.OpenDir(t, t.TempDir())
+	treetest.PutText(t, dir, "index.html", "x")
+	info, err := dir.Stat(t.Context(), "index.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		tree layout.Tree
+		can  bool
+	}{{mem, false}, {dir, true}} {
+		whole := &treetest.Faulty{Tree: c.tree}
+		if layout.CanSweep(whole) != c.can || layout.IsFenced(whole) || !layout.IsTree(whole) {
+			t.Errorf("%T: it can sweep: %v, has a fence: %v, is a tree: %v", c.tree, layout.CanSweep(whole), layout.IsFenced(whole), layout.IsTree(whole))
+		}
+		if _, err := layout.Missing(t.Context(), whole, nil); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%T: Missing: %v", c.tree, err)
+		}
+		if _, ok := layout.SumOf(whole, "index.html", nil); ok {
+			t.Errorf("%T: it tells sums", c.tree)
+		}
+	}
+	broken := func() *treetest.Faulty {
+		return &treetest.Faulty{Tree: dir, Fault: treetest.Fault{At: 1, Err: errPlanned}}
+	}
+	if _, err := layout.Exclude(t.Context(), broken()); !errors.Is(err, errPlanned) {
+		t.Errorf("a gate that fails: %v", err)
+	}
+	if _, err := layout.Rely(t.Context(), broken(), layout.Sight{}); !errors.Is(err, errPlanned) {
+		t.Errorf("a gate that fails for a writer: %v", err)
+	}
+	if err := layout.Copy(t.Context(), broken(), info, "404.html"); !errors.Is(err, errPlanned) {
+		t.Errorf("a copy that fails: %v", err)
+	}
+	if err := layout.Touch(broken(), "index.html"); !errors.Is(err, errPlanned) {
+		t.Errorf("a touch that fails: %v", err)
+	}
+	for _, err := range layout.NarInfoKeys(t.Context(), broken()) {
+		if !errors.Is(err, errPlanned) {
+			t.Errorf("a listing of narinfos that fails: %v", err)
+		}
+	}
+	if _, err := dir.Stat(t.Context(), "404.html"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the copy that failed: %v", err)
 	}
 }

@@ -22,8 +22,8 @@ import (
 // its callers: a Put or Delete that breaks an invariant goes through, as it
 // would in a real tree, and fails the test.
 //
-// It has no spool, and takes a batch as what a batch may be at worst: none of
-// the objects of one group may rely on another of that group.
+// Its spool is one of temporary files, and it takes a batch as what a batch may be at
+// worst: none of the objects of one group may rely on another of that group.
 type Mem struct {
 	tb testing.TB
 
@@ -172,6 +172,9 @@ func (m *Mem) look(ctx context.Context, verb string, key layout.Key, count *int)
 
 // Traits are those of Like.
 func (m *Mem) Traits() layout.Traits { return m.Like }
+
+// Create makes a temporary file.
+func (m *Mem) Create() (layout.SpoolFile, error) { return layout.TempSpool("").Create() }
 
 // Put stores an object.
 func (m *Mem) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
