@@ -162,7 +162,7 @@ func adoptUpstreams(c *cli.Context, tree openedTree) (func(context.Context, layo
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(c.App.ErrWriter, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	caches, err := readUpstreams(c, log)
+	caches, err := readUpstreams(c)
 	if err != nil {
 		return nil, err
 	}

@@ -258,7 +258,7 @@ func upstreamFlags(c *cli.Context) error {
 // none. A tree of ours remembers what it depends on; a server has its own upstreams.
 func providedBy(c *cli.Context, w *layout.Writer) (func(context.Context, layout.StorePath) (bool, error), error) {
 	log := slog.New(slog.DiscardHandler)
-	caches, err := readUpstreams(c, log)
+	caches, err := readUpstreams(c)
 	if err != nil || len(caches) == 0 {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func openService(c *cli.Context, location string, log *slog.Logger) (_ *service,
 		return nil, err
 	}
 	s.signs = len(keys) > 0
-	upstreams, err := readUpstreams(c, log)
+	upstreams, err := readUpstreams(c)
 	if err != nil {
 		return nil, err
 	}

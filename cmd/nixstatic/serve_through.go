@@ -62,12 +62,12 @@ func readPulling(c *cli.Context, log *slog.Logger) (*pulling, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.caches, err = readCaches(c, "pull-through", log); err != nil {
+	if p.caches, err = readCaches(c, "pull-through"); err != nil {
 		return nil, err
 	}
 	for i, url := range urls {
 		// Some caches build the NAR that they are asked for, and no reader can do without.
-		nars, _, err := openReader(c, url, httpcache.Options{Stall: p.timeout, Log: log})
+		nars, _, err := openReader(c, url, httpcache.Options{Stall: p.timeout, Patience: min(upstreamTimeout, p.timeout), Log: log})
 		if err != nil {
 			return nil, fmt.Errorf("open upstream: %w", err)
 		}

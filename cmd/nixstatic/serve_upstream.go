@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -19,13 +18,13 @@ const upstreamTimeout = 5 * time.Second
 
 // readUpstreams opens the caches of --upstream, each with its keys. None is
 // asked anything yet.
-func readUpstreams(c *cli.Context, log *slog.Logger) ([]upstream.Cache, error) {
-	return readCaches(c, "upstream", log)
+func readUpstreams(c *cli.Context) ([]upstream.Cache, error) {
+	return readCaches(c, "upstream")
 }
 
 // readCaches opens the caches of a flag, each with its keys, which the flag of that name
 // with "-key" has.
-func readCaches(c *cli.Context, flag string, log *slog.Logger) ([]upstream.Cache, error) {
+func readCaches(c *cli.Context, flag string) ([]upstream.Cache, error) {
 	urls := c.StringSlice(flag)
 	keys, err := pairKeys(flag, urls, c.StringSlice(flag+"-key"))
 	if err != nil {
@@ -37,7 +36,8 @@ func readCaches(c *cli.Context, flag string, log *slog.Logger) ([]upstream.Cache
 		if cache.Keys, err = signer.ParseTrusted(keys[i]); err != nil {
 			return nil, usage("--%s-key: %v", flag, err)
 		}
-		reader, name, err := openReader(c, url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Log: log})
+		// The log is told of a cache that does not answer, and not of each question to it.
+		reader, name, err := openReader(c, url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Patience: 3 * time.Second})
 		if err != nil {
 			return nil, fmt.Errorf("open upstream: %w", err)
 		}

@@ -72,6 +72,13 @@ type Options struct {
 	// Spooled is told how much of a NAR is in the spool by now, see layout.Writer. Nil:
 	// no party is told.
 	Spooled func(file layout.SpoolFile, n int64)
+	// Name says that the hash in the key of a NAR is not known to be that of the file: any
+	// will do, and Name is set to the key with the right one, where the NAR is put. Nil: the
+	// file has the hash in the key.
+	Name *layout.Key
+	// NarSize is how many bytes a NAR may decompress to, if that is less than the
+	// Config's bound; 0: not known.
+	NarSize int64
 	// Passed is told what a NAR is that went through the pass whole, and has the hash
 	// that its name promises. It is called before the NAR stands at its key, and an
 	// error keeps it from there. Nil: no party is told.

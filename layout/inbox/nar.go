@@ -41,6 +41,9 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload, o Options
 	}
 	writer := *b.writer
 	writer.Spilled, writer.Spooled = u.room.wrote, o.Spooled
+	if o.NarSize > 0 {
+		writer.MaxNarSize = min(writer.MaxNarSize, o.NarSize)
+	}
 	packed, err := writer.Keep(ctx, nil, method, body)
 	if err != nil {
 		return 0, aboutNAR(u, method, err)
@@ -55,7 +58,10 @@ func (b *Inbox) putNAR(ctx context.Context, key layout.Key, u *upload, o Options
 		}
 		return 0, refuse(BadCompression, "bad compression: %d bytes follow the end of the %s data", n, method)
 	}
-	if packed.FileHash != named {
+	if o.Name != nil {
+		key = layout.NARKey(packed.FileHash, extension(key))
+		*o.Name = key
+	} else if packed.FileHash != named {
 		return 0, refuse(BadFile, "bad file: it was sent as %s and hashes to %s; it was damaged on its way, send it again", key, packed.FileHash)
 	}
 	if o.Passed != nil {

@@ -53,7 +53,7 @@ func (h *Reader) open(ctx context.Context, r request) (io.ReadCloser, layout.Inf
 // version is that of an ETag, "" where none is known.
 func (h *Reader) source(r request, etag string) netx.Source {
 	return netx.Source{
-		Checked: r.checked, Retry: &h.again, Judge: judge, What: r.url.String(), Name: r.error,
+		Checked: r.checked, Retry: &h.again, Judge: h.judge, What: r.url.String(), Name: r.error,
 		Ask: func(ctx context.Context, from, to int64) (*netx.Answer, error) {
 			next := r
 			if from > 0 || from == 0 && r.part {

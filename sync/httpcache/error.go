@@ -61,6 +61,9 @@ func (e *statusError) Error() string {
 	return strings.TrimSpace(msg)
 }
 
+// AskedToWait is how long the server wants not to be asked, 0 if it does not say.
+func (e *statusError) AskedToWait() time.Duration { return e.wait }
+
 // Is tells absence (I5): 403 is how S3 says it where listing is not allowed,
 // and Nix takes it so too.
 func (e *statusError) Is(target error) bool {

@@ -39,7 +39,11 @@ type Options struct {
 	// twice as long, up to a minute. 0 is 250 ms. It is twenty times as long
 	// where the server says that it is asked too much, unless it says how long.
 	RetryDelay time.Duration
-	Log        *slog.Logger // is told of retries; may be nil
+	// Patience is the longest pause before another attempt: where a server wants a longer
+	// one the request fails at once, with an error that has a method AskedToWait, which tells
+	// how long. 0 is five minutes.
+	Patience time.Duration
+	Log      *slog.Logger // is told of retries; may be nil
 	// Name returns what an object is called below the URL, at a server that is not a
 	// cache and has names of its own; nil: by its key. Such a server says that an object
 	// is absent by 404 alone, and that a name is taken by 409.
@@ -99,11 +103,14 @@ func Open(rawURL string, o Options) (*Reader, error) {
 	if o.RetryDelay <= 0 {
 		o.RetryDelay = 250 * time.Millisecond
 	}
+	if o.Patience <= 0 {
+		o.Patience = maxRetryAfter
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &Reader{base: base, auth: auth, unread: unread, o: o}
-	h.again = netx.Retry{Attempts: o.Attempts, Delay: o.RetryDelay, Most: maxRetryDelay, Log: o.Log}
+	h.again = netx.Retry{Attempts: o.Attempts, Delay: o.RetryDelay, Most: min(maxRetryDelay, o.Patience), Log: o.Log}
 	h.transport = netx.NewTransport(netx.Config{Stall: o.Stall, Connections: OpenConnections,
 		CAFile: cmp.Or(o.CAFile, os.Getenv("NIX_SSL_CERT_FILE"))})
 	if o.CAFile != "" {

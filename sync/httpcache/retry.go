@@ -20,7 +20,14 @@ const (
 
 // retry calls try until it succeeds, fails for good, or failed often enough.
 func (h *Reader) retry(ctx context.Context, r request, try func() error) error {
-	return h.again.Do(ctx, r.url.String(), func(int) error { return try() }, judge)
+	return h.again.Do(ctx, r.url.String(), func(int) error { return try() }, h.judge)
+}
+
+// judge is the judgement of the same name, for what the reader waits for.
+func (h *Reader) judge(ctx context.Context, err error) netx.Verdict {
+	v := judge(ctx, err)
+	v.Again = v.Again && v.After <= h.o.Patience
+	return v
 }
 
 // judge tells whether the same request may succeed when it is made again.

@@ -131,3 +131,21 @@ func TestHTTPConnectionErrors(t *testing.T) {
 		t.Errorf("plain HTTP behind https: %d pauses", len(*pauses))
 	}
 }
+
+// A pause that is longer than the patience of the reader is not made, and it learns how long
+// the server wants it to be.
+func TestPatience(t *testing.T) {
+	for wait, pauses := range map[string]int{"1": 1, "20": 0} {
+		s := webtest.Serve(t, webtest.Status(429, "", "Retry-After", wait))
+		h, made := openHTTP(t, s.URL, Options{Attempts: 2, Patience: 3 * time.Second})
+		_, err := webtest.Get(t.Context(), h, testNarInfo)
+		webtest.WantError(t, err, "429")
+		var busy interface{ AskedToWait() time.Duration }
+		if !errors.As(err, &busy) || busy.AskedToWait().String() != wait+"s" {
+			t.Errorf("Retry-After %s: %v", wait, err)
+		}
+		if len(*made) != pauses {
+			t.Errorf("Retry-After %s: pauses %v", wait, *made)
+		}
+	}
+}

@@ -2,10 +2,8 @@ package through
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"strings"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/layout/compress"
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/layout/share"
 	"github.com/nixstatic/nixstatic/webdav"
@@ -35,7 +34,8 @@ var errAbandoned = errors.New("no reader waits for the rest")
 type fetch struct {
 	filler *Filler
 	key    layout.Key // as readers ask for it
-	from   string     // the URL of the upstream
+	method compress.Method
+	from   string // the URL of the upstream
 	cancel context.CancelCauseFunc
 
 	left chan struct{} // closed when another fetch of the NAR may begin
@@ -52,6 +52,7 @@ type fetch struct {
 	readers int
 	leave   *time.Timer // runs while there are no readers
 	n       int64       // bytes in the file
+	begun   bool        // it begins as such a file does
 	size    int64       // that it is to have, -1 if that is not known yet
 	proven  bool        // its bytes were checked, and n is all of them
 	over    bool        // it does nothing more
@@ -61,7 +62,7 @@ type fetch struct {
 // NAR opens what the record leads to that NarInfo returned for the path with this hash.
 // The error is fs.ErrNotExist only if no upstream has that.
 func (f *Filler) NAR(ctx context.Context, nar layout.Key, hash string) (webdav.Flow, error) {
-	for {
+	for tried := map[string]bool{}; ; {
 		if key, err := f.inTree(ctx, nar, hash); err != nil || key != "" {
 			return webdav.Flow{Key: key}, err
 		}
@@ -76,8 +77,30 @@ func (f *Filler) NAR(ctx context.Context, nar layout.Key, hash string) (webdav.F
 		if err == errAbandoned && ctx.Err() == nil {
 			continue
 		}
+		// The reader has nothing yet: another upstream may do as well.
+		if tried[ft.from] = true; err != nil && ctx.Err() == nil && f.elsewhere(ctx, nar, hash, tried) {
+			continue
+		}
 		return flow, err
 	}
+}
+
+// elsewhere reports whether the NAR may be had from an upstream that was not tried yet.
+func (f *Filler) elsewhere(ctx context.Context, nar layout.Key, hash string, tried map[string]bool) bool {
+	n, url, room, err := f.find(ctx, hash)
+	room.Release()
+	return err == nil && keyOf(n) == nar && !tried[url]
+}
+
+// otherNAR is the answer for a NAR that is not in the record of its path: absence, unless
+// an upstream that is left alone may have had a record with that.
+func (f *Filler) otherNAR(n *layout.NarInfo, nar layout.Key) error {
+	for _, state := range f.cfg.Upstreams.States() {
+		if state.Alone != nil {
+			return fmt.Errorf("%w: %s is not the NAR of %s at other caches than %s: %w", webdav.ErrUpstream, nar, n.Path, state.URL, state.Alone)
+		}
+	}
+	return fmt.Errorf("%s is not the NAR of %s: %w", nar, n.Path, fs.ErrNotExist)
 }
 
 // inTree looks for the NAR, under the name too that its file turned out to have, or that
@@ -120,11 +143,19 @@ func (f *Filler) join(ctx context.Context, nar layout.Key, hash string) (*fetch,
 		return nil, err
 	}
 	room.Release() // the places of fetches bound those that stay
-	if keyOf(n) != nar {
-		return nil, fmt.Errorf("%s is not the NAR of %s: %w", nar, n.Path, fs.ErrNotExist)
-	}
 	if err := f.cfg.Upstreams.MayAsk(url); err != nil {
-		return nil, err
+		// The record was remembered. Another upstream may have the path as well.
+		f.cfg.Upstreams.Avoid(hash, url)
+		if !f.elsewhere(ctx, nar, hash, map[string]bool{url: true}) {
+			return nil, err
+		}
+		if n, url, room, err = f.find(ctx, hash); err != nil {
+			return nil, err
+		}
+		room.Release()
+	}
+	if keyOf(n) != nar {
+		return nil, f.otherNAR(n, nar)
 	}
 	for place := (*share.Part)(nil); ; {
 		f.mu.Lock()
@@ -159,7 +190,7 @@ func (f *Filler) join(ctx context.Context, nar layout.Key, hash string) (*fetch,
 
 // begin starts a fetch with one reader. The filler's lock is held.
 func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, url string, place *share.Part) *fetch {
-	ft := &fetch{filler: f, key: nar, from: url, records: map[string]*layout.NarInfo{n.Path.Hash(): n},
+	ft := &fetch{filler: f, key: nar, method: n.Compression, from: url, records: map[string]*layout.NarInfo{n.Path.Hash(): n},
 		left: make(chan struct{}), more: make(chan struct{}), users: 2, readers: 1, size: -1}
 	if n.FileSize > 0 {
 		ft.size = n.FileSize
@@ -203,27 +234,27 @@ func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, u
 func (ft *fetch) run(ctx context.Context, n *layout.NarInfo) (layout.Key, error) {
 	f := ft.filler
 	body, size, err := f.openNAR(ctx, ft.from, n)
-	source := &source{r: body, timeout: f.cfg.Timeout}
+	source := &source{r: body, timeout: f.cfg.Timeout, most: mostFile(n)}
 	var stored layout.Key
 	if err != nil {
 		source.err = err
 	} else {
 		defer body.Close()
-		if ft.size < 0 && size >= 0 {
+		if ft.size < 0 && size >= 0 && size <= source.most {
 			ft.wake(func() { ft.size = size })
 		}
-		if n.FileHash.IsZero() {
-			stored, err = ft.throughFile(ctx, n, source)
-		} else {
-			stored, err = ft.key, ft.put(ctx, n, ft.key, source, inbox.Options{Size: ft.size, Spooled: ft.spooled})
-		}
+		stored, err = ft.put(ctx, n, source)
 	}
 	return stored, ft.judge(ctx, n, source, err)
 }
 
-// put stores the NAR, after it turned out to be that of the record.
-func (ft *fetch) put(ctx context.Context, n *layout.NarInfo, key layout.Key, from io.Reader, o inbox.Options) error {
-	o.Strict = true
+// put stores the NAR, after it turned out to be that of the record, and returns where.
+func (ft *fetch) put(ctx context.Context, n *layout.NarInfo, from io.Reader) (layout.Key, error) {
+	stored := ft.key
+	o := inbox.Options{Strict: true, Size: ft.size, NarSize: n.NarSize, Spooled: ft.spooled}
+	if n.FileHash.IsZero() {
+		o.Name = &stored
+	}
 	o.Passed = func(sum layout.Hash, size int64) error {
 		if sum != n.NarHash || size != n.NarSize {
 			return &inbox.Refusal{Reason: inbox.NARDiffers, Msg: fmt.Sprintf("the NAR of %s has %d bytes and the hash %s, its narinfo says %d and %s",
@@ -232,44 +263,8 @@ func (ft *fetch) put(ctx context.Context, n *layout.NarInfo, key layout.Key, fro
 		ft.wake(func() { ft.proven, ft.size = true, ft.n })
 		return nil
 	}
-	_, err := ft.filler.cfg.Inbox.Put(ctx, key, from, o)
-	return err
-}
-
-// throughFile stores a NAR whose record does not tell the hash of its file, by which
-// it is to be called: the file is whole before it is looked into.
-func (ft *fetch) throughFile(ctx context.Context, n *layout.NarInfo, from io.Reader) (layout.Key, error) {
-	file, err := layout.SpoolFor(ft.filler.cfg.Tree, "").Create()
-	if err != nil {
-		return "", err
-	}
-	defer file.Discard()
-	sum := sha256.New()
-	if _, err := io.Copy(&spooling{ft, file, sum}, from); err != nil {
-		return "", err
-	}
-	size := file.Size()
-	if err := file.Done(); err != nil {
-		return "", err
-	}
-	key := layout.NARKey(layout.Hash(sum.Sum(nil)), n.Compression.Extension())
-	return key, ft.put(ctx, n, key, io.NewSectionReader(file, 0, size), inbox.Options{Size: size})
-}
-
-// spooling writes the file of a NAR that has no name yet.
-type spooling struct {
-	ft   *fetch
-	file layout.SpoolFile
-	sum  hash.Hash
-}
-
-func (s *spooling) Write(p []byte) (int, error) {
-	s.sum.Write(p)
-	n, err := s.file.Write(p)
-	if err == nil {
-		s.ft.spooled(s.file, s.file.Size())
-	}
-	return n, err
+	_, err := ft.filler.cfg.Inbox.Put(ctx, ft.key, from, o)
+	return stored, err
 }
 
 // spooled is told how much of the file there is.
@@ -280,19 +275,48 @@ func (ft *fetch) spooled(file layout.SpoolFile, n int64) {
 				ft.cancel(ft.err)
 			}
 		}
+		if !ft.begun && ft.n < headBytes && ft.err == nil {
+			ft.begun = begins(ft.file, n, ft.method)
+		}
 		ft.n = n
 	})
 }
 
-// openNAR opens the NAR of a record at its upstream, and tells its size, -1 if the
-// upstream does not.
+// openNAR opens the NAR of a record at its upstream in the time that a fetch may take for a
+// little, and tells its size, -1 if the upstream does not.
 func (f *Filler) openNAR(ctx context.Context, url string, n *layout.NarInfo) (io.ReadCloser, int64, error) {
 	r := f.cfg.NARs[url]
 	if r == nil {
 		return nil, 0, fmt.Errorf("no reader for the NARs of %s", url)
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(f.cfg.Timeout, func() { cancel(&slowError{0, f.cfg.Timeout}) })
 	body, info, err := layout.OpenNAR(ctx, r, n)
-	return body, info.Size, err
+	if timer.Stop(); err == nil && context.Cause(ctx) == nil {
+		return &opened{body, cancel}, info.Size, nil
+	}
+	if err == nil {
+		body.Close()
+	}
+	if _, slow := context.Cause(ctx).(*slowError); slow {
+		err = context.Cause(ctx)
+	}
+	cancel(nil)
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return nil, 0, err
+}
+
+// opened is a body that ends its context.
+type opened struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+func (o *opened) Close() error {
+	defer o.cancel(nil)
+	return o.ReadCloser.Close()
 }
 
 // judge finds out who is to blame for a fetch that failed, has the upstream asked less,
@@ -322,6 +346,7 @@ func (ft *fetch) judge(ctx context.Context, n *layout.NarInfo, s *source, err er
 	case s.err != nil:
 		_, slow := s.err.(*slowError)
 		f.cfg.Upstreams.Failed(ft.from, s.err, slow)
+		f.cfg.Upstreams.Avoid(n.Path.Hash(), ft.from)
 		f.count(Failed, s.n)
 		f.log.Warn("a NAR could not be fetched", append(about, "bytes", s.n, "err", s.err)...)
 		return fmt.Errorf("%w: fetch the NAR of %s from %s: %w", webdav.ErrUpstream, n.Path, ft.from, s.err)
@@ -340,10 +365,19 @@ func (ft *fetch) judge(ctx context.Context, n *layout.NarInfo, s *source, err er
 	return err
 }
 
-// source reads from an upstream, and gives up one that is too slow.
+// mostFile is how many bytes the file of a NAR may have: no compression makes one much
+// larger. A record is signed for the size of the NAR, and for nothing about the file.
+func mostFile(n *layout.NarInfo) int64 { return n.NarSize + n.NarSize/8 + 64<<10 }
+
+// errTooMuch says that an upstream sends more than the file of a NAR can have.
+var errTooMuch = errors.New("far more bytes than the NAR has")
+
+// source reads from an upstream, and gives up one that is too slow, or that sends
+// without end.
 type source struct {
 	r       io.Reader
 	timeout time.Duration
+	most    int64 // bytes
 	n       int64
 	err     error // why the upstream gave no more; nil at its end
 
@@ -370,6 +404,8 @@ func (s *source) Read(p []byte) (int, error) {
 	s.since += int64(n)
 	s.waited += time.Since(start)
 	switch {
+	case s.n > s.most:
+		return n, errTooMuch // which is wrong, and no trouble of the connection
 	case err == io.EOF:
 		return n, err
 	case err == nil && s.since >= slowBytes:

@@ -119,13 +119,13 @@ func (ft *fetch) open(ctx context.Context) (webdav.Flow, error) {
 }
 
 // visible is how many bytes readers may have: all but the last until all were checked, and
-// none of a NAR whose size is not known, whose end a reader could not tell. The lock is
-// held.
+// none of a NAR whose size is not known, whose end a reader could not tell, or that does not
+// begin like one. The lock is held.
 func (ft *fetch) visible() int64 {
 	switch {
 	case ft.proven:
 		return ft.n
-	case ft.size < 0 || ft.file == nil:
+	case ft.size < 0 || ft.file == nil || !ft.begun:
 		return 0
 	}
 	return min(ft.n, ft.size-1)

@@ -242,6 +242,9 @@ func complete(n *layout.NarInfo) {
 	if n.Compression == compress.None {
 		n.FileHash, n.FileSize = n.NarHash, n.NarSize
 	}
+	if n.FileSize > mostFile(n) { // not so, and no room is to be kept for it
+		n.FileSize = 0
+	}
 	n.TakeMisformedSigs()
 }
 

@@ -168,13 +168,31 @@ func TestWrongBytes(t *testing.T) {
 			t.Parallel()
 			first, second := newCache(t, "up-1"), newCache(t, "up-2")
 			first.set(onNARs(func(_ context.Context, body io.ReadCloser) (io.ReadCloser, error) { return changed(body, change) }))
-			tr := newTrial(t, first, second)
+			alone := newTrial(t, first)
 			app := treetest.Closure(t).Named("app").Info.Path
-			n := tr.record(t, app)
-			if status, text, err := tr.get(t, n.URL); status == 200 && err == nil {
+			n := alone.record(t, app)
+			if status, text, err := alone.get(t, n.URL); status == 200 && err == nil {
 				t.Errorf("a reader got %d wrong bytes as a whole", len(text))
 			}
-			tr.nothing(t, app)
+			alone.nothing(t, app)
+			if alone.counted.of(Wrong) != 1 {
+				t.Errorf("counted: %v", alone.counted.all)
+			}
+
+			tr := newTrial(t, first, second)
+			n = tr.record(t, app)
+			right, _, err := second.Tree.Get(t.Context(), urlKey(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer right.Close()
+			want, err := io.ReadAll(right)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, text, err := tr.get(t, n.URL); status == 200 && err == nil && text != string(want) {
+				t.Errorf("a reader got %d wrong bytes as a whole", len(text))
+			}
 			if tr.counted.of(Wrong) != 1 {
 				t.Errorf("counted: %v", tr.counted.all)
 			}

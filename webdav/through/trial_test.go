@@ -28,8 +28,9 @@ type cache struct {
 	layout.Tree
 	key signer.SecretKey
 
-	mu    sync.Mutex
-	asked map[layout.Key]int
+	mu      sync.Mutex
+	asked   map[layout.Key]int
+	unsized bool // it does not tell the sizes of NARs
 	// change may change what is read. It is given what the tree has, and may block.
 	change func(ctx context.Context, key layout.Key, body io.ReadCloser) (io.ReadCloser, error)
 }
@@ -52,6 +53,9 @@ func (c *cache) Get(ctx context.Context, key layout.Key) (io.ReadCloser, layout.
 	body, info, err := c.Tree.Get(ctx, key)
 	if err == nil && change != nil {
 		body, err = change(ctx, key, body)
+	}
+	if c.unsized && key.Kind() == layout.KindNAR {
+		info.Size = -1
 	}
 	return body, info, err
 }

@@ -16,6 +16,8 @@ import (
 const (
 	maxFailuresInARow = 3
 	leftAloneFor      = 30 * time.Second
+	// maxLeftAlone bounds how long a cache is left alone that asks for it.
+	maxLeftAlone = 5 * time.Minute
 )
 
 // An askedCache is an upstream with a memory of its failures. A cache that
@@ -80,12 +82,19 @@ func (c *askedCache) mayAsk(now time.Time) error {
 func (c *askedCache) failed(err error, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before := c.failures
 	c.failures++
 	c.why = err
-	if c.failures >= maxFailuresInARow {
-		c.until = now.Add(leftAloneFor)
+	pause := leftAloneFor
+	var busy interface{ AskedToWait() time.Duration }
+	if errors.As(err, &busy) && busy.AskedToWait() > 0 { // it has said enough
+		c.failures = max(c.failures, maxFailuresInARow)
+		pause = min(max(pause, busy.AskedToWait()), maxLeftAlone)
 	}
-	if c.failures == maxFailuresInARow {
+	if c.failures >= maxFailuresInARow {
+		c.until = now.Add(pause)
+	}
+	if before < maxFailuresInARow && c.failures >= maxFailuresInARow {
 		c.log.Warn("upstream does not answer, and is left alone for a while", "upstream", c.URL, "err", err)
 	}
 }

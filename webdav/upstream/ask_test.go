@@ -230,3 +230,73 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Error("an absence is not remembered")
 	}
 }
+
+// A cache that asks for patience is left alone at once, for as long as it says, within
+// bounds.
+func TestUpstreamThatIsBusy(t *testing.T) {
+	for asked, alone := range map[time.Duration]time.Duration{
+		time.Second:     leftAloneFor,
+		2 * time.Minute: 2 * time.Minute,
+		time.Hour:       maxLeftAlone,
+	} {
+		u := newUpstreamTrial(t)
+		u.open(t, u.configFirst)
+		u.one.err = fmt.Errorf("ask: %w", busyError(asked))
+		for range 3 {
+			if _, err := u.Has(t.Context(), strings.Repeat("0", 32)); err == nil || errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("asked for %s: %v", asked, err)
+			}
+		}
+		u.later(alone - time.Second)
+		u.Has(t.Context(), strings.Repeat("0", 32))
+		if u.one.asked != 1 {
+			t.Errorf("asked for %s: it was asked %d times meanwhile", asked, u.one.asked)
+		}
+		u.later(time.Second)
+		u.Has(t.Context(), strings.Repeat("0", 32))
+		if u.one.asked != 2 {
+			t.Errorf("asked for %s: it was asked %d times after that", asked, u.one.asked)
+		}
+	}
+}
+
+type busyError time.Duration
+
+func (e busyError) Error() string              { return "too many requests" }
+func (e busyError) AskedToWait() time.Duration { return time.Duration(e) }
+
+// A cache whose NAR could not be had is asked last for the path for a while; its record
+// counts if there is no other.
+func TestUpstreamAvoided(t *testing.T) {
+	u := newUpstreamTrial(t)
+	both, only := storePath("0", "both"), storePath("1", "only")
+	u.one.set(t, both, u.keyA)
+	u.one.set(t, only, u.keyA)
+	u.two.set(t, both, u.keyB)
+	from := func(p layout.StorePath) string {
+		t.Helper()
+		_, url, err := u.Find(t.Context(), p.Hash(), func(int64) error { return nil })
+		if err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+		return url
+	}
+	first, second := "https://a.example.org", "https://b.example.org"
+	for _, p := range []layout.StorePath{both, only} {
+		if got := from(p); got != first {
+			t.Errorf("%s is from %q", p, got)
+		}
+		u.Avoid(p.Hash(), first)
+	}
+	if got := from(both); got != second {
+		t.Errorf("what both have is from %q", got)
+	}
+	if got := from(only); got != first {
+		t.Errorf("what no other has is from %q", got)
+	}
+	u.one.err = errors.New("connection refused")
+	u.two.err = u.one.err
+	if got := from(only); got != first {
+		t.Errorf("what no other has is from %q while nobody answers", got)
+	}
+}

@@ -15,6 +15,19 @@ func (u *Upstreams) Doubt(hash, url string) {
 	u.Forget(hash)
 }
 
+// Avoid is told that a cache has the path, and that its NAR could not be had from there
+// just now. For a while the others are asked for the path first.
+func (u *Upstreams) Avoid(hash, url string) {
+	if len(u.caches) > 1 {
+		u.avoided.put(hash+" "+url, answer{}, u.now(), leftAloneFor)
+	}
+}
+
+func (u *Upstreams) avoids(hash, url string) bool {
+	_, avoided := u.avoided.get(hash+" "+url, u.now())
+	return avoided
+}
+
 // Forget has the caches asked again for a path.
 func (u *Upstreams) Forget(hash string) { u.known.put(hash, answer{}, u.now(), -time.Hour) }
 

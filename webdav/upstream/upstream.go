@@ -57,6 +57,7 @@ type Upstreams struct {
 	known   *answers // by hash
 	leaned  *answers // by hash: what is in the tree
 	doubted *answers // by hash and URL: records that led to nothing of use
+	avoided *answers // the same: records whose NARs could not be had
 	now     func() time.Time
 }
 
@@ -89,7 +90,7 @@ func Open(ctx context.Context, c Config) (*Upstreams, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	u := &Upstreams{cfg: c, asking: share.NewPool(maxAsking, askPatience).WithQueue(maxQueued), known: newAnswers(), leaned: newAnswers(), doubted: newAnswers(), now: time.Now}
+	u := &Upstreams{cfg: c, asking: share.NewPool(maxAsking, askPatience).WithQueue(maxQueued), known: newAnswers(), leaned: newAnswers(), doubted: newAnswers(), avoided: newAnswers(), now: time.Now}
 	var record []layout.RecordedUpstream
 	for _, cache := range c.Caches {
 		if len(cache.Keys) == 0 {
@@ -228,13 +229,29 @@ func (u *Upstreams) answer(ctx context.Context, hash string) (answer, error) {
 	}
 }
 
-func (u *Upstreams) remembered(hash string) (answer, bool) { return u.known.get(hash, u.now()) }
+func (u *Upstreams) remembered(hash string) (answer, bool) {
+	a, known := u.known.get(hash, u.now())
+	return a, known && !u.avoids(hash, a.from)
+}
+
+// inTurn returns the caches in the order in which they are asked for a path.
+func (u *Upstreams) inTurn(hash string) []*askedCache {
+	var first, last []*askedCache
+	for _, cache := range u.caches {
+		if u.avoids(hash, cache.URL) {
+			last = append(last, cache)
+		} else {
+			first = append(first, cache)
+		}
+	}
+	return append(first, last...)
+}
 
 // ask asks one cache after the other. A cache that has the path settles it;
 // that none has it is known only if all said so.
 func (u *Upstreams) ask(ctx context.Context, hash string) (answer, error) {
 	var unknown []error
-	for _, cache := range u.caches {
+	for _, cache := range u.inTurn(hash) {
 		if _, bad := u.doubted.get(hash+" "+cache.URL, u.now()); bad {
 			continue
 		}
@@ -249,6 +266,9 @@ func (u *Upstreams) ask(ctx context.Context, hash string) (answer, error) {
 		}
 	}
 	if len(unknown) > 0 {
+		if a, known := u.known.get(hash, u.now()); known && a.text != nil {
+			return a, nil // of a cache that is avoided, and there is no better one
+		}
 		return answer{}, fmt.Errorf("%w: %w", webdav.ErrUpstream, errors.Join(unknown...))
 	}
 	u.known.put(hash, answer{}, u.now(), u.cfg.AbsentFor)
