@@ -78,6 +78,23 @@ func TestBeginning(t *testing.T) {
 	}
 }
 
+// A record may say a wrong size of its file: Nix does not mind, and it is not signed for that.
+func TestWrongFileSize(t *testing.T) {
+	up := newCache(t, "up-1")
+	n := treetest.Record(t, up.Tree, "app")
+	size := n.FileSize
+	n.FileSize = 500
+	treetest.PutText(t, up.Tree, layout.NarInfoKey(n.Path), string(n.Marshal(layout.DefaultStoreDir)))
+	tr := newTrial(t, up)
+	if status, text, err := tr.get(t, tr.record(t, n.Path).URL); status != 200 || err != nil || int64(len(text)) != size {
+		t.Errorf("%d, %d bytes of %d, %v", status, len(text), size, err)
+	}
+	tr.settled(t)
+	if got := treetest.Record(t, tr.tree, "app"); got.FileSize != size {
+		t.Errorf("the tree's record says %d bytes", got.FileSize)
+	}
+}
+
 // A body without an end is not stored to the end of the disk, whatever the record leaves out
 // or says of the file.
 func TestEndlessFile(t *testing.T) {

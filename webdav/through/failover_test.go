@@ -56,7 +56,7 @@ func TestNextUpstreamAfterRecord(t *testing.T) {
 	if first.nars() != 0 || second.nars() != 2 {
 		t.Errorf("%d NARs of the one that is away, %d of the other", first.nars(), second.nars())
 	}
-	// With both away nobody can tell.
+	// While both are away the server cannot tell.
 	second.set(func(context.Context, layout.Key, io.ReadCloser) (io.ReadCloser, error) { return nil, errAway })
 	if status, _, _ := tr.get(t, string(layout.NarInfoKeyOf(strings.Repeat("0", 32)))); status != 503 {
 		t.Errorf("what nobody can tell: status %d", status)
