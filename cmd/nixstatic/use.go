@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -93,10 +94,10 @@ func runUse(c *cli.Context) error {
 			return err
 		}
 	}
-	if err := u.askPass(); err != nil {
+	if err := u.patiently(u.askPass); err != nil {
 		return err
 	}
-	if err := u.ask(); err != nil {
+	if err := u.patiently(u.ask); err != nil {
 		return err
 	}
 	for _, key := range u.keys {
@@ -177,12 +178,26 @@ func readToken(c *cli.Context, name string) (nixconf.Login, error) {
 	return login, nil
 }
 
+// patience is how long a cache may take to say what it is: a CI job that would use it waits.
+const patience = 30 * time.Second
+
+// patiently asks a cache, which may not answer at all.
+func (u *using) patiently(ask func(context.Context) error) error {
+	ctx, stop := context.WithTimeout(u.c.Context, patience)
+	defer stop()
+	err := ask(ctx)
+	if err != nil && ctx.Err() != nil && u.c.Context.Err() == nil {
+		return withHint(fmt.Errorf("%s does not answer: not within %v", u.url, patience), "nixstatic doctor %s tells more", u.url)
+	}
+	return err
+}
+
 // askPass gets a token for a job that a runner says is who it is.
-func (u *using) askPass() error {
+func (u *using) askPass(ctx context.Context) error {
 	if u.token.Password != "" || u.loc.scheme != onWeb || u.text() || u.c.Bool("dry-run") {
 		return nil
 	}
-	p, err := passFor(u.c.Context, u.url)
+	p, err := passFor(ctx, u.url)
 	if err != nil {
 		// A public cache is of use without.
 		say(u.c, "note: %s", printable(err.Error()))
@@ -197,13 +212,13 @@ func (u *using) askPass() error {
 
 // ask has the cache say what it is, and the user whether its keys are to be
 // trusted.
-func (u *using) ask() error {
+func (u *using) ask(ctx context.Context) error {
 	reader, err := u.open()
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
-	info, err := layout.ReadCacheInfo(u.c.Context, reader)
+	info, err := layout.ReadCacheInfo(ctx, reader)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return withHint(fmt.Errorf("%s is not a binary cache: it has no %s", u.url, layout.CacheInfoKey),
@@ -211,7 +226,7 @@ func (u *using) ask() error {
 	case err != nil:
 		return withHint(err, "nixstatic doctor %s tells more", u.url)
 	}
-	if err := u.tellUpload(); err != nil {
+	if err := u.tellUpload(ctx); err != nil {
 		return err
 	}
 	storeDir := layout.DefaultStoreDir
@@ -222,7 +237,7 @@ func (u *using) ask() error {
 		return withHint(fmt.Errorf("%s has paths of %s, and the Nix of this machine keeps its store in %s", u.url, info.StoreDir, storeDir),
 			"no path of this cache is of use here; nothing was written")
 	}
-	published, err := doctor.PublicKeys(u.c.Context, reader)
+	published, err := doctor.PublicKeys(ctx, reader)
 	named, keyErr := signer.ParseTrusted(u.c.StringSlice("key")...)
 	if keyErr != nil {
 		return usage("--key: %v", keyErr)
@@ -250,7 +265,7 @@ func (u *using) ask() error {
 
 // tellUpload warns of the URL at which a server of ours takes uploads: a Nix that uploads
 // remembers there for a month what it sent, which has no signature of the server's.
-func (u *using) tellUpload() error {
+func (u *using) tellUpload(ctx context.Context) error {
 	above, is := strings.CutSuffix(strings.TrimRight(u.loc.web, "/"), "/upload")
 	if u.loc.scheme != onWeb || !is {
 		return nil
@@ -260,7 +275,7 @@ func (u *using) tellUpload() error {
 		return err
 	}
 	defer reader.Close()
-	if _, err := layout.ReadCacheInfo(u.c.Context, reader); err == nil {
+	if _, err := layout.ReadCacheInfo(ctx, reader); err == nil {
 		say(u.c, "note: %s is where paths are uploaded to, and a Nix that uploads remembers them there without the signature of the server: readers use %s", u.url, above)
 	}
 	return nil

@@ -289,7 +289,11 @@ func (u *using) tellEffect(t target, changed bool) {
 			break
 		}
 	}
-	if !t.system || !changed || !hasDaemon() {
+	if !t.system {
+		u.tellTrust()
+		return
+	}
+	if !changed || !hasDaemon() {
 		return
 	}
 	how := "restart it"
@@ -300,6 +304,16 @@ func (u *using) tellEffect(t target, changed bool) {
 		how = "sudo systemctl restart nix-daemon"
 	}
 	say(u.c, "the Nix daemon reads it when it starts: %s", how)
+}
+
+// tellTrust says that a daemon takes no caches from this user, whose own settings name one.
+func (u *using) tellTrust() {
+	access, err := nixstore.FindAccess(u.c.Context)
+	system := u.files.LoadSystem()
+	if err != nil || access.Trust != nixstore.NotTrusted || nixconf.Has(append(system.List("substituters"), system.List("trusted-substituters")...), u.url) {
+		return
+	}
+	say(u.c, "note: the Nix daemon does not trust this user, so that Nix does not read from the cache: nixstatic use --help tells what root can do")
 }
 
 func isThere(name string) bool {

@@ -78,6 +78,20 @@ func TestUseDaemon(t *testing.T) {
 			}
 			them.fetchesNot(t, c.path)
 
+			// A file of the user's own does not help, which is said where Nix says it.
+			note := "the Nix daemon does not trust this user"
+			r = them.nixstatic(t, "use", url, "--yes", "--write", "user").Want(t, 0)
+			if told := strings.Contains(r.Stderr, note); told != (nix.Version != peers.Old(t).Version) {
+				t.Errorf("it says that the daemon does not trust the user: %v\n%s", told, r.Stderr)
+			}
+			them.nixstatic(t, "use", url, "--remove").Want(t, 0)
+			m.write(t, "etc/nix.conf", system+"\ntrusted-substituters = "+url+"\n")
+			if r = them.nixstatic(t, "use", url, "--yes", "--write", "user").Want(t, 0); strings.Contains(r.Stderr, note) {
+				t.Errorf("the daemon has the cache among trusted-substituters, and it says\n%s", r.Stderr)
+			}
+			them.nixstatic(t, "use", url, "--remove").Want(t, 0)
+			m.write(t, "etc/nix.conf", system)
+
 			// The system's administrator does it.
 			r = m.root().nixstatic(t, "use", url, "--yes").Want(t, 0)
 			wantText(t, r.Stderr, m.path("etc/nix.conf")+" uses ", "the Nix daemon reads it when it starts")

@@ -1,1 +1,0 @@
-// The work is done at the end of the job, by post.js.
