@@ -47,7 +47,7 @@ func drainFor(c *cli.Context, q *queue.Queue, to string) (left int, why error) {
 	}
 	ctx, stop := context.WithTimeout(c.Context, timeout)
 	defer stop()
-	for {
+	for looked := false; ; {
 		s := newSender(c, q, to)
 		d := s.drainer()
 		err := d.Lock()
@@ -61,10 +61,27 @@ func drainFor(c *cli.Context, q *queue.Queue, to string) (left int, why error) {
 		if !errors.Is(err, queue.ErrBusy) {
 			return 0, err
 		}
+		if !looked {
+			looked = true
+			lookAgain(ctx, s, q)
+		}
 		left, free, why := q.Await(ctx)
 		if !free {
 			return left, why
 		}
+	}
+}
+
+// lookAgain adds what was built since the process that sends looked into the store, which it does
+// now and then: there may be no hook, and this may be the end of a job.
+func lookAgain(ctx context.Context, s *sender, q *queue.Queue) {
+	defer s.close()
+	st, err := q.Status()
+	if err == nil && !st.Looked.IsZero() {
+		err = s.search(ctx, st.Looked)
+	}
+	if err != nil && ctx.Err() == nil {
+		say(s.c, "warning: builds that are not in the queue cannot be looked for: %s", printable(err.Error()))
 	}
 }
 
