@@ -51,6 +51,7 @@ dpkg:dpkg
 openssl:openssl
 buildah:buildah
 busybox:busybox-static
+node:nodejs
 '
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -114,6 +115,7 @@ flock 9
 ./nix-from-suite.sh sid
 ./minio.sh
 ./gitea.sh
+./act.sh
 # The packages of a release are made by a module of its own, see cmd/nixstatic/release/build.sh.
 (cd ../cmd/nixstatic/release && CGO_ENABLED=0 GOFLAGS=-mod=readonly GOAMD64=v1 GOARM64=v8.0 go tool nfpm --version >/dev/null)
 ./closure.sh "$NIXSTATIC_TEST_CACHE/closure"

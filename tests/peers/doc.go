@@ -43,3 +43,13 @@ func Program(t testing.TB, name string) string {
 	t.Fatalf("no program %s: %s", name, remedy)
 	return ""
 }
+
+// Act returns the path of act, which runs jobs of GitHub Actions on this machine.
+func Act(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(cache(t), "act", "act")
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("no act: %v: %s", err, remedy)
+	}
+	return path
+}
