@@ -131,6 +131,38 @@ func TestReadingCosts(t *testing.T) {
 	}
 }
 
+// A client that has much waiting cannot have it looked through again and again: others
+// wait meanwhile.
+func TestLookingThroughCosts(t *testing.T) {
+	tr := newTrial(t, nil)
+	for i := range 10 * unseenInLookup {
+		if _, err := tr.sendAs("a", layout.ListingKey(inventedPath(i)), "{", false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr.lookups = share.NewBudget(45, time.Hour)
+	list := func(c share.Client, prefix string) (n int, err error) {
+		for _, err = range tr.List(share.As(t.Context(), c), prefix) {
+			n++
+		}
+		return n, err
+	}
+	for _, prefix := range []string{"", "realisations/x/", "", "debuginfo/", "log/"} {
+		n, err := list("a", prefix)
+		if err != nil || prefix == "" && n < 10*unseenInLookup {
+			t.Fatalf("%q: %d, %v", prefix, n, err)
+		}
+	}
+	for _, prefix := range []string{"", "realisations/x/"} {
+		if _, err := list("a", prefix); !errors.Is(err, share.ErrBusy) {
+			t.Errorf("%q once too often: %v", prefix, err)
+		}
+		if _, err := list("b", prefix); err != nil {
+			t.Errorf("%q of another client: %v", prefix, err)
+		}
+	}
+}
+
 // perClient counts the operations that are done for each client.
 type perClient struct {
 	layout.Tree

@@ -122,22 +122,15 @@ func (b *Inbox) checkSent(ctx context.Context, p layout.StorePath, known *receip
 		}
 		found[listing] = a
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	links := b.links[sentBy(ctx, nar)]
-	if len(links) == 0 {
+	sent := b.linksAhead(ctx, nar)
+	if len(sent) == 0 {
 		return found, err
 	}
 	has := make(map[layout.DebugLink]bool, len(known.debug))
 	for _, link := range known.debug {
 		has[link] = true
 	}
-	for key := range links {
-		n, ok := b.notes.get(sentBy(ctx, key))
-		if !ok {
-			continue
-		}
-		n.body.retain()
+	for key, n := range sent {
 		a := ahead{body: n.body, ours: int64(len(n.link.Marshal(nar)))}
 		if !has[n.link] {
 			a.wrong = noSuchMember(key, nar)
@@ -145,6 +138,21 @@ func (b *Inbox) checkSent(ctx context.Context, p layout.StorePath, known *receip
 		found[key] = a
 	}
 	return found, err
+}
+
+// linksAhead returns the debug links into a NAR that the client sent ahead of its narinfo. The
+// caller must release their bodies.
+func (b *Inbox) linksAhead(ctx context.Context, nar layout.Key) map[layout.Key]*note {
+	sent := map[layout.Key]*note{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key := range b.links[sentBy(ctx, nar)] {
+		if n, ok := b.notes.get(sentBy(ctx, key)); ok {
+			n.body.retain()
+			sent[key] = n
+		}
+	}
+	return sent
 }
 
 // dropWrong forgets what came ahead of a narinfo and is not true.

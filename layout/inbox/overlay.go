@@ -143,7 +143,11 @@ func (t topOf) List(ctx context.Context, _ string) iter.Seq2[layout.Info, error]
 // over yields what Get knows of the keys with a prefix, where the tree has these.
 func (b *Inbox) over(ctx context.Context, tree iter.Seq2[layout.Info, error], prefix string) iter.Seq2[layout.Info, error] {
 	return func(yield func(layout.Info, error) bool) {
-		ours := b.unseen(as(ctx), prefix)
+		ours, err := b.unseen(as(ctx), prefix)
+		if err != nil {
+			yield(layout.Info{}, err)
+			return
+		}
 		for info, err := range tree {
 			if err != nil {
 				yield(info, err)
@@ -189,35 +193,44 @@ func (o *unseen) instead(info layout.Info) bool {
 	return o.over || o.echo.Key != "" && o.echo.Size == info.Size && (info.ETag == "" || o.echo.ETag == info.ETag)
 }
 
+// unseenInLookup is how many things that a client sent count as a lookup, when they are
+// looked through: everyone waits meanwhile.
+const unseenInLookup = 32
+
 // unseen returns them in the order of their keys. It looks at what the client itself
-// sent and nothing else, as everyone waits meanwhile.
-func (b *Inbox) unseen(ctx context.Context, prefix string) []unseen {
+// sent and nothing else.
+func (b *Inbox) unseen(ctx context.Context, prefix string) ([]unseen, error) {
+	if err := b.afford(ctx, 0); err != nil {
+		return nil, err
+	}
 	client := share.From(ctx)
+	list, n := b.sentAhead(client, prefix)
+	b.lookups.Charge(client, n/unseenInLookup)
+	slices.SortStableFunc(list, func(x, y unseen) int { return strings.Compare(string(x.info.Key), string(y.info.Key)) })
+	return slices.CompactFunc(list, func(x, y unseen) bool { return x.info.Key == y.info.Key }), nil
+}
+
+// sentAhead returns what a client sent, what is held before notes, and how much was
+// looked through.
+func (b *Inbox) sentAhead(client share.Client, prefix string) (list []unseen, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	byKey := map[layout.Key]unseen{}
 	held := b.heldBy[client]
 	if strings.Contains(prefix, "/") {
 		held = heldSet{} // narinfos are at the top
 	}
+	list = make([]unseen, 0, len(held.more))
 	for h := range held.all {
-		if strings.HasPrefix(string(h.key), prefix) {
-			byKey[h.key] = unseen{info: layout.Info{Key: h.key, Size: h.info.Size, ModTime: h.info.ModTime}, alone: true}
+		if n++; strings.HasPrefix(string(h.key), prefix) {
+			list = append(list, unseen{info: layout.Info{Key: h.key, Size: h.info.Size, ModTime: h.info.ModTime}, alone: true})
 		}
 	}
-	for s, n := range b.notes.of(client) {
-		key := s.key
-		if _, held := byKey[key]; held || !strings.HasPrefix(string(key), prefix) {
-			continue
+	for s, sent := range b.notes.of(client) {
+		if n++; strings.HasPrefix(string(s.key), prefix) {
+			list = append(list, unseen{info: sent.info(s.key), alone: sent.why != echo, over: sent.why == early, echo: sent.object})
 		}
-		byKey[key] = unseen{info: n.info(key), alone: n.why != echo, over: n.why == early, echo: n.object}
 	}
-	list := make([]unseen, 0, len(byKey))
-	for _, o := range byKey {
-		list = append(list, o)
-	}
-	slices.SortFunc(list, func(x, y unseen) int { return strings.Compare(string(x.info.Key), string(y.info.Key)) })
-	return list
+	return list, n
 }
 
 // lentReader gives its body back when it is closed.
