@@ -64,10 +64,21 @@ var errProblems = errors.New("the cache has problems")
 // errUnwell ends a doctor that found a failure and has said so already.
 var errUnwell = errors.New("something keeps Nix from using the cache")
 
-// A commandFailed is the exit code of a command that was run for the user.
-type commandFailed struct{ code int }
+// A commandFailed is the exit code of a command that was run for the user. A command that
+// could not be started has not said why.
+type commandFailed struct {
+	code int
+	why  error // nil: it has
+}
 
-func (e *commandFailed) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+func (e *commandFailed) Error() string {
+	if e.why != nil {
+		return e.why.Error()
+	}
+	return fmt.Sprintf("exit code %d", e.code)
+}
+
+func (e *commandFailed) Unwrap() error { return e.why }
 
 // fail words an error and returns the exit code: the one place that does. None of
 // the secrets is shown.
@@ -87,8 +98,9 @@ func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) i
 	if errors.Is(err, errUnwell) {
 		return exitFailed
 	}
-	if failed := (*commandFailed)(nil); errors.As(err, &failed) {
-		return failed.code // it has said why
+	failed := (*commandFailed)(nil)
+	if errors.As(err, &failed) && failed.why == nil {
+		return failed.code
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(stderr, "nixstatic: error: interrupted")
@@ -98,6 +110,9 @@ func fail(ctx context.Context, stderr io.Writer, err error, secrets ...string) i
 	fmt.Fprintf(stderr, "nixstatic: error: %s\n", printable(err.Error()))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(stderr, "nixstatic: hint: %s\n", printable(hint))
+	}
+	if failed != nil {
+		return failed.code
 	}
 	if u := (*usageError)(nil); errors.As(err, &u) {
 		return exitUsage

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode"
 
 	"github.com/urfave/cli/v2"
@@ -100,11 +101,14 @@ func locate(c *cli.Context, text string, for_ use) (location, error) {
 	if err != nil {
 		return loc, err
 	}
-	if u, err := url.Parse(loc.web); err == nil && hasPassword(u) {
+	// A service opens the same one many times.
+	if u, err := url.Parse(loc.web); err == nil && hasPassword(u) && passwordSeen.CompareAndSwap(false, true) {
 		say(c, "note: a password in a URL is seen by all who list the processes of this machine, and Nix prints it: it belongs into netrc")
 	}
 	return loc, loc.apply(c, for_)
 }
+
+var passwordSeen atomic.Bool
 
 func hasPassword(u *url.URL) bool {
 	_, has := u.User.Password()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -90,7 +91,10 @@ type openedOrigin interface {
 }
 
 // openPush opens what paths can be pushed to: a tree, or a server that takes PUT.
-func openPush(c *cli.Context, text string) (openedTree, error) {
+func openPush(c *cli.Context, text string) (openedTree, error) { return openPushTold(c, text, nil) }
+
+// openPushTold does the same, and has a log told of requests that are made again.
+func openPushTold(c *cli.Context, text string, retries *slog.Logger) (openedTree, error) {
 	loc, err := locate(c, text, pushTo)
 	if err != nil {
 		return nil, err
@@ -99,6 +103,7 @@ func openPush(c *cli.Context, text string) (openedTree, error) {
 		return openLocated(c, loc)
 	}
 	o := httpOptions(c)
+	o.Log = retries
 	if o.Password, err = identity(c.Context, loc.web, o); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/urfave/cli/v2"
@@ -135,7 +137,7 @@ func runWatch(c *cli.Context) error {
 	if removes {
 		return removeHook(c)
 	}
-	to := c.Args().First()
+	to := whole(c.Args().First())
 	if err := checkSending(c, to); err != nil {
 		return err
 	}
@@ -143,21 +145,23 @@ func runWatch(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("hook") {
+		if err := checkHookName(dir); err != nil {
+			return err
+		}
+	}
 	q, err := makeQueue(dir)
 	if err != nil {
 		return err
 	}
 	if c.Bool("hook") {
-		if err := q.WriteSettings(settingsOf(c, to)); err != nil {
+		if err := newSender(c, q, to).remember(); err != nil {
 			return err
 		}
 		return makeHook(c, q)
 	}
 	if c.Bool("exec") {
 		return runWatchExec(c, q, to)
-	}
-	if err := q.WriteSettings(settingsOf(c, to)); err != nil {
-		return err
 	}
 	s := newSender(c, q, to)
 	ctx := c.Context
@@ -176,6 +180,9 @@ func runWatch(c *cli.Context) error {
 	}
 	defer d.Close()
 	defer s.close()
+	if err := s.remember(); err != nil {
+		return err
+	}
 	if !c.Bool("quiet") {
 		say(c, "sending what comes into %s to %s", dir, withoutUser(to))
 	}
@@ -226,12 +233,6 @@ func checkSending(c *cli.Context, to string) error {
 // settingsOf returns what watch drain needs to know of this command line.
 func settingsOf(c *cli.Context, to string) queue.Settings {
 	s := queue.Settings{To: to, Flags: map[string][]string{}}
-	// A directory may be named from where the command runs.
-	if loc, err := parseLocation(to); err == nil && loc.scheme == inDir {
-		if abs, err := filepath.Abs(loc.path); err == nil {
-			s.To = abs
-		}
-	}
 	for _, f := range append(sendFlags(), nixStoreFlag()) {
 		name := f.Names()[0]
 		if !c.IsSet(name) {
@@ -253,6 +254,52 @@ func settingsOf(c *cli.Context, to string) queue.Settings {
 	return s
 }
 
+// whole names a directory in full: it may be named from where the command runs.
+func whole(to string) string {
+	if loc, err := parseLocation(to); err == nil && loc.scheme == inDir && !strings.Contains(to, "://") {
+		if abs, err := filepath.Abs(loc.path); err == nil {
+			return abs
+		}
+	}
+	return to
+}
+
+// remember writes down where the queue goes. A path waits for one cache, and it is told if
+// that is another one than before.
+func (s *sender) remember() error {
+	settings := settingsOf(s.c, s.to)
+	old, err := s.queue.ReadSettings()
+	if err == nil && old.To != "" && !sameCache(old.To, settings.To) {
+		if waiting, err := s.queue.Waiting(); err == nil && len(waiting) > 0 {
+			say(s.c, "warning: in the queue %s, %s waited for %s, and will be sent to %s alone; --queue names another queue",
+				s.queue.Dir(), plural(int64(len(waiting)), "path"), withoutUser(old.To), withoutUser(settings.To))
+		}
+	}
+	return s.queue.WriteSettings(settings)
+}
+
+// astray returns an error if another process sends what is in the queue to another cache.
+func (s *sender) astray() error {
+	st, err := s.queue.Status()
+	for again := true; ; again = false {
+		if err != nil || !st.Draining || st.To == "" || sameCache(st.To, s.to) {
+			return nil
+		}
+		if !again {
+			break
+		}
+		// A process that has just begun says a moment later where it sends to.
+		time.Sleep(300 * time.Millisecond)
+		st, err = s.queue.Status()
+	}
+	return withHint(fmt.Errorf("nothing is sent to %s: another process sends what is in the queue %s to %s", withoutUser(s.to), s.queue.Dir(), withoutUser(st.To)),
+		"a queue is for one cache: --queue DIR names another one")
+}
+
+func sameCache(a, b string) bool {
+	return strings.TrimRight(withoutUser(a), "/") == strings.TrimRight(withoutUser(b), "/")
+}
+
 // recall sets the flags that the queue remembers and that the command line leaves out,
 // and returns where the queue goes.
 func recall(c *cli.Context, q *queue.Queue) (to string, err error) {
@@ -261,10 +308,10 @@ func recall(c *cli.Context, q *queue.Queue) (to string, err error) {
 	}
 	s, err := q.ReadSettings()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return "", withHint(err, "nixstatic watch TO writes that file anew; what waits is in other files")
 	}
-	if to = c.Args().First(); to == "" {
-		to = s.To
+	if to = s.To; c.NArg() > 0 {
+		to = whole(c.Args().First())
 	}
 	if to == "" {
 		return "", usage("the queue %s does not know where to send: nixstatic watch drain TO", q.Dir())

@@ -28,6 +28,10 @@ func runWatchDrain(c *cli.Context) error {
 	if err := checkSending(c, to); err != nil {
 		return err
 	}
+	// A person may have removed folders and files of the queue, which are made again.
+	if q, err = makeQueue(dir); err != nil {
+		return err
+	}
 	left, err := drainFor(c, q, to)
 	return tellLeft(c, q, left, err)
 }
@@ -61,6 +65,9 @@ func drainFor(c *cli.Context, q *queue.Queue, to string) (left int, why error) {
 		if !errors.Is(err, queue.ErrBusy) {
 			return 0, err
 		}
+		if err := s.astray(); err != nil {
+			return 0, err
+		}
 		if !looked {
 			looked = true
 			lookAgain(ctx, s, q)
@@ -91,10 +98,16 @@ func tellLeft(c *cli.Context, q *queue.Queue, left int, why error) error {
 		return nil
 	}
 	err := fmt.Errorf("%s could not be sent, and %s in the queue %s", plural(int64(left), "path"), waits(left), q.Dir())
-	if why != nil {
+	switch {
+	case left == 0:
+		err = why
+	case why != nil:
 		err = fmt.Errorf("%w: %w", err, why)
 	}
 	if c.Bool("strict") {
+		if errors.As(err, new(*hinted)) {
+			return err
+		}
 		return withHint(err, "nixstatic watch status --queue %s tells more; nixstatic watch drain tries again", q.Dir())
 	}
 	say(c, "warning: %s", printable(err.Error()))
@@ -136,6 +149,9 @@ func runWatchStatus(c *cli.Context) error {
 	sending := "no process sends: nixstatic watch drain does"
 	if s.Draining {
 		sending = "a process sends"
+		if !s.Trying.IsZero() && s.Waiting > 0 {
+			sending += ", and the attempt under way began at " + s.Trying.Format(time.DateTime)
+		}
 	}
 	fmt.Fprintf(w, "state:    %s\n", sending)
 	waiting := plural(int64(s.Waiting), "path")

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"time"
 
@@ -16,6 +18,12 @@ import (
 // runWatchExec runs a command, and sends what was built meanwhile. Nothing about the
 // cache fails the command.
 func runWatchExec(c *cli.Context, q *queue.Queue, to string) error {
+	// The terminal of a job may be closed. A job that is to outlive it ignores that.
+	if !signal.Ignored(syscall.SIGHUP) {
+		ctx, stop := signal.NotifyContext(c.Context, syscall.SIGHUP)
+		defer stop()
+		c.Context = ctx
+	}
 	warn := func(err error) {
 		if err != nil {
 			say(c, "warning: %s", printable(err.Error()))
@@ -25,7 +33,6 @@ func runWatchExec(c *cli.Context, q *queue.Queue, to string) error {
 	if err != nil {
 		return err
 	}
-	warn(q.WriteSettings(settingsOf(c, to)))
 	s := newSender(c, q, to)
 	feeder, unseen := s.newFeeder(c.Context)
 	if unseen != nil {
@@ -42,9 +49,11 @@ func runWatchExec(c *cli.Context, q *queue.Queue, to string) error {
 	}
 	drained := make(chan result, 1)
 	d := s.drainer()
+	var astray error
 	busy := d.Lock()
 	switch {
 	case busy == nil:
+		warn(s.remember())
 		defer d.Close()
 		defer s.close()
 		go func() {
@@ -52,6 +61,8 @@ func runWatchExec(c *cli.Context, q *queue.Queue, to string) error {
 			drained <- result{left, err}
 		}()
 	case errors.Is(busy, queue.ErrBusy):
+		astray = s.astray()
+		warn(astray)
 		go func() {
 			<-ended
 			left, err := drainFor(c, q, to)
@@ -69,7 +80,10 @@ func runWatchExec(c *cli.Context, q *queue.Queue, to string) error {
 	}
 	close(ended)
 	r := <-drained
-	left := tellLeft(c, q, r.left, r.err)
+	left := astray
+	if left == nil {
+		left = tellLeft(c, q, r.left, r.err)
+	}
 	switch {
 	case failed != nil:
 		if left != nil {
@@ -89,7 +103,7 @@ func runBuild(c *cli.Context, f *feeder, warn func(error)) error {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.App.Reader, c.App.Writer, c.App.ErrWriter
 	if err := cmd.Start(); err != nil {
-		return withHint(err, "the command stands after --: nixstatic watch TO --exec -- nix build")
+		return notStarted(withHint(err, "the command stands after --: nixstatic watch TO --exec -- nix build"))
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
@@ -117,6 +131,14 @@ func runBuild(c *cli.Context, f *feeder, warn func(error)) error {
 	}
 }
 
+// notStarted returns the exit code for a command that cannot be started, as a shell tells it.
+func notStarted(err error) error {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return &commandFailed{127, err}
+	}
+	return &commandFailed{126, err}
+}
+
 // exitOf returns the exit code of a command, as a shell tells it.
 func exitOf(err error) error {
 	var exit *exec.ExitError
@@ -127,5 +149,5 @@ func exitOf(err error) error {
 	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 		code = 128 + int(status.Signal())
 	}
-	return &commandFailed{code}
+	return &commandFailed{code: code}
 }

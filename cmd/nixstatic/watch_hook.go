@@ -11,7 +11,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/nixstatic/nixstatic/cmd/nixstatic/hook"
+	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/sync/nixconf"
+	"github.com/nixstatic/nixstatic/sync/nixstore"
 	"github.com/nixstatic/nixstatic/sync/queue"
 )
 
@@ -25,11 +27,11 @@ func makeHook(c *cli.Context, q *queue.Queue) error {
 		return err
 	}
 	link := filepath.Join(q.Dir(), hook.Name)
-	if strings.ContainsAny(link, " \t#") {
-		return usage("--queue %s: nix.conf takes no blank and no # in the name of a hook", q.Dir())
-	}
 	if err := replaceLink(program, link); err != nil {
 		return err
+	}
+	if err := keepProgram(c, program, link); err != nil {
+		say(c, "warning: a garbage collection may remove %s, and no build ends well without its hook: %s", program, printable(err.Error()))
 	}
 	line := "post-build-hook = " + link
 	if c.String("write") == "print" {
@@ -62,6 +64,37 @@ func makeHook(c *cli.Context, q *queue.Queue) error {
 	}
 	say(c, "Nix adds what it builds to %s now, by %s", q.Dir(), t.conf)
 	return nil
+}
+
+// checkHookName refuses a queue whose hook nix.conf cannot name.
+func checkHookName(dir string) error {
+	if strings.ContainsFunc(dir, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '#' }) {
+		return usage("--queue %s: nix.conf takes no blank, no line end and no # in the name of a hook", printable(dir))
+	}
+	return nil
+}
+
+// keepProgram has the store keep this program for as long as the hook leads to it, if it is
+// in the store: builds would fail without it.
+func keepProgram(c *cli.Context, program, link string) error {
+	inStore := false
+	for dir := filepath.Dir(program); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+		if _, err := layout.ParseStorePath(filepath.Base(dir)); err == nil {
+			inStore = true
+		}
+	}
+	if !inStore {
+		return nil
+	}
+	store, err := nixstore.Open(c.Context, nixstore.Options{Store: c.String("nix-store"), Lazy: true})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if !strings.HasPrefix(program, store.StoreDir()+"/") {
+		return nil
+	}
+	return store.Keep(c.Context, []string{link})
 }
 
 // removeHook takes the hook out of nix.conf.

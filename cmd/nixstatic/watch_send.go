@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type sender struct {
 	// store is opened for what waits and closed when nothing does: its roots keep what
 	// was sent from the garbage collector of the machine.
 	store  *nixstore.Store
+	drain  *queue.Drainer
 	looked atomic.Int64    // Unix time until when all that was built has been added; 0: no feeder looks
 	sent   map[string]bool // since the store was searched last
 }
@@ -46,6 +48,7 @@ func (s *sender) drainer() *queue.Drainer {
 	if s.looked.Load() > 0 {
 		d.Looked = func() time.Time { return time.Unix(s.looked.Load(), 0) }
 	}
+	s.drain = d
 	return d
 }
 
@@ -80,10 +83,21 @@ func (s *sender) trySend(ctx context.Context, texts []string) (sent queue.Sent, 
 	if err := s.open(ctx); err != nil {
 		return sent, err
 	}
+	sent.Failed = map[string]error{}
+	texts = slices.DeleteFunc(slices.Clone(texts), func(text string) bool {
+		_, err := layout.ParseAbsStorePath(s.store.StoreDir(), text)
+		if err != nil {
+			sent.Failed[text] = fmt.Errorf("%w (%w)", err, queue.ErrRefused)
+		}
+		return err != nil
+	})
+	if len(texts) == 0 {
+		return sent, nil
+	}
 	paths := make([]layout.StorePath, len(texts))
 	for i, text := range texts {
 		if paths[i], err = layout.ParseAbsStorePath(s.store.StoreDir(), text); err != nil {
-			return sent, fmt.Errorf("%w (%w)", err, queue.ErrRefused)
+			return sent, err
 		}
 	}
 	facts, err := s.store.Facts(ctx, paths)
@@ -138,7 +152,7 @@ func (s *sender) push(ctx context.Context, paths []layout.StorePath) error {
 	if err != nil {
 		return err
 	}
-	tree, err := openPush(c, ofRun(c, s.to, id))
+	tree, err := openPushTold(c, ofRun(c, s.to, id), slog.New(troubleLog{s.drain.Trouble}))
 	if err != nil {
 		return err
 	}

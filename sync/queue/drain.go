@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -53,12 +54,18 @@ type Drainer struct {
 
 	lock   *os.File
 	status Status
+	shelf  shelf
 	paths  map[string]*attempts // of those that failed by themselves
-	kept   map[string]bool      // by name
+	kept   map[string]bool      // by path
+	first  int                  // entry of the next batch, after a round that failed as a whole
 	wake   time.Time            // of the file
 	saved  time.Time
 
 	searchNext, searchMissed time.Time // not before
+
+	mu      sync.Mutex // of what follows
+	shown   Status     // as it was written last
+	trouble string     // of the attempt under way
 }
 
 // Lock makes this process the one that drains, until Close. Its error is ErrBusy if
@@ -75,9 +82,9 @@ func (d *Drainer) Lock() error {
 		}
 		return fmt.Errorf("lock the queue: %w", err)
 	}
-	d.lock, d.paths, d.kept = f, map[string]*attempts{}, map[string]bool{}
+	d.lock, d.paths, d.kept, d.shelf = f, map[string]*attempts{}, map[string]bool{}, shelf{}
 	d.status = d.Queue.readStatus()
-	d.status.To = d.To
+	d.status.To, d.status.Trying = d.To, time.Time{}
 	// A machine that crashed may have lost the latest entries, and its store has what
 	// they were for.
 	boot := bootID()
@@ -87,6 +94,7 @@ func (d *Drainer) Lock() error {
 		}
 	}
 	d.status.Boot = boot
+	d.save() // so that others know where the queue goes now
 	return nil
 }
 
@@ -146,7 +154,31 @@ func (d *Drainer) why() error {
 	for _, a := range d.paths {
 		return a.err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.trouble != "":
+		return errors.New(d.trouble)
+	case !d.status.Trying.IsZero():
+		return fmt.Errorf("it takes longer: the attempt of %s had not ended", d.status.Trying.Format(time.TimeOnly))
+	}
 	return errors.New("it takes longer")
+}
+
+// Trouble notes why an attempt that is under way takes longer. It may be called by any
+// goroutine that Send uses.
+func (d *Drainer) Trouble(why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if why = clip(why); why == d.trouble {
+		return
+	}
+	d.trouble = why
+	s := d.shown
+	s.LastError, s.Saved = why, time.Now()
+	if err := d.Queue.writeStatus(s); err != nil {
+		d.log("the status of the queue cannot be written: %v", err)
+	}
 }
 
 // Await waits while another process drains the queue, until nothing waits that is worth
@@ -204,14 +236,17 @@ func (d *Drainer) run(ctx context.Context, enough func(waiting int) bool) error 
 		}
 		d.search(ctx)
 		d.woken()
-		waiting, err := d.Queue.take()
+		listed, err := d.shelf.look(d.Queue)
 		if err != nil {
 			return err
 		}
-		d.forget(waiting)
+		waiting := d.shelf.entries
+		if listed {
+			d.forget(waiting)
+		}
 		d.status.Waiting = len(waiting)
 		ready := d.ready(waiting)
-		d.keep(ctx, waiting)
+		d.keep(ctx, waiting, ready)
 		if len(ready) > 0 {
 			idle = false
 			d.round(ctx, ready)
@@ -255,6 +290,7 @@ const (
 func (d *Drainer) search(ctx context.Context) {
 	now := time.Now()
 	since, missed := d.Queue.Missed()
+	lastMissed := d.Queue.missedLast()
 	if d.Search == nil || now.Before(d.searchNext) && !(missed && !now.Before(d.searchMissed)) {
 		return
 	}
@@ -266,7 +302,7 @@ func (d *Drainer) search(ctx context.Context) {
 	d.searchNext, d.searchMissed = now.Add(searching), now.Add(searchingAgain)
 	err := d.Search(ctx, since)
 	if err == nil {
-		err = d.Queue.foundAll(now)
+		err = d.Queue.foundAll(now, lastMissed)
 	}
 	if err != nil {
 		d.searchNext = d.searchMissed
@@ -309,12 +345,15 @@ func (d *Drainer) ready(waiting []Entry) []Entry {
 		return nil
 	}
 	var ready []Entry
-	for _, e := range waiting {
+	for i := range waiting {
+		e := waiting[(d.first+i)%len(waiting)]
 		if a := d.paths[e.Path]; a == nil || !now.Before(a.next) {
-			ready = append(ready, e)
+			if ready = append(ready, e); len(ready) == d.batch() {
+				break
+			}
 		}
 	}
-	return ready[:min(len(ready), d.batch())]
+	return ready
 }
 
 func (d *Drainer) batch() int {
@@ -324,19 +363,30 @@ func (d *Drainer) batch() int {
 	return 100
 }
 
-// keepAfter is how long an entry waits before the store is asked to keep its path.
-const keepAfter = 5 * time.Second
+// keepAfter is how long an entry waits before the store is asked to keep its path, and
+// keepMost is for how many it is asked at once: others are to be sent meanwhile.
+const (
+	keepAfter = 5 * time.Second
+	keepMost  = 200
+)
 
-// keep has the store keep what waits.
-func (d *Drainer) keep(ctx context.Context, waiting []Entry) {
-	if d.Keep == nil {
+// keep has the store keep what waits, but for what is sent now.
+func (d *Drainer) keep(ctx context.Context, waiting, now []Entry) {
+	if d.Keep == nil || len(d.kept) >= len(waiting) {
 		return
+	}
+	sending := map[string]bool{}
+	for _, e := range now {
+		sending[e.Path] = true
 	}
 	var fresh []Entry
 	for _, e := range waiting {
-		if !d.kept[e.Path] && time.Since(e.Since) > keepAfter {
+		age := time.Since(e.Since) // less than nothing where the clock was set back
+		if !d.kept[e.Path] && !sending[e.Path] && (age > keepAfter || age < 0) {
 			d.kept[e.Path] = true
-			fresh = append(fresh, e)
+			if fresh = append(fresh, e); len(fresh) == keepMost {
+				break
+			}
 		}
 	}
 	if len(fresh) > 0 {

@@ -70,5 +70,14 @@ func (q *Queue) Missed() (since time.Time, missed bool) {
 	if err != nil || st.ModTime().Unix() <= 0 {
 		return time.Time{}, false
 	}
-	return st.ModTime(), true
+	return past(st.ModTime(), time.Now()), true
+}
+
+// missedLast returns when a path could not be added for the last time.
+func (q *Queue) missedLast() time.Time {
+	st, err := os.Stat(q.in(intake.MissedLast))
+	if err != nil {
+		return time.Time{}
+	}
+	return st.ModTime()
 }

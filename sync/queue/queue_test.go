@@ -136,6 +136,7 @@ func TestDrain(t *testing.T) {
 func TestAddRefuses(t *testing.T) {
 	q := newQueue(t)
 	bad := []string{"", "x", "/etc/passwd", "/nix/store/" + strings.Repeat("a", 32), "/nix/store/" + strings.Repeat("A", 32) + "-x",
+		"/nix/store/" + strings.Repeat("e", 32) + "-x", "/nix/store/" + strings.Repeat("a", 31) + "--x",
 		"/nix/store/" + strings.Repeat("a", 32) + "-a\n", "/nix/store/" + strings.Repeat("a", 32) + "-" + strings.Repeat("x", 212),
 		strings.Repeat("a", 32) + "-x"}
 	for _, b := range bad {
@@ -346,6 +347,228 @@ func TestWaitingForeign(t *testing.T) {
 	}
 	if got := waiting(t, q); len(got) > 0 {
 		t.Errorf("waiting: %q", got)
+	}
+}
+
+// A file that has the name of an entry and is none keeps no path out of the queue for long:
+// the hook says that it missed the path, and the process that drains makes room for it.
+func TestStrange(t *testing.T) {
+	q, s := newQueue(t), &server{}
+	for i, make := range []func(name string) error{
+		func(name string) error { return os.WriteFile(name, nil, 0o644) },
+		func(name string) error { return os.Mkdir(name, 0o755) },
+		func(name string) error { return os.Symlink("loop", name) },
+		func(name string) error { return os.Symlink("/nix/store/other", name) },
+	} {
+		if err := make(q.in("new/" + filepath.Base(path(i)))); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Add(path(i)); err == nil {
+			t.Errorf("%s was added to what is no entry", path(i))
+		}
+	}
+	if _, missed := q.Missed(); !missed {
+		t.Error("nothing was missed")
+	}
+	d := drainer(t, q, s)
+	searched := 0
+	d.Search = func(context.Context, time.Time) error {
+		searched++
+		return q.Add(path(0), path(1), path(2), path(3))
+	}
+	if _, err := d.shelf.look(q); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := empty(t, d); left != 0 || err != nil || searched != 1 {
+		t.Errorf("%d left after %d searches: %v", left, searched, err)
+	}
+	if want := map[string]int{path(0): 1, path(1): 1, path(2): 1, path(3): 1}; !cmp.Equal(want, s.got) {
+		t.Errorf("sent %v", s.got)
+	}
+	if _, missed := q.Missed(); missed {
+		t.Error("something is missed still")
+	}
+	if names, err := os.ReadDir(q.in("strange")); err != nil || len(names) != 4 {
+		t.Errorf("moved aside: %v, %v", names, err)
+	}
+}
+
+// Entries are not listed again where nothing came; what a person removed is noticed.
+func TestShelf(t *testing.T) {
+	q := newQueue(t)
+	var s shelf
+	look := func(wantListed bool, want ...string) {
+		t.Helper()
+		listed, err := s.look(q)
+		got := []string{}
+		for _, e := range s.entries {
+			got = append(got, e.Path)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil || listed != wantListed {
+			t.Errorf("listed %v, %v (-want +got):\n%s", listed, err, diff)
+		}
+	}
+	add(t, q, path(1))
+	look(true, path(1))
+	add(t, q, path(2)) // a moment later
+	look(false, path(1), path(2))
+	add(t, q, path(1), path(3)) // one of them again
+	look(false, path(1), path(2), path(3))
+	if err := os.Remove(q.in("work/" + filepath.Base(path(2)))); err != nil {
+		t.Fatal(err)
+	}
+	look(false, path(1), path(2), path(3))
+	s.listed = s.listed.Add(-relisting)
+	look(true, path(1), path(3))
+	s.drop(map[string]bool{path(1): true})
+	look(false, path(3))
+	// An old time of the folder says that nothing came.
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(q.in("new"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	look(false, path(3))
+	add(t, q, path(4))
+	if err := os.Chtimes(q.in("new"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	look(false, path(3))
+}
+
+// The store is asked to keep some at a time, the oldest first, and none that is sent at once.
+func TestKeepSome(t *testing.T) {
+	q := newQueue(t)
+	d := drainer(t, q, &server{})
+	var entries []Entry
+	for i := range 3*keepMost + 1 {
+		entries = append(entries, Entry{Path: path(i), Since: time.Now().Add(-time.Hour)})
+	}
+	entries[1].Since = time.Now().Add(time.Hour) // the clock was set back
+	entries[2].Since = time.Now()
+	var kept []int
+	d.Keep = func(_ context.Context, some []Entry) { kept = append(kept, len(some)) }
+	for range 5 {
+		d.keep(t.Context(), entries, entries[:1])
+	}
+	if diff := cmp.Diff([]int{keepMost, keepMost, keepMost - 1}, kept); diff != "" {
+		t.Error(diff)
+	}
+	if d.kept[path(0)] || !d.kept[path(1)] || d.kept[path(2)] {
+		t.Error("kept is what is sent at once or came a moment ago, or not kept what is old")
+	}
+}
+
+// However many paths are wrong by themselves, the others are sent.
+func TestDrainManyWrong(t *testing.T) {
+	q := newQueue(t)
+	s := &server{}
+	wrong := func(p string) bool { return strings.HasSuffix(p, "1") || p < path(200) }
+	for i := range 300 {
+		add(t, q, path(i))
+	}
+	d := drainer(t, q, s)
+	d.Send = func(ctx context.Context, paths []string) (Sent, error) {
+		failed := map[string]error{}
+		paths = slices.DeleteFunc(slices.Clone(paths), func(p string) bool {
+			if wrong(p) {
+				failed[p] = fmt.Errorf("of another store (%w)", ErrRefused)
+			}
+			return wrong(p)
+		})
+		sent, err := s.send(ctx, paths)
+		sent.Failed = failed
+		return sent, err
+	}
+	left, err := empty(t, d)
+	if left != 210 || len(s.got) != 90 || err == nil || !strings.Contains(err.Error(), "of another store") {
+		t.Errorf("%d left, %d sent, %v", left, len(s.got), err)
+	}
+}
+
+// A batch that fails as a whole is not the one that is tried next, while others wait.
+func TestDrainOtherBatch(t *testing.T) {
+	q := newQueue(t)
+	for i := range 30 {
+		add(t, q, path(i))
+	}
+	s := &server{refuses: func(p string) error {
+		if p < path(20) {
+			return errors.New("too large")
+		}
+		return nil
+	}}
+	d := drainer(t, q, s)
+	d.Batch = 10
+	for range 3 {
+		if _, err := d.shelf.look(q); err != nil {
+			t.Fatal(err)
+		}
+		d.status.NextTry = time.Time{}
+		d.round(t.Context(), d.ready(d.shelf.entries))
+	}
+	if len(s.got) != 10 {
+		t.Errorf("%d sent, want 10", len(s.got))
+	}
+}
+
+// Times that lie in the future, as the clock was set back, hold nothing up, and have the
+// store searched.
+func TestClockSetBack(t *testing.T) {
+	q, s := newQueue(t), &server{}
+	add(t, q, path(1))
+	future := time.Now().AddDate(1, 0, 0)
+	for _, name := range []string{intake.Missed, intake.MissedLast, "wake"} {
+		if err := os.Chtimes(q.in(name), future, future); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := q.writeStatus(Status{Looked: future, NextTry: future, LastError: "away"}); err != nil {
+		t.Fatal(err)
+	}
+	d := drainer(t, q, s)
+	d.Search = func(_ context.Context, since time.Time) error {
+		if since.After(time.Now().Add(-time.Hour)) {
+			t.Errorf("searched from %v", since)
+		}
+		return q.Add(path(2))
+	}
+	if left, err := empty(t, d); left != 0 || err != nil || len(s.got) != 2 {
+		t.Errorf("%d left, %v; sent %v", left, err, s.got)
+	}
+	if since, missed := q.Missed(); missed {
+		t.Errorf("missed since %v", since)
+	}
+}
+
+// While an attempt takes long, the status says since when, and why.
+func TestTrouble(t *testing.T) {
+	q := newQueue(t)
+	add(t, q, path(1))
+	d := drainer(t, q, &server{})
+	ctx, stop := context.WithCancel(t.Context())
+	d.Send = func(context.Context, []string) (sent Sent, err error) {
+		if st, err := q.Status(); err != nil || time.Since(st.Trying) > time.Minute || st.LastError != "" {
+			t.Errorf("%+v, %v", st, err)
+		}
+		d.Trouble("429, come back in a minute")
+		if st, err := q.Status(); err != nil || st.Trying.IsZero() || !strings.Contains(st.LastError, "429") {
+			t.Errorf("%+v, %v", st, err)
+		}
+		stop()
+		return sent, ctx.Err()
+	}
+	now := make(chan struct{})
+	close(now)
+	if left, err := d.Empty(ctx, now); left != 1 || err == nil || !strings.Contains(err.Error(), "429") {
+		t.Errorf("%d left, %v", left, err)
+	}
+	d.Send = func(_ context.Context, paths []string) (Sent, error) { return Sent{Sent: paths}, nil }
+	if left, err := empty(t, d); left != 0 || err != nil {
+		t.Errorf("%d left, %v", left, err)
+	}
+	if st, err := q.Status(); err != nil || !st.Trying.IsZero() || st.LastError != "" {
+		t.Errorf("afterwards: %+v, %v", st, err)
 	}
 }
 

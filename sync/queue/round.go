@@ -14,6 +14,7 @@ import (
 type Sent struct {
 	Sent    []string
 	Gone    []string            // not in the store any more
+	Failed  map[string]error    // by themselves: what is wrong is the path, and not the server
 	Outputs map[string][]string // of derivations: they are to be sent in their place
 }
 
@@ -26,9 +27,16 @@ type attempts struct {
 // round tries a batch. If it fails as a whole, one path of it tells whether the reason
 // is the server or a path among them.
 func (d *Drainer) round(ctx context.Context, batch []Entry) {
+	d.status.Trying = time.Now()
+	d.save()
 	err := d.send(ctx, batch)
 	d.status.Tried = time.Now()
-	if err == nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return // and status says since when it was tried
+	}
+	d.status.Trying = time.Time{}
+	if err == nil {
+		d.first = 0
 		return
 	}
 	if rest := d.still(batch); len(rest) > 1 {
@@ -38,6 +46,7 @@ func (d *Drainer) round(ctx context.Context, batch []Entry) {
 				return
 			}
 			if err = d.send(ctx, []Entry{probe}); err == nil {
+				d.first = 0
 				d.halves(ctx, d.still(rest))
 				return
 			}
@@ -51,6 +60,7 @@ func (d *Drainer) round(ctx context.Context, batch []Entry) {
 	if len(batch) == 1 && d.status.Waiting > 1 {
 		d.failed(batch[0], err)
 	}
+	d.first += len(batch)
 	d.status.tries++
 	d.status.LastError, d.status.Refused = err.Error(), errors.Is(err, ErrRefused)
 	d.status.NextTry = time.Now().Add(pause(d.status.tries, longPause))
@@ -74,9 +84,13 @@ func (d *Drainer) halves(ctx context.Context, entries []Entry) {
 	d.halves(ctx, d.still(entries[len(entries)/2:]))
 }
 
-// still returns the entries that wait still.
+// still returns the entries that wait still, and may be tried.
 func (d *Drainer) still(entries []Entry) []Entry {
+	now := time.Now()
 	return slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool {
+		if a := d.paths[e.Path]; a != nil && now.Before(a.next) {
+			return true
+		}
 		_, err := os.Lstat(d.Queue.in(e.file))
 		return err != nil
 	})
@@ -100,7 +114,21 @@ func (d *Drainer) send(ctx context.Context, entries []Entry) error {
 	for i, e := range entries {
 		paths[i], byPath[e.Path] = e.Path, e
 	}
+	d.mu.Lock()
+	d.trouble = ""
+	d.mu.Unlock()
 	sent, err := d.Send(ctx, paths)
+	for path, why := range sent.Failed {
+		d.failed(byPath[path], why)
+	}
+	finished := map[string]bool{}
+	done := func(path string) error {
+		finished[path] = true
+		delete(d.paths, path)
+		delete(d.kept, path)
+		return d.Queue.done(byPath[path])
+	}
+	defer func() { d.shelf.drop(finished) }()
 	for drv, outputs := range sent.Outputs {
 		// The outputs wait before the derivation does not. Those that wait already, or are
 		// sent with it, are not sent again.
@@ -112,14 +140,14 @@ func (d *Drainer) send(ctx context.Context, entries []Entry) error {
 			err = errors.Join(err, added)
 			continue
 		}
-		err = errors.Join(err, d.Queue.done(byPath[drv]))
+		err = errors.Join(err, done(drv))
 	}
 	for _, path := range sent.Sent {
-		err = errors.Join(err, d.Queue.done(byPath[path]))
+		err = errors.Join(err, done(path))
 	}
 	for _, path := range sent.Gone {
 		d.log("%s is not in the store any more: it was removed before it could be sent", path)
-		err = errors.Join(err, d.Queue.done(byPath[path]))
+		err = errors.Join(err, done(path))
 	}
 	d.status.Sent += int64(len(sent.Sent))
 	d.status.Gone += int64(len(sent.Gone))

@@ -31,6 +31,7 @@ type Status struct {
 	LastError string    `json:"lastError,omitempty"`
 	Refused   bool      `json:"refused,omitempty"` // and to try again does not help
 	Tried     time.Time `json:"tried,omitzero"`
+	Trying    time.Time `json:"trying,omitzero"` // since when an attempt is under way
 	NextTry   time.Time `json:"nextTry,omitzero"`
 	Failing   []Failing `json:"failing,omitempty"` // paths that fail by themselves, the first of them
 
@@ -100,7 +101,23 @@ func (q *Queue) readStatus() (s Status) {
 	if err != nil || json.Unmarshal(text, &s) != nil {
 		return Status{}
 	}
+	now := time.Now()
+	s.Looked = past(s.Looked, now)
+	if s.NextTry.After(now.Add(2 * longPause)) {
+		s.NextTry = time.Time{}
+	}
 	return s
+}
+
+// doubt is how far before now a time is taken to be that lies in the future, as the clock
+// was set back: what was built since then may have any time.
+const doubt = 24 * time.Hour
+
+func past(t, now time.Time) time.Time {
+	if t.After(now.Add(time.Minute)) {
+		return now.Add(-doubt)
+	}
+	return t
 }
 
 // save writes the status. On a full disk the one before stays.
@@ -118,6 +135,9 @@ func (d *Drainer) save() {
 			s.Failing = append(s.Failing, Failing{path, clip(a.err.Error()), a.tries, a.next})
 		}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shown = s
 	if err := d.Queue.writeStatus(s); err != nil {
 		d.log("the status of the queue cannot be written: %v", err)
 	}

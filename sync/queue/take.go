@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nixstatic/nixstatic/sync/queue/intake"
@@ -40,7 +41,7 @@ func (q *Queue) list(folders ...string) ([]Entry, error) {
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // taken or sent meanwhile
 			}
-			if err != nil || target == "" || target[0] != '/' || target[len(target)-min(len(target), len(n.Name())):] != n.Name() {
+			if err != nil || !strings.HasPrefix(target, "/") || !strings.HasSuffix(target, "/"+n.Name()) {
 				continue
 			}
 			st, err := os.Lstat(q.in(file))
@@ -54,22 +55,47 @@ func (q *Queue) list(folders ...string) ([]Entry, error) {
 			all = append(all, Entry{Path: target, Since: st.ModTime(), file: file})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Entry) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Path, b.Path)) })
+	slices.SortFunc(all, byAge)
 	return all, nil
 }
 
-// take moves what is new to what is worked on, so that a path that is built again while
-// it is being sent is an entry of its own, and returns all. An entry that
-// cannot be moved, as on a full disk, stays where it is.
-func (q *Queue) take() ([]Entry, error) {
-	fresh, err := q.list("new")
-	if err != nil {
-		return nil, err
+func byAge(a, b Entry) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Path, b.Path)) }
+
+// clear moves aside what has the name of an entry and is none, as a damaged disk leaves it:
+// the path of that name could not be added. The store is searched for that path.
+func (q *Queue) clear() error {
+	for _, folder := range []string{"new", "work"} {
+		names, err := os.ReadDir(q.in(folder))
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			file := q.in(folder + "/" + n.Name())
+			st, err := os.Lstat(file)
+			if err != nil || !intake.IsName(n.Name()) || isEntry(file, n.Name()) {
+				continue
+			}
+			if err := os.MkdirAll(q.in("strange"), 0o755); err != nil {
+				continue // the next time
+			}
+			if os.Rename(file, q.in("strange/"+n.Name())) != nil {
+				continue
+			}
+			if err := intake.MissedSince(q.dir, st.ModTime().Add(-intake.Before)); err != nil {
+				return err
+			}
+		}
 	}
-	for _, e := range fresh {
-		os.Rename(q.in(e.file), q.in("work/"+e.file[len("new/"):]))
+	return nil
+}
+
+// isEntry reports whether a file is a link to a path of its own name, or went meanwhile.
+func isEntry(file, name string) bool {
+	target, err := os.Readlink(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
 	}
-	return q.Waiting()
+	return err == nil && strings.HasPrefix(target, "/") && strings.HasSuffix(target, "/"+name)
 }
 
 // done removes an entry. A second time does nothing.
@@ -84,15 +110,16 @@ func (q *Queue) done(e Entry) error {
 func (q *Queue) File(e Entry) string { return q.in(e.file) }
 
 // foundAll notes that a search of the store, begun at a moment, has added what was
-// missed until then.
-func (q *Queue) foundAll(begun time.Time) error {
+// missed until then. Seen is when something was missed last, as it was known before.
+func (q *Queue) foundAll(begun, seen time.Time) error {
 	queue, err := os.OpenRoot(q.dir)
 	if err != nil {
 		return err
 	}
 	defer queue.Close()
 	return intake.Change(queue, func(since, last time.Time) (time.Time, time.Time) {
-		if last.Before(begun) {
+		// The clock may have been set back.
+		if last.Before(begun) || last.Equal(seen) && last.After(begun.Add(time.Minute)) {
 			return intake.Epoch, intake.Epoch
 		}
 		return since, last

@@ -46,6 +46,51 @@ func TestHookWithoutQueue(t *testing.T) {
 	})
 }
 
+// A queue whose hook nix.conf cannot name is refused, and nothing is made.
+func TestHookName(t *testing.T) {
+	b := newBuilder(t, peers.Newest(t))
+	for _, name := range []string{"a b", "a\tb", "a\nb", "a\rb", "a#b"} {
+		dir := filepath.Join(t.TempDir(), name)
+		b.run(t, nil, "watch", t.TempDir(), "--hook", "--queue", dir).Want(t, 2)
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%q was made", dir)
+		}
+	}
+}
+
+// A hook that leads to a program in the store keeps that: Nix fails a build whose hook is gone.
+func TestHookKeepsProgram(t *testing.T) {
+	b := newBuilder(t, peers.Newest(t))
+	b.makeStore(t)
+	dir := filepath.Join(t.TempDir(), "nixstatic")
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(nixtest.Binary(t), filepath.Join(dir, "bin", "nixstatic")); err != nil {
+		text, err := os.ReadFile(nixtest.Binary(t))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "bin", "nixstatic"), text, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	inStore := b.Output(t, "nix-store", "--store", b.store, "--add", dir)
+	cmd := b.program().Command(t, "watch", filepath.Join(t.TempDir(), "cache"), "--hook", "--queue", b.queue, "--nix-store", b.store)
+	cmd.Path = filepath.Join(inStore, "bin", "nixstatic")
+	cmd.Args[0] = cmd.Path
+	if r := nixtest.Wait(t, cmd).Want(t, 0); strings.Contains(r.Stderr, "warning") {
+		t.Errorf("it says %s", r.Stderr)
+	}
+	b.Output(t, "nix-store", "--store", b.store, "--gc")
+	if built := b.build(t, 0, 1, "--option", "post-build-hook", filepath.Join(b.queue, "post-build-hook")); len(built) != 1 {
+		t.Errorf("built %q", built)
+	}
+	if st := b.status(t); st.Waiting != 2 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // The hook runs before the parts of the program that take time get ready.
 func TestHookIsEarly(t *testing.T) {
 	b := newBuilder(t, peers.Newest(t))

@@ -50,7 +50,7 @@ func Add(dir string, paths ...string) error {
 			failed(errors.New(strconv.Quote(path[:min(len(path), maxShown)]) + " is not a store path"))
 			continue
 		}
-		if err := queue.Symlink(path, New+"/"+name); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := link(queue, path, New+"/"+name); err != nil {
 			failed(errors.Join(err, missedSince(queue, time.Now().Add(-Before))))
 		}
 	}
@@ -58,6 +58,25 @@ func Add(dir string, paths ...string) error {
 		errs = append(errs, errors.New("and "+strconv.Itoa(more)+" more"))
 	}
 	return errors.Join(errs...)
+}
+
+// link makes an entry, unless it is there.
+func link(queue *os.Root, path, name string) error {
+	for range 10 {
+		err := queue.Symlink(path, name)
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		switch at, e := queue.Readlink(name); {
+		case at == path:
+			return nil
+		case errors.Is(e, fs.ErrNotExist):
+			// The process that drains has taken the one that was there.
+		default:
+			return err
+		}
+	}
+	return errors.New(name + " comes and goes")
 }
 
 // maxErrors is how many errors Add tells one by one, and maxShown how many bytes it shows of
@@ -137,10 +156,13 @@ func IsName(name string) bool {
 	}
 	for i, c := range []byte(name) {
 		digit, letter := '0' <= c && c <= '9', 'a' <= c && c <= 'z'
-		if i < 32 && !digit && !letter ||
+		// Nix's base 32 lacks four letters.
+		if i < 32 && (!digit && !letter || c == 'e' || c == 'o' || c == 't' || c == 'u') ||
 			i > 32 && !digit && !letter && ('A' > c || c > 'Z') {
-			switch c {
-			case '+', '-', '.', '_', '?', '=':
+			switch {
+			case i < 32:
+				return false
+			case c == '+', c == '-', c == '.', c == '_', c == '?', c == '=':
 				continue
 			}
 			return false
