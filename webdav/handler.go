@@ -48,6 +48,7 @@ type Handler struct {
 	untold atomic.Int64  // those that were too many
 
 	lately *lately // of the tree
+	named  *lately // of its records as a named tree has them
 
 	reading, uploading *view // what WebDAV clients see at either URL
 	locks              *locks
@@ -84,7 +85,7 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.Decoding == nil {
 		c.Decoding = share.NewPool(layout.DecoderMemory, c.UploadWait)
 	}
-	h := &Handler{cfg: c, inbox: up, log: c.Log, told: share.NewBudget(maxTold, time.Second), lately: newLately(c.Fresh), places: newPlaces(c.MaxUploads, c.UploadWait, c.BodyStall/3)}
+	h := &Handler{cfg: c, inbox: up, log: c.Log, told: share.NewBudget(maxTold, time.Second), lately: newLately(c.Fresh), named: newLately(c.Fresh), places: newPlaces(c.MaxUploads, c.UploadWait, c.BodyStall/3)}
 	if h.log == nil {
 		h.log = slog.Default()
 	}
@@ -125,6 +126,7 @@ func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	f := h.serve(w, r, &t, in, start)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.lately.touch()
+		h.named.touch()
 	}
 	if f == nil && h.cfg.Uses != nil && r.Method == http.MethodGet && (!t.upload || h.shared && t.run == nil) {
 		h.used(w, r, &t)
@@ -183,7 +185,8 @@ func (h *Handler) serve(w *response, r *http.Request, t *target, in *body, start
 		if h.cfg.Redirect != nil && r.Method == http.MethodGet && t.kind == layout.KindNAR && !t.upload && !fromScript(r) && !h.coming(t) {
 			return h.redirect(w, r, t)
 		}
-		f := serveObject(w, r, t, h.shown(r, t), readHeaders, h.lately, start)
+		tree, known := h.shown(r, t)
+		f := serveObject(w, r, t, tree, readHeaders, known, start)
 		if h.cfg.Through != nil {
 			return h.through(w, r, t, f)
 		}

@@ -54,11 +54,24 @@ func (h *Handler) uploaded(c client) layout.Reader {
 // shown is the tree as a reader sees it. If readers and uploads share one URL, a Nix
 // may be either. It asks for HEAD and for narinfos before it sends, and a reader loses
 // nothing by the same answers: what is damaged is of no use.
-func (h *Handler) shown(r *http.Request, t *target) layout.Reader {
-	if h.shared && (r.Method == http.MethodHead || t.kind == layout.KindNarInfo) && clientOf(r).nix {
-		return h.inbox.ForNix()
+//
+// A Nix remembers a narinfo for a month. Where more is fetched than stays, the URL that it
+// remembers names the path, so that the NAR can be fetched again.
+func (h *Handler) shown(r *http.Request, t *target) (layout.Reader, *lately) {
+	record := t.kind == layout.KindNarInfo
+	sent := h.shared && (record || r.Method == http.MethodHead)
+	refetched := h.cfg.Through != nil && record
+	if !sent && !refetched || !clientOf(r).nix {
+		return h.cfg.Tree, h.lately
 	}
-	return h.cfg.Tree
+	var tree layout.Reader = h.cfg.Tree
+	if sent {
+		tree = h.inbox.ForNix()
+	}
+	if refetched {
+		return named{tree}, h.named
+	}
+	return tree, h.lately
 }
 
 // put takes an object.

@@ -167,6 +167,18 @@ func TestPruned(t *testing.T) {
 		t.Error("nothing was pruned")
 	}
 	pull(t, fresh(t, peers.Newest(t)), s.URL, s.Key.Public, some(t)...)
+	// A Nix that remembers the narinfos from before asks for the NARs alone.
+	for _, nix := range nixes {
+		nix = fresh(t, nix)
+		until(t, "all are there", func() bool { return narinfos(t, s.Tree) == narinfos(t, up.Tree) })
+		nix.Output(t, "nix", append([]string{"path-info", "--store", s.URL, "--recursive"}, some(t)...)...)
+		until(t, "nothing is left", func() bool {
+			ours(t).Output(t, "gc", "--no-pins", "--keep-young", "0", "--undo", "0", "--grace", "0", "--max-removal", "100%", s.Tree)
+			left, err := filepath.Glob(filepath.Join(s.Tree, "nar", "*"))
+			return err == nil && len(left) == 0
+		})
+		pull(t, nix, s.URL, s.Key.Public, some(t)...)
+	}
 	s.stop(t)
 	verify(t, s.Tree, s.Key.Public)
 }
