@@ -55,8 +55,8 @@ func (h *Handler) uploaded(c client) layout.Reader {
 // may be either. It asks for HEAD and for narinfos before it sends, and a reader loses
 // nothing by the same answers: what is damaged is of no use.
 //
-// A Nix remembers a narinfo for a month. Where more is fetched than stays, the URL that it
-// remembers names the path, so that the NAR can be fetched again.
+// A Nix remembers a narinfo for a month. With a Through the URL that it remembers names the
+// path, so that a NAR which was pruned by then can be fetched again.
 func (h *Handler) shown(r *http.Request, t *target) (layout.Reader, *lately) {
 	record := t.kind == layout.KindNarInfo
 	sent := h.shared && (record || r.Method == http.MethodHead)
