@@ -68,7 +68,7 @@ func runAdd(c *cli.Context) error {
 			return err
 		}
 	}
-	tree, err := openPush(c, c.String("to"))
+	tree, err := openPush(c, c.String("to"), layout.RunID{}, nil)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func runAdopt(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := checkLocation(location, changeTree); err != nil {
+	if _, err := locate(c, location, changeTree); err != nil {
 		return err
 	}
 	o := adopt.Options{DebugInfo: c.Bool("debug-info"), Jobs: c.Int("jobs"), Dry: c.Bool("dry-run"), Progress: &adopt.Progress{}}

@@ -49,7 +49,7 @@ func runBundleApply(c *cli.Context) error {
 		return usage("bundle apply takes the files of a bundle, and the cache")
 	}
 	names, to := c.Args().Slice()[:c.NArg()-1], c.Args().Get(c.NArg()-1)
-	if _, err := checkLocation(to, writeTree); err != nil {
+	if _, err := locate(c, to, writeTree); err != nil {
 		return err
 	}
 	keys, err := loadKeys(c)

@@ -64,7 +64,7 @@ func runBundleCreate(c *cli.Context) error {
 		return usage("bundle create takes the cache, and paths")
 	}
 	location := c.Args().First()
-	if _, err := checkLocation(location, readCache); err != nil {
+	if _, err := locate(c, location, readCache); err != nil {
 		return err
 	}
 	o, files, err := bundleOutput(c)

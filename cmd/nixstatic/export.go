@@ -77,7 +77,7 @@ func runExport(c *cli.Context) error {
 	if err := upstreamFlags(c); err != nil {
 		return err
 	}
-	if _, err := checkLocation(c.String("to"), writeTree); err != nil {
+	if _, err := locate(c, c.String("to"), writeTree); err != nil {
 		return err
 	}
 	if _, err := readMethod(c); err != nil {

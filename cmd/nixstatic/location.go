@@ -1,11 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"unicode"
 
 	"github.com/urfave/cli/v2"
@@ -37,9 +38,10 @@ const (
 type use string
 
 const (
-	readCache   use = "read as a cache"   // its records and NARs, by name
-	readTree    use = "read as a whole"   // all that it has
-	checkTree   use = "checked or signed" // where it is
+	readCache   use = "read as a cache" // its records and NARs, by name
+	readTree    use = "read as a whole" // all that it has
+	checkTree   use = "checked"         // where it is
+	signTree    use = "signed"
 	changeTree  use = "pruned, pinned or changed"
 	writeTree   use = "written to"
 	pushTo      use = "pushed to"
@@ -51,6 +53,7 @@ const (
 // refusals say which scheme cannot be used for what, and what can.
 var refusals = map[use]map[string]string{
 	checkTree:  {onWeb: "want the directory or the bucket behind it; or take a copy: nixstatic sync %s ./copy"},
+	signTree:   {onWeb: "want the directory or the bucket behind it; or take a copy: nixstatic sync %s ./copy"},
 	changeTree: {onWeb: "want the directory or the bucket behind it, on the machine that has it or its credentials"},
 	writeTree:  {onWeb: "want a directory, a file:// URL or s3://…; nixstatic push %s PATH… uploads to a server that takes PUT"},
 	makeTree:   {onWeb: "want a directory, a file:// URL or s3://…"},
@@ -81,8 +84,7 @@ var schemes = []string{"file", "s3", "http", "https", "gitea+https", "forgejo+ht
 
 const locationForms = "want a directory, file:///path, s3://bucket/prefix, https://host/path or gitea+https://host/OWNER/PACKAGE"
 
-// checkLocation reads a location, and refuses one that the use is not for. Commands
-// call it before they read keys or ask anything: a mistyped word costs nothing then.
+// checkLocation reads a location, and refuses one that the use is not for.
 func checkLocation(text string, for_ use) (location, error) {
 	loc, err := parseLocation(text)
 	if err != nil {
@@ -95,20 +97,18 @@ func checkLocation(text string, for_ use) (location, error) {
 }
 
 // locate does the same, and has the flags say what the URL's settings say. A flag that
-// was given counts for more.
+// was given counts for more. Commands call it before they read keys or ask anything: a
+// mistyped word costs nothing then, and a key that the URL names is among those.
 func locate(c *cli.Context, text string, for_ use) (location, error) {
 	loc, err := checkLocation(text, for_)
 	if err != nil {
 		return loc, err
 	}
-	// A service opens the same one many times.
-	if u, err := url.Parse(loc.web); err == nil && hasPassword(u) && passwordSeen.CompareAndSwap(false, true) {
-		say(c, "note: a password in a URL is seen by all who list the processes of this machine, and Nix prints it: it belongs into netrc")
+	if u, err := url.Parse(loc.web); err == nil && hasPassword(u) {
+		sayOnce(c, "note: a password in a URL is seen by all who list the processes of this machine, and Nix prints it: it belongs into netrc")
 	}
 	return loc, loc.apply(c, for_)
 }
-
-var passwordSeen atomic.Bool
 
 func hasPassword(u *url.URL) bool {
 	_, has := u.User.Password()
@@ -198,13 +198,16 @@ func parseLocation(text string) (location, error) {
 	return loc, nil
 }
 
-// apply has the flags of a command that writes say what the settings say. It
-// tells which settings mean nothing here.
+// heeds are the uses in which a command writes or signs as its flags say.
+var heeds = []use{writeTree, pushTo, signTree, changeTree, serveTree, makeTree}
+
+// apply has the flags of a command that writes say what the settings say, before it reads
+// them. It tells which settings mean nothing here.
 func (loc location) apply(c *cli.Context, for_ use) error {
 	var passedOver []string
 	for name, values := range loc.settings {
 		flag := nixSettings[name]
-		if for_ != writeTree && for_ != pushTo || !takesFlag(c, flag) {
+		if !slices.Contains(heeds, for_) || !takesFlag(c, flag) {
 			passedOver = append(passedOver, name)
 			continue
 		}
@@ -228,9 +231,27 @@ func (loc location) apply(c *cli.Context, for_ use) error {
 	}
 	if len(passedOver) > 0 {
 		slices.Sort(passedOver)
-		say(c, "note: the URL's settings for Nix alone are passed over: %s", strings.Join(passedOver, ", "))
+		sayOnce(c, "note: the URL's settings for Nix alone are passed over: %s", strings.Join(passedOver, ", "))
 	}
 	return nil
+}
+
+var saying sync.Mutex
+
+// sayOnce says what a command may come upon again: it may open a location several times,
+// and a service many times.
+func sayOnce(c *cli.Context, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	saying.Lock()
+	defer saying.Unlock()
+	if _, said := c.App.Metadata[text]; said {
+		return
+	}
+	if c.App.Metadata == nil {
+		c.App.Metadata = map[string]any{}
+	}
+	c.App.Metadata[text] = true
+	say(c, "%s", text)
 }
 
 func takesFlag(c *cli.Context, name string) bool {

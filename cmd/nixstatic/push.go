@@ -101,7 +101,7 @@ func runPush(c *cli.Context) error {
 	if _, err := readMethod(c); err != nil {
 		return err
 	}
-	tree, err := openPush(c, ofRun(c, to, id))
+	tree, err := openPush(c, to, id, nil)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func pinPushed(c *cli.Context, to string, tree layout.Tree, storeDir string, pat
 		return aboutPin(err, to, name)
 	}
 	// At the URL of a run there are no pins.
-	server, err := openPush(c, to)
+	server, err := openPush(c, to, layout.RunID{}, nil)
 	if err != nil {
 		return err
 	}
@@ -202,8 +202,7 @@ func pinPushed(c *cli.Context, to string, tree layout.Tree, storeDir string, pat
 // ofRun returns the URL at which a server of ours takes what a run pushes. To look
 // counts as no run.
 func ofRun(c *cli.Context, to string, id layout.RunID) string {
-	web := strings.HasPrefix(to, "https://") || strings.HasPrefix(to, "http://")
-	if id.Root == "" || !web || c.Bool("dry-run") {
+	if id.Root == "" || c.Bool("dry-run") {
 		return to
 	}
 	return strings.TrimRight(to, "/") + "/root/" + id.Root + "/" + id.Run

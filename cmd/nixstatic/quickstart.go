@@ -44,11 +44,17 @@ func quickstartCommand() *cli.Command {
 }
 
 func runQuickstart(c *cli.Context) error {
-	dir := c.String("dir")
+	loc, err := locate(c, c.String("dir"), makeTree)
+	if err != nil {
+		return err
+	}
+	if loc.scheme != inDir {
+		return usage("--dir %s: want a directory: the key is in it as well", loc.text)
+	}
+	dir := loc.path
 	var listener net.Listener
 	if !c.Bool("no-serve") {
 		// First of all: a port that is taken should not cost an export.
-		var err error
 		listener, err = net.Listen("tcp", c.String("listen"))
 		if errors.Is(err, syscall.EADDRINUSE) && !c.IsSet("listen") {
 			listener, err = net.Listen("tcp", "127.0.0.1:0")

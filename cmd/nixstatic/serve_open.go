@@ -110,7 +110,7 @@ func newLogger(c *cli.Context) (*slog.Logger, error) {
 // anything is written.
 func openService(c *cli.Context, location string, log *slog.Logger) (_ *service, err error) {
 	s := &service{log: log, metrics: metrics.New(version())}
-	if _, err := checkLocation(location, serveTree); err != nil {
+	if _, err := locate(c, location, serveTree); err != nil {
 		return nil, err
 	}
 	policy, err := readPolicy(c)

@@ -34,7 +34,7 @@ func runSign(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := checkLocation(location, checkTree); err != nil {
+	if _, err := locate(c, location, signTree); err != nil {
 		return err
 	}
 	keys, err := loadKeys(c)

@@ -90,11 +90,9 @@ type openedOrigin interface {
 	io.Closer
 }
 
-// openPush opens what paths can be pushed to: a tree, or a server that takes PUT.
-func openPush(c *cli.Context, text string) (openedTree, error) { return openPushTold(c, text, nil) }
-
-// openPushTold does the same, and has a log told of requests that are made again.
-func openPushTold(c *cli.Context, text string, retries *slog.Logger) (openedTree, error) {
+// openPush opens what paths can be pushed to: a tree, or a server that takes PUT, at its
+// URL for a run. The log, which may be nil, is told of requests that are made again.
+func openPush(c *cli.Context, text string, id layout.RunID, retries *slog.Logger) (openedTree, error) {
 	loc, err := locate(c, text, pushTo)
 	if err != nil {
 		return nil, err
@@ -102,6 +100,7 @@ func openPushTold(c *cli.Context, text string, retries *slog.Logger) (openedTree
 	if loc.scheme != onWeb {
 		return openLocated(c, loc)
 	}
+	loc.web = ofRun(c, loc.web, id)
 	o := httpOptions(c)
 	o.Log = retries
 	if o.Password, err = identity(c.Context, loc.web, o); err != nil {

@@ -43,7 +43,7 @@ func TestUsage(t *testing.T) {
 		"init --store-dir nix t":               "--store-dir: ",
 		"init " + web:                          web + " cannot be made",
 		"sign t":                               "sign needs at least one --secret-key-file",
-		"verify " + web:                        web + " cannot be checked or signed",
+		"verify " + web:                        web + " cannot be checked",
 		"verify":                               "verify takes one argument, the cache",
 		"verify --trusted-public-key x t":      "--trusted-public-key: ",
 		"key generate":                         "generate needs --",

@@ -141,6 +141,9 @@ func substituterURL(text string) (location, string, error) {
 			return loc, "", err
 		}
 		loc.path, text = dir, "file://"+dir
+	case loc.scheme == inForge:
+		loc = location{scheme: onWeb, web: loc.forge.URL(), text: loc.text}
+		text = loc.web
 	case loc.scheme == onWeb && len(loc.settings) == 0:
 		text = strings.TrimRight(loc.web, "/")
 	}
@@ -148,6 +151,9 @@ func substituterURL(text string) (location, string, error) {
 	// no way to write a blank.
 	if strings.ContainsAny(text, " \t\r\n#\"'") || loc.scheme == inDir && strings.ContainsAny(text, "%?+") {
 		return loc, "", usage("%s cannot be named in nix.conf: it has special characters", loc.text)
+	}
+	if loc.scheme == inDir && len(loc.settings) > 0 {
+		text += "?" + loc.settings.Encode() // Nix heeds them
 	}
 	return loc, text, nil
 }

@@ -204,7 +204,7 @@ func makeQueue(dir string) (*queue.Queue, error) {
 
 // checkSending refuses what could never be sent, before something is written.
 func checkSending(c *cli.Context, to string) error {
-	if _, err := checkLocation(to, pushTo); err != nil {
+	if _, err := locate(c, to, pushTo); err != nil {
 		return err
 	}
 	if len(c.StringSlice("upstream-key")) > 0 && len(c.StringSlice("upstream")) == 0 {

@@ -152,7 +152,7 @@ func (s *sender) push(ctx context.Context, paths []layout.StorePath) error {
 	if err != nil {
 		return err
 	}
-	tree, err := openPushTold(c, ofRun(c, s.to, id), slog.New(troubleLog{s.drain.Trouble}))
+	tree, err := openPush(c, s.to, id, slog.New(troubleLog{s.drain.Trouble}))
 	if err != nil {
 		return err
 	}
