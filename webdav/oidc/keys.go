@@ -65,21 +65,29 @@ func (k *keys) VerifySignature(ctx context.Context, raw string) ([]byte, error) 
 		return nil, errors.New("not one signature in the compact form")
 	}
 	id := signed.Signatures[0].Header.KeyID
-	known, err := k.find(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	for _, key := range known {
-		if payload, err := signed.Verify(key); err == nil {
-			return payload, nil
+	for older := (time.Time{}); ; {
+		known, fetched, err := k.find(ctx, id, older)
+		if err != nil {
+			return nil, err
 		}
+		for _, key := range known {
+			if payload, err := signed.Verify(key); err == nil {
+				return payload, nil
+			}
+		}
+		// Some issuers name no key, or give the name of the old key to the new one.
+		if older.Equal(fetched) {
+			return nil, errors.New("no key of the issuer has signed it")
+		}
+		older = fetched
 	}
-	return nil, errors.New("no key of the issuer has signed it")
 }
 
-// find returns the keys of a name, or all for "". An unknown name has the issuer asked,
-// and old keys do.
-func (k *keys) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
+// find returns the keys of a name, or all for "", and when they were fetched. An unknown
+// name has the issuer asked, and old keys do, and keys that were fetched at a moment, which
+// have not signed a token. Those that are known are returned again where the issuer was asked a
+// little while ago.
+func (k *keys) find(ctx context.Context, id string, wrong time.Time) ([]jose.JSONWebKey, time.Time, error) {
 	for answered := false; ; answered = true {
 		k.mu.Lock()
 		now := k.now()
@@ -91,19 +99,21 @@ func (k *keys) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 		}
 		old := now.Sub(k.fetched)
 		may := now.Sub(k.asked) >= fetchPause || now.Before(k.asked)
-		if (len(found) > 0 && old < keysFresh) || !may && k.asking == nil {
-			failure := k.failure
+		fresh := old < keysFresh && (answered || wrong.IsZero() || !k.fetched.Equal(wrong))
+		if len(found) > 0 && fresh || !may && k.asking == nil {
+			failure, fetched := k.failure, k.fetched
 			k.mu.Unlock()
+			newer := wrong.IsZero() || !fetched.Equal(wrong)
 			switch {
-			case len(found) > 0 && old < keysGood:
-				return found, nil
+			case len(found) > 0 && old < keysGood && (newer || failure == nil):
+				return found, fetched, nil
 			case failure != nil:
-				return nil, fmt.Errorf("%w: %w", ErrUnavailable, failure)
+				return nil, fetched, fmt.Errorf("%w: %w", ErrUnavailable, failure)
 			case !answered:
 				// It may be newer than the keys that are known (I5).
-				return nil, fmt.Errorf("%w: a key is new, and it was asked a moment ago", ErrUnavailable)
+				return nil, fetched, fmt.Errorf("%w: a key is new, and it was asked a moment ago", ErrUnavailable)
 			}
-			return nil, errors.New("the issuer has no key of that name")
+			return nil, fetched, errors.New("the issuer has no key of that name")
 		}
 		if k.asking == nil {
 			k.asking, k.asked = make(chan struct{}), now
@@ -114,7 +124,7 @@ func (k *keys) find(ctx context.Context, id string) ([]jose.JSONWebKey, error) {
 		select {
 		case <-asking:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+			return nil, time.Time{}, fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
 		}
 	}
 }
@@ -146,7 +156,7 @@ func (k *keys) ask(ctx context.Context) ([]jose.JSONWebKey, error) {
 	}
 	u, err := url.Parse(at.URL)
 	if err == nil {
-		err = checkURL(u)
+		err = checkFrom(k.issuer, u)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the address of the keys: %w", err)
@@ -232,11 +242,24 @@ func (f *failing) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func client(transport http.RoundTripper) *http.Client {
+func client(transport http.RoundTripper, issuer string) *http.Client {
 	return &http.Client{Transport: limited{transport}, Timeout: fetchTime, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		if len(via) > 3 {
 			return errors.New("more than 3 redirects")
 		}
-		return checkURL(r.URL)
+		return checkFrom(issuer, r.URL)
 	}}
+}
+
+// checkFrom refuses an address that an issuer gives whose keys could be changed on the way, or
+// which leads an issuer elsewhere to what listens on this machine alone.
+func checkFrom(issuer string, u *url.URL) error {
+	from, err := url.Parse(issuer)
+	if err != nil {
+		return err
+	}
+	if isLocal(u) && !isLocal(from) {
+		return errors.New("it is on this machine, and the issuer is not")
+	}
+	return checkURL(u)
 }

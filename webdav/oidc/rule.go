@@ -117,12 +117,15 @@ func checkIssuer(text string) error {
 }
 
 func checkURL(u *url.URL) error {
-	addr, err := netip.ParseAddr(u.Hostname())
-	local := u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
-	if u.Scheme != "https" && !(u.Scheme == "http" && local) {
+	if u.Scheme != "https" && !(u.Scheme == "http" && isLocal(u)) {
 		return errors.New("want https://: whoever is in between could make keys of their own")
 	}
 	return nil
+}
+
+func isLocal(u *url.URL) bool {
+	addr, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // checkRoot refuses a pattern that could be none, whatever claims say.

@@ -38,7 +38,7 @@ func New(rules []Rule, transport http.RoundTripper) *Verifier {
 	v := &Verifier{rules: rules, keys: map[string]*keys{}, now: time.Now}
 	for _, r := range rules {
 		if v.keys[r.Issuer] == nil {
-			v.keys[r.Issuer] = &keys{issuer: r.Issuer, client: client(transport), now: func() time.Time { return v.now() }}
+			v.keys[r.Issuer] = &keys{issuer: r.Issuer, client: client(transport, r.Issuer), now: func() time.Time { return v.now() }}
 		}
 	}
 	return v
@@ -66,7 +66,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (token.Identity, erro
 	if keys == nil {
 		return token.Identity{}, fmt.Errorf("no rule is for the issuer %.200q", issuer)
 	}
-	if _, err := keys.find(ctx, id); err != nil {
+	if _, _, err := keys.find(ctx, id, time.Time{}); err != nil {
 		return token.Identity{}, err
 	}
 	var refused error
@@ -93,11 +93,15 @@ func (e *claimError) Error() string {
 }
 
 func (v *Verifier) verify(ctx context.Context, rule Rule, keys *keys, raw string) (token.Identity, error) {
-	verifier := oidc.NewVerifier(rule.Issuer, keys, &oidc.Config{ClientID: rule.Audience, SupportedSigningAlgs: algorithms,
+	signed := &signature{keys: keys}
+	verifier := oidc.NewVerifier(rule.Issuer, signed, &oidc.Config{ClientID: rule.Audience, SupportedSigningAlgs: algorithms,
 		// The library allows for other clocks where a token is not good yet, but not where
 		// it is good no more.
 		Now: func() time.Time { return v.now().Add(-skew) }})
 	shown, err := verifier.Verify(ctx, raw)
+	if signed.err != nil {
+		return token.Identity{}, signed.err
+	}
 	if err != nil {
 		return token.Identity{}, err
 	}
@@ -116,6 +120,18 @@ func (v *Verifier) verify(ctx context.Context, rule Rule, keys *keys, raw string
 		return token.Identity{}, err
 	}
 	return token.Identity{Rule: rule.ID(), Name: nameOf(shown.Subject), Scopes: rule.Scopes, Roots: roots, Until: v.now().Add(rule.TTL)}, nil
+}
+
+// A signature remembers why one could not be verified: the library tells the words of that
+// error alone.
+type signature struct {
+	keys *keys
+	err  error
+}
+
+func (s *signature) VerifySignature(ctx context.Context, raw string) (payload []byte, err error) {
+	payload, s.err = s.keys.VerifySignature(ctx, raw)
+	return payload, s.err
 }
 
 // peek returns what a token says of its issuer and key, which is not believed yet.

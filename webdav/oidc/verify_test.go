@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,9 @@ func TestVerifyRefuses(t *testing.T) {
 		"a star in it":             i.sign("rsa", oidc.RS256, map[string]any{"repository": "acme/*"}),
 		"two repositories":         i.sign("rsa", oidc.RS256, map[string]any{"repository": []string{"acme/app", "acme/b"}}),
 		"expired":                  i.sign("rsa", oidc.RS256, map[string]any{"exp": at(-2 * time.Minute)}),
+		"an end in words":          i.sign("rsa", oidc.RS256, map[string]any{"exp": "tomorrow"}),
+		"a negative end":           i.sign("rsa", oidc.RS256, map[string]any{"exp": -1}),
+		"an end beyond time":       i.sign("rsa", oidc.RS256, map[string]any{"exp": 1e300}),
 		"no end":                   i.sign("rsa", oidc.RS256, map[string]any{"exp": nil}),
 		"not yet valid":            i.sign("rsa", oidc.RS256, map[string]any{"nbf": at(10 * time.Minute), "exp": at(time.Hour)}),
 		"issued in the future":     i.sign("rsa", oidc.RS256, map[string]any{"iat": at(10 * time.Minute), "nbf": nil, "exp": at(time.Hour)}),
@@ -191,6 +195,83 @@ func TestVerifyRotation(t *testing.T) {
 	}
 }
 
+// An issuer that gives a new key the name of the old one, or no name, is asked again once in a
+// while, and however many tokens have a wrong signature.
+func TestVerifyRotationOfOneName(t *testing.T) {
+	for _, name := range []string{"the-key", ""} {
+		i := newIssuer(t)
+		v := newVerifier(t, i)
+		clock := time.Now()
+		v.now = func() time.Time { return clock }
+		rotate := func() (token string) {
+			t.Helper()
+			key, err := rsa.GenerateKey(rand.Reader, 2048)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i.tells.PublicKeys = nil
+			i.add(name, oidc.RS256, key)
+			return i.sign(name, oidc.RS256, nil)
+		}
+		old := rotate()
+		if _, err := v.Verify(t.Context(), old); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		next := rotate()
+		clock = clock.Add(fetchPause)
+		i.answer(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", 500) })
+		if _, err := v.Verify(t.Context(), next); !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%q: a new key while the issuer is away: %v", name, err)
+		}
+		if _, err := v.Verify(t.Context(), old); err != nil {
+			t.Errorf("%q: a key that is known: %v", name, err)
+		}
+		i.answer(nil)
+		clock = clock.Add(fetchPause)
+		if _, err := v.Verify(t.Context(), next); err != nil {
+			t.Errorf("%q: a new key: %v", name, err)
+		}
+		asked := i.asked.Load()
+		clock = clock.Add(fetchPause)
+		var wait sync.WaitGroup
+		for range 100 {
+			wait.Go(func() {
+				if _, err := v.Verify(t.Context(), old); err == nil || errors.Is(err, ErrUnavailable) {
+					t.Errorf("%q: a key that is gone: %v", name, err)
+				}
+			})
+		}
+		wait.Wait()
+		if n := i.asked.Load() - asked; n != 1 {
+			t.Errorf("%q: the issuer was asked %d times for wrong signatures", name, n)
+		}
+	}
+}
+
+// An issuer elsewhere leads to nothing that listens on this machine alone, nor to plain HTTP.
+func TestCheckFrom(t *testing.T) {
+	for _, test := range []struct {
+		issuer, at string
+		good       bool
+	}{
+		{"https://i.example.org", "https://keys.example.com/k", true},
+		{"https://i.example.org", "http://keys.example.com/k", false},
+		{"https://i.example.org", "http://localhost:8080/k", false},
+		{"https://i.example.org", "https://127.0.0.1/k", false},
+		{"https://i.example.org", "http://[::1]:80/k", false},
+		{"http://localhost:3000", "http://127.0.0.1:3000/k", true},
+		{"http://localhost:3000", "http://i.example.org/k", false},
+	} {
+		u, err := url.Parse(test.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := checkFrom(test.issuer, u); (err == nil) != test.good {
+			t.Errorf("%s leads to %s: %v", test.issuer, test.at, err)
+		}
+	}
+}
+
 // A flood of names of keys asks the issuer once.
 func TestVerifyFlood(t *testing.T) {
 	i := newIssuer(t)
@@ -230,6 +311,10 @@ func TestVerifyIssuerDown(t *testing.T) {
 		"endless": endless,
 		"another issuer": func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, `{"issuer":"https://other.example.org","jwks_uri":"http://%s/keys"}`, r.Host)
+		},
+		"redirects without end": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) },
+		"a redirect to plain HTTP": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://i.example.org"+r.URL.Path, http.StatusTemporaryRedirect)
 		},
 		"keys in plain HTTP": func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, `{"issuer":"http://%s","jwks_uri":"http://keys.example.org/keys"}`, r.Host)
