@@ -59,7 +59,7 @@ func Find(getenv func(string) string) *Runner {
 	if at == "" || secret == "" {
 		return nil
 	}
-	return &Runner{"the runner of this job", func(ctx context.Context, audience string) (string, error) {
+	return &Runner{"the runner of this job", func(ctx context.Context, audience string) (raw string, err error) {
 		u, err := url.Parse(at)
 		if err != nil {
 			return "", errors.New("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL")
@@ -67,22 +67,52 @@ func Find(getenv func(string) string) *Runner {
 		query := u.Query()
 		query.Set("audience", audience)
 		u.RawQuery = query.Encode()
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-		if err != nil {
-			return "", err
-		}
-		r.Header.Set("Authorization", "Bearer "+secret)
-		r.Header.Set("Accept", "application/json")
-		status, text, err := do(r)
-		if err != nil {
-			return "", err
-		}
-		var answer struct{ Value string }
-		if err := json.Unmarshal(text, &answer); status != http.StatusOK || err != nil {
-			return "", fmt.Errorf("the runner gives no token: %d %s", status, http.StatusText(status))
-		}
-		return check(answer.Value)
+		err = persist(ctx, func() (again bool, err error) {
+			raw, again, err = request(ctx, u.String(), secret)
+			return again, err
+		})
+		return raw, err
 	}}
+}
+
+// request asks the runner of a job once.
+func request(ctx context.Context, at, secret string) (raw string, again bool, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return "", false, errors.New("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL")
+	}
+	r.Header.Set("Authorization", "Bearer "+secret)
+	r.Header.Set("Accept", "application/json")
+	status, text, err := do(r)
+	if err != nil {
+		return "", netx.MayPass(err), err
+	}
+	if status != http.StatusOK {
+		return "", passes(status), fmt.Errorf("the runner gives no token: %d %s", status, http.StatusText(status))
+	}
+	var answer struct{ Value string }
+	if json.Unmarshal(text, &answer) != nil {
+		return "", false, errors.New("the runner gives no token: it answers with something else")
+	}
+	raw, err = check(answer.Value)
+	return raw, false, err
+}
+
+// passes reports whether a server that answers with a status may answer otherwise later.
+func passes(status int) bool { return status >= 500 || status == http.StatusTooManyRequests }
+
+// persist tries up to four times within half a minute or so.
+func persist(ctx context.Context, try func() (again bool, err error)) error {
+	begun := time.Now()
+	for attempt := 0; ; attempt++ {
+		again, err := try()
+		if err == nil || !again || attempt == 3 || time.Since(begun) > stall/2 {
+			return err
+		}
+		if err := netx.Sleep(ctx, time.Second<<attempt); err != nil {
+			return err
+		}
+	}
 }
 
 // Token returns an ID token for an audience. A runner that gives the token itself chose the
@@ -145,20 +175,17 @@ func Exchange(ctx context.Context, cache, raw string) (Pass, error) {
 	u.Path = strings.TrimRight(u.Path, "/") + "/"
 	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"},
 		"subject_token_type": {"urn:ietf:params:oauth:token-type:id_token"}, "subject_token": {raw}}
-	for attempt := 0; ; attempt++ {
+	var pass Pass
+	err = persist(ctx, func() (again bool, err error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), strings.NewReader(form.Encode()))
 		if err != nil {
-			return Pass{}, err
+			return false, err
 		}
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		pass, again, err := exchange(r)
-		if !again || attempt == 3 {
-			return pass, err
-		}
-		if err := netx.Sleep(ctx, time.Second<<attempt); err != nil {
-			return Pass{}, err
-		}
-	}
+		pass, again, err = exchange(r)
+		return again, err
+	})
+	return pass, err
 }
 
 func exchange(r *http.Request) (pass Pass, again bool, err error) {
@@ -178,7 +205,7 @@ func exchange(r *http.Request) (pass Pass, again bool, err error) {
 	switch {
 	case status == http.StatusOK && isJSON && strings.HasPrefix(answer.Token, "nst_"):
 		return Pass{answer.Token, now.Add(time.Duration(min(answer.Expires, 1e6)) * time.Second), answer.Roots}, false, nil
-	case status >= 500 || status == http.StatusTooManyRequests:
+	case passes(status):
 		return pass, true, fmt.Errorf("the cache does not take the ID token now: %d %s", status, answer.Why)
 	case isJSON && answer.Error != "":
 		return pass, false, &RefusedError{answer.Why}
