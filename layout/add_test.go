@@ -87,9 +87,9 @@ func TestAddInterrupted(t *testing.T) {
 			if err := add(whole); err != nil {
 				t.Fatal(err)
 			}
-			step := quick.Step(11)
+			step := quick.Step(23)
 			if name == "dir" {
-				step = 9 * quick.Step(9) // the operations of a file of the spool are three, of a Put in a batch one
+				step = 9 * quick.Step(19) // the operations of a file of the spool are three, of a Put in a batch one
 			}
 			for at := 1; at <= whole.Ops(); at += step {
 				for _, fault := range []treetest.Fault{{At: at}, {At: at, Done: true}, {At: at, Down: true}, {At: at, Done: true, Down: true}} {

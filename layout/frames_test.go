@@ -71,7 +71,7 @@ func seekOf(t *testing.T, listing layout.Body) (*nar.Seek, string) {
 // A listing tells of the frames of the NAR's file if there are several, and the same
 // whether the file is written, kept or read.
 func TestListingTellsOfFrames(t *testing.T) {
-	data := narOfFile(t, 40<<20)
+	data := narOfFile(t, 33<<20)
 	w := &layout.Writer{Tree: treeForPacking(t), StoreDir: layout.DefaultStoreDir, Pool: newPool(t)}
 	for _, method := range []compress.Method{compress.Zstd, compress.None, compress.Gzip} {
 		w.Method = method

@@ -18,10 +18,7 @@ import (
 )
 
 // The sizes that most tests use in place of those of NewPool, so that xz takes no minutes.
-const testStart, testFrame = 16 << 10, 256 << 10
-
-// smallFrame is that size where a test needs frames, and not large ones.
-var smallFrame = testFrame / quick.Step(4)
+var testStart, testFrame = 16 << 10, 256 << 10 / quick.Step(4)
 
 func testPool(t testing.TB, workers int) *Pool {
 	t.Helper()
@@ -121,10 +118,9 @@ func reclaimed(t *testing.T, p *Pool) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	p := newPool(2, testStart, smallFrame)
-	t.Cleanup(p.Close)
-	sizes := []int{0, 1, testStart - 1, testStart, testStart + 1, smallFrame - 1, smallFrame, smallFrame + 1, 7 * smallFrame / 2}
-	chunks := []int{1 << 10, testStart, 100_003, 10 * smallFrame}
+	p := testPool(t, 2)
+	sizes := []int{0, 1, testStart - 1, testStart, testStart + 1, testFrame - 1, testFrame, testFrame + 1, 7 * testFrame / 2}
+	chunks := []int{1 << 10, testStart, 100_003, 10 * testFrame}
 	for _, m := range Writable() {
 		for i, size := range sizes {
 			if i%quick.Step(4) > 0 {
@@ -196,9 +192,8 @@ func TestRoundTripNoise(t *testing.T) {
 }
 
 func TestLevels(t *testing.T) {
-	p := newPool(2, testStart, smallFrame)
-	t.Cleanup(p.Close)
-	data := sample(smallFrame+1, 3)
+	p := testPool(t, 2)
+	data := sample(testFrame+1, 3)
 	for _, m := range Writable() {
 		def := compressed(t, p, m, 0, data)
 		tr, _ := m.traits()
@@ -299,7 +294,7 @@ func TestMoreStreamsThanBuffers(t *testing.T) {
 // The same with a goroutine for each stream, so that streams do wait for buffers and are woken.
 func TestMoreProducersThanBuffers(t *testing.T) {
 	p := testPool(t, 2)
-	data := sample(4*testFrame, 6)
+	data := sample(1<<20, 6)
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {

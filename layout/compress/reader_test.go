@@ -25,9 +25,9 @@ var readable = []Method{Zstd, Xz, Gzip, Bzip2, Brotli, Lz4}
 // files gives one file of three frames (one for br and lz4) by each method, and its content.
 func files(t testing.TB) (map[Method][]byte, []byte) {
 	filesOnce.Do(func() {
-		p := newPool(2, testStart, smallFrame)
+		p := newPool(2, testStart, testFrame)
 		defer p.Close()
-		data := sample(5*smallFrame/2, 11)
+		data := sample(5*testFrame/2, 11)
 		list := map[Method][]byte{}
 		for _, m := range readable {
 			if m == Lz4 {

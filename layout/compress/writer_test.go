@@ -41,13 +41,13 @@ func TestErrorOfDestination(t *testing.T) {
 		for _, frames := range []int{0, 1, 20} {
 			t.Run(fmt.Sprintf("%s/%d", m, frames), func(t *testing.T) {
 				before := runtime.NumGoroutine()
-				p := newPool(2, testStart, smallFrame)
+				p := newPool(2, testStart, testFrame)
 				dst := &failing{left: 3, err: full}
 				w, err := p.NewWriter(t.Context(), dst, m, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
-				data, wrote := noise(smallFrame), 0
+				data, wrote := noise(testFrame), 0
 				if frames == 0 {
 					_, err = w.Write(data[:100])
 				}

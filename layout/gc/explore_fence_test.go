@@ -81,8 +81,8 @@ func fencedWorlds(between time.Duration) []world {
 		{name: "export what is there", actors: []actor{sweeper, exporter("x")}},
 		{name: "pin", actors: []actor{sweeper, pinner("x")}, may: missing},
 		{name: "files", actors: []actor{sweeper, early("z")}},
-		{name: "gc again", actors: []actor{sweeper, push("z"), rounds("gc again", 2*fencePasses, fencePasses, 2)}},
-		{name: "two gc", actors: []actor{sweeper, push("y", "x", "p"), rounds("another gc", time.Minute, between, 2)}},
+		{name: "gc again", actors: []actor{sweeper, push("z"), rounds("gc again", 2*fencePasses, fencePasses, 2)}, long: true},
+		{name: "two gc", actors: []actor{sweeper, push("y", "x", "p"), rounds("another gc", time.Minute, between, 2)}, long: true},
 	}
 	for i := range worlds {
 		worlds[i].fenced = true
@@ -96,7 +96,7 @@ func TestExploreFence(t *testing.T) {
 	f := newFixture(t)
 	schedules, steps := 0, 0
 	for n, w := range fencedWorlds(fencePasses) {
-		if n%quick.Step(12) > 0 {
+		if n%quick.Step(8) > 0 || w.long && !quick.All {
 			continue
 		}
 		begun := time.Now()
@@ -114,7 +114,7 @@ func TestExploreFence(t *testing.T) {
 func TestExploreFenceWithout(t *testing.T) {
 	f := newFixture(t)
 	own := func(key layout.Key) bool { return key.PathHash() == path("x").Hash() }
-	for n, c := range []struct {
+	for _, c := range []struct {
 		name    string
 		world   string
 		field   *bool
@@ -122,24 +122,25 @@ func TestExploreFenceWithout(t *testing.T) {
 		fence   func(*layout.Fence)
 		between time.Duration
 		sure    bool // no process need die, and no request be lost, to show it
+		long    bool // it is found after many schedules
 	}{
-		{name: "notes", world: "push p", fence: func(f *layout.Fence) { f.Without.Note = true }},
-		{name: "reading the plan again after a note", world: "push p", fence: func(f *layout.Fence) { f.Without.Reread = true }},
-		{name: "waiting while a slice is swept", world: "push p", fence: func(f *layout.Fence) { f.Without.Block = true }},
+		{name: "notes", world: "push p", long: true, fence: func(f *layout.Fence) { f.Without.Note = true }},
+		{name: "reading the plan again after a note", world: "push p", long: true, fence: func(f *layout.Fence) { f.Without.Reread = true }},
+		{name: "waiting while a slice is swept", world: "push p", long: true, fence: func(f *layout.Fence) { f.Without.Block = true }},
 		{name: "looking after the plan was read", world: "push p", fence: func(f *layout.Fence) { f.Without.Stale = true }},
-		{name: "NARs among what is relied upon", world: "export the same NAR", sure: true,
+		{name: "NARs among what is relied upon", world: "export the same NAR", sure: true, long: true,
 			fence: func(f *layout.Fence) {
 				f.Without.Keys = func(key layout.Key) bool { return key.Kind() == layout.KindNAR }
 			}},
-		{name: "the own key among it", world: "push again", fence: func(f *layout.Fence) { f.Without.Keys = own }},
-		{name: "a time for publications", world: "pin", sure: true, turns: func(tree *treetest.Turns) { tree.Without.Until = true }},
+		{name: "the own key among it", world: "push again", long: true, fence: func(f *layout.Fence) { f.Without.Keys = own }},
+		{name: "a time for publications", world: "pin", sure: true, long: true, turns: func(tree *treetest.Turns) { tree.Without.Until = true }},
 		{name: "the wait before the second scan", world: "push p", field: &gc.Without.Wait, between: time.Minute},
 		{name: "a scan after the wait", world: "push p", field: &gc.Without.Scan, between: time.Minute},
-		{name: "notes that are read after the announcement", world: "push p", field: &gc.Without.NotesEarly},
+		{name: "notes that are read after the announcement", world: "push p", long: true, field: &gc.Without.NotesEarly},
 		{name: "keeping what a note leads to", world: "push p", field: &gc.Without.Closure},
 		{name: "referrers first", world: "push p", field: &gc.Without.Order},
 	} {
-		if n%quick.Step(12) > 0 {
+		if c.long && !quick.All {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {

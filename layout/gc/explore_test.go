@@ -254,6 +254,7 @@ type world struct {
 	name   string
 	actors []actor
 	fenced bool // it is a bucket: nothing keeps late requests out
+	long   bool // it has many schedules
 	// may says which errors of the others are expected.
 	may func(error) bool
 }
@@ -275,8 +276,8 @@ func worlds() []world {
 		{name: "export what is there", actors: []actor{sweeper(0), exporter("x")}},
 		{name: "pin", actors: []actor{sweeper(0), pinner("x")}, may: missing},
 		{name: "files", actors: []actor{sweeper(0), early("z")}},
-		{name: "two pushes", actors: []actor{sweeper(0), push("y", "x", "p"), push("z")}},
-		{name: "push and export", actors: []actor{sweeper(0), push("z"), exporter("p")}},
+		{name: "two pushes", actors: []actor{sweeper(0), push("y", "x", "p"), push("z")}, long: true},
+		{name: "push and export", actors: []actor{sweeper(0), push("z"), exporter("p")}, long: true},
 	}
 }
 
@@ -448,9 +449,10 @@ func bound(t *testing.T) int {
 func TestExplore(t *testing.T) {
 	f := newFixture(t)
 	schedules, steps := 0, 0
-	all := worlds()
-	for n := 0; n < len(all); n += quick.Step(4) {
-		w := all[n]
+	for n, w := range worlds() {
+		if n%quick.Step(4) > 0 || w.long && !quick.All {
+			continue
+		}
 		s, wrong := w.explore(t, f, bound(t), &removed{})
 		if wrong != "" {
 			t.Errorf("%s: %s\n%s", w.name, wrong, s.Trace())
@@ -465,24 +467,25 @@ func TestExplore(t *testing.T) {
 // search finds what it is there for.
 func TestExploreWithout(t *testing.T) {
 	f := newFixture(t)
-	for n, c := range []struct {
+	for _, c := range []struct {
 		name  string
 		field *bool
 		turns func(*treetest.Turns)
+		long  bool // it is found after many schedules
 	}{
-		{"writers that wait for a sweep, and it for them", nil, func(tree *treetest.Turns) { tree.Without.WriterLock = true }},
-		{"a look that waits for a sweep", nil, func(tree *treetest.Turns) { tree.Without.LookLock = true }},
-		{"writers that see that something was removed", nil, func(tree *treetest.Turns) { tree.Without.Versions = true }},
-		{"keeping writers out", &gc.Without.Exclude, nil},
-		{"announcing", &gc.Without.Announce, nil},
-		{"looking again", &gc.Without.Recheck, nil},
-		{"keeping what new paths lead to", &gc.Without.Closure, nil},
-		{"keeping what was renewed", &gc.Without.Renewed, nil},
-		{"referrers first", &gc.Without.Order, nil},
-		{"records", &gc.Without.Records, nil},
-		{"comparing versions of NARs", &gc.Without.Versions, nil},
+		{"writers that wait for a sweep, and it for them", nil, func(tree *treetest.Turns) { tree.Without.WriterLock = true }, false},
+		{"a look that waits for a sweep", nil, func(tree *treetest.Turns) { tree.Without.LookLock = true }, true},
+		{"writers that see that something was removed", nil, func(tree *treetest.Turns) { tree.Without.Versions = true }, true},
+		{"keeping writers out", &gc.Without.Exclude, nil, false},
+		{"announcing", &gc.Without.Announce, nil, true},
+		{"looking again", &gc.Without.Recheck, nil, false},
+		{"keeping what new paths lead to", &gc.Without.Closure, nil, true},
+		{"keeping what was renewed", &gc.Without.Renewed, nil, false},
+		{"referrers first", &gc.Without.Order, nil, false},
+		{"records", &gc.Without.Records, nil, false},
+		{"comparing versions of NARs", &gc.Without.Versions, nil, true},
 	} {
-		if n%quick.Step(4) > 0 {
+		if c.long && !quick.All {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,8 +20,9 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// largeNAR returns a bare NAR of three pieces, and its key.
-func largeNAR() ([]byte, layout.Key) {
+// largeNAR returns a bare NAR of three pieces, and its key. The tests share it: they do not
+// change it.
+var largeNAR = sync.OnceValues(func() ([]byte, layout.Key) {
 	var b bytes.Buffer
 	put := func(s string) {
 		b.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(s))))
@@ -35,7 +37,7 @@ func largeNAR() ([]byte, layout.Key) {
 	put(strings.Repeat("a large file\n", (2*PieceSize+100)/13))
 	put(")")
 	return b.Bytes(), layout.NARKey(sha256.Sum256(b.Bytes()), compress.None.Extension())
-}
+})
 
 func (tr *trial) piece(c share.Client, key layout.Key, nar []byte, offset int64) error {
 	total := int64(len(nar))

@@ -278,12 +278,12 @@ func TestLogsAndPages(t *testing.T) {
 	// A mirror may bring a page as large as any that a tree can have.
 	large := strings.Repeat("<p>", int(layout.KindPage.MaxBytes())/3)
 	tr.must("style.css", large, false, Created)
-	if got := contents(t, tr.tree)["style.css"]; got != large {
-		t.Errorf("%d of %d bytes of a large page are there", len(got), len(large))
+	if got, err := layout.ReadAll(t.Context(), tr.tree, "style.css"); string(got) != large {
+		t.Errorf("%d of %d bytes of a large page are there, %v", len(got), len(large), err)
 	}
 	tr.refused("robots.txt", large+"<p>", false, TooLarge)
-	if got := contents(t, tr.tree)["index.html"]; got != "mine" {
-		t.Errorf("the page is %q", got)
+	if got, err := layout.ReadAll(t.Context(), tr.tree, "index.html"); string(got) != "mine" {
+		t.Errorf("the page is %q, %v", got, err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/tests/quick"
 )
 
 // record makes the record of a path whose hash depends on a number.
@@ -85,7 +86,7 @@ func TestTable(t *testing.T) {
 	for _, k := range []kind{hashes, names} {
 		rng := rand.New(rand.NewPCG(1, 2))
 		files, have, want := store{}, &table{Version: tableVersion}, map[string]bool{}
-		for round := range 24 {
+		for round := range 24 / quick.Step(2) {
 			var edits []edit
 			size := []int{1, 30, 1500}[rng.IntN(3)]
 			shrink := round%10 > 6
@@ -149,7 +150,7 @@ func TestRetired(t *testing.T) {
 // query: a list, and three shards at most. The list of ten times as many paths is ten
 // times as long; tests/bench makes it.
 func TestBound(t *testing.T) {
-	const paths = 100_000
+	paths := 100_000 / quick.Step(4)
 	hashes, names := tables(false)
 	var lines, words []edit
 	for n := range paths {
@@ -178,7 +179,7 @@ func TestBound(t *testing.T) {
 			largest = max(largest, len(text))
 		}
 		t.Logf("%s: %d shards of %d bytes at most, a list of %d", test.kind.name, len(written), largest, len(list))
-		if sum := 10*len(list) + test.shards*largest; sum > 300_000 {
+		if sum := 1_000_000/paths*len(list) + test.shards*largest; sum > 300_000 {
 			t.Errorf("%s: %d bytes for a query", test.kind.name, sum)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nix-community/go-nix/pkg/nixbase32"
@@ -49,6 +50,21 @@ func (c *Paths) Named(name string) Path {
 //	selfish      content-addressed, refers to itself
 //	app          refers to lib, flat and itself; 300 kB that do not compress
 func Closure(tb testing.TB) *Paths {
+	tb.Helper()
+	closureOnce.Do(func() { theClosure = closure(tb) })
+	c := &Paths{Paths: slices.Clone(theClosure.Paths)}
+	for i, p := range c.Paths {
+		c.Paths[i].NAR, c.Paths[i].Info.References = slices.Clone(p.NAR), slices.Clone(p.Info.References)
+	}
+	return c
+}
+
+var (
+	closureOnce sync.Once
+	theClosure  *Paths // that Closure returns copies of
+)
+
+func closure(tb testing.TB) *Paths {
 	tb.Helper()
 	c := &Paths{}
 	builder := c.text(tb, "builder.sh", "#!/bin/sh\necho hello > $out\n")

@@ -191,7 +191,8 @@ func (m *Mem) PutBatch(ctx context.Context, groups ...[]layout.Object) (taken []
 	for _, group := range groups {
 		bodies := make([][]byte, len(group))
 		for i, o := range group {
-			if bodies[i], err = io.ReadAll(io.NewSectionReader(o.Body, 0, o.Body.Size())); err == nil && int64(len(bodies[i])) != o.Body.Size() {
+			bodies[i] = make([]byte, o.Body.Size())
+			if _, err = io.ReadFull(io.NewSectionReader(o.Body, 0, o.Body.Size()), bodies[i]); err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
 			if err != nil {
@@ -235,7 +236,7 @@ func (m *Mem) putGroup(ctx context.Context, group []layout.Object, bodies [][]by
 			break
 		}
 		m.policePut(o.Key, bodies[i], have.data, there)
-		stored[o.Key] = slices.Clip(bodies[i])
+		stored[o.Key] = bodies[i]
 	}
 	for key, data := range stored {
 		m.store(key, data)

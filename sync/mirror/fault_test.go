@@ -98,9 +98,9 @@ func faults(t *testing.T, s scenario, all ...treetest.Fault) {
 	for _, side := range []string{"source", "destination"} {
 		for _, fault := range all {
 			t.Run(fmt.Sprintf("%s/done=%v,down=%v,%v", side, fault.Done, fault.Down, fault.Err), func(t *testing.T) {
-				step := quick.Step(97)
+				step := quick.Step(197)
 				if s.inDir {
-					step = 7 * quick.Step(37) // it is slower
+					step = 7 * quick.Step(89) // it is slower
 				}
 				for n := 1; ; n += step {
 					fault.At = n
@@ -210,7 +210,7 @@ func TestMirrorMoving(t *testing.T) {
 		}
 	})
 	m := &mirror.Mirror{Source: src, Dest: dst, Delete: true}
-	for range 60 {
+	for range 60 / quick.Step(3) {
 		err := m.Run(t.Context())
 		if incomplete := (*mirror.IncompleteError)(nil); err != nil && !errors.As(err, &incomplete) {
 			t.Error(err)

@@ -31,6 +31,14 @@ type issuer struct {
 	instead http.HandlerFunc // answers in the place of the issuer, if it is set
 }
 
+// keysOfRSA take long to make, so that the issuers share them in turns: two that are made
+// one after the other have different ones.
+var keysOfRSA = [2]func() (*rsa.PrivateKey, error){sync.OnceValues(newRSA), sync.OnceValues(newRSA)}
+
+func newRSA() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }
+
+var issuers atomic.Int64 // that were made
+
 func newIssuer(t testing.TB) *issuer {
 	t.Helper()
 	i := &issuer{tells: &oidctest.Server{Algorithms: []string{oidc.RS256, oidc.ES256, oidc.EdDSA}}, private: map[string]crypto.Signer{}}
@@ -50,7 +58,7 @@ func newIssuer(t testing.TB) *issuer {
 	t.Cleanup(server.Close)
 	i.URL = server.URL
 	i.tells.SetIssuer(i.URL)
-	r, err := rsa.GenerateKey(rand.Reader, 2048)
+	r, err := keysOfRSA[issuers.Add(1)%2]()
 	if err != nil {
 		t.Fatal(err)
 	}
