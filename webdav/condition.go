@@ -22,7 +22,7 @@ func (h *Handler) preconditions(r *http.Request, t *target, c client) *failure {
 	if match == nil && noneMatch == nil && state == "" {
 		return h.unlocked(r, t, c, nil)
 	}
-	info, err := h.uploaded(c).Stat(r.Context(), t.key)
+	info, err := h.uploaded(c, r).Stat(r.Context(), t.key)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return failureOf(err)
 	}

@@ -26,7 +26,7 @@ func TestNixMends(t *testing.T) {
 	}{
 		"NAR flipped, no narinfo": {gone, flip, true},
 		"NAR cut, no narinfo":     {gone, cut, true},
-		"NAR cut":                 {nil, cut, true},
+		"NAR cut":                 {nil, cut, false},
 		"NAR gone":                {nil, gone, false},
 		"narinfo cut":             {cut, nil, false},
 	} {

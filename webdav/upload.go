@@ -23,7 +23,7 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 	if note, ok := h.uploading.note(share.From(r.Context()), t.name); ok && !c.nix {
 		return sendScratch(w, r, note)
 	}
-	f := serveObject(w, r, t, h.uploaded(c), uploadHeaders, nil, time.Time{})
+	f := serveObject(w, r, t, h.uploaded(c, r), uploadHeaders, nil, time.Time{})
 	if f == nil || f.status != http.StatusNotFound || h.cfg.Upstream == nil || t.kind != layout.KindNarInfo {
 		return f
 	}
@@ -44,8 +44,8 @@ func (h *Handler) readUploads(w *response, r *http.Request, t *target) *failure 
 
 // uploaded is the tree as an uploading client has to see it, to know what it
 // need not send.
-func (h *Handler) uploaded(c client) layout.Reader {
-	if c.nix {
+func (h *Handler) uploaded(c client, r *http.Request) layout.Reader {
+	if c.nix || strict(r) {
 		return h.inbox.ForNix()
 	}
 	return h.inbox

@@ -198,10 +198,11 @@ func (b *Inbox) mendLinks(ctx context.Context, links []layout.DebugLink, nar lay
 	return nil
 }
 
-// linkLeads reports whether a debug link leads to a NAR that is there.
+// linkLeads reports whether a debug link leads to where a NAR that is there has such a
+// file.
 func (b *Inbox) linkLeads(ctx context.Context, key layout.Key, text []byte) (bool, error) {
-	_, nar, err := layout.ParseDebugLink(key, text)
-	if err != nil {
+	link, nar, err := layout.ParseDebugLink(key, text)
+	if err != nil || link != layout.NewDebugLink(link.ID) {
 		return false, nil
 	}
 	return b.exists(ctx, nar)

@@ -120,14 +120,17 @@ func (b *Inbox) examine(ctx context.Context, r *record, since layout.Sight) (_ *
 	return f, err
 }
 
-// leads reports whether the NAR of a record in the tree is there, and not known
+// leads reports whether a record in the tree is sound, and its NAR is there and not known
 // to be damaged.
 func (b *Inbox) leads(ctx context.Context, n *layout.NarInfo) (layout.Info, bool, error) {
 	info, err := layout.FindNAR(ctx, b.writer.Tree, n)
 	if errors.Is(err, fs.ErrNotExist) {
 		return layout.Info{}, false, nil
 	}
-	return info, err == nil && (n.FileSize == 0 || info.Size == n.FileSize) && !b.damaged.has(info), err
+	if err != nil {
+		return info, false, err
+	}
+	return info, (n.FileSize == 0 || info.Size == n.FileSize) && !b.spoiled(n, info) && !b.damaged.has(info), nil
 }
 
 // statJobs is how many references are looked for at once: each costs a round

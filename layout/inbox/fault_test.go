@@ -418,5 +418,10 @@ func TestMergeVouchesForNothingWrong(t *testing.T) {
 	n.NarHash, n.Sigs = layout.Hash{1}, nil
 	key, text := layout.NarInfoKey(n.Path), string(n.Marshal(layout.DefaultStoreDir))
 	tr.mem.Damage(key, func([]byte) []byte { return []byte(text) })
+	tr.refused(key, text, true, NARDiffers)
+	tr.restart() // and nothing is known of the NAR
 	tr.must(key, text, true, Unchanged)
+	if got := contents(t, tr.tree)[key]; got != text {
+		t.Errorf("the record says %s", got)
+	}
 }

@@ -62,6 +62,9 @@ func (f forNix) Stat(ctx context.Context, key layout.Key) (layout.Info, error) {
 		if err == nil {
 			err = f.stays(ctx, info)
 		}
+		if err == nil && key.Kind() == layout.KindDebugInfo {
+			err = f.linked(ctx, key)
+		}
 		return info, err
 	}
 	_, info, room, err := f.narInfo(ctx, key)
@@ -81,6 +84,19 @@ func (f forNix) stays(ctx context.Context, info layout.Info) error {
 	lasting, err := layout.Lasting(ctx, f.b.writer.Tree, info)
 	if err == nil && !lasting {
 		err = fmt.Errorf("stat %s: it is old: %w", info.Key, fs.ErrNotExist)
+	}
+	return err
+}
+
+// linked makes a debug link absent that leads nowhere: a Nix sends none that is there.
+func (f forNix) linked(ctx context.Context, key layout.Key) error {
+	text, err := layout.ReadAll(ctx, f.b.writer.Tree, key)
+	leads := false
+	if err == nil {
+		leads, err = f.b.linkLeads(ctx, key, text)
+	}
+	if errors.Is(err, layout.ErrTooLarge) || err == nil && !leads {
+		err = fmt.Errorf("stat %s: it leads nowhere: %w", key, fs.ErrNotExist)
 	}
 	return err
 }
@@ -113,8 +129,11 @@ func (f forNix) useful(ctx context.Context, key layout.Key) ([]byte, layout.Info
 	if n == nil {
 		return nil, info, room, nil, fmt.Errorf("damaged: %w", fs.ErrNotExist)
 	}
-	_, there, err := f.b.leads(ctx, n)
+	nar, there, err := f.b.leads(ctx, n)
 	if err == nil && !there {
+		if nar.Key != "" && n.FileSize != 0 && nar.Size != n.FileSize {
+			f.b.damaged.add(nar) // or the record is: the client is to send both
+		}
 		err = fmt.Errorf("its NAR is gone: %w", fs.ErrNotExist)
 	}
 	return text, info, room, n, err

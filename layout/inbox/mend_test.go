@@ -182,12 +182,6 @@ func TestForNixShowsWhatLeads(t *testing.T) {
 				if _, err := tr.ForNix().Stat(t.Context(), nar); err != nil {
 					tr.send(nar, s.objects[nar], true)
 				}
-				if name == "NAR cut" { // seen only by who reads it
-					tr.refused(key, s.objects[key], true, MissingNAR)
-					if _, err := tr.send(nar, s.objects[nar], true); err != nil {
-						t.Error(err)
-					}
-				}
 				if _, err := tr.send(key, s.objects[key], true); err != nil {
 					t.Error(err)
 				}

@@ -124,20 +124,10 @@ func methodOf(key layout.Key, file *bufio.Reader) (compress.Method, error) {
 		head, _ := file.Peek(len(narMagic))
 		return compress.Guess(extension(key), head), nil
 	}
-	switch extension(key) {
-	case ".xz":
-		return compress.Xz, nil
-	case ".zst":
-		return compress.Zstd, nil
-	case ".bz2":
-		return compress.Bzip2, nil
-	case ".br":
-		return compress.Brotli, nil
-	case ".lz4":
-		return compress.Lz4, nil
-	case ".gz":
-		return compress.Gzip, nil
-	case "":
+	if method, ok := extensions[extension(key)]; ok {
+		return method, nil
+	}
+	if extension(key) == "" {
 		head, _ := file.Peek(len(narMagic))
 		switch {
 		case bytes.HasPrefix(narMagic, head) && len(head) > 0:
@@ -148,6 +138,11 @@ func methodOf(key layout.Key, file *bufio.Reader) (compress.Method, error) {
 		return "", refuse(BadCompression, "bad compression: a file named .nar has to hold a NAR, bare or compressed by gzip; use zstd or xz instead")
 	}
 	return "", unknownExtension(extension(key))
+}
+
+// extensions are what a file is whose name leaves that in no doubt.
+var extensions = map[string]compress.Method{
+	".xz": compress.Xz, ".zst": compress.Zstd, ".bz2": compress.Bzip2, ".br": compress.Brotli, ".lz4": compress.Lz4, ".gz": compress.Gzip,
 }
 
 func extension(nar layout.Key) string {

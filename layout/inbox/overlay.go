@@ -80,8 +80,10 @@ func (b *Inbox) shows(ctx context.Context, key layout.Key, n *note) (bool, error
 	return n.why == echo && n.object.Size == info.Size && n.object.ETag == info.ETag, nil
 }
 
+// info describes what was sent. It has a version, as a client may say which one it
+// replaces.
 func (n *note) info(key layout.Key) layout.Info {
-	return layout.Info{Key: key, Size: n.body.Size(), ModTime: n.at}
+	return layout.Info{Key: key, Size: n.body.Size(), ModTime: n.at, ETag: fmt.Sprintf("sent-%x", n.at.UnixNano())}
 }
 
 // heldInfo returns what a narinfo looks like that is held for the client, nil if
@@ -96,7 +98,7 @@ func (b *Inbox) heldInfo(ctx context.Context, key layout.Key) *layout.Info {
 	if h == nil {
 		return nil
 	}
-	return &layout.Info{Key: key, Size: h.info.Size, ModTime: h.info.ModTime}
+	return &layout.Info{Key: key, Size: h.info.Size, ModTime: h.info.ModTime, ETag: h.info.ETag}
 }
 
 // OpenRange opens a part of what Get opens.

@@ -136,10 +136,12 @@ func (b *Inbox) update(ctx context.Context, r *record, d *decision) (outcome Out
 		outcome = Replaced
 		if present {
 			merged, outcome = *theirs, Merged
-			merged.Sigs = b.addSigs(theirs.Sigs, d.narInfo.Sigs...)
+			merged.Sigs = b.addSigs(b.sound(theirs), d.narInfo.Sigs...)
 			merged.AddSigs() // in order
 		} else if same {
-			merged.Absorb(theirs)
+			absorbed := *theirs
+			absorbed.Sigs = b.sound(theirs)
+			merged.Absorb(&absorbed)
 		}
 		if present && slices.Equal(merged.Sigs, theirs.Sigs) {
 			outcome = Unchanged

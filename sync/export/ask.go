@@ -11,7 +11,14 @@ import (
 // source is asked for the closure, and then the tree a single time. It reports false for
 // every other tree.
 func (im *Run) ask(ctx context.Context, plan *Plan) (bool, error) {
-	if im.Force || !layout.TraitsOf(im.Writer.Tree).Blind {
+	if !layout.TraitsOf(im.Writer.Tree).Blind {
+		return false, nil
+	}
+	if im.Force {
+		// The tree may learn of itself how it takes what is sent.
+		if _, err := layout.Missing(ctx, im.Writer.Tree, nil); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return false, err
+		}
 		return false, nil
 	}
 	closure, order, err := im.closure(ctx, plan.roots)
