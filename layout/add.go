@@ -146,7 +146,8 @@ func (w *Writer) publish(ctx, timed context.Context, items []Item) error {
 		// has these bytes (I4). A listing that is there may belong to a record of
 		// another build, see settle. When replacing, both are written again, which
 		// mends what was damaged.
-		opts := PutOptions{IfAbsent: !item.Replace}
+		// Those that the tree makes by itself are put then, too.
+		opts, lists := PutOptions{IfAbsent: !item.Replace}, lists && !item.Replace
 		if !item.Packed.stored {
 			bulk = append(bulk, Object{nar, item.Packed.file, opts})
 		}
