@@ -251,22 +251,36 @@ func closeAll(listeners []net.Listener) {
 	}
 }
 
+// uploaders says who may upload.
+func uploaders(auth *token.Auth) string {
+	if auth.AnonymousUpload {
+		return "everyone"
+	}
+	var who []string
+	if auth.Tokens != nil {
+		who = auth.Tokens.Holders(webdav.Upload)
+	}
+	if auth.Exchange != nil {
+		who = append(who, auth.Exchange.Uploaders...)
+	}
+	if len(who) == 0 {
+		return "no client"
+	}
+	return strings.Join(who, " ")
+}
+
 // tellWhoIsSigned tells who can make this server sign what. Its key vouches for
 // what it signs to everyone who trusts it.
 func (s *service) tellWhoIsSigned(c *cli.Context) {
-	who := "no client"
-	if s.auth.AnonymousUpload {
-		who = "everyone"
-	} else if s.auth.Tokens != nil {
-		if names := s.auth.Tokens.Holders(webdav.Upload); len(names) > 0 {
-			who = strings.Join(names, " ")
-		}
-	}
 	what := "whatever they send: who is first has the path; see --require-signature"
 	if c.Bool("require-signature") {
 		what = "what a trusted key has signed, or its content proves"
 	}
-	s.log.Info("who can make this server sign", "uploaders", who, "what", what)
+	more := []any{"uploaders", uploaders(s.auth), "what", what}
+	if s.filler != nil {
+		more = append(more, "readers", "what an upstream of --pull-through has signed")
+	}
+	s.log.Info("who can make this server sign", more...)
 }
 
 // greet tells what is served where, and what is likely not meant.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/oidc"
 	"github.com/nixstatic/nixstatic/webdav/token"
 )
@@ -32,7 +34,17 @@ func openExchange(c *cli.Context, auth *token.Auth) error {
 		secret = []byte(keys[0].Reveal())
 	}
 	verifier := oidc.New(rules, nil)
-	auth.Exchange = &token.Exchange{Mint: token.NewMint(secret, verifier.Knows), Unavailable: oidc.ErrUnavailable,
+	auth.Exchange = &token.Exchange{Uploaders: uploadersBy(rules), Mint: token.NewMint(secret, verifier.Knows), Unavailable: oidc.ErrUnavailable,
 		Verify: func(ctx context.Context, raw string) (token.Identity, error) { return verifier.Verify(ctx, raw) }}
 	return nil
+}
+
+// uploadersBy says whom rules let upload.
+func uploadersBy(rules []oidc.Rule) (who []string) {
+	for _, rule := range rules {
+		if slices.ContainsFunc(rule.Scopes, func(s webdav.Scope) bool { return s >= webdav.Upload }) {
+			who = append(who, rule.Who())
+		}
+	}
+	return who
 }

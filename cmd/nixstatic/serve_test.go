@@ -2,12 +2,16 @@ package main
 
 import (
 	"math"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nixstatic/nixstatic/layout/gc"
+	"github.com/nixstatic/nixstatic/webdav"
+	"github.com/nixstatic/nixstatic/webdav/oidc"
+	"github.com/nixstatic/nixstatic/webdav/token"
 )
 
 func TestParseBytes(t *testing.T) {
@@ -110,6 +114,48 @@ func TestSchedule(t *testing.T) {
 	for _, text := range []string{"", "daily", "10s", "25:00", "-1h"} {
 		if _, err := parseSchedule(text); err == nil {
 			t.Errorf("%q is a schedule", text)
+		}
+	}
+}
+
+// The log names everyone who can make a server sign, however the client is let in.
+func TestUploaders(t *testing.T) {
+	var rules []oidc.Rule
+	for _, text := range []string{
+		"issuer=https://forge.example.org,audience=x,claim:repository=acme/*,claim:ref=main,scope=upload",
+		"issuer=https://forge.example.org,audience=x,claim:repository=others/*,scope=read",
+	} {
+		rule, err := oidc.ParseRule(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = append(rules, rule)
+	}
+	jobs := "oidc:issuer=https://forge.example.org,claim:repository=acme/*,claim:ref=main"
+	file := filepath.Join(t.TempDir(), "tokens")
+	for name, scope := range map[string]webdav.Scope{"ci": webdav.Upload, "reader": webdav.Read} {
+		made, _, err := token.New(name, []webdav.Scope{scope}, time.Time{})
+		if err == nil {
+			err = token.Add(file, made)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tokens, err := token.OpenFile(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange := &token.Exchange{Uploaders: uploadersBy(rules)}
+	for want, auth := range map[string]*token.Auth{
+		"no client":  {},
+		"ci":         {Tokens: tokens},
+		jobs:         {Exchange: exchange},
+		"ci " + jobs: {Tokens: tokens, Exchange: exchange},
+		"everyone":   {Tokens: tokens, Exchange: exchange, AnonymousUpload: true},
+	} {
+		if got := uploaders(auth); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

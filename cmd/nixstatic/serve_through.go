@@ -98,11 +98,17 @@ func readOnly(patterns []string) (func(layout.StorePath) bool, error) {
 	}, nil
 }
 
-// open makes what finds records, and has the inbox trust what the caches have signed.
-func (p *pulling) open(c *cli.Context, policy *inbox.Config) (err error) {
+// keys are those of the caches: their word is taken for what was fetched from there.
+func (p *pulling) keys() (keys signer.Trusted) {
 	for _, cache := range p.caches {
-		policy.Trusted = append(policy.Trusted, cache.Keys...)
+		keys = append(keys, cache.Keys...)
 	}
+	return keys
+}
+
+// open makes what finds records.
+func (p *pulling) open(c *cli.Context, policy *inbox.Config) (err error) {
+	policy.Known = p.keys()
 	p.ups, err = upstream.Open(c.Context, upstream.Config{Tree: policy.Writer.Tree, StoreDir: policy.Writer.StoreDir,
 		Caches: p.caches, Timeout: min(upstreamTimeout, p.timeout), Log: policy.Log})
 	return err
@@ -117,5 +123,5 @@ func (p *pulling) filler(s *service, policy *inbox.Config, keys []signer.SecretK
 		return alone
 	}
 	return through.New(through.Config{Upstreams: p.ups, NARs: p.nars, Inbox: s.inbox, Tree: policy.Writer.Tree, StoreDir: policy.Writer.StoreDir,
-		Keys: keys, Timeout: p.timeout, Metrics: s.metrics, Log: policy.Log})
+		Keys: keys, Vouched: p.keys(), Timeout: p.timeout, Metrics: s.metrics, Log: policy.Log})
 }

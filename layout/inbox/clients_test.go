@@ -525,7 +525,7 @@ func TestHeldMemory(t *testing.T) {
 			missing = append(missing, inventedPath(1000+i*refs+j))
 		}
 		key, text := s.invented(t, 1_000_000+i, missing...)
-		r, err := tr.Inbox.read(key, []byte(text))
+		r, err := tr.Inbox.read(key, []byte(text), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,9 @@ type Config struct {
 
 	// Trusted are the keys whose word is taken.
 	Trusted signer.Trusted
+	// Known are keys whose signatures have to be good. Their word alone is taken for
+	// what Options.Vouched says.
+	Known signer.Trusted
 	// RequireSignature refuses a path that no trusted key has signed, unless its
 	// bytes prove its content address; and realisations likewise, which can prove
 	// nothing.
@@ -69,6 +72,8 @@ type Options struct {
 	// Path is set to the path of a narinfo that could be read, whatever becomes of
 	// it. It may be nil.
 	Path *layout.StorePath
+	// Vouched are keys whose word is taken for this object, beside Config.Trusted.
+	Vouched signer.Trusted
 	// Spooled is told how much of a NAR is in the spool by now, see layout.Writer. Nil:
 	// no party is told.
 	Spooled func(file layout.SpoolFile, n int64)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,9 +25,11 @@ type Inbox struct {
 	writer *layout.Writer // a copy, with our limit
 	spool  layout.Spool
 	known  signer.Trusted // the keys whose signatures are checked
-	log    *slog.Logger
-	space  space
-	locks  locks
+	// trusted are those of them whose word is taken.
+	trusted signer.Trusted
+	log     *slog.Logger
+	space   space
+	locks   locks
 
 	damaged damaged
 	readers *share.Pool // of NARs in the tree
@@ -84,11 +87,12 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	}
 	writer.Turns = share.NewPool(int64(2*runtime.GOMAXPROCS(0)-1), decodingPatience) // all processors for a client alone
 	b := &Inbox{
-		cfg: c, writer: &writer, spool: writer.Spool, known: knownKeys(c), log: c.Log,
+		cfg: c, writer: &writer, spool: writer.Spool, trusted: trustedKeys(c), log: c.Log,
 		space: space{free: c.FreeSpace, floor: c.MinFree}, now: time.Now,
 		links: map[sent]map[layout.Key]bool{}, held: map[layout.Key]*held{}, heldOf: map[layout.Key]heldSet{}, heldBy: map[share.Client]heldSet{},
 		needed: map[layout.Key]heldSet{}, holds: map[share.Client]holding{}, worksFor: map[share.Client]int64{},
 	}
+	b.known = append(slices.Clip(b.trusted), c.Known...)
 	b.readers = share.NewPool(maxReading, decodingPatience)
 	b.stored = share.NewPool(storedMemory, decodingPatience)
 	b.lookups = share.NewBudget(maxLookups, lookupStep)

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/nixstatic/nixstatic/layout"
+	"github.com/nixstatic/nixstatic/signer"
 )
 
 // A record is a narinfo on its way into the tree.
@@ -35,7 +36,7 @@ func (b *Inbox) putNarInfo(ctx context.Context, key layout.Key, u *upload, o Opt
 	if len(text) == 0 {
 		return 0, errEmpty
 	}
-	r, err := b.read(key, text)
+	r, err := b.read(key, text, o.Vouched)
 	if err != nil {
 		return 0, err
 	}
@@ -199,7 +200,7 @@ func (b *Inbox) publishing(ctx context.Context, work func(context.Context) error
 }
 
 // read parses a narinfo and refuses what can be told from it alone.
-func (b *Inbox) read(key layout.Key, text []byte) (*record, error) {
+func (b *Inbox) read(key layout.Key, text []byte, vouched signer.Trusted) (*record, error) {
 	storeDir := b.writer.StoreDir
 	n, err := layout.ParseNarInfo(text, storeDir)
 	if err != nil {
@@ -228,7 +229,7 @@ func (b *Inbox) read(key layout.Key, text []byte) (*record, error) {
 		return nil, refuse(BadSignature, "bad signature: %.100q is not name:base64", bad[0])
 	}
 	n.Sigs = b.addSigs(nil, n.Sigs...)
-	if r.trusted, err = b.checkSigs(n.Sigs, n.Fingerprint(storeDir)); err != nil {
+	if r.trusted, err = b.checkSigs(vouched, n.Sigs, n.Fingerprint(storeDir)); err != nil {
 		return nil, err
 	}
 	if b.cfg.RequireSignature && !r.trusted && !provable(n) {

@@ -25,11 +25,11 @@ func (b *Inbox) putRealisation(ctx context.Context, key layout.Key, u *upload, o
 		return 0, refuse(BadRealisation, "bad realisation: %v", err).because(err)
 	}
 	sent.Sigs, sent.TraceSigs = b.addSigs(nil, sent.Sigs...), b.addSigs(nil, sent.TraceSigs...)
-	trusted, err := b.checkSigs(sent.Sigs, sent.Fingerprints()...)
+	trusted, err := b.checkSigs(o.Vouched, sent.Sigs, sent.Fingerprints()...)
 	if err != nil {
 		return 0, err
 	}
-	traceTrusted, err := b.checkSigs(sent.TraceSigs, sent.TraceFingerprint())
+	traceTrusted, err := b.checkSigs(o.Vouched, sent.TraceSigs, sent.TraceFingerprint())
 	if err != nil {
 		return 0, err
 	}

@@ -70,7 +70,7 @@ func (b *Inbox) try(ctx context.Context, h *held) (again bool, err error) {
 	}
 	var r *record
 	if err == nil {
-		r, err = b.read(h.key, text)
+		r, err = b.read(h.key, text, nil)
 	}
 	if err == nil {
 		var needs []need

@@ -17,8 +17,10 @@ var edits = map[string]func(string) string{
 	"hash of the NAR": func(s string) string {
 		return regexp.MustCompile(`NarHash: sha256:.....`).ReplaceAllString(s, "NarHash: sha256:00000")
 	},
-	"size of the NAR":     func(s string) string { return strings.Replace(s, "NarSize: ", "NarSize: 9", 1) },
-	"references":          func(s string) string { return strings.Replace(s, "References: ", "References: "+strings.Repeat("0", 32)+"-x ", 1) },
+	"size of the NAR": func(s string) string { return strings.Replace(s, "NarSize: ", "NarSize: 9", 1) },
+	"references": func(s string) string {
+		return strings.Replace(s, "References: ", "References: "+strings.Repeat("0", 32)+"-x ", 1)
+	},
 	"name of the path":    func(s string) string { return strings.Replace(s, "-flat\n", "-flaw\n", 1) },
 	"compression":         func(s string) string { return strings.Replace(s, "Compression: zstd", "Compression: xz", 1) },
 	"size of the file":    func(s string) string { return strings.Replace(s, "FileSize: ", "FileSize: 9", 1) },

@@ -10,18 +10,18 @@ import (
 
 // checkSigs refuses signatures that claim the name of a key known here and are
 // not its signature of any of the texts. It reports whether one is by a key
-// whose word is taken: a trusted one, or our own, which signed what was checked
-// before.
-func (b *Inbox) checkSigs(sigs []string, texts ...string) (trusted bool, err error) {
+// whose word is taken: a trusted one, one that is vouched for, or our own, which
+// signed what was checked before.
+func (b *Inbox) checkSigs(vouched signer.Trusted, sigs []string, texts ...string) (trusted bool, err error) {
 	for _, sig := range sigs {
 		if _, err := signer.SignatureName(sig); err != nil {
 			return false, refuse(BadSignature, "bad signature: %v", err).because(err)
 		}
 	}
-	trusted, bad := b.known.Check(sigs, texts...)
-	if bad != "" {
+	if _, bad := b.known.Check(sigs, texts...); bad != "" {
 		return false, refuse(BadSignature, "bad signature: the one by %.100s does not match; it was made with another key of that name, or for other content", bad)
 	}
+	trusted, _ = append(slices.Clip(b.trusted), vouched...).Check(sigs, texts...)
 	return trusted, nil
 }
 
@@ -66,13 +66,13 @@ func (b *Inbox) knows(sig string) bool {
 	return slices.ContainsFunc(b.known, func(key signer.PublicKey) bool { return key.Name() == name })
 }
 
-// keys returns the keys whose signatures are checked.
-func knownKeys(c Config) signer.Trusted {
-	known := slices.Clone(c.Trusted)
+// trustedKeys returns the keys whose word is taken for everything.
+func trustedKeys(c Config) signer.Trusted {
+	trusted := slices.Clone(c.Trusted)
 	for _, key := range c.Writer.Keys {
-		known = append(known, key.Public())
+		trusted = append(trusted, key.Public())
 	}
-	return known
+	return trusted
 }
 
 // provable reports whether the bytes can prove the content address.

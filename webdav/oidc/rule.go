@@ -140,6 +140,15 @@ func (r Rule) ID() string {
 	return fmt.Sprintf("%x", sum[:8])
 }
 
+// Who says whose tokens are good, for people.
+func (r Rule) Who() string {
+	who := "oidc:issuer=" + r.Issuer
+	for _, c := range r.Claims {
+		who += ",claim:" + c.Name + "=" + c.Pattern
+	}
+	return who
+}
+
 // matches reports whether the claims of a token are those that the rule wants; if not,
 // it says which is not.
 func (r Rule) matches(claims map[string]json.RawMessage) (ok bool, why string) {

@@ -77,7 +77,7 @@ func (f *Filler) put(ctx context.Context, key layout.Key, text []byte) error {
 		return err
 	}
 	defer turn.Release()
-	_, err = f.cfg.Inbox.Put(ctx, key, bytes.NewReader(text), inbox.Options{Strict: true, Size: int64(len(text))})
+	_, err = f.cfg.Inbox.Put(ctx, key, bytes.NewReader(text), inbox.Options{Strict: true, Size: int64(len(text)), Vouched: f.cfg.Vouched})
 	return err
 }
 

@@ -40,6 +40,8 @@ type Config struct {
 
 	StoreDir string             // "" for layout.DefaultStoreDir
 	Keys     []signer.SecretKey // what the inbox signs with: a record has their signatures from the first answer on
+	// Vouched are the keys of the upstreams, whose word the inbox takes for what was fetched.
+	Vouched signer.Trusted
 
 	// Timeout is how long a fetch may bring less than 64 KiB; 0 for half a minute.
 	// The upstream is then left alone for a while.

@@ -144,12 +144,16 @@ func newTrial(t *testing.T, caches ...*cache) *trial {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := []signer.SecretKey{ours}
-	tr.inbox, err = inbox.Open(t.Context(), inbox.Config{Writer: &layout.Writer{Tree: tr.tree, StoreDir: layout.DefaultStoreDir, Keys: keys}, Provided: ups.Provided, Log: log})
+	keys, vouched := []signer.SecretKey{ours}, signer.Trusted{}
+	for _, c := range caches {
+		vouched = append(vouched, c.key.Public())
+	}
+	// Clients have to be trusted by others than the upstreams.
+	tr.inbox, err = inbox.Open(t.Context(), inbox.Config{RequireSignature: true, Known: vouched, Writer: &layout.Writer{Tree: tr.tree, StoreDir: layout.DefaultStoreDir, Keys: keys}, Provided: ups.Provided, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.Filler = New(Config{Upstreams: ups, NARs: nars, Inbox: tr.inbox, Tree: tr.tree, Keys: keys, Timeout: 2 * time.Second, Metrics: tr.counted, Log: log})
+	tr.Filler = New(Config{Upstreams: ups, NARs: nars, Inbox: tr.inbox, Tree: tr.tree, Keys: keys, Vouched: vouched, Timeout: 2 * time.Second, Metrics: tr.counted, Log: log})
 	tr.handler = webdav.New(webdav.Config{Tree: tr.tree, Through: tr.Filler, Inbox: tr.inbox, Log: log})
 	t.Cleanup(func() {
 		tr.Filler.Close()

@@ -20,6 +20,8 @@ type Exchange struct {
 	// Unavailable means that it could not be found out.
 	Verify      func(ctx context.Context, raw string) (Identity, error)
 	Unavailable error
+	// Uploaders says who may upload with such a token, for people.
+	Uploaders []string
 	// Most is how many tokens are checked at the same time, which networks share; 0 for
 	// 64.
 	Most int
