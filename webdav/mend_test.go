@@ -11,8 +11,8 @@ import (
 	"github.com/nixstatic/nixstatic/layout"
 )
 
-// A client of ours asks what is missing, and sends that unless it is there. What is there
-// and of no use must not keep its own out.
+// A client of ours asks what is missing, and sends that unless it is there. An object
+// that is there and of no use must not keep the client's own out.
 func TestConditionsMend(t *testing.T) {
 	dir, _ := example(t)
 	strict, absent := "Prefer: handling=strict", "If-None-Match: *"
@@ -72,8 +72,8 @@ func TestConditionsMend(t *testing.T) {
 	}
 }
 
-// A program that is not strict sees what it sent. That has a version, which it may say that
-// it replaces.
+// A program that is not strict sees what it sent. Such an object has a version, and the
+// program may say that it replaces that one.
 func TestWhatWasSentHasAVersion(t *testing.T) {
 	dir, paths := example(t)
 	r := newRig(t, nil)

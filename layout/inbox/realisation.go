@@ -65,7 +65,7 @@ func (b *Inbox) mergeRealisation(ctx context.Context, key layout.Key, sent layou
 		outcome = Created
 		if have != nil {
 			outcome = Replaced
-			// One that is malformed, or not what was signed, counts as absent.
+			// A realisation that is malformed, or not what was signed, counts as absent.
 			if there, err := layout.ParseRealisation(key, have); err == nil && !b.spoiledRealisation(&there) {
 				if there.OutPath != sent.OutPath {
 					return nil, refuse(Conflict, "conflict: for this realisation the cache has %.100s, which stays", there.OutPath)

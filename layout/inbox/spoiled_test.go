@@ -28,7 +28,7 @@ var edits = map[string]func(string) string{
 	"hash, and no record": func(s string) string { return strings.Replace(s, "NarHash: sha256:", "NarHash: sha257:", 1) },
 }
 
-// A record that can be read and says what nobody signed is as good as absent: a Nix is not
+// A record that can be read and says what no key signed is as good as absent: a Nix is not
 // told of it, and what the client then sends takes its place. So does what a client sends
 // that asks for nothing before.
 func TestSpoiledRecordIsMended(t *testing.T) {

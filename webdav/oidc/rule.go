@@ -140,7 +140,7 @@ func (r Rule) ID() string {
 	return fmt.Sprintf("%x", sum[:8])
 }
 
-// Who says whose tokens are good, for people.
+// Who returns whose tokens are good, for people.
 func (r Rule) Who() string {
 	who := "oidc:issuer=" + r.Issuer
 	for _, c := range r.Claims {
