@@ -43,7 +43,7 @@ func openExchange(c *cli.Context, auth *token.Auth) error {
 func uploadersBy(rules []oidc.Rule) (who []string) {
 	for _, rule := range rules {
 		if slices.ContainsFunc(rule.Scopes, func(s webdav.Scope) bool { return s >= webdav.Upload }) {
-			who = append(who, rule.Who())
+			who = append(who, rule.Holders())
 		}
 	}
 	return who

@@ -140,8 +140,8 @@ func (r Rule) ID() string {
 	return fmt.Sprintf("%x", sum[:8])
 }
 
-// Who returns whose tokens are good, for people.
-func (r Rule) Who() string {
+// Holders says whose tokens are good, for people.
+func (r Rule) Holders() string {
 	who := "oidc:issuer=" + r.Issuer
 	for _, c := range r.Claims {
 		who += ",claim:" + c.Name + "=" + c.Pattern
