@@ -80,10 +80,13 @@ func (b *Inbox) shows(ctx context.Context, key layout.Key, n *note) (bool, error
 	return n.why == echo && n.object.Size == info.Size && n.object.ETag == info.ETag, nil
 }
 
+// sentTag begins the version of a note. No tree has such versions.
+const sentTag = "sent-"
+
 // info describes what was sent. It has a version, as a client may say which one it
 // replaces.
 func (n *note) info(key layout.Key) layout.Info {
-	return layout.Info{Key: key, Size: n.body.Size(), ModTime: n.at, ETag: fmt.Sprintf("sent-%x", n.at.UnixNano())}
+	return layout.Info{Key: key, Size: n.body.Size(), ModTime: n.at, ETag: fmt.Sprintf("%s%x", sentTag, n.at.UnixNano())}
 }
 
 // heldInfo returns what a narinfo looks like that is held for the client, nil if
@@ -98,12 +101,12 @@ func (b *Inbox) heldInfo(ctx context.Context, key layout.Key) *layout.Info {
 	if h == nil {
 		return nil
 	}
-	return &layout.Info{Key: key, Size: h.info.Size, ModTime: h.info.ModTime, ETag: h.info.ETag}
+	return &layout.Info{Key: key, Size: h.info.Size, ModTime: h.info.ModTime}
 }
 
 // OpenRange opens a part of what Get opens.
 func (b *Inbox) OpenRange(ctx context.Context, version layout.Info, from, to int64) (io.ReadCloser, error) {
-	if version.ETag != "" {
+	if version.ETag != "" && !strings.HasPrefix(version.ETag, sentTag) {
 		return (sound{b}).OpenRange(ctx, version, from, to)
 	}
 	// A note, or a narinfo that waits, is small.
