@@ -71,10 +71,21 @@ func readPulling(c *cli.Context, log *slog.Logger) (*pulling, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open upstream: %w", err)
 		}
+		if !c.Bool("private") {
+			warnOfLogin(log, url, p.caches[i].URL)
+		}
 		p.caches[i].Only = only
 		p.nars[p.caches[i].URL] = nars
 	}
 	return p, nil
+}
+
+// warnOfLogin tells of a cache behind a login, named so in the log, that any client of a
+// public server reads.
+func warnOfLogin(log *slog.Logger, url, name string) {
+	if login, err := httpcache.Authorized(url, httpcache.Options{}); err == nil && login {
+		log.Warn("every client may read here what this upstream gives to those with a password alone: see --private", "upstream", name)
+	}
 }
 
 // readOnly makes one test of patterns for the names of store paths, nil if there are

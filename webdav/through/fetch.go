@@ -157,6 +157,10 @@ func (f *Filler) join(ctx context.Context, nar layout.Key, hash string) (*fetch,
 	if keyOf(n) != nar {
 		return nil, f.otherNAR(n, nar)
 	}
+	// On a full disk no upstream is asked for what could not be stored.
+	if err := f.cfg.Inbox.Check(ctx, nar, inbox.Options{Size: n.FileSize}); err != nil {
+		return nil, err
+	}
 	for place := (*share.Part)(nil); ; {
 		f.mu.Lock()
 		ft := f.fetches[nar]

@@ -124,6 +124,12 @@ func (c *counts) of(result string) int {
 
 func newTrial(t *testing.T, caches ...*cache) *trial {
 	t.Helper()
+	return newTrialWith(t, inbox.Config{}, caches...)
+}
+
+// newTrialWith is newTrial with what an inbox may take.
+func newTrialWith(t *testing.T, policy inbox.Config, caches ...*cache) *trial {
+	t.Helper()
 	ours, err := signer.Generate("ours-1")
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +155,9 @@ func newTrial(t *testing.T, caches ...*cache) *trial {
 		vouched = append(vouched, c.key.Public())
 	}
 	// Clients have to be trusted by others than the upstreams.
-	tr.inbox, err = inbox.Open(t.Context(), inbox.Config{RequireSignature: true, Known: vouched, Writer: &layout.Writer{Tree: tr.tree, StoreDir: layout.DefaultStoreDir, Keys: keys}, Provided: ups.Provided, Log: log})
+	policy.RequireSignature, policy.Known = true, vouched
+	policy.Writer, policy.Provided, policy.Log = &layout.Writer{Tree: tr.tree, StoreDir: layout.DefaultStoreDir, Keys: keys}, ups.Provided, log
+	tr.inbox, err = inbox.Open(t.Context(), policy)
 	if err != nil {
 		t.Fatal(err)
 	}
