@@ -52,6 +52,8 @@ openssl:openssl
 buildah:buildah
 busybox:busybox-static
 node:nodejs
+buildbot:buildbot
+buildbot-worker:buildbot-worker
 '
 
 say() { printf 'setup: %s\n' "$*"; }

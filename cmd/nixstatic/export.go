@@ -341,6 +341,8 @@ const maxListed = 1 << 30
 // input.
 func pathArgs(c *cli.Context) ([]string, error) { return readPaths(c, c.Args().Slice()) }
 
+var errEmptyList = usage("the list on standard input is empty")
+
 // readPaths returns a list with - replaced by the lines of standard input.
 func readPaths(c *cli.Context, list []string) ([]string, error) {
 	var args []string
@@ -362,7 +364,7 @@ func readPaths(c *cli.Context, list []string) ([]string, error) {
 			return nil, fmt.Errorf("read the list of paths: %w", err)
 		}
 		if len(args) == 0 {
-			return nil, usage("the list on standard input is empty")
+			return nil, errEmptyList
 		}
 	}
 	if len(args) == 0 {

@@ -79,8 +79,8 @@ func runPush(c *cli.Context) error {
 		args = append(args, "-")
 	}
 	args, err = readPaths(c, args)
-	if err != nil {
-		return err
+	if err != nil && !(errors.Is(err, errEmptyList) && c.Bool("stdin") && !c.IsSet("pin")) {
+		return err // a program that writes the list may have nothing to push
 	}
 	if c.IsSet("pin") {
 		if err := layout.CheckPinName(c.String("pin")); err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/nixstatic/nixstatic/sync/httpcache"
 	"github.com/nixstatic/nixstatic/sync/nixstore"
 	"github.com/nixstatic/nixstatic/sync/queue"
+	"github.com/nixstatic/nixstatic/sync/runner"
 	"github.com/nixstatic/nixstatic/sync/s3"
 )
 
@@ -187,6 +188,9 @@ func isFinal(err error) bool {
 		if errors.Is(err, final) {
 			return true
 		}
+	}
+	if errors.As(err, new(*runner.RefusedError)) {
+		return true // the identity of a job stays what it is
 	}
 	return httpcache.Refuses(err) || errors.As(err, new(*usageError)) || errors.As(err, new(*export.MissingReferenceError))
 }

@@ -59,11 +59,11 @@ func newJob(t testing.TB, b *builder, env ...string) *job {
 		t.Fatal(err)
 	}
 	for _, setting := range b.program().Environ(t) {
-		if !regexp.MustCompile(`^(NIX_|NIXSTATIC_|PATH=|HOME=|ACTIONS_|GITHUB_|RUNNER_|CI_)`).MatchString(setting) {
+		if !regexp.MustCompile(`^(NIX_|NIXSTATIC_|STATE_DIRECTORY=|PATH=|HOME=|ACTIONS_|GITHUB_|RUNNER_|CI_)`).MatchString(setting) {
 			j.env = append(j.env, setting)
 		}
 	}
-	j.env = append(j.env, "PATH="+dir+"/bin:"+filepath.Dir(b.Bin("nix"))+":"+os.Getenv("PATH"), "HOME="+dir,
+	j.env = append(j.env, "PATH="+dir+"/bin:"+filepath.Dir(b.Bin("nix"))+":"+os.Getenv("PATH"), "HOME="+dir, "STATE_DIRECTORY="+dir+"/state",
 		"NIX_CONF_DIR="+filepath.Dir(j.conf), "NIX_REMOTE="+b.store, "NIX_STORE_DIR="+b.storeDir)
 	j.env = append(j.env, env...)
 	t.Cleanup(func() {
