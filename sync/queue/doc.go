@@ -5,6 +5,7 @@
 //
 //	new/<name>        a symbolic link to a store path, as a builder left it
 //	work/<name>       the same, seen by the process that drains
+//	strange/<name>    a file that was in the place of an entry and is none
 //	missed            its time of change says since when a builder could not add;
 //	                  the epoch says that none was missed
 //	lock              locked (flock) by the process that drains

@@ -100,6 +100,7 @@ func (d *Drainer) Lock() error {
 
 // Close writes down how things are, and lets other processes drain the queue.
 func (d *Drainer) Close() error {
+	d.status.Trying = time.Time{}
 	d.save()
 	return d.lock.Close()
 }

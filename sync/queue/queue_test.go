@@ -563,6 +563,13 @@ func TestTrouble(t *testing.T) {
 	if left, err := d.Empty(ctx, now); left != 1 || err == nil || !strings.Contains(err.Error(), "429") {
 		t.Errorf("%d left, %v", left, err)
 	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if st, err := q.Status(); err != nil || st.Draining || !st.Trying.IsZero() {
+		t.Errorf("closed: %+v, %v", st, err)
+	}
+	d = drainer(t, q, &server{})
 	d.Send = func(_ context.Context, paths []string) (Sent, error) { return Sent{Sent: paths}, nil }
 	if left, err := empty(t, d); left != 0 || err != nil {
 		t.Errorf("%d left, %v", left, err)

@@ -116,7 +116,7 @@ func TestBusyServer(t *testing.T) {
 	to := strings.Replace(busy.URL, "http://", "http://someone:secret-word@", 1) + "/upload"
 	b.run(t, nil, "watch", to, "--hook", "--queue", b.queue, "--nix-store", b.store).Want(t, 0)
 	b.run(t, []string{"OUT_PATHS=" + built[0]}, "watch", "send", "--queue", b.queue).Want(t, 0)
-	drain := nixtest.Start(t, b.program().Command(t, "watch", "drain", "--queue", b.queue, "--timeout", "20s", "--strict"))
+	drain := nixtest.Start(t, b.program().Command(t, "watch", "drain", "--queue", b.queue, "--timeout", "1m", "--strict"))
 	until(t, "the status says why", func() bool { return strings.Contains(b.status(t).LastError, "429 Too Many Requests") })
 	if text := b.program().Output(t, "watch", "status", "--queue", b.queue); !strings.Contains(text, "the attempt under way began at") || strings.Contains(text, "secret-word") {
 		t.Errorf("status says\n%s", text)
