@@ -12,6 +12,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/inbox"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 // A client that is about to send many paths may ask for all of them at once:
@@ -45,7 +46,7 @@ func asksMissing(r *http.Request) bool {
 // the URL of a run, the run relies on the others from then on.
 func (h *Handler) missing(w *response, r *http.Request, t *target, in *body) *failure {
 	// The question costs about as much as the largest record, whatever its length.
-	place, err := h.places.small.Take(r.Context(), largestSmall)
+	place, err := h.places.small.Take(share.Hurried(r.Context(), in.hurry), largestSmall)
 	if err != nil {
 		return failureOf(err)
 	}

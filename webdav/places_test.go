@@ -181,3 +181,30 @@ func TestTrickledUploads(t *testing.T) {
 		})
 	}
 }
+
+// Questions that trickle in take memory of others for a short time only.
+func TestTrickledQuestions(t *testing.T) {
+	t.Parallel()
+	r := newSiege(t, func(c *Config, _ *inbox.Config) { c.BodyStall, c.UploadWait = 4*time.Second, 16*time.Second })
+	lines := strings.Repeat(strings.Repeat("0", 32)+"\n", 530)
+	for i := range 16 {
+		conn, err := net.Dial("tcp", r.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprintf(conn, "POST /upload/?missing HTTP/1.1\r\nHost: x\r\nX-Who: m%d\r\nContent-Length: %d\r\n\r\n", i%8, 18*len(lines))
+		go func() {
+			for range 18 {
+				if _, err := io.WriteString(conn, lines); err != nil {
+					return
+				}
+				time.Sleep(2500 * time.Millisecond)
+			}
+		}()
+	}
+	time.Sleep(100 * time.Millisecond)
+	if got := r.do(t, "PUT", "/upload/"+strings.Repeat("1", 32)+".narinfo", strings.NewReader("x"), alice, "Content-Encoding: gzip"); got.Status != 400 {
+		t.Errorf("PUT of a narinfo that is not gzip: %d %s", got.Status, got.Body)
+	}
+}

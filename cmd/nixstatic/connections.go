@@ -16,10 +16,10 @@ import (
 )
 
 const (
-	// spareFiles are the files that a server has open beside those of requests: for NARs that
-	// are put together and narinfos that are published in the background, and a part
-	// of them as connections that ask for metrics.
-	spareFiles = 96
+	// spareFiles are the files that a server has open beside those of requests and those of
+	// keptFiles: for NARs that are put together and narinfos that are published in the
+	// background, and a part of them as connections that ask for metrics.
+	spareFiles = 64
 	// mostConnections bounds what connections cost in memory. Each has some tens of
 	// kilobytes, and over HTTP/2 the bytes that the server has not read yet.
 	mostConnections = 4096
@@ -60,12 +60,17 @@ func limitConnections(l net.Listener, most int) *connectionLimit {
 // is a file, and each request may open two at a time: an upload and the folder that it
 // goes to.
 func connectionsFor(files uint64, secure bool) (connections, streams int) {
-	files = max(files, 2*spareFiles) - spareFiles
+	spare := spareFiles + uint64(keptFiles(files))
+	files = max(files, 2*spare) - spare
 	if secure {
 		return int(min(mostSecure, files/5)), int(min(mostConnections, files/5))
 	}
 	return int(min(mostConnections, files/3)), 0
 }
+
+// keptFiles returns how many files an inbox may keep open for what clients sent of paths
+// that are not whole yet.
+func keptFiles(files uint64) int { return int(min(256, files/8)) }
 
 // openFiles is how many files the process may open.
 func openFiles() uint64 {

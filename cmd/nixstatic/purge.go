@@ -19,6 +19,7 @@ import (
 
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/gc"
+	"github.com/nixstatic/nixstatic/layout/share"
 )
 
 const (
@@ -28,6 +29,10 @@ const (
 	purgeWait = 5 * time.Minute
 	// purgeEvery is how often a server runs it.
 	purgeEvery = 10 * time.Second
+	// A client may send NARs that are there again and again. Others are told of so many at
+	// once, and of one more in each span of time.
+	maxResent  = 2000
+	resentStep = 10 * time.Second
 )
 
 func purgeFlags() []cli.Flag {
@@ -42,6 +47,7 @@ func purgeFlags() []cli.Flag {
 type purger struct {
 	command, base string
 	wait          time.Duration // for one run of the command
+	resent        *share.Budget // of NARs
 
 	mu   sync.Mutex
 	keys map[layout.Key]bool // each once: clients may replace an object many times while a hook runs
@@ -57,7 +63,18 @@ func readPurger(c *cli.Context) (*purger, error) {
 	if command == "" || err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
 		return nil, usage("--purge-hook needs a command, and --purge-url such as https://cache.example.org")
 	}
-	return &purger{command: command, base: strings.TrimRight(base, "/") + "/", wait: purgeWait, keys: map[layout.Key]bool{}}, nil
+	return &purger{command: command, base: strings.TrimRight(base, "/") + "/", wait: purgeWait, resent: share.NewBudget(maxResent, resentStep), keys: map[layout.Key]bool{}}, nil
+}
+
+// put notes an object that was put in the place of another, unless a client has done so with
+// too many NARs: they had the same name, and most likely the same bytes.
+func (p *purger) put(ctx context.Context, key layout.Key) {
+	if key.Kind() == layout.KindNAR && share.From(ctx) != "" {
+		if _, err := p.resent.Take(ctx, 1, 0); err != nil {
+			return
+		}
+	}
+	p.add(key)
 }
 
 // add notes objects that changed or went.

@@ -78,7 +78,7 @@ func (p *purger) replaced(groups [][]layout.Object) {
 func (t *toldDir) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
 	err := t.Dir.Put(ctx, key, body, opts)
 	if err == nil && !opts.IfAbsent {
-		t.purger.add(key)
+		t.purger.put(ctx, key)
 	}
 	return err
 }
@@ -91,7 +91,7 @@ func (t *toldDir) PutBatch(ctx context.Context, groups ...[]layout.Object) ([]la
 func (t *toldBucket) Put(ctx context.Context, key layout.Key, body layout.Body, opts layout.PutOptions) error {
 	err := t.Bucket.Put(ctx, key, body, opts)
 	if err == nil && !opts.IfAbsent {
-		t.purger.add(key)
+		t.purger.put(ctx, key)
 	}
 	return err
 }

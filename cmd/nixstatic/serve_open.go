@@ -227,6 +227,7 @@ func (s *service) takeUploads(c *cli.Context, policy *inbox.Config, keys []signe
 	if len(provides) > 0 {
 		policy.Provided, config.Upstream = provides.Provided, provides
 	}
+	policy.MaxFiles = keptFiles(openFiles())
 	if s.inbox, err = inbox.Open(c.Context, *policy); err != nil {
 		return err
 	}

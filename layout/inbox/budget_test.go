@@ -189,7 +189,11 @@ func TestHeldCosts(t *testing.T) {
 				}
 			}
 			key, text := s.invented(t, i, missing...)
+			tr.mem.Counts()
 			tr.must(key, text, false, Held)
+			if got, most := tr.mem.Counts().Stat, statJobs+maxNeeds+4; got > most {
+				t.Errorf("common %v: to hold one costs %d looks, want %d at most", common, got, most)
+			}
 		}
 		asked := records // of each one thing, and what is common once
 		if common {

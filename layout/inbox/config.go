@@ -45,6 +45,9 @@ type Config struct {
 	// notes of the NARs that came by get half of it, what clients sent ahead of
 	// its narinfo the rest. In bytes; 0 for 64 MiB.
 	Memory int64
+	// MaxFiles bounds the files that are open for that, of which each half has half: what
+	// is long is in a file. 0 for 256.
+	MaxFiles int
 	// Decoding is the memory of decoders, which clients share; nil for
 	// layout.DecoderMemory of its own.
 	Decoding *share.Pool

@@ -128,6 +128,7 @@ func (b *Inbox) signedBy(r *record, sigs []string) []byte {
 
 // wait files what a held narinfo needs, in the place of what it needed before.
 func (b *Inbox) wait(ctx context.Context, info layout.Info, needs []need) {
+	needs = needs[:min(len(needs), maxNeeds)]
 	b.file(info, needs)
 	// An object it needs may have come between our look and this, which woke
 	// nothing.

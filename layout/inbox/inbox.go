@@ -77,6 +77,7 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	c.MaxNarSize = cmp.Or(c.MaxNarSize, 64<<30)
 	c.MaxLog = cmp.Or(c.MaxLog, layout.KindLog.MaxBytes())
 	c.Memory = cmp.Or(c.Memory, 64<<20)
+	c.MaxFiles = cmp.Or(c.MaxFiles, 256)
 	c.MaxHeld = cmp.Or(c.MaxHeld, 100_000)
 	c.MaxHeldBytes = cmp.Or(c.MaxHeldBytes, 256<<20)
 	c.MaxPieceBytes = cmp.Or(c.MaxPieceBytes, 128<<30)

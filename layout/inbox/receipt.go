@@ -28,10 +28,10 @@ type receipt struct {
 	accepted bool                                                // a narinfo that leads here is published; guarded by Inbox.mu
 }
 
-func (r *receipt) cost() int64 {
+func (b *Inbox) costOf(r *receipt) int64 {
 	cost := r.listing.Size()
 	if cost > 64<<10 { // the Writer keeps no larger one in memory
-		cost = max(spooledCost, cost/spooledShare)
+		cost = b.spooledCost(cost)
 	}
 	for _, link := range r.debug {
 		cost += int64(len(link.ID)+len(link.Member)) + 32
@@ -73,7 +73,7 @@ func (b *Inbox) remember(ctx context.Context, r *receipt) {
 	if old, ok := b.receipts.get(r.object.Key); ok {
 		r.accepted = r.accepted || old.accepted // the same bytes once more (I4)
 	}
-	b.receipts.put(share.From(ctx), r.object.Key, r, r.cost())
+	b.receipts.put(share.From(ctx), r.object.Key, r, b.costOf(r))
 }
 
 var (

@@ -245,8 +245,19 @@ func TestWhatIsMadeOfAnUploadKeepsTheFloor(t *testing.T) {
 	}
 	r := tr.receiptOf(info)
 	defer r.release()
-	if r.cost() < r.listing.Size()/spooledShare || r.listing.Size() < 20<<20 {
-		t.Errorf("a listing of %d bytes costs %d", r.listing.Size(), r.cost())
+	if cost := tr.costOf(r); cost < r.listing.Size()/spooledShare || r.listing.Size() < 20<<20 {
+		t.Errorf("a listing of %d bytes costs %d", r.listing.Size(), cost)
+	}
+}
+
+// Few of the files are open that clients sent ahead of narinfos.
+func TestFewFilesAreKept(t *testing.T) {
+	tr := newTrial(t, func(c *Config) { c.MaxFiles = 8 })
+	for i := range 10 {
+		tr.must(layout.ListingKey(inventedPath(i)), "{"+strings.Repeat(" ", keptInMemory), false, Held)
+	}
+	if n := len(tr.notes.items); n == 0 || n > 4 {
+		t.Errorf("%d are kept of 10", n)
 	}
 }
 

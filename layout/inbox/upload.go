@@ -107,7 +107,7 @@ func (b *Inbox) keep(u *upload) (*kept, error) {
 	if err == nil {
 		err = file.Done()
 	}
-	k.cost = max(spooledCost, file.Size()/spooledShare)
+	k.cost = b.spooledCost(file.Size())
 	if err != nil {
 		k.release()
 		if failed := u.failed(); failed != nil {
@@ -124,14 +124,15 @@ func keepBytes(text []byte) *kept {
 	return k
 }
 
-const (
-	// spooledCost is what a body in a file is taken to cost in memory, at least: it
-	// bounds how many files wait.
-	spooledCost = 256 << 10
-	// spooledShare is how many bytes in files count as one in memory: it bounds how
-	// much of the disk they take.
-	spooledShare = 8
-)
+// spooledShare is how many bytes in files count as one in memory: it bounds how much of
+// the disk they take.
+const spooledShare = 8
+
+// spooledCost is what a body in a file is taken to cost in memory: at least so much that
+// few enough files are open.
+func (b *Inbox) spooledCost(size int64) int64 {
+	return max(b.cfg.Memory/int64(b.cfg.MaxFiles), size/spooledShare)
+}
 
 // copied returns the body under another type. A tree copies such a body, where
 // it would move a file of its own spool to the final key.
