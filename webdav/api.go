@@ -55,6 +55,7 @@ type Config struct {
 	Auth     Authenticator // nil: ReadOnly
 	Upstream Upstream      // nil: none
 	Through  Through       // fetches what Tree lacks when a reader asks for it; nil: nothing is
+	Name     string        // of this server in the questions of Through: see NewServerName
 	Metrics  Recorder      // nil: none
 	Log      *slog.Logger  // nil for slog.Default()
 

@@ -56,10 +56,13 @@ func (t *target) pathOf(r *http.Request) (nar layout.Key, hash string) {
 func (h *Handler) through(w *response, r *http.Request, t *target, f *failure) *failure {
 	ctx := share.As(r.Context(), share.ClientOf(t.token, r.RemoteAddr))
 	nar, hash := t.pathOf(r)
+	ctx, loops := h.via(ctx, r)
 	switch {
 	case f == nil && hash != "":
 		h.cfg.Through.Settle(ctx, nar, hash)
 	case f == nil || f.status != http.StatusNotFound:
+	case loops && (t.kind == layout.KindNarInfo || hash != ""):
+		return &failure{status: http.StatusLoopDetected, text: "this server asked for that itself, of a cache that asks it"}
 	case t.kind == layout.KindNarInfo:
 		return h.throughNarInfo(ctx, w, r, t)
 	case hash != "" && r.Method == http.MethodHead:

@@ -234,7 +234,7 @@ func (s *service) takeUploads(c *cli.Context, policy *inbox.Config, keys []signe
 	config.Inbox = s.inbox
 	if pulls != nil {
 		s.filler = pulls.filler(s, policy, keys)
-		config.Through = s.filler
+		config.Through, config.Name = s.filler, pulls.name
 	}
 	s.uses = uses.NewRecorder(s.tree.Tree, serverName())
 	s.roots = roots.NewRecorder(s.tree.Tree)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"path"
@@ -13,6 +14,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/inbox"
 	"github.com/nixstatic/nixstatic/signer"
 	"github.com/nixstatic/nixstatic/sync/httpcache"
+	"github.com/nixstatic/nixstatic/webdav"
 	"github.com/nixstatic/nixstatic/webdav/metrics"
 	"github.com/nixstatic/nixstatic/webdav/through"
 	"github.com/nixstatic/nixstatic/webdav/upstream"
@@ -20,6 +22,7 @@ import (
 
 // A pulling is what serve --pull-through fetches from.
 type pulling struct {
+	name    string                   // of this server, see webdav.NewServerName
 	caches  []upstream.Cache         // for records
 	nars    map[string]layout.Reader // by URL, for NARs
 	timeout time.Duration
@@ -57,17 +60,17 @@ func readPulling(c *cli.Context, log *slog.Logger) (*pulling, error) {
 	if timeout < time.Second {
 		return nil, usage("--pull-through-timeout %s: want a second at least", timeout)
 	}
-	p := &pulling{timeout: timeout, nars: map[string]layout.Reader{}}
+	p := &pulling{name: webdav.NewServerName(), timeout: timeout, nars: map[string]layout.Reader{}}
 	only, err := readOnly(c.StringSlice("pull-through-only"))
 	if err != nil {
 		return nil, err
 	}
-	if p.caches, err = readCaches(c, "pull-through"); err != nil {
+	if p.caches, err = readCaches(c, "pull-through", p.via); err != nil {
 		return nil, err
 	}
 	for i, url := range urls {
 		// Some caches build the NAR that they are asked for, and no reader can do without.
-		nars, _, err := openReader(c, url, httpcache.Options{Stall: p.timeout, Patience: min(upstreamTimeout, p.timeout), Log: log})
+		nars, _, err := openReader(c, url, httpcache.Options{Stall: p.timeout, Patience: min(upstreamTimeout, p.timeout), Log: log, Via: p.via})
 		if err != nil {
 			return nil, fmt.Errorf("open upstream: %w", err)
 		}
@@ -116,6 +119,9 @@ func (p *pulling) keys() (keys signer.Trusted) {
 	}
 	return keys
 }
+
+// via is the header by which servers that ask each other notice it.
+func (p *pulling) via(ctx context.Context) string { return webdav.ViaHeader(ctx, p.name) }
 
 // open makes what finds records.
 func (p *pulling) open(c *cli.Context, policy *inbox.Config) (err error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -19,12 +20,12 @@ const upstreamTimeout = 5 * time.Second
 // readUpstreams opens the caches of --upstream, each with its keys. None is
 // asked anything yet.
 func readUpstreams(c *cli.Context) ([]upstream.Cache, error) {
-	return readCaches(c, "upstream")
+	return readCaches(c, "upstream", nil)
 }
 
 // readCaches opens the caches of a flag, each with its keys, which the flag of that name
-// with "-key" has.
-func readCaches(c *cli.Context, flag string) ([]upstream.Cache, error) {
+// with "-key" has. For via see httpcache.Options.
+func readCaches(c *cli.Context, flag string, via func(context.Context) string) ([]upstream.Cache, error) {
 	urls := c.StringSlice(flag)
 	keys, err := pairKeys(flag, urls, c.StringSlice(flag+"-key"))
 	if err != nil {
@@ -37,7 +38,7 @@ func readCaches(c *cli.Context, flag string) ([]upstream.Cache, error) {
 			return nil, usage("--%s-key: %v", flag, err)
 		}
 		// The log is told of a cache that does not answer, and not of each question to it.
-		reader, name, err := openReader(c, url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Patience: 3 * time.Second})
+		reader, name, err := openReader(c, url, httpcache.Options{Stall: upstreamTimeout, Attempts: 2, RetryDelay: 100 * time.Millisecond, Patience: 3 * time.Second, Via: via})
 		if err != nil {
 			return nil, fmt.Errorf("open upstream: %w", err)
 		}

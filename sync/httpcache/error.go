@@ -64,6 +64,9 @@ func (e *statusError) Error() string {
 // AskedToWait is how long the server wants not to be asked, 0 if it does not say.
 func (e *statusError) AskedToWait() time.Duration { return e.wait }
 
+// Loops reports whether the question has been at the server before.
+func (e *statusError) Loops() bool { return e.code == http.StatusLoopDetected }
+
 // Is tells absence (I5): 403 is how S3 says it where listing is not allowed,
 // and Nix takes it so too.
 func (e *statusError) Is(target error) bool {
@@ -91,7 +94,7 @@ func (e *statusError) transient() bool {
 	switch e.code {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
-	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusNetworkAuthenticationRequired:
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusLoopDetected, http.StatusNetworkAuthenticationRequired:
 		return false
 	}
 	return e.code >= 500 || e.throttled

@@ -44,6 +44,10 @@ type Options struct {
 	// how long. 0 is five minutes.
 	Patience time.Duration
 	Log      *slog.Logger // is told of retries; may be nil
+	// Via returns the header of that name, by which servers that ask each other notice that
+	// a question comes round. An answer 508 has an error with a method Loops. nil: none is
+	// sent.
+	Via func(context.Context) string
 	// Name returns what an object is called below the URL, at a server that is not a
 	// cache and has names of its own; nil: by its key. Such a server says that an object
 	// is absent by 404 alone, and that a name is taken by 409.

@@ -70,6 +70,9 @@ func (h *Reader) once(ctx context.Context, r request) (*response, error) {
 	req.URL = &u
 	req.Header.Set("User-Agent", h.o.UserAgent)
 	req.Header.Set("Accept", "*/*")
+	if h.o.Via != nil {
+		req.Header.Set("Via", h.o.Via(ctx))
+	}
 	req.Header.Set("Accept-Encoding", r.accept)
 	if r.offset > 0 || r.end > 0 {
 		req.Header.Set("Range", rangeOf(r.offset, r.end))

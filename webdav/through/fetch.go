@@ -201,7 +201,7 @@ func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, u
 	}
 	f.fetches[nar] = ft
 	ft.expects = map[string]bool{n.Path.Hash(): f.expect(n.Path.Hash())}
-	fetching, cancel := context.WithCancelCause(share.As(f.ctx, share.From(ctx)))
+	fetching, cancel := context.WithCancelCause(webdav.WithVia(share.As(f.ctx, share.From(ctx)), ctx))
 	ft.cancel = cancel
 	f.running.Go(func() {
 		defer cancel(nil)

@@ -33,6 +33,9 @@ type askedCache struct {
 	why      error     // the last failure
 }
 
+// errRound says that a question came from the cache which it is for.
+var errRound = fmt.Errorf("the question came from there: %w", fs.ErrNotExist)
+
 // ask returns the record of a path, if one of the cache's keys signed it. The
 // error is fs.ErrNotExist if the cache says that it has none, or has one that
 // does not count.
@@ -43,6 +46,11 @@ func (c *askedCache) ask(ctx context.Context, hash, storeDir string, timeout tim
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer in %s", timeout))
 	defer cancel()
 	text, err := layout.ReadAll(ctx, c.Reader, layout.NarInfoKeyOf(hash))
+	var loop interface{ Loops() bool }
+	if errors.As(err, &loop) && loop.Loops() {
+		c.answered()
+		return nil, errRound
+	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause

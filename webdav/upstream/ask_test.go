@@ -300,3 +300,29 @@ func TestUpstreamAvoided(t *testing.T) {
 		t.Errorf("what no other has is from %q while nobody answers", got)
 	}
 }
+
+// A cache that asked the question itself counts as one that lacks the path, for this
+// once: it may get the path from elsewhere.
+func TestUpstreamThatAsks(t *testing.T) {
+	u := newUpstreamTrial(t)
+	u.one.err = fmt.Errorf("ask: %w", loopError{})
+	p := storePath("0", "x")
+	for i := range 5 {
+		if _, err := u.Has(t.Context(), p.Hash()); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("what no other cache has: %v", err)
+		}
+		u.wantAsked(t, i+1, i+1)
+	}
+	u.two.set(t, p, u.keyB)
+	if _, err := u.Has(t.Context(), p.Hash()); err != nil {
+		t.Errorf("what another cache has: %v", err)
+	}
+	if state := u.States()[0]; state.Alone != nil {
+		t.Errorf("it is left alone: %v", state.Alone)
+	}
+}
+
+type loopError struct{}
+
+func (loopError) Error() string { return "508 Loop Detected" }
+func (loopError) Loops() bool   { return true }

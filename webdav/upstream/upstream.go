@@ -211,7 +211,8 @@ func (u *Upstreams) answer(ctx context.Context, hash string) (answer, error) {
 		place.Release()
 		return a, a.err()
 	}
-	flight := u.flights.DoChan(hash, func() (any, error) {
+	// A question that another server asks is one of its own: ours may wait for that server.
+	flight := u.flights.DoChan(hash+" "+webdav.Via(ctx), func() (any, error) {
 		// The first request may end; the others still wait for the answer.
 		return u.ask(context.WithoutCancel(ctx), hash)
 	})
@@ -251,6 +252,7 @@ func (u *Upstreams) inTurn(hash string) []*askedCache {
 // that none has it is known only if all said so.
 func (u *Upstreams) ask(ctx context.Context, hash string) (answer, error) {
 	var unknown []error
+	var round bool
 	for _, cache := range u.inTurn(hash) {
 		if _, bad := u.doubted.get(hash+" "+cache.URL, u.now()); bad {
 			continue
@@ -261,6 +263,8 @@ func (u *Upstreams) ask(ctx context.Context, hash string) (answer, error) {
 			a := answer{text: text, from: cache.URL}
 			u.known.put(hash, a, u.now(), time.Hour)
 			return a, nil
+		case err == errRound:
+			round = true
 		case !errors.Is(err, fs.ErrNotExist):
 			unknown = append(unknown, fmt.Errorf("upstream %s: %w", cache.URL, err))
 		}
@@ -271,6 +275,8 @@ func (u *Upstreams) ask(ctx context.Context, hash string) (answer, error) {
 		}
 		return answer{}, fmt.Errorf("%w: %w", webdav.ErrUpstream, errors.Join(unknown...))
 	}
-	u.known.put(hash, answer{}, u.now(), u.cfg.AbsentFor)
+	if !round { // a cache that asked for this itself may get the path from another one
+		u.known.put(hash, answer{}, u.now(), u.cfg.AbsentFor)
+	}
 	return answer{}, fs.ErrNotExist
 }
