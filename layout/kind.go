@@ -195,7 +195,7 @@ func (k Key) Kind() Kind {
 	switch {
 	case k == CacheInfoKey:
 		return KindCacheInfo
-	case strings.HasPrefix(s, PrivatePrefix) || s+"/" == PrivatePrefix:
+	case strings.HasPrefix(s, PrivatePrefix) || s == PrivatePrefix[:len(PrivatePrefix)-1]:
 		return KindPrivate
 	case dir == "":
 		if k.PathHash() != "" {

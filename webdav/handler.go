@@ -110,37 +110,37 @@ func newHandler(c Config, up uploads) *Handler {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	t := h.route(r)
 	w := responses.Get().(*response)
-	*w = response{ResponseWriter: rw, stall: h.cfg.BodyStall}
+	*w = response{ResponseWriter: rw, stall: h.cfg.BodyStall, target: h.route(r)}
+	t := &w.target
 	in := newBody(rw, r, h.cfg.BodyStall)
 	defer func() {
 		in.leave()
 		if h.cfg.Metrics != nil {
-			h.cfg.Metrics.Request(methodWord(r.Method), requestClass(r.Method, &t), w.status, in.n, w.n, time.Since(start))
+			h.cfg.Metrics.Request(methodWord(r.Method), requestClass(r.Method, t), w.status, in.n, w.n, time.Since(start))
 		}
 		*w = response{}
 		responses.Put(w)
 	}()
 
-	f := h.serve(w, r, &t, in, start)
+	f := h.serve(w, r, t, in, start)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.lately.touch()
 		h.named.touch()
 	}
 	if f == nil && h.cfg.Uses != nil && r.Method == http.MethodGet && (!t.upload || h.shared && t.run == nil) {
-		h.used(w, r, &t)
+		h.used(w, r, t)
 	}
 	if f != nil {
 		if r.Method == http.MethodPut {
 			f.soften(clientOf(r), sent(r, in, start))
 		}
 		if f.cause != nil && !errors.Is(f.cause, context.Canceled) {
-			if more, ok := h.tell(r, &t); ok {
+			if more, ok := h.tell(r, t); ok {
 				h.log.Error("request failed", append([]any{"method", methodWord(r.Method), "path", logged(r.URL.Path), "client", r.RemoteAddr, "token", t.token, "status", f.status, "error", f.cause}, more...)...)
 			}
 		}
-		if f.status != http.StatusNotFound || !h.replyPage(w, r, &t) {
+		if f.status != http.StatusNotFound || !h.replyPage(w, r, t) {
 			refuse(w, r, in, f)
 		}
 	}

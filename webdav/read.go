@@ -88,23 +88,21 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		return nil
 	}
 	whole := unconditional(r.Header)
-	if whole && known != nil {
-		if o, ok := known.Get(key); ok {
-			if known.isFresh(o, now) {
-				setHeaders(w, r, key, kind, fixed)
-				known.send(w, o, now)
-				return nil
-			}
-			info, err := tree.Stat(r.Context(), key)
-			if err != nil {
-				return unreadable(err)
-			}
-			if info.ETag == o.etag {
-				known.look(o, now)
-				setHeaders(w, r, key, kind, fixed)
-				o.send(w)
-				return nil
-			}
+	if o := known.of(t, key); o != nil && whole {
+		if !t.doubted && known.isFresh(o, now) {
+			setHeaders(w, r, key, kind, fixed)
+			known.send(w, o, now)
+			return nil
+		}
+		info, err := tree.Stat(r.Context(), key)
+		if err != nil {
+			return unreadable(err)
+		}
+		if info.ETag == o.etag {
+			known.look(o, now)
+			setHeaders(w, r, key, kind, fixed)
+			o.send(w)
+			return nil
 		}
 	}
 	if !whole && !layout.TraitsOf(tree).Local {

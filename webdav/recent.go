@@ -32,6 +32,18 @@ func newLately(fresh time.Duration) *lately {
 	return &lately{Table: recent.Table[layout.Key, *remembered]{Limit: recentBudget}, fresh: fresh, began: time.Now()}
 }
 
+// of returns what is remembered of a key that a target leads to; nil for nothing.
+func (l *lately) of(t *target, key layout.Key) *remembered {
+	if l == nil {
+		return nil
+	}
+	if t.known != nil && t.known.key == key {
+		return t.known
+	}
+	o, _ := l.Get(key)
+	return o
+}
+
 // touch says that a request may have changed what the tree has.
 func (l *lately) touch() { l.changed.Store(int64(time.Since(l.began))) }
 
@@ -49,13 +61,15 @@ const recentBudget = 16 << 20
 
 type remembered struct {
 	seen                       atomic.Int64 // nanoseconds since lately.began
+	key                        layout.Key
+	kind                       layout.Kind
 	etag                       string
 	text                       []byte
 	quoted, length, modifiedAt []string // values of headers, shared by all answers
 }
 
 func newRemembered(info layout.Info, text []byte) *remembered {
-	o := &remembered{etag: info.ETag, text: text, length: []string{strconv.Itoa(len(text))}}
+	o := &remembered{key: info.Key, kind: info.Key.Kind(), etag: info.ETag, text: text, length: []string{strconv.Itoa(len(text))}}
 	if info.ETag != "" {
 		o.quoted = []string{`"` + info.ETag + `"`}
 	}

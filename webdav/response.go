@@ -18,6 +18,7 @@ const sendChunk = 256 << 10
 // this process.
 type response struct {
 	http.ResponseWriter
+	target target // of the request, which ends with the answer
 	stall  time.Duration
 	status int // 0 before the header is written
 	n      int64

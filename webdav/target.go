@@ -19,6 +19,10 @@ type target struct {
 	run    *layout.RunID // that the URL names; nil for none
 	norun  error         // why the URL of a run names none
 
+	known *remembered      // what is remembered of the key in the tree as it is; nil for nothing
+	// doubted: the reader is to be told of less than the tree has, so that it does not
+	// matter that the object was there a moment before.
+	doubted bool
 	token string           // name of the token that the client showed, "" for none
 	path  layout.StorePath // of a narinfo that was read
 }
@@ -26,15 +30,25 @@ type target struct {
 // root reports whether the target is the root of its URL.
 func (t *target) root() bool { return t.name == "" && !t.bad }
 
+// spareURI is how much longer than its name the URI of a request may be that is kept with
+// the name.
+const spareURI = 64
+
 // route finds out what a request is about. The path was decoded once by
 // net/http; nothing is decoded or cleaned again.
 func (h *Handler) route(r *http.Request) target {
-	name, rooted := strings.CutPrefix(r.URL.Path, "/")
+	path := r.URL.Path
+	if len(r.RequestURI) > len(path)+spareURI {
+		// The path is a part of the line of the request, which a client may make as long as
+		// it likes. A server that remembers the path is not to keep the rest of that line.
+		path = strings.Clone(path)
+	}
+	name, rooted := strings.CutPrefix(path, "/")
 	t := target{upload: h.shared, kind: layout.KindForeign}
 	if h.inbox != nil && !h.shared {
-		if r.URL.Path == h.prefix[:len(h.prefix)-1] {
+		if path == h.prefix[:len(h.prefix)-1] {
 			name, t.upload, t.slash = "", true, true
-		} else if rest, ok := strings.CutPrefix(r.URL.Path, h.prefix); ok {
+		} else if rest, ok := strings.CutPrefix(path, h.prefix); ok {
 			name, t.upload = rest, true
 		}
 	}
@@ -44,6 +58,12 @@ func (h *Handler) route(r *http.Request) target {
 		// URL of a cache that ends in slashes to the name of an object.
 		for strings.HasPrefix(name, "/") || strings.Contains(name, "//") {
 			name = strings.ReplaceAll("/"+name, "//", "/")[1:]
+		}
+	}
+	if reads && !t.upload && rooted && r.URL.RawPath == "" {
+		if o, ok := h.lately.Get(layout.Key(name)); ok {
+			t.name, t.key, t.kind, t.known = name, o.key, o.kind, o // as below
+			return t
 		}
 	}
 	if trimmed, ok := strings.CutSuffix(name, "/"); ok {

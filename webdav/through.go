@@ -49,7 +49,7 @@ func (t *target) pathOf(r *http.Request) (nar layout.Key, hash string) {
 		return "", ""
 	}
 	name, _, _ := strings.Cut(string(t.key), "?")
-	return layout.Key(name), hash
+	return layout.Key(name), strings.Clone(hash) // it is a part of the line of the request
 }
 
 // through answers a GET or HEAD that the tree answered with f, nil for success.

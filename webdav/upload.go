@@ -66,9 +66,10 @@ func (h *Handler) shown(r *http.Request, t *target) (layout.Reader, *lately) {
 	}
 	var tree layout.Reader = h.cfg.Tree
 	if sent {
-		tree = h.inbox.ForNix()
+		tree, t.doubted = h.inbox.ForNix(), true
 	}
 	if refetched {
+		t.known = nil // it is of the other memory
 		return named{tree}, h.named
 	}
 	return tree, h.lately

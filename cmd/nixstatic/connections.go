@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -117,6 +118,7 @@ func (l *connectionLimit) admit(conn net.Conn) net.Conn {
 			c.reading.set = s.setReadDeadline
 			return s
 		}
+		c.reading.counted = true
 		return counted
 	}
 	return &limitedOther{conn, c}
@@ -263,8 +265,16 @@ type limitedTCP struct {
 
 func (c *limitedTCP) limited() *limitedConn { return c.counted }
 
-// Read reads.
-func (c *limitedTCP) Read(p []byte) (int, error) { return c.counted.read(c.TCPConn, p) }
+// Read reads what has come.
+func (c *limitedTCP) Read(p []byte) (int, error) {
+	if !c.counted.reading.enter() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n, err := c.counted.read(c.TCPConn, p)
+	c.counted.reading.leave()
+	return n, err
+}
+
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline set those that count.
 func (c *limitedTCP) SetDeadline(t time.Time) error      { return c.counted.SetDeadline(t) }

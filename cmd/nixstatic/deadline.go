@@ -11,13 +11,16 @@ import (
 // before the deadline, it is set anew. The deadline of the socket is set only when this one
 // has passed.
 type deadline struct {
-	set func(time.Time) error // of the socket
+	set     func(time.Time) error // of the socket
+	counted bool                  // calls are told to enter and leave: the socket matters to those alone
 
 	mu     sync.Mutex
 	until  time.Time // zero: for ever
 	fires  time.Time // when the timer does; zero: it does not
 	timer  *time.Timer
-	passed bool // and the socket knows
+	calls  int  // that are under way
+	passed bool // no call may begin
+	told   bool // and the socket knows
 	over   bool
 }
 
@@ -41,17 +44,41 @@ func (d *deadline) move(t time.Time) error {
 		}
 		d.wake(wait)
 	}
-	if !d.passed {
+	d.passed = false
+	if !d.told {
 		return nil
 	}
-	d.passed = false
+	d.told = false
 	return d.set(time.Time{})
 }
 
 // pass ends what is under way. The lock is held.
 func (d *deadline) pass() error {
 	d.passed = true
+	if d.counted && d.calls == 0 {
+		return nil
+	}
+	d.told = true
 	return d.set(longAgo)
+}
+
+// enter is told that a call is about to begin, and reports whether it may. The HTTP server
+// begins a Read in each request and mostly ends it before it has begun: that needs no socket.
+func (d *deadline) enter() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.passed {
+		return false
+	}
+	d.calls++
+	return true
+}
+
+// leave is told that a call has ended.
+func (d *deadline) leave() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls--
 }
 
 // wake has the timer fire at the deadline. The lock is held.

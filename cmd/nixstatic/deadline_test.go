@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,42 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("the socket was told of %v", told)
 		}
 	})
+}
+
+// A socket whose calls are counted is told of a deadline only while one of them is under way.
+func TestDeadlineOfCalls(t *testing.T) {
+	var told []bool // whether it passed
+	d := deadline{counted: true, set: func(t time.Time) error {
+		told = append(told, !t.IsZero())
+		return nil
+	}}
+	check := func(name string, may bool, want ...bool) {
+		t.Helper()
+		entered := d.enter()
+		if entered {
+			d.leave()
+		}
+		if entered != may || !slices.Equal(told, want) {
+			t.Errorf("%s: a call may begin: %v, the socket was told %v; want %v, %v", name, entered, told, may, want)
+		}
+	}
+	check("at first", true)
+	d.move(time.Unix(1, 0))
+	check("passed before a call", false)
+	d.move(time.Time{})
+	check("taken back", true)
+	d.enter()
+	d.move(time.Unix(1, 0))
+	check("passed in a call", false, true)
+	d.leave()
+	check("and after it", false, true)
+	d.move(time.Time{})
+	check("taken back after a call", true, true, false)
+	d.move(time.Now().Add(time.Hour))
+	check("in an hour", true, true, false)
+	d.move(time.Unix(1, 0))
+	check("passed after calls", false, true, false)
+	d.end()
 }
 
 // A Read that is under way ends when a deadline passes that was set before it or meanwhile,

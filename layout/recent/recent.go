@@ -13,11 +13,12 @@ type Table[K comparable, V any] struct {
 	Limit int64 // in bytes; nothing is remembered that costs more than half of it
 
 	mu         sync.RWMutex
-	young, old map[K]item[V]
+	young, old map[K]item[K, V]
 	cost       int64 // of young
 }
 
-type item[V any] struct {
+type item[K comparable, V any] struct {
+	key   K // as it was put: that of a Get may be a part of something larger
 	value V
 	cost  int64
 }
@@ -32,26 +33,26 @@ func (t *Table[K, V]) Get(key K) (V, bool) {
 	}
 	t.mu.RUnlock()
 	if ok && !young {
-		t.put(key, found)
+		t.put(found)
 	}
 	return found.value, ok
 }
 
 // Put remembers a value that costs so many bytes in the place of an earlier one.
-func (t *Table[K, V]) Put(key K, v V, cost int64) { t.put(key, item[V]{v, cost + itemCost}) }
+func (t *Table[K, V]) Put(key K, v V, cost int64) { t.put(item[K, V]{key, v, cost + itemCost}) }
 
-func (t *Table[K, V]) put(key K, i item[V]) {
+func (t *Table[K, V]) put(i item[K, V]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.cost -= t.young[key].cost
-	delete(t.young, key)
-	delete(t.old, key)
+	t.cost -= t.young[i.key].cost
+	delete(t.young, i.key)
+	delete(t.old, i.key)
 	if i.cost > t.Limit/2 {
 		return
 	}
 	if t.young == nil || t.cost+i.cost > t.Limit/2 {
-		t.young, t.old, t.cost = map[K]item[V]{}, t.young, 0
+		t.young, t.old, t.cost = map[K]item[K, V]{}, t.young, 0
 	}
-	t.young[key] = i
+	t.young[i.key] = i
 	t.cost += i.cost
 }

@@ -16,7 +16,7 @@ func TestTable(t *testing.T) {
 		}
 	}
 	sum, all := int64(0), map[int]bool{}
-	for _, generation := range []map[int]item[string]{c.young, c.old} {
+	for _, generation := range []map[int]item[int, string]{c.young, c.old} {
 		for key, i := range generation {
 			sum += i.cost
 			if all[key] {

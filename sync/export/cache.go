@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -118,6 +119,6 @@ func (c *Cache) lookUp(ctx context.Context, p layout.StorePath) (*layout.NarInfo
 		return nil, fmt.Errorf("read narinfo of %s: it is the narinfo of %s", p.Abs(c.info.StoreDir), n.Path)
 	}
 	n.TakeMisformedSigs()
-	c.records.Put(p.Hash(), n, int64(len(text)))
+	c.records.Put(strings.Clone(p.Hash()), n, int64(len(text))) // it may be a part of another record
 	return n, nil
 }

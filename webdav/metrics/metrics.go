@@ -51,6 +51,7 @@ type Metrics struct {
 	// three strings, and no allocation, in each request.
 	series atomic.Pointer[map[requestLabels]*requestSeries]
 	adding sync.Mutex // of series
+	latest atomic.Pointer[requestSeries]
 }
 
 var _ webdav.Recorder = (*Metrics)(nil)
@@ -61,6 +62,7 @@ type requestLabels struct {
 }
 
 type requestSeries struct {
+	requestLabels
 	requests, in, out prometheus.Counter
 	seconds           prometheus.Observer
 }
@@ -150,9 +152,12 @@ func resultWords() []string {
 // Request counts a request.
 func (m *Metrics) Request(method, class string, status int, bytesIn, bytesOut int64, d time.Duration) {
 	labels := requestLabels{status, method, class}
-	series, ok := (*m.series.Load())[labels]
-	if !ok {
-		series = m.add(labels)
+	series := m.latest.Load() // most requests are like the one before
+	if series == nil || series.requestLabels != labels {
+		if series = (*m.series.Load())[labels]; series == nil {
+			series = m.add(labels)
+		}
+		m.latest.Store(series)
 	}
 	if method == http.MethodGet && class == layout.KindNAR.String() && status == http.StatusOK {
 		m.reads.Add(1)
@@ -175,7 +180,7 @@ func (m *Metrics) add(l requestLabels) *requestSeries {
 	defer m.adding.Unlock()
 	all := maps.Clone(*m.series.Load())
 	if all[l] == nil {
-		all[l] = &requestSeries{m.requests.WithLabelValues(l.method, l.class, strconv.Itoa(l.status)),
+		all[l] = &requestSeries{l, m.requests.WithLabelValues(l.method, l.class, strconv.Itoa(l.status)),
 			m.bytesIn.WithLabelValues(l.class), m.bytesOut.WithLabelValues(l.class), m.requestSeconds.WithLabelValues(l.class)}
 		m.series.Store(&all)
 	}

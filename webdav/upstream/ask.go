@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -146,5 +147,5 @@ func (a *answers) get(hash string, now time.Time) (answer, bool) {
 
 func (a *answers) put(hash string, found answer, now time.Time, keep time.Duration) {
 	found.until = now.Add(keep)
-	a.Put(hash, found, int64(len(found.text)))
+	a.Put(strings.Clone(hash), found, int64(len(found.text))) // it may be a part of a whole narinfo
 }
