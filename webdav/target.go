@@ -19,12 +19,12 @@ type target struct {
 	run    *layout.RunID // that the URL names; nil for none
 	norun  error         // why the URL of a run names none
 
-	known *remembered      // what is remembered of the key in the tree as it is; nil for nothing
+	known *remembered // what is remembered of the key in the tree as it is; nil for nothing
 	// doubted: the reader is to be told of less than the tree has, so that it does not
 	// matter that the object was there a moment before.
 	doubted bool
-	token string           // name of the token that the client showed, "" for none
-	path  layout.StorePath // of a narinfo that was read
+	token   string           // name of the token that the client showed, "" for none
+	path    layout.StorePath // of a narinfo that was read
 }
 
 // root reports whether the target is the root of its URL.

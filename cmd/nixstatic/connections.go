@@ -197,7 +197,10 @@ func noticeConnection(conn net.Conn, state http.ConnState) {
 		return
 	}
 	c.active.Store(state == http.StateActive)
-	if state == http.StateIdle {
+	switch state {
+	case http.StateActive: // over HTTP/1, where the head of a request was read
+		c.handles(false)
+	case http.StateIdle:
 		c.handled()
 	}
 }
@@ -274,7 +277,6 @@ func (c *limitedTCP) Read(p []byte) (int, error) {
 	c.counted.reading.leave()
 	return n, err
 }
-
 
 // SetDeadline, SetReadDeadline and SetWriteDeadline set those that count.
 func (c *limitedTCP) SetDeadline(t time.Time) error      { return c.counted.SetDeadline(t) }

@@ -77,11 +77,11 @@ func (c *limitedConn) reads(n int) error {
 }
 
 // handles is told that the head of a request is whole. It counts until the request ends.
-func (c *limitedConn) handles(r *http.Request) {
+func (c *limitedConn) handles(http2 bool) {
 	h := &c.head
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.whole = true; r.ProtoMajor >= 2 {
+	if h.whole = true; http2 {
 		h.http2 = true
 		h.end()
 	}
@@ -103,11 +103,13 @@ func (h *head) end() {
 
 type connKey struct{}
 
-// countHeads tells connections where the heads of their requests end.
+// countHeads tells connections where the heads of their first requests over HTTP/2 end.
 func countHeads(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(connKey{}).(*limitedConn); ok {
-			c.handles(r)
+		if r.ProtoMajor >= 2 {
+			if c, ok := r.Context().Value(connKey{}).(*limitedConn); ok {
+				c.handles(true)
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
