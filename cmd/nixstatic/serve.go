@@ -317,6 +317,10 @@ func (s *service) greet(c *cli.Context, listeners []net.Listener, metricsListene
 	if s.auth.Tokens != nil && s.auth.Tokens.Len() > 0 || s.auth.AnonymousUpload || s.auth.Exchange != nil {
 		return
 	}
+	if s.filler != nil { // nor does any have to
+		s.log.Info("no client may upload, and the cache is filled from upstreams as clients read: for uploads see --tokens")
+		return
+	}
 	s.log.Warn("no client may upload: there is no token, see --tokens")
 	if !local || c.String("log-format") != "text" || len(listeners) == 0 {
 		return

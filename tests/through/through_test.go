@@ -128,6 +128,9 @@ func TestOnly(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", name, status, want)
 		}
 	}
+	if text := s.log.String(); !strings.Contains(text, "filled from upstreams") || strings.Contains(text, "there is no token") {
+		t.Errorf("a server that clients only read from is told:\n%s", text)
+	}
 }
 
 // Pruning with a bound on the size removes what was fetched, beside fetches, and what
