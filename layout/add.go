@@ -128,47 +128,9 @@ func (w *Writer) lookAgain(ctx context.Context, items []Item) error {
 // publish makes items visible. Nothing is removed meanwhile that they rely on. The
 // second context is that of the narinfos; to put the rest may take longer.
 func (w *Writer) publish(ctx, timed context.Context, items []Item) error {
-	lists := TraitsOf(w.Tree).Lists
-	var bulk, links []Object
-	var levels [][]Object
-	records := make([]*NarInfo, len(items))
-	level := map[StorePath]int{}
-	for i, item := range items {
-		n, err := w.narInfo(item)
-		if err != nil {
-			return err
-		}
-		nar, err := n.NARKey()
-		if err != nil {
-			return err
-		}
-		// A NAR that is there already is left alone: it has this name because it
-		// has these bytes (I4). A listing that is there may belong to a record of
-		// another build, see settle. When replacing, both are written again, which
-		// mends what was damaged.
-		// Those that the tree makes by itself are put then, too.
-		opts, lists := PutOptions{IfAbsent: !item.Replace}, lists && !item.Replace
-		if !item.Packed.stored {
-			bulk = append(bulk, Object{nar, item.Packed.file, opts})
-		}
-		if !lists {
-			bulk = append(bulk, Object{ListingKey(n.Path), item.Packed.listing, opts})
-		}
-		if w.DebugInfo && !lists {
-			links = append(links, debugObjects(item.Packed.debug, nar)...)
-		}
-		depth := 0
-		for _, ref := range n.References {
-			if d, ok := level[ref]; ok && ref != n.Path {
-				depth = max(depth, d+1)
-			}
-		}
-		level[n.Path] = depth
-		for len(levels) <= depth {
-			levels = append(levels, nil)
-		}
-		records[i] = n
-		levels[depth] = append(levels[depth], Object{NarInfoKey(n.Path), Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
+	p, err := w.objectsOf(items)
+	if err != nil {
+		return err
 	}
 	taken := map[Key]bool{}
 	put := func(ctx context.Context, groups ...[]Object) error {
@@ -178,37 +140,89 @@ func (w *Writer) publish(ctx, timed context.Context, items []Item) error {
 		}
 		return err
 	}
-	groups := [][]Object{firstOfEach(bulk)}
-	if len(links) > 0 {
-		groups = append(groups, firstOfEach(links))
+	groups := [][]Object{firstOfEach(p.bulk)}
+	if len(p.links) > 0 {
+		groups = append(groups, firstOfEach(p.links))
 	}
 	if err := put(ctx, groups...); err != nil {
 		return err
 	}
 	for i, item := range items {
-		if key := ListingKey(records[i].Path); taken[key] {
-			ours, err := claimListing(timed, w.Tree, records[i].Path, item.Packed.listing)
+		if key := ListingKey(p.records[i].Path); taken[key] {
+			ours, err := claimListing(timed, w.Tree, p.records[i].Path, item.Packed.listing)
 			if err != nil {
 				return err
 			}
 			taken[key] = !ours
 		}
 	}
-	if err := put(timed, levels...); err != nil {
+	if err := put(timed, p.levels...); err != nil {
 		return err
 	}
 	for i, item := range items {
-		if err := w.settle(timed, records[i], item, taken); err != nil {
+		if err := w.settle(timed, p.records[i], item, taken); err != nil {
 			return err
 		}
 	}
 	for i, item := range items {
 		item.Packed.Discard()
-		if w.Published != nil && (item.Replace || !taken[NarInfoKey(records[i].Path)]) {
-			w.Published(records[i])
+		if w.Published != nil && (item.Replace || !taken[NarInfoKey(p.records[i].Path)]) {
+			w.Published(p.records[i])
 		}
 	}
 	return nil
+}
+
+// A publication is what items become.
+type publication struct {
+	records     []*NarInfo // one for each item
+	bulk, links []Object
+	levels      [][]Object // narinfos, those before that others refer to
+}
+
+// objectsOf makes the objects that publish puts.
+func (w *Writer) objectsOf(items []Item) (*publication, error) {
+	lists := TraitsOf(w.Tree).Lists
+	p := &publication{records: make([]*NarInfo, len(items))}
+	level := map[StorePath]int{}
+	for i, item := range items {
+		n, err := w.narInfo(item)
+		if err != nil {
+			return nil, err
+		}
+		nar, err := n.NARKey()
+		if err != nil {
+			return nil, err
+		}
+		// A NAR that is there already is left alone: it has this name because it
+		// has these bytes (I4). A listing that is there may belong to a record of
+		// another build, see settle. When replacing, both are written again, which
+		// mends what was damaged.
+		// Those that the tree makes by itself are put then, too.
+		opts, lists := PutOptions{IfAbsent: !item.Replace}, lists && !item.Replace
+		if !item.Packed.stored {
+			p.bulk = append(p.bulk, Object{nar, item.Packed.file, opts})
+		}
+		if !lists {
+			p.bulk = append(p.bulk, Object{ListingKey(n.Path), item.Packed.listing, opts})
+		}
+		if w.DebugInfo && !lists {
+			p.links = append(p.links, debugObjects(item.Packed.debug, nar)...)
+		}
+		depth := 0
+		for _, ref := range n.References {
+			if d, ok := level[ref]; ok && ref != n.Path {
+				depth = max(depth, d+1)
+			}
+		}
+		level[n.Path] = depth
+		for len(p.levels) <= depth {
+			p.levels = append(p.levels, nil)
+		}
+		p.records[i] = n
+		p.levels[depth] = append(p.levels[depth], Object{NarInfoKey(n.Path), Bytes(n.Marshal(w.StoreDir)), PutOptions{IfAbsent: true}})
+	}
+	return p, nil
 }
 
 // firstOfEach drops the objects whose key came before: two paths with the same

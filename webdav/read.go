@@ -72,20 +72,7 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 		fixed = &headers[layout.KindLog] // its name does not promise its bytes: see Key.CacheControl
 	}
 	if r.Method == http.MethodHead {
-		// Nix asks for HEAD before each NAR that it sends, and browsers never do:
-		// no file is opened for it.
-		info, err := tree.Stat(r.Context(), key)
-		if err != nil {
-			return unreadable(err)
-		}
-		setHeaders(w, r, key, kind, fixed)
-		setETag(w, info)
-		if info.Size < 0 {
-			w.WriteHeader(http.StatusOK)
-			return nil
-		}
-		http.ServeContent(w, r, "", info.ModTime, &forward{size: info.Size})
-		return nil
+		return serveHead(w, r, key, kind, fixed, tree)
 	}
 	whole := unconditional(r.Header)
 	if o := known.of(t, key); o != nil && whole {
@@ -136,6 +123,23 @@ func serveObject(w *response, r *http.Request, t *target, tree layout.Reader, he
 			panic(http.ErrAbortHandler) // the client must not take the part for the whole
 		}
 	}
+	return nil
+}
+
+// serveHead answers HEAD. Nix asks for HEAD before each NAR that it sends, and browsers never
+// do: no file is opened for it.
+func serveHead(w *response, r *http.Request, key layout.Key, kind layout.Kind, fixed *fixedHeaders, tree layout.Reader) *failure {
+	info, err := tree.Stat(r.Context(), key)
+	if err != nil {
+		return unreadable(err)
+	}
+	setHeaders(w, r, key, kind, fixed)
+	setETag(w, info)
+	if info.Size < 0 {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	http.ServeContent(w, r, "", info.ModTime, &forward{size: info.Size})
 	return nil
 }
 

@@ -121,29 +121,7 @@ func parseLocation(text string) (location, error) {
 	case text == "":
 		return location{}, usage("the location is empty: %s", locationForms)
 	case !isURL || !isScheme.MatchString(scheme):
-		if m := oneSlash.FindStringSubmatch(text); m != nil {
-			scheme, rest := strings.ToLower(m[1]), strings.TrimLeft(text[len(m[0]):], "/")
-			if scheme == inDir {
-				rest = "/" + rest
-			}
-			if strings.Contains(rest, "@") {
-				return location{}, usage("this is not a URL: write %s://host/path, without a password, which belongs into netrc", scheme)
-			}
-			return location{}, usage("%s is not a URL: write %s://%s, or ./%s for a directory of that name", text, scheme, rest, text)
-		}
-		if noScheme.MatchString(text) {
-			// The text may be a URL that lacks its beginning, and has a password.
-			return location{}, usage("this is neither a URL nor a directory: write https://host/path, or begin with ./ for a directory")
-		}
-		switch {
-		case otherColon.MatchString(text):
-			return location{}, usage("%s is neither a URL nor plainly a directory: write ./%s for a directory of that name, or: %s", text, text, locationForms)
-		case strings.HasPrefix(text, "~"):
-			return location{}, usage("%s: the shell has not made a path of ~: write it without quotes, or ./%s for a directory of that name", text, text)
-		case strings.TrimSpace(text) != text || strings.ContainsFunc(text, unicode.IsControl):
-			return location{}, usage("%q begins or ends with white space, or has control characters in it: %s", text, locationForms)
-		}
-		return location{scheme: inDir, path: text, text: text}, nil
+		return parseDirectory(text)
 	}
 	loc := location{text: withoutUser(text)}
 	u, err := url.Parse(text)
@@ -196,6 +174,34 @@ func parseLocation(text string) (location, error) {
 		return loc, usage("%s: %s is not a setting of Nix", loc.text, name)
 	}
 	return loc, nil
+}
+
+// parseDirectory reads a location that is not a URL: the path of a directory, or a URL that
+// was mistyped.
+func parseDirectory(text string) (location, error) {
+	if m := oneSlash.FindStringSubmatch(text); m != nil {
+		scheme, rest := strings.ToLower(m[1]), strings.TrimLeft(text[len(m[0]):], "/")
+		if scheme == inDir {
+			rest = "/" + rest
+		}
+		if strings.Contains(rest, "@") {
+			return location{}, usage("this is not a URL: write %s://host/path, without a password, which belongs into netrc", scheme)
+		}
+		return location{}, usage("%s is not a URL: write %s://%s, or ./%s for a directory of that name", text, scheme, rest, text)
+	}
+	if noScheme.MatchString(text) {
+		// The text may be a URL that lacks its beginning, and has a password.
+		return location{}, usage("this is neither a URL nor a directory: write https://host/path, or begin with ./ for a directory")
+	}
+	switch {
+	case otherColon.MatchString(text):
+		return location{}, usage("%s is neither a URL nor plainly a directory: write ./%s for a directory of that name, or: %s", text, text, locationForms)
+	case strings.HasPrefix(text, "~"):
+		return location{}, usage("%s: the shell has not made a path of ~: write it without quotes, or ./%s for a directory of that name", text, text)
+	case strings.TrimSpace(text) != text || strings.ContainsFunc(text, unicode.IsControl):
+		return location{}, usage("%q begins or ends with white space, or has control characters in it: %s", text, locationForms)
+	}
+	return location{scheme: inDir, path: text, text: text}, nil
 }
 
 // heeds are the uses in which a command writes or signs as its flags say.

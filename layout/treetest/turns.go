@@ -312,11 +312,51 @@ func (s *Search) Step(t *Turns) bool {
 	if len(waiting) == 0 && (len(t.late) == 0 || s.last == theClock) {
 		return false
 	}
-	type option struct {
-		turn *Turn
-		what outcome
-		cost int
+	options := s.choices(t, waiting)
+	if s.at == len(s.path) {
+		s.path = append(s.path, 0)
 	}
+	s.options = append(s.options, len(options))
+	chosen := options[min(s.path[s.at], len(options)-1)]
+	s.at++
+	s.Steps++
+	s.spent += chosen.cost
+	what := chosen.turn.Op + " " + string(chosen.turn.Key)
+	switch chosen.what {
+	case died:
+		s.died = true
+		what = "dies before " + what
+	case lost:
+		what = "gets no answer to " + what
+	}
+	switch chosen.turn.Process {
+	case theClock:
+		s.trace = append(s.trace, what)
+		s.last = theClock
+		if chosen.turn.Op == "nothing" {
+			return false
+		}
+		time.Sleep(anHour)
+	case theNetwork:
+		s.trace = append(s.trace, what)
+		t.arrive(chosen.turn)
+	default:
+		s.trace = append(s.trace, string(rune('A'+chosen.turn.Process))+": "+what)
+		s.last = chosen.turn.Process
+		t.Go(chosen.turn, chosen.what)
+	}
+	return true
+}
+
+// An option is what may happen next, and by how many interruptions.
+type option struct {
+	turn *Turn
+	what outcome
+	cost int
+}
+
+// choices returns what may happen next within the bound, while these operations wait.
+func (s *Search) choices(t *Turns, waiting []*Turn) []option {
 	goesOn := slices.ContainsFunc(waiting, func(w *Turn) bool { return w.Process == s.last })
 	var options []option
 	add := func(o option) {
@@ -356,37 +396,5 @@ func (s *Search) Step(t *Turns) bool {
 	if t.fenced && len(waiting) > 0 && s.last != theClock {
 		add(option{&Turn{Process: theClock, Op: "an hour passes"}, happens, 1})
 	}
-	if s.at == len(s.path) {
-		s.path = append(s.path, 0)
-	}
-	s.options = append(s.options, len(options))
-	chosen := options[min(s.path[s.at], len(options)-1)]
-	s.at++
-	s.Steps++
-	s.spent += chosen.cost
-	what := chosen.turn.Op + " " + string(chosen.turn.Key)
-	switch chosen.what {
-	case died:
-		s.died = true
-		what = "dies before " + what
-	case lost:
-		what = "gets no answer to " + what
-	}
-	switch chosen.turn.Process {
-	case theClock:
-		s.trace = append(s.trace, what)
-		s.last = theClock
-		if chosen.turn.Op == "nothing" {
-			return false
-		}
-		time.Sleep(anHour)
-	case theNetwork:
-		s.trace = append(s.trace, what)
-		t.arrive(chosen.turn)
-	default:
-		s.trace = append(s.trace, string(rune('A'+chosen.turn.Process))+": "+what)
-		s.last = chosen.turn.Process
-		t.Go(chosen.turn, chosen.what)
-	}
-	return true
+	return options
 }
