@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,9 +24,10 @@ import (
 type job struct {
 	*builder
 	env  []string
-	dir  string // the home of the runner
-	repo string // what is checked out
-	conf string // the settings of the machine
+	dir  string   // the home of the runner
+	repo string   // what is checked out
+	conf string   // the settings of the machine
+	user []string // begins a command that runs as the runner's user; nil: as root
 }
 
 func newJob(t testing.TB, b *builder, env ...string) *job {
@@ -109,8 +111,9 @@ func (j *job) run(t testing.TB, workflow string) (log string, ok bool) {
 			}
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), peers.Act(t), "push", "-C", j.repo, "-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--pull=false",
+	args := append(slices.Clone(j.user), peers.Act(t), "push", "-C", j.repo, "-P", "ubuntu-latest=-self-hosted", "--no-cache-server", "--pull=false",
 		"--local-repository", "nixstatic/nixstatic@main="+j.dir+"/action", "--local-repository", "cachix/install-nix-action@v31="+j.dir+"/install")
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Env = j.env
 	out, err := os.CreateTemp(t.TempDir(), "") // what is left running keeps no pipe open
 	if err != nil {
@@ -245,6 +248,42 @@ func TestActionFork(t *testing.T) {
 	paths := built(log)
 	if len(paths) != 1 || c.has(paths[0]) || !strings.Contains(log, "is not sent") {
 		t.Errorf("%q was built, and was sent, or nothing is said:\n%s", paths, log)
+	}
+}
+
+// A user whom the Nix daemon does not trust has no hook, which the job says; what it builds is
+// found in the store and sent.
+func TestActionUntrusted(t *testing.T) {
+	t.Parallel()
+	b := newBuilder(t, peers.Newest(t))
+	c := newCacheOfJobs(t, b)
+	state := filepath.Dir(b.storeDir) + "/state"
+	j := newJob(t, b, "NIX_REMOTE=daemon", "NIX_STATE_DIR="+state)
+	daemon := b.Command(t, "nix-daemon")
+	daemon.Env = append(daemon.Env, "NIX_CONF_DIR="+filepath.Dir(j.conf), "NIX_STORE_DIR="+b.storeDir, "NIX_STATE_DIR="+state, "NIX_LOG_DIR="+state+"/log")
+	daemon.Stderr = &nixtest.Buffer{}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		daemon.Process.Kill()
+		daemon.Wait()
+	})
+	until(t, "the Nix daemon listens", func() bool {
+		_, err := os.Stat(state + "/daemon-socket/socket")
+		return err == nil
+	})
+	const nobody = 65534
+	if err := os.Chown(j.dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	// The programs of the tests lie where root alone may read.
+	j.user = []string{peers.Program(t, "setpriv"), fmt.Sprintf("--reuid=%d", nobody), fmt.Sprintf("--regid=%d", nobody), "--clear-groups",
+		"--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"}
+	log := j.want(t, steps(map[string]string{"url": c.url, "key": c.key, "token": c.Token, "push": "true"}, building(0, 2)))
+	paths := built(log)
+	if len(paths) != 2 || !c.has(paths[0]) || !c.has(paths[1]) || !strings.Contains(log, "the Nix daemon does not trust this user") {
+		t.Errorf("%q was built, and not sent, or nothing is said:\n%s", paths, log)
 	}
 }
 
