@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,9 @@ func TestNixOS(t *testing.T) {
 	nix := peers.Newest(t)
 	var got struct {
 		Serve, Push, Hook, Overlay, Check string
+		AllServe, AllPush                 string // with every option
+		AllHook                           map[string]any
+		Wrong                             []bool
 		Off                               map[string]any
 		Package                           struct {
 			Pname, VendorHash string
@@ -44,6 +48,20 @@ func TestNixOS(t *testing.T) {
 			t.Errorf("the unit of the sender has no %q:\n%s", want, got.Push)
 		}
 	}
+	for _, want := range []string{"ExecStart='/opt/other/bin/nixstatic' 'serve' '/var/lib/nixstatic/b' '--listen' ':1' '--listen' 'unix:/run/nixstatic/socket' " +
+		"'--oidc' 'issuer=https://a' '--upstream' 'https://cache.nixos.org' '--gc' '6h' '--private' '--metrics-listen' '127.0.0.1:9180' --secret-key-file %d/key-0\n",
+		"ExecStartPre=/opt/other/bin/nixstatic init '/var/lib/nixstatic/b'\n", "EnvironmentFile=/e\n"} {
+		if !strings.Contains(got.AllServe, want) {
+			t.Errorf("with every option, the unit of the server has no %q:\n%s", want, got.AllServe)
+		}
+	}
+	if want := "ExecStart='/opt/other/bin/nixstatic' 'watch' 's3://b?region=$$HOME' '--queue' '/var/lib/nixstatic-push/queue' '--store' '--root' 'builders/alpha' " +
+		"'--exclude' 'a' '--exclude' 'b' '--upstream' 'https://cache.nixos.org' '--jobs' '2'\n"; !strings.Contains(got.AllPush, want) || strings.Contains(got.AllPush, "LoadCredential") || len(got.AllHook) != 0 {
+		t.Errorf("with every option, the unit of the sender is\n%s\nand Nix has %v", got.AllPush, got.AllHook)
+	}
+	if len(got.Wrong) < 7 || slices.Contains(got.Wrong, true) {
+		t.Errorf("wrong options evaluate: %v", got.Wrong)
+	}
 	if got.Hook != "/opt/nixstatic-hook" || len(got.Off) != 0 {
 		t.Errorf("the hook is %q; switched off, the modules set %v", got.Hook, got.Off)
 	}
@@ -54,6 +72,8 @@ func TestNixOS(t *testing.T) {
 		t.Error(diff)
 	}
 	verifyUnit(t, "nixstatic.service", strings.ReplaceAll(got.Serve, "/opt/nixstatic/bin/nixstatic", nixtest.Binary(t)))
+	verifyUnit(t, "nixstatic.service", strings.ReplaceAll(got.AllServe, "/opt/other/bin/nixstatic", nixtest.Binary(t)))
+	verifyUnit(t, "nixstatic-push.service", strings.ReplaceAll(got.AllPush, "/opt/other/bin/nixstatic", nixtest.Binary(t)))
 	verifyUnit(t, "nixstatic-push.service", strings.ReplaceAll(got.Push, "/opt/nixstatic/bin/nixstatic", nixtest.Binary(t)))
 
 	// The flake names the hash of all modules: buildGoModule refuses others.
@@ -79,10 +99,30 @@ func vendorHash(t *testing.T, nix peers.Nix, source string) string {
 	return nix.Output(t, "nix", "--extra-experimental-features", "nix-command", "hash", "path", "--sri", filepath.Join(dir, "vendor"))
 }
 
-// The units of the examples are what systemd takes.
+// The units of the examples are what systemd takes: all of them, side by side.
 func TestUnits(t *testing.T) {
-	for _, name := range []string{"nixstatic.service", "nixstatic-gc.service", "nixstatic-push.service"} {
-		verifyUnit(t, name, nixtest.Example(t, "systemd/"+name, "/usr/local/bin/nixstatic", nixtest.Binary(t)))
+	dir := t.TempDir()
+	all, err := filepath.Glob(nixtest.Source(t, "examples/systemd/*.*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"verify", "--man=no"}
+	for _, name := range all {
+		if name = filepath.Base(name); name == "README.md" {
+			continue
+		}
+		text := strings.ReplaceAll(nixtest.Example(t, "systemd/"+name), "/usr/local/bin/nixstatic", nixtest.Binary(t))
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, filepath.Join(dir, name))
+	}
+	if len(args) != 2+5 {
+		t.Fatalf("the units are %q", args)
+	}
+	out, err := exec.CommandContext(t.Context(), peers.Program(t, "systemd-analyze"), args...).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "nixstatic") {
+		t.Errorf("systemd-analyze %q: %v\n%s", args, err, out)
 	}
 }
 

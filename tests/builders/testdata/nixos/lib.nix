@@ -31,20 +31,24 @@ rec {
     if isAttrs a && isAttrs b then a // builtins.mapAttrs (name: value: if a ? ${name} then merge a.${name} value else value) b
     else if isList a && isList b then a ++ b
     else b;
-  # options gives each option its value: what the user set, or the default.
-  values = path: options: set:
+  # values gives each option its value: what the user set, which is a list of one or none, or the
+  # default.
+  values = path: options: given:
     if options ? _type && options._type == "option" then
-      let value = if set != null then set else options.default or (throw "${path} has no value"); in
+      let value = if given != [ ] then elemAt given 0 else options.default or (throw "${path} has no value"); in
       if options.type.check value then value else throw "${path}: not a ${options.type.name}"
     else
-      let unknown = filter (name: !(options ? ${name})) (attrNames (if set == null then { } else set)); in
+      let
+        set = if given == [ ] then { } else elemAt given 0;
+        unknown = filter (name: !(options ? ${name})) (attrNames set);
+      in
       if unknown != [ ] then throw "${path}: there is no option ${elemAt unknown 0}" else
-      builtins.mapAttrs (name: option: values "${path}.${name}" option (if set == null then null else set.${name} or null)) options;
+      builtins.mapAttrs (name: option: values "${path}.${name}" option (if set ? ${name} then [ set.${name} ] else [ ])) options;
 
   # eval evaluates modules with the settings of a user, and returns the configuration.
   eval = { modules, pkgs, settings }:
     let
-      call = module: module { inherit lib pkgs; config = { services = values "services" declared settings; }; };
+      call = module: module { inherit lib pkgs; config = { services = values "services" declared [ settings ]; }; };
       lib = import ./lib.nix;
       declared = builtins.foldl' merge { } (map (m: (call m).options.services) modules);
     in
