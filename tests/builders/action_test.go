@@ -177,6 +177,11 @@ func newCacheOfJobs(t testing.TB, b *builder, args ...string) *cacheOfJobs {
 	b.makeStore(t)
 	key := b.program().NewKey(t, "ci-1")
 	s := newServer(t, b.Nix, append([]string{"--store-dir", b.storeDir, "-k", key.File}, args...)...)
+	// A server that begins writes down its key when it listens already.
+	until(t, "the cache says what its key is", func() bool {
+		_, err := os.Stat(s.Tree + "/public-keys")
+		return err == nil
+	})
 	return &cacheOfJobs{s, key.Public, "http://" + s.Address}
 }
 

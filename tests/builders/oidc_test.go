@@ -24,14 +24,19 @@ import (
 // A forge is an issuer, made with the library, and the runner of a job that asks it for a
 // token.
 type forge struct {
-	URL    string
-	Claims map[string]any // of the job
-	key    *rsa.PrivateKey
+	URL     string
+	Claims  map[string]any // of the job
+	request string         // the URL at which a job asks
+	key     *rsa.PrivateKey
 }
 
 const requestToken = "the-secret-of-the-runner"
 
-func newForge(t testing.TB) *forge {
+// newForge is GitHub.
+func newForge(t testing.TB) *forge { return newForgeAt(t, "", "/request?api-version=2.0") }
+
+// newForgeAt makes a forge whose issuer is at a path, and whose jobs ask at another.
+func newForgeAt(t testing.TB, below, request string) *forge {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -40,9 +45,10 @@ func newForge(t testing.TB) *forge {
 	f := &forge{key: key, Claims: map[string]any{"repository": "acme/app", "sub": "repo:acme/app:ref:refs/heads/main"}}
 	issuer := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "k", Algorithm: oidc.RS256}}}
 	mux := http.NewServeMux()
-	mux.Handle("/", issuer)
-	mux.HandleFunc("GET /request", func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer "+requestToken || r.URL.Query().Get("api-version") != "2.0" {
+	mux.Handle(below+"/", http.StripPrefix(below, issuer))
+	path, query, _ := strings.Cut(request, "?")
+	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+requestToken || !strings.Contains("&"+r.URL.RawQuery+"&", "&"+query+"&") {
 			http.Error(w, "no", http.StatusUnauthorized)
 			return
 		}
@@ -50,7 +56,7 @@ func newForge(t testing.TB) *forge {
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	f.URL = server.URL
+	f.URL, f.request = server.URL+below, server.URL+request
 	issuer.SetIssuer(f.URL)
 	return f
 }
@@ -70,10 +76,10 @@ func (f *forge) token(t testing.TB, audience string) string {
 	return raw
 }
 
-// env is that of a job on GitHub.
+// env is that of a job.
 func (f *forge) env() []string {
 	nixtest.Secret(requestToken)
-	return []string{"ACTIONS_ID_TOKEN_REQUEST_URL=" + f.URL + "/request?api-version=2.0", "ACTIONS_ID_TOKEN_REQUEST_TOKEN=" + requestToken}
+	return []string{"ACTIONS_ID_TOKEN_REQUEST_URL=" + f.request, "ACTIONS_ID_TOKEN_REQUEST_TOKEN=" + requestToken}
 }
 
 // run runs nixstatic with more in its environment.
@@ -120,6 +126,19 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s is not there", p)
 		}
 	}
+}
+
+// The issuer of a Forgejo or a Gitea is below the instance, and its jobs ask with a query of
+// their own.
+func TestIdentityForgejo(t *testing.T) {
+	nix := peers.Newest(t)
+	b := newBuilder(t, nix)
+	built := b.build(t, 0, 1)
+	f := newForgeAt(t, "/api/actions", "/api/actions/_apis/pipelines/workflows/7/idtoken?placeholder=true")
+	s := newServer(t, nix, "--store-dir", b.storeDir, "-k", b.program().NewKey(t, "ci-1").File,
+		"--oidc", "issuer="+f.URL+",audience=A,claim:repository=acme/*,scope=upload")
+	b.run(t, append(f.env(), "NIXSTATIC_AUDIENCE=A"), "push", "--store", b.store, s.upload(), built[0]).Want(t, 0)
+	checkSent(t, s, b.closure(t, built))
 }
 
 // use gets a token for the job into the netrc of Nix, with which a stock Nix uploads, and
