@@ -21,7 +21,7 @@ type DebugLink struct {
 // Keys returns both spellings of the link's key: Nix writes the one with the
 // suffix, the readers of cache.nixos.org ask for the one without.
 func (l DebugLink) Keys() [2]Key {
-	return [2]Key{Key("debuginfo/" + l.ID), Key("debuginfo/" + l.ID + ".debug")}
+	return [2]Key{Key(DebugInfoFolder + l.ID), Key(DebugInfoFolder + l.ID + ".debug")}
 }
 
 // Marshal returns the object that leads into nar.
@@ -51,15 +51,24 @@ func ParseDebugLink(key Key, text []byte) (DebugLink, Key, error) {
 		return fail("not a JSON object of archive and member: %w", err)
 	}
 	// The archive is relative to the link, the way a browser would follow it.
-	archive, err := ParseKey(path.Join("debuginfo", fields.Archive))
+	archive, err := ParseKey(path.Join(DebugInfoFolder, fields.Archive))
 	if err != nil || archive.Kind() != KindNAR {
 		return fail("the archive %.200q is not in nar/", fields.Archive)
 	}
-	id := strings.TrimSuffix(path.Base(string(key)), ".debug")
+	id := key.BuildID()
 	if fields.Member == "" {
 		return fail("it names no member")
 	}
 	return DebugLink{id, fields.Member}, archive, nil
+}
+
+// BuildID returns the build ID in the key of a link to a debug file, and "" for every
+// other key.
+func (k Key) BuildID() string {
+	if k.Kind() != KindDebugInfo {
+		return ""
+	}
+	return strings.TrimSuffix(path.Base(string(k)), ".debug")
 }
 
 // NewDebugLink returns the link that Nix makes for a build ID.

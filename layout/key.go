@@ -55,11 +55,11 @@ func NarInfoKeyOf(hash string) Key { return Key(hash + ".narinfo") }
 func ListingKeyOf(hash string) Key { return Key(hash + ".ls") }
 
 // LogKey is where the build log of a derivation is.
-func LogKey(drv StorePath) Key { return Key("log/" + string(drv)) }
+func LogKey(drv StorePath) Key { return Key(LogFolder + string(drv)) }
 
 // NARKey is where a NAR is whose compressed file hashes to file; ext is
 // compress.Method.Extension's.
-func NARKey(file Hash, ext string) Key { return Key("nar/" + file.Nix32() + ".nar" + ext) }
+func NARKey(file Hash, ext string) Key { return Key(NARFolder + file.Nix32() + ".nar" + ext) }
 
 // PathHash returns the 32 characters that a .narinfo or .ls key begins with,
 // and "" for every other key.
@@ -77,7 +77,7 @@ func (k Key) PathHash() string {
 func LogKeys(drv StorePath) []Key {
 	keys := []Key{LogKey(drv)}
 	if before, _, ok := strings.Cut(string(drv), "?"); ok {
-		keys = append(keys, Key("log/"+before))
+		keys = append(keys, Key(LogFolder+before))
 	}
 	return keys
 }

@@ -43,18 +43,19 @@ var kinds = [...]struct {
 	name, contentType, cacheControl string
 	immutable                       bool
 	most                            int64 // bytes
+	folders                         []string
 }{
-	KindNAR:         {"nar", "application/x-nix-nar", forever, true, unlimited},
-	KindLog:         {"log", "text/plain; charset=utf-8", aDay, false, 1 << 30},
-	KindDebugInfo:   {"debuginfo", "application/json", aDay, false, 64 << 10},
-	KindListing:     {"ls", "application/json", aDay, false, 256 << 20},
-	KindPage:        {"page", "", fiveMinutes, false, 64 << 20},
-	KindNarInfo:     {"narinfo", "text/x-nix-narinfo", fiveMinutes, false, MaxNarInfo},
-	KindRealisation: {"realisation", "application/json", fiveMinutes, false, MaxRealisation},
-	KindPin:         {"pin", "text/plain; charset=utf-8", fiveMinutes, false, MaxNarInfo},
-	KindCacheInfo:   {"nix-cache-info", "text/x-nix-cache-info", fiveMinutes, false, 64 << 10},
-	KindPrivate:     {"private", "application/octet-stream", "no-store", false, MaxNarInfo},
-	KindForeign:     {"foreign", "application/octet-stream", "no-store", false, MaxNarInfo},
+	KindNAR:         {"nar", "application/x-nix-nar", forever, true, unlimited, []string{NARFolder}},
+	KindLog:         {"log", "text/plain; charset=utf-8", aDay, false, 1 << 30, []string{LogFolder}},
+	KindDebugInfo:   {"debuginfo", "application/json", aDay, false, 64 << 10, []string{DebugInfoFolder}},
+	KindListing:     {"ls", "application/json", aDay, false, 256 << 20, nil},
+	KindPage:        {"page", "", fiveMinutes, false, 64 << 20, []string{SearchFolder}},
+	KindNarInfo:     {"narinfo", "text/x-nix-narinfo", fiveMinutes, false, MaxNarInfo, nil},
+	KindRealisation: {"realisation", "application/json", fiveMinutes, false, MaxRealisation, []string{RealisationsFolder, BuildTraceFolder}},
+	KindPin:         {"pin", "text/plain; charset=utf-8", fiveMinutes, false, MaxNarInfo, []string{PinsFolder}},
+	KindCacheInfo:   {"nix-cache-info", "text/x-nix-cache-info", fiveMinutes, false, 64 << 10, nil},
+	KindPrivate:     {"private", "application/octet-stream", "no-store", false, MaxNarInfo, nil},
+	KindForeign:     {"foreign", "application/octet-stream", "no-store", false, MaxNarInfo, nil},
 }
 
 // pages are the files that a tree may carry for people and their browsers.
@@ -80,16 +81,38 @@ const (
 	typeJSON   = "application/json"
 )
 
+// The folders of the public kinds that have one.
 const (
 	// NARFolder begins the keys of NARs.
 	NARFolder = "nar/"
+	// LogFolder begins the keys of build logs, see LogKeys.
+	LogFolder = "log/"
+	// DebugInfoFolder begins the keys of links to debug files, see DebugLink.
+	DebugInfoFolder = "debuginfo/"
+	// RealisationsFolder begins the keys of realisations for Nix up to 2.34.
+	RealisationsFolder = "realisations/"
+	// BuildTraceFolder begins the keys of realisations for Nix from 2.35.
+	BuildTraceFolder = "build-trace-v2/"
+	// PinsFolder begins the keys of pins: lists of store paths that are to stay, for
+	// clients that want what is pinned.
+	PinsFolder = "pins/"
 	// SearchFolder begins the keys of the index in which a browser looks names up:
 	// lists (.json) that name shards (.txt).
 	SearchFolder = "search/"
 )
 
 // PublicFolders are those at the top that public keys lie in, in their order.
-var PublicFolders = []string{"build-trace-v2", "debuginfo", "log", "nar", "pins", "realisations", "search"}
+var PublicFolders = publicFolders()
+
+func publicFolders() (names []string) {
+	for _, kind := range kinds {
+		for _, folder := range kind.folders {
+			names = append(names, strings.TrimSuffix(folder, "/"))
+		}
+	}
+	slices.Sort(names)
+	return names
+}
 
 // IsPublicFolder reports whether public keys may lie in a folder at the top, as a
 // TopEntry names it: "log/".
@@ -124,6 +147,10 @@ func (k Kind) Immutable() bool { return kinds[k].immutable }
 // MaxBytes returns how large such an object may be. A listing of 256 MiB has two
 // million files; a NAR may have as many bytes as its record says.
 func (k Kind) MaxBytes() int64 { return kinds[k].most }
+
+// Folders returns what the keys of such objects begin with, each with a slash at its end;
+// none for the kinds that lie at the top alone.
+func (k Kind) Folders() []string { return kinds[k].folders }
 
 // Public reports whether such an object is served.
 func (k Kind) Public() bool { return k < KindPrivate }
@@ -211,16 +238,16 @@ func (k Key) Kind() Kind {
 		if narStem(s[len(NARFolder):]) != "" {
 			return KindNAR
 		}
-	case dir == "log/":
+	case dir == LogFolder:
 		// A name cut off at a question mark counts too, see LogKeys.
 		if len(base) > hashLen && checkHash(base[:hashLen]) == nil && base[hashLen] == '-' && isName(base, "") {
 			return KindLog
 		}
-	case dir == "debuginfo/":
+	case dir == DebugInfoFolder:
 		if isBuildID(strings.TrimSuffix(base, ".debug")) {
 			return KindDebugInfo
 		}
-	case strings.HasPrefix(s, "realisations/"), strings.HasPrefix(s, "build-trace-v2/"):
+	case strings.HasPrefix(s, RealisationsFolder), strings.HasPrefix(s, BuildTraceFolder):
 		if strings.HasSuffix(s, ".doi") && isName(s, "/:!^") && strings.Count(s, "/") <= 4 {
 			return KindRealisation
 		}

@@ -5,10 +5,6 @@ import (
 	"strings"
 )
 
-// PinsFolder begins the keys of pins: lists of store paths that are to stay, for
-// clients that want what is pinned.
-const PinsFolder = "pins/"
-
 // maxPinName bounds the name of a pin in bytes.
 const maxPinName = 200
 

@@ -54,7 +54,7 @@ const (
 	RunsPrefix = PrivatePrefix + "gc/runs/"
 	// PinHistoryPrefix begins the generations of pins. The newest of each is public
 	// besides, at PinKey.
-	PinHistoryPrefix = PrivatePrefix + "pins/"
+	PinHistoryPrefix = PrivatePrefix + PinsFolder
 
 	// PolicyKey is text: the rules by which paths stay in the tree, see gc.Policy.
 	PolicyKey Key = PrivatePrefix + "policy"

@@ -72,11 +72,11 @@ type Realisation struct {
 func (r *Realisation) ID() DrvOutput { return DrvOutput{r.DrvHash, r.Output} }
 
 // RealisationKey is where Nix up to 2.34 looks for a realisation.
-func RealisationKey(o DrvOutput) Key { return Key("realisations/" + o.String() + ".doi") }
+func RealisationKey(o DrvOutput) Key { return Key(RealisationsFolder + o.String() + ".doi") }
 
 // BuildTraceKey is where Nix from 2.35 looks for a realisation.
 func BuildTraceKey(drv StorePath, output string) Key {
-	return Key("build-trace-v2/" + string(drv) + "/" + output + ".doi")
+	return Key(BuildTraceFolder + string(drv) + "/" + output + ".doi")
 }
 
 // Fingerprint returns the text that Sigs cover: the object without its

@@ -84,11 +84,11 @@ func parseRealisation(key Key, text []byte) (r Realisation, err error) {
 	if err != nil {
 		return r, err
 	}
-	if id, ok := strings.CutPrefix(name, "realisations/"); ok {
+	if id, ok := strings.CutPrefix(name, RealisationsFolder); ok {
 		r.Sigs = sigs
 		return r, r.parseID(id, fields)
 	}
-	drv, output, _ := strings.Cut(strings.TrimPrefix(name, "build-trace-v2/"), "/")
+	drv, output, _ := strings.Cut(strings.TrimPrefix(name, BuildTraceFolder), "/")
 	r.TraceSigs, r.Output = sigs, output
 	if r.DrvPath, err = ParseStorePath(drv); err != nil {
 		return r, err

@@ -74,7 +74,7 @@ func nameURL(head []byte, hash string) []byte {
 		return head
 	}
 	url := bytes.TrimRight(head[start:start+length], "\r")
-	if !bytes.HasPrefix(url, []byte("nar/")) || bytes.ContainsAny(url, "?# ") {
+	if !bytes.HasPrefix(url, []byte(layout.NARFolder)) || bytes.ContainsAny(url, "?# ") {
 		return head
 	}
 	end := start + len(url)

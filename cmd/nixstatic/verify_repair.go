@@ -157,8 +157,9 @@ func (d *damage) owners(ctx context.Context, tree layout.Tree, storeDir string) 
 	}
 	var files [][]byte
 	for _, key := range d.links {
-		id := strings.TrimSuffix(strings.TrimPrefix(string(key), "debuginfo/"), ".debug")
-		files = append(files, []byte(`"`+id[2:]+`.debug"`))
+		if id := key.BuildID(); id != "" {
+			files = append(files, []byte(`"`+id[2:]+`.debug"`))
+		}
 	}
 	for info, err := range tree.List(ctx, "") {
 		if err != nil {

@@ -31,7 +31,7 @@ func (a *adoption) readLinks(ctx context.Context) error {
 		nar  layout.Key
 	}
 	items := func(yield func(layout.Key, error) bool) {
-		for info, err := range a.tree.List(ctx, "debuginfo/") {
+		for info, err := range a.tree.List(ctx, layout.DebugInfoFolder) {
 			if (err != nil || info.Key.Kind() == layout.KindDebugInfo) && !yield(info.Key, err) {
 				return
 			}

@@ -154,7 +154,7 @@ func ReadState(r io.Reader) (*State, error) {
 
 // isHash reports whether a line is the hash of a store path.
 func isHash(line []byte) bool {
-	return line[hashLen] == '\n' && layout.Key(string(line[:hashLen])+".narinfo").PathHash() != ""
+	return line[hashLen] == '\n' && layout.NarInfoKeyOf(string(line[:hashLen])).PathHash() != ""
 }
 
 // stating is how many records are read at once.

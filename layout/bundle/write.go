@@ -260,8 +260,8 @@ func (w *writer) realisations() error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	for _, generation := range []string{"realisations/", "build-trace-v2/"} {
-		for info, err := range layout.List(w.ctx, w.cache, generation) {
+	for _, folder := range layout.KindRealisation.Folders() {
+		for info, err := range layout.List(w.ctx, w.cache, folder) {
 			if errors.Is(err, layout.ErrNotListable) {
 				return nil
 			}

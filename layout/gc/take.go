@@ -262,7 +262,7 @@ func (p *Plan) purge(ctx context.Context, gone []refgraph.PathID) error {
 		gone := victim{key: o.key, tag: o.tag, size: o.size, born: o.born, nar: -1}
 		switch o.key.Kind() {
 		case layout.KindLog:
-			gone.drv = logTag(string(o.key)[len("log/"):])
+			gone.drv = logTag(string(o.key)[len(layout.LogFolder):])
 			if drvs[gone.drv] && gone.drv != 0 {
 				p.reclaim = append(p.reclaim, gone)
 			}

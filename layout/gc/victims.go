@@ -104,7 +104,7 @@ func (l *leads) other(o otherEntry) (gone victim, dies bool) {
 	gone = victim{key: o.key, tag: o.tag, size: o.size, born: o.born, nar: -1}
 	switch o.key.Kind() {
 	case layout.KindLog:
-		gone.drv = logTag(string(o.key)[len("log/"):])
+		gone.drv = logTag(string(o.key)[len(layout.LogFolder):])
 		if l.logs != nil {
 			gone.over = l.logs.over(o.born, v.now)
 			return gone, gone.over

@@ -20,7 +20,7 @@ func (v *view) weights() *weights {
 	for _, o := range v.others {
 		switch o.key.Kind() {
 		case layout.KindLog:
-			w.log[logTag(string(o.key)[len("log/"):])] += o.size
+			w.log[logTag(string(o.key)[len(layout.LogFolder):])] += o.size
 		case layout.KindDebugInfo:
 			if len(o.lead) == len(refgraph.NARID{}) {
 				if i := v.findNAR(refgraph.NARID([]byte(o.lead))); i >= 0 {

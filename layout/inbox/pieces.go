@@ -82,7 +82,7 @@ func (p *pieces) stop() {
 
 // piecesPrefix begins the keys of a client's pieces of a NAR.
 func piecesPrefix(ctx context.Context, nar layout.Key, total int64) string {
-	return fmt.Sprintf("%s%s~%d~%s~", layout.PiecesPrefix, strings.TrimPrefix(string(nar), "nar/"), total, share.From(ctx))
+	return fmt.Sprintf("%s%s~%d~%s~", layout.PiecesPrefix, strings.TrimPrefix(string(nar), layout.NARFolder), total, share.From(ctx))
 }
 
 func pieceKey(prefix string, offset int64) layout.Key {

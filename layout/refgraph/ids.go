@@ -58,7 +58,7 @@ func PackNAR(key layout.Key) (id NARID, ok bool) {
 }
 
 func (id NARID) Key() layout.Key {
-	return layout.Key("nar/" + unpack(id[:], narChars) + layout.NARSuffixes[id[len(id)-1]&15])
+	return layout.Key(layout.NARFolder + unpack(id[:], narChars) + layout.NARSuffixes[id[len(id)-1]&15])
 }
 
 // digits has the value of each digit, and -1 for all other characters.

@@ -53,8 +53,8 @@ func (c *Cache) Realisations(ctx context.Context, info layout.PathInfo) ([]layou
 
 func (c *Cache) readRealisations(ctx context.Context) (map[layout.StorePath][]layout.Realisation, error) {
 	all := map[layout.StorePath][]layout.Realisation{}
-	for _, generation := range []string{"realisations/", "build-trace-v2/"} {
-		for info, err := range layout.List(ctx, c.r, generation) {
+	for _, folder := range layout.KindRealisation.Folders() {
+		for info, err := range layout.List(ctx, c.r, folder) {
 			if err != nil {
 				return nil, fmt.Errorf("list realisations: %w", err)
 			}

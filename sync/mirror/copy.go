@@ -277,7 +277,7 @@ func (p *pass) others(kind layout.Kind) func(context.Context) error {
 // again compares the objects of one kind once more.
 func (p *pass) again(ctx context.Context, kind layout.Kind) iter.Seq2[decision, error] {
 	return func(yield func(decision, error) bool) {
-		for _, prefix := range othersPrefixes[kind] {
+		for _, prefix := range kind.Folders() {
 			for d, err := range p.run.judged(ctx, p.run.pairs(ctx, prefix), openLedger("")) {
 				if (err != nil || d.key.Kind() == kind) && !yield(d, err) {
 					return

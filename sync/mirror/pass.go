@@ -97,15 +97,6 @@ func (p *pass) close() {
 	p.fate.graph.Close()
 }
 
-// othersPrefixes are where the kinds are that may be many and have long names:
-// they are counted in a pass, and listed again when their turn comes.
-var othersPrefixes = map[layout.Kind][]string{
-	layout.KindLog:         {"log/"},
-	layout.KindDebugInfo:   {"debuginfo/"},
-	layout.KindRealisation: {"build-trace-v2/", "realisations/"},
-	layout.KindPin:         {layout.PinsFolder},
-}
-
 // scan compares the trees.
 func (p *pass) scan(ctx context.Context) error {
 	name := ""

@@ -26,7 +26,7 @@ func (b *Bucket) Leftovers(ctx context.Context, before time.Time) iter.Seq2[layo
 		seen := map[string]bool{}
 		// Amazon tells what is below a prefix. MinIO takes the prefix for a whole
 		// key, and tells everything if there is none.
-		prefixes := []string{b.prefix + "nar/", ""}
+		prefixes := []string{b.prefix + layout.NARFolder, ""}
 		for i, prefix := range prefixes {
 			for u, err := range b.uploads(ctx, prefix) {
 				if err != nil {

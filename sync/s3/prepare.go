@@ -208,7 +208,7 @@ func (b *Bucket) cleanUp(ctx context.Context) error {
 	ours := lifecycle.Rule{
 		ID:                             lifecycleID,
 		Status:                         "Enabled",
-		RuleFilter:                     lifecycle.Filter{Prefix: b.prefix + "nar/"},
+		RuleFilter:                     lifecycle.Filter{Prefix: b.prefix + layout.NARFolder},
 		AbortIncompleteMultipartUpload: lifecycle.AbortIncompleteMultipartUpload{DaysAfterInitiation: lifecycleDays},
 	}
 	if b.prefix != "" {
