@@ -9,17 +9,44 @@ import (
 )
 
 // NewDecoder decompresses what a client sent. The decoder takes its memory from
-// what clients share, before it needs it, and waits if there is too little. A nil
-// share is memory without bounds.
-func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, memory *share.Pool) (compress.Reader, error) {
+// what clients share, before it needs it, and waits if there is too little; it decodes in
+// turns with others. A nil share is memory without bounds, and without turns.
+func NewDecoder(ctx context.Context, file io.Reader, method compress.Method, memory, turns *share.Pool) (compress.Reader, error) {
 	if memory == nil {
 		return compress.NewReader(file, method)
+	}
+	idle, err := turns.Take(ctx, 0)
+	if err != nil {
+		return nil, err
 	}
 	part, err := memory.Take(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	return decodeWithin(file, method, part, func(total int64) error { return part.Resize(ctx, total) })
+	t := &turn{ctx, idle}
+	z, err := decodeWithin(t.source(file), method, part, func(total int64) error {
+		return t.without(func() error { return part.Resize(ctx, total) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &inTurns{z, t}, nil
+}
+
+// An inTurns has a turn while it decodes, and none while its reader does something else: a
+// few bytes can make a decoder work for long, and what comes out need not be much.
+type inTurns struct {
+	compress.Reader
+	turn *turn
+}
+
+// Read decodes in the next turn.
+func (d *inTurns) Read(p []byte) (n int, err error) {
+	if err := d.turn.part.Resize(d.turn.ctx, 1); err != nil {
+		return 0, err
+	}
+	defer d.turn.end()
+	return d.Reader.Read(p)
 }
 
 // decodeWithin takes charge of a part of the memory, and asks for more of it.

@@ -3,6 +3,8 @@ package layout
 import (
 	"context"
 	"io"
+	"runtime"
+	"time"
 
 	"github.com/nixstatic/nixstatic/layout/share"
 )
@@ -14,6 +16,12 @@ import (
 type turn struct {
 	ctx  context.Context
 	part *share.Part
+}
+
+// NewTurns returns the turns of all processors, as many as keep them busy for a client
+// alone. A piece of a NAR waits for its turn no longer than patience.
+func NewTurns(patience time.Duration) *share.Pool {
+	return share.NewPool(int64(2*runtime.GOMAXPROCS(0)-1), patience)
 }
 
 // turn waits for the first turn.

@@ -68,6 +68,9 @@ type Config struct {
 	// Decoding is the memory for bodies with a Content-Encoding, which clients share:
 	// best the same that the Inbox has. Nil for layout.DecoderMemory of its own.
 	Decoding *share.Pool
+	// Turns are those of the processor for such bodies, best the same that the Inbox has.
+	// Nil for turns of its own.
+	Turns *share.Pool
 	// BodyStall is how long a client may send nothing of a body that it has
 	// announced, and how long it may take nothing of an answer; 0 for a minute.
 	BodyStall time.Duration

@@ -50,7 +50,7 @@ func (h *Handler) decode(ctx context.Context, method compress.Method, kind layou
 		return from, func() {}, nil
 	}
 	source := &sourceError{from: from}
-	reader, err := layout.NewDecoder(ctx, source, method, h.cfg.Decoding)
+	reader, err := layout.NewDecoder(ctx, source, method, h.cfg.Decoding, h.cfg.Turns)
 	if err != nil {
 		return nil, nil, failureOf(err)
 	}

@@ -85,6 +85,9 @@ func newHandler(c Config, up uploads) *Handler {
 	if c.Decoding == nil {
 		c.Decoding = share.NewPool(layout.DecoderMemory, c.UploadWait)
 	}
+	if c.Turns == nil {
+		c.Turns = layout.NewTurns(c.UploadWait)
+	}
 	h := &Handler{cfg: c, inbox: up, log: c.Log, told: share.NewBudget(maxTold, time.Second), lately: newLately(c.Fresh), named: newLately(c.Fresh), places: newPlaces(c.MaxUploads, c.UploadWait, c.BodyStall/3)}
 	if h.log == nil {
 		h.log = slog.Default()

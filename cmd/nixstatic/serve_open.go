@@ -204,7 +204,8 @@ func (s *service) takeUploads(c *cli.Context, policy *inbox.Config, keys []signe
 		return usage("--min-free: %v", err)
 	}
 	policy.Decoding = share.NewPool(layout.DecoderMemory, maxWait)
-	config.Decoding = policy.Decoding
+	policy.Turns = layout.NewTurns(maxWait)
+	config.Decoding, config.Turns = policy.Decoding, policy.Turns
 	policy.FreeSpace, policy.Log = s.tree.volume.free, s.log
 	s.health.FreeSpace, s.health.MinFree = policy.FreeSpace, policy.MinFree
 	s.page = newPage(s.tree.Tree, s.storeDir)

@@ -116,7 +116,7 @@ func (a *adoption) recompress(ctx context.Context, key layout.Key, m compress.Me
 	sum := sha256.New()
 	source := io.TeeReader(layout.CountReader(body, &a.o.Progress.Bytes), sum)
 	packed, err := a.writer.Pack(ctx, &claims[0].n.PathInfo, func(to io.Writer) error {
-		z, err := layout.NewDecoder(ctx, source, m, nil)
+		z, err := layout.NewDecoder(ctx, source, m, nil, nil)
 		if err != nil {
 			return err
 		}

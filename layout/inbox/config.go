@@ -51,6 +51,8 @@ type Config struct {
 	// Decoding is the memory of decoders, which clients share; nil for
 	// layout.DecoderMemory of its own.
 	Decoding *share.Pool
+	// Turns are those of the processor, which clients share; nil for turns of its own.
+	Turns *share.Pool
 	// MaxHeld and MaxHeldBytes bound the narinfos that wait in the tree for what
 	// they lead to. 0 for 100,000, and for 256 MiB. A client may have half of what
 	// is free.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -86,7 +85,9 @@ func Open(ctx context.Context, c Config) (*Inbox, error) {
 	if writer.Memory = c.Decoding; writer.Memory == nil {
 		writer.Memory = share.NewPool(layout.DecoderMemory, decodingPatience)
 	}
-	writer.Turns = share.NewPool(int64(2*runtime.GOMAXPROCS(0)-1), decodingPatience) // all processors for a client alone
+	if writer.Turns = c.Turns; writer.Turns == nil {
+		writer.Turns = layout.NewTurns(decodingPatience)
+	}
 	b := &Inbox{
 		cfg: c, writer: &writer, spool: writer.Spool, trusted: trustedKeys(c), log: c.Log,
 		space: space{free: c.FreeSpace, floor: c.MinFree}, now: time.Now,

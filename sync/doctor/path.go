@@ -155,7 +155,7 @@ func checkNAR(ctx context.Context, p *patient) {
 func (p *patient) readNAR(ctx context.Context, body io.ReadCloser) {
 	defer body.Close()
 	n := p.record
-	plain, err := layout.NewDecoder(ctx, body, n.Compression, nil)
+	plain, err := layout.NewDecoder(ctx, body, n.Compression, nil, nil)
 	if err != nil {
 		p.fail("nar-damaged", "upload the path again", "the NAR of %s cannot be read: %v", n.Path, err)
 		return

@@ -159,6 +159,16 @@ var attacks = map[string]attack{
 	"bodies that are compressed": {do: func(ctx context.Context, a *attacker) {
 		a.hold(ctx, strings.Replace(put("/upload/"+hash()+".ls", 1<<30), "\r\n", "\r\nContent-Encoding: zstd\r\n", 1)+skip, 4<<10, 2*time.Second)
 	}},
+	"bodies that take long to decompress": {do: func(ctx context.Context, a *attacker) {
+		for _, path := range []string{"/upload/" + hash() + ".narinfo", "/upload/" + hash() + ".ls", "/upload/log/" + hash() + "-x.drv"} {
+			a.send(ctx, "PUT", path, strings.NewReader(strings.Repeat(emptyFrame, 1<<15)), "Content-Encoding: zstd")
+		}
+	}},
+	"what stands": {do: func(ctx context.Context, a *attacker) {
+		for _, name := range []string{"nix-cache-info", "%6eix-cache-info", honestLog, "log/./" + honestLog[4:], strings.Replace(honestLog, "-", "%2d", 1)} {
+			a.send(ctx, "PUT", "/upload/"+name, strings.NewReader("StoreDir: /nix/store\nPriority: 1\n"), "If-Match: *", "Overwrite: T")
+		}
+	}},
 	"windows of 128 MiB": {do: func(ctx context.Context, a *attacker) { a.hold(ctx, put(nar(), 1<<20)+wide(), 0, time.Second) }},
 	"NARs of a GiB in little": {do: func(ctx context.Context, a *attacker) {
 		a.send(ctx, "PUT", nar(), &bomb{left: 1 << 30})
@@ -208,6 +218,12 @@ var attacks = map[string]attack{
 		a.send(ctx, "GET", a.target, nil, "Range: bytes=0-0"+strings.Repeat(",2-2", 5000))
 	}},
 }
+
+// honestLog is a build log that stands before the attackers come.
+var honestLog = "log/" + strings.Repeat("0", 32) + "-honest.drv"
+
+// emptyFrame is a frame of zstd with nothing in it, and the largest window.
+const emptyFrame = "\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00"
 
 // skip begins a frame of zstd that is skipped, and long.
 const skip = "\x50\x2a\x4d\x18\x00\x00\x00\x40"

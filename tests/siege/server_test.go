@@ -86,6 +86,16 @@ func start(t *testing.T, tree string, args ...string) *server {
 	return s
 }
 
+// file returns what is in a file of the tree.
+func (s *server) file(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.tree, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func (s *server) logged() string {
 	text, _ := os.ReadFile(s.log)
 	return string(text)

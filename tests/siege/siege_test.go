@@ -65,6 +65,15 @@ func TestSiege(t *testing.T) {
 	s := start(t, filepath.Join(t.TempDir(), "cache"), "--min-free", "100MiB")
 	peace := start(t, filepath.Join(t.TempDir(), "cache"), "--min-free", "100MiB")
 	store, target := s.large(t)
+	alice := s.attacker("127.0.0.6", "alice")
+	alice.through = &notice{}
+	if status := alice.send(t.Context(), "PUT", "/upload/"+honestLog, strings.NewReader("honest\n")); status != 201 {
+		t.Fatalf("PUT %s: %d", honestLog, status)
+	}
+	stands := map[string]string{honestLog: "", "nix-cache-info": ""}
+	for name := range stands {
+		stands[name] = s.file(t, name)
+	}
 	end := s.besiege(t, target, attacks)
 	time.Sleep(2 * time.Second) // the attackers were there first
 	ctx, stop := context.WithTimeout(t.Context(), lasts(t, 10*time.Second))
@@ -80,6 +89,11 @@ func TestSiege(t *testing.T) {
 	var disk unix.Statfs_t
 	if err := unix.Statfs(s.tree, &disk); err != nil || int64(disk.Bavail)*int64(disk.Bsize) < 100<<20 {
 		t.Errorf("the disk has %d blocks left, %v", disk.Bavail, err)
+	}
+	for name, want := range stands {
+		if got := s.file(t, name); got != want {
+			t.Errorf("%s was %q and is %q", name, want, got)
+		}
 	}
 	for name := range strings.FieldsSeq("index.html favicon.svg") {
 		if _, err := os.Stat(filepath.Join(s.tree, name)); err == nil {
