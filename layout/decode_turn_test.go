@@ -16,7 +16,7 @@ import (
 	"github.com/nixstatic/nixstatic/layout/share"
 )
 
-// What a client sends is decoded in turns: a decoder has one while it works, and none while
+// Bodies of clients are decoded in turns: a decoder has one while it works, and none while
 // it waits for bytes, or its reader for something else.
 func TestDecodersTakeTurns(t *testing.T) {
 	var file bytes.Buffer
