@@ -233,7 +233,7 @@ type limitedConn struct {
 func (c *limitedConn) closed() {
 	c.reading.end()
 	c.writing.end()
-	c.handled()
+	c.ended()
 	l := c.limit
 	l.mu.Lock()
 	defer l.mu.Unlock()

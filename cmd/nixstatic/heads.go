@@ -96,6 +96,15 @@ func (c *limitedConn) handled() {
 	h.end()
 }
 
+// ended is told that the connection is closed: what a Read returns by now takes nothing.
+func (c *limitedConn) ended() {
+	h := &c.head
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.whole = true
+	h.end()
+}
+
 func (h *head) end() {
 	h.part.Release()
 	h.n, h.part = 0, nil
