@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,6 +59,10 @@ func TestExecHangup(t *testing.T) {
 	b := newBuilder(t, peers.Newest(t))
 	b.makeStore(t)
 	begun := filepath.Join(t.TempDir(), "begun")
+	// A program ignores SIGHUP if the one that starts it does: these tests may run under nohup.
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGHUP)
+	defer signal.Stop(heard)
 	script := "trap 'exit 5' TERM; : >" + begun + "; while :; do sleep 0.1; done"
 	watch := nixtest.Start(t, b.program().Command(t, "watch", filepath.Join(t.TempDir(), "cache"), "--queue", b.queue, "--nix-store", b.store, "--exec", "--", "sh", "-c", script))
 	until(t, "the command runs", func() bool { _, err := os.Stat(begun); return err == nil })
