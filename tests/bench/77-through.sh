@@ -19,6 +19,12 @@ clean="chmod -R u+w $WORK/root 2>/dev/null; rm -rf $WORK/home $WORK/root"
 empty="mkdir -p $WORK/old; find $t -mindepth 1 -maxdepth 1 ! -name .nixstatic ! -name nix-cache-info -exec mv -t \$(mktemp -d $WORK/old/XXXXXX) {} +"
 echo "for the first time:"
 "$PAIR" -n "${N:-5}" -prepare "sleep 2; $empty; $clean; sync" through "$(get 18090)" upstream "$(get 18091)"
+echo "the same, the client on one processor and the servers on another, as on two machines:"
+for pid in "$server" $(pgrep -P "$(cat "$WORK/nginx/pid")"); do
+	taskset -acp 1 "$pid" >/dev/null
+done
+"$PAIR" -n "${N:-5}" -prepare "sleep 2; $empty; $clean; sync" \
+	through "taskset -c 0 sh -c '$(get 18090)'" upstream "taskset -c 0 sh -c '$(get 18091)'"
 sh -c "$clean; $(get 18090)"
 # The paths appear in the tree in the background: until then their records name the path in
 # the URL of the NAR.
