@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/nixstatic/nixstatic/cmd/nixstatic/terminal"
 	"github.com/nixstatic/nixstatic/layout"
 	"github.com/nixstatic/nixstatic/layout/seek"
 )
@@ -86,8 +87,8 @@ func catFile(c *cli.Context, cache *looked, n *layout.NarInfo, inside string, ve
 	}
 	out := c.App.Writer
 	if isTerminal(out) {
-		escaped := &escaper{w: out}
-		defer escaped.flush()
+		escaped := &terminal.Escaper{W: out}
+		defer escaped.Flush()
 		out = escaped
 	}
 	if !verify {

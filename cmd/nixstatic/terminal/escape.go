@@ -1,31 +1,23 @@
-package main
+// Package terminal writes text from outside for a person who reads it on a terminal.
+package terminal
 
 import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// shown is a name from outside as a person may see it: what cannot be seen, or would
-// steer a terminal or turn the direction of text around, is written as an escape, and so is
-// a backslash.
-func shown(s string) string {
-	quoted := strconv.Quote(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-}
-
-// An escaper writes text to a terminal without what could steer it. Lines and tabs stay, and
+// An Escaper writes text to a terminal without what could steer it. Lines and tabs stay, and
 // so does a backslash.
-type escaper struct {
-	w    io.Writer
+type Escaper struct {
+	W    io.Writer
 	rest []byte // the beginning of a character
 }
 
 // Write keeps the beginning of a character until the rest of it comes.
-func (e *escaper) Write(p []byte) (int, error) {
+func (e *Escaper) Write(p []byte) (int, error) {
 	text := append(e.rest, p...)
 	var out []byte
 	for len(text) > 0 && utf8.FullRune(text) {
@@ -33,20 +25,20 @@ func (e *escaper) Write(p []byte) (int, error) {
 		out, text = appendShown(out, r, text[:n]), text[n:]
 	}
 	e.rest = append([]byte(nil), text...)
-	if _, err := e.w.Write(out); err != nil {
+	if _, err := e.W.Write(out); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// flush writes what was only the beginning of a character.
-func (e *escaper) flush() error {
+// Flush writes what was only the beginning of a character.
+func (e *Escaper) Flush() error {
 	var out []byte
 	for _, c := range e.rest {
 		out = fmt.Appendf(out, `\x%02x`, c)
 	}
 	e.rest = nil
-	_, err := e.w.Write(out)
+	_, err := e.W.Write(out)
 	return err
 }
 

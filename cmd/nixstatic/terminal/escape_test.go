@@ -1,4 +1,4 @@
-package main
+package terminal
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ func TestEscaper(t *testing.T) {
 	} {
 		for _, size := range []int{1, 2, 1000} {
 			var out bytes.Buffer
-			e := &escaper{w: &out}
+			e := &Escaper{W: &out}
 			for rest := []byte(text); len(rest) > 0; {
 				n := min(size, len(rest))
 				if m, err := e.Write(rest[:n]); m != n || err != nil {
@@ -29,7 +29,7 @@ func TestEscaper(t *testing.T) {
 				}
 				rest = rest[n:]
 			}
-			if err := e.flush(); err != nil || out.String() != want {
+			if err := e.Flush(); err != nil || out.String() != want {
 				t.Errorf("%q in pieces of %d: %q, %v", text, size, out.String(), err)
 			}
 		}
@@ -41,10 +41,10 @@ func FuzzEscaper(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte, at int) {
 		at = max(0, min(at, len(text)))
 		var out bytes.Buffer
-		e := &escaper{w: &out}
+		e := &Escaper{W: &out}
 		e.Write(text[:at])
 		e.Write(text[at:])
-		e.flush()
+		e.Flush()
 		if !utf8.Valid(out.Bytes()) || strings.ContainsFunc(out.String(), func(r rune) bool {
 			return r != '\n' && r != '\t' && unicode.In(r, unicode.C, unicode.Zl, unicode.Zp)
 		}) {
