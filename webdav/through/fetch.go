@@ -40,10 +40,7 @@ type fetch struct {
 
 	left chan struct{} // closed when another fetch of the NAR may begin
 
-	// By hash, what leads to the NAR, and whether readers of others wait for it here. Under
-	// the filler's lock.
-	records map[string]*layout.NarInfo
-	expects map[string]bool
+	records map[string]*layout.NarInfo // by hash, what leads to the NAR; under the filler's lock
 
 	mu      sync.Mutex
 	more    chan struct{} // closed, and another one made, when something changes
@@ -171,7 +168,8 @@ func (f *Filler) join(ctx context.Context, nar layout.Key, hash string) (*fetch,
 			return nil, context.Canceled
 		case ft != nil && ft.enter():
 			if ft.records[hash] == nil {
-				ft.records[hash], ft.expects[hash] = n, f.expect(hash)
+				ft.records[hash] = n
+				f.expect(hash)
 			}
 			f.mu.Unlock()
 			place.Release()
@@ -200,7 +198,7 @@ func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, u
 		ft.size = n.FileSize
 	}
 	f.fetches[nar] = ft
-	ft.expects = map[string]bool{n.Path.Hash(): f.expect(n.Path.Hash())}
+	f.expect(n.Path.Hash())
 	fetching, cancel := context.WithCancelCause(webdav.WithVia(share.As(f.ctx, share.From(ctx)), ctx))
 	ft.cancel = cancel
 	f.running.Go(func() {
@@ -226,9 +224,7 @@ func (f *Filler) begin(ctx context.Context, nar layout.Key, n *layout.NarInfo, u
 			if err == nil {
 				f.publish(ctx, n, stored)
 			}
-			if ft.expects[hash] {
-				f.arrived(hash)
-			}
+			f.arrived(hash)
 		}
 	})
 	return ft
@@ -368,58 +364,6 @@ func (ft *fetch) judge(ctx context.Context, n *layout.NarInfo, s *source, err er
 	f.count(Failed, s.n)
 	f.log.Error("a NAR could not be stored", append(about, "err", err)...)
 	return err
-}
-
-// mostFile is how many bytes the file of a NAR may have: no compression makes one much
-// larger. A record is signed for the size of the NAR, and for nothing about the file.
-func mostFile(n *layout.NarInfo) int64 { return n.NarSize + n.NarSize/8 + 64<<10 }
-
-// errTooMuch says that an upstream sends more than the file of a NAR can have.
-var errTooMuch = errors.New("far more bytes than the NAR has")
-
-// source reads from an upstream, and gives up one that is too slow, or that sends
-// without end.
-type source struct {
-	r       io.Reader
-	timeout time.Duration
-	most    int64 // bytes
-	n       int64
-	err     error // why the upstream gave no more; nil at its end
-
-	waited time.Duration // for the bytes since
-	since  int64
-}
-
-// slowBytes is how much has to come in the time that a fetch may take for it.
-const slowBytes = 64 << 10
-
-type slowError struct {
-	n     int64
-	since time.Duration
-}
-
-func (e *slowError) Error() string {
-	return fmt.Sprintf("too slow: %d bytes in %s", e.n, e.since.Round(time.Second))
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	start := time.Now()
-	n, err := s.r.Read(p)
-	s.n += int64(n)
-	s.since += int64(n)
-	s.waited += time.Since(start)
-	switch {
-	case s.n > s.most:
-		return n, errTooMuch // which is wrong, and no trouble of the connection
-	case err == io.EOF:
-		return n, err
-	case err == nil && s.since >= slowBytes:
-		s.since, s.waited = 0, 0
-	case err == nil && s.waited > s.timeout:
-		err = &slowError{s.since, s.waited}
-	}
-	s.err = err
-	return n, err
 }
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -23,21 +23,32 @@ const (
 // tell whether it has the references.
 var publishPauses = []time.Duration{2 * time.Second, 15 * time.Second}
 
-// expect notes that a path is on its way into the tree. The lock is held.
-func (f *Filler) expect(hash string) bool {
-	if f.pending[hash] != nil {
-		return false
-	}
-	f.pending[hash] = make(chan struct{})
-	return true
+// An arrival is of a path that is on its way into the tree, maybe by more than one way: where
+// a fetch failed, the next one begins before the first is told of as ended.
+type arrival struct {
+	ways int
+	done chan struct{} // closed when none is left
 }
 
-// arrived notes that it is not any more.
+// expect notes that a path is on its way into the tree. The lock is held.
+func (f *Filler) expect(hash string) {
+	a := f.pending[hash]
+	if a == nil {
+		a = &arrival{done: make(chan struct{})}
+		f.pending[hash] = a
+	}
+	a.ways++
+}
+
+// arrived notes that it is not any more, by one way.
 func (f *Filler) arrived(hash string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	close(f.pending[hash])
-	delete(f.pending, hash)
+	a := f.pending[hash]
+	if a.ways--; a.ways == 0 {
+		close(a.done)
+		delete(f.pending, hash)
+	}
 }
 
 // publish has the record of a path appear whose NAR is in the tree.
@@ -101,7 +112,7 @@ func (f *Filler) awaitReferences(ctx context.Context, n *layout.NarInfo) {
 			continue
 		}
 		select {
-		case <-coming:
+		case <-coming.done:
 		case <-timer.C:
 			return
 		case <-f.ctx.Done():
@@ -126,11 +137,12 @@ func (f *Filler) Settle(ctx context.Context, nar layout.Key, hash string) {
 		return // the next reader will do
 	}
 	f.mu.Lock()
-	if f.closed || !f.expect(hash) {
+	if f.closed || f.pending[hash] != nil {
 		f.mu.Unlock()
 		place.Release()
 		return
 	}
+	f.expect(hash)
 	f.running.Add(1)
 	f.mu.Unlock()
 	go func() {

@@ -122,3 +122,27 @@ func TestPutsAreBounded(t *testing.T) {
 		t.Error("the path was not published when there was room")
 	}
 }
+
+// A path is on its way until the last fetch of it has ended, whatever became of the first.
+func TestArrivesByTwoWays(t *testing.T) {
+	tr := newTrial(t, newCache(t, "up-1"))
+	hash := treetest.Closure(t).Named("app").Info.Path.Hash()
+	tr.mu.Lock()
+	tr.expect(hash)
+	tr.expect(hash)
+	done := tr.pending[hash].done
+	tr.mu.Unlock()
+	tr.arrived(hash)
+	select {
+	case <-done:
+		t.Error("nothing waits for the second fetch")
+	default:
+	}
+	tr.arrived(hash)
+	<-done
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if len(tr.pending) != 0 {
+		t.Error("the path is still on its way")
+	}
+}

@@ -98,8 +98,8 @@ type Filler struct {
 
 	mu      sync.Mutex
 	closed  bool
-	fetches map[layout.Key]*fetch    // by the key of the NAR
-	pending map[string]chan struct{} // by hash, of paths on their way into the tree: closed at the end of it
+	fetches map[layout.Key]*fetch // by the key of the NAR
+	pending map[string]*arrival   // by hash, of paths on their way into the tree
 }
 
 var _ webdav.Through = (*Filler)(nil)
@@ -142,7 +142,7 @@ func New(c Config) *Filler {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	f := &Filler{cfg: c, log: c.Log, fetches: map[layout.Key]*fetch{}, pending: map[string]chan struct{}{},
+	f := &Filler{cfg: c, log: c.Log, fetches: map[layout.Key]*fetch{}, pending: map[string]*arrival{},
 		budget: share.NewBudget(wholeBudget, budgetStep), asks: share.NewPool(maxAsks, askPatience), places: share.NewPool(int64(c.Fetches), fetchPatience),
 		texts: share.NewPool(textMemory, askPatience), settles: share.NewPool(maxSettles, 0),
 		waits: share.NewPool(maxWaits, waitsPatience), puts: share.NewPool(maxPuts, publishPatience).WithQueue(maxWaits)}
